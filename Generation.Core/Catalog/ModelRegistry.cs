@@ -1,0 +1,189 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+
+namespace Generation.Core.Catalog;
+
+public enum ModelLifecycle
+{
+    /// <summary>Sold.</summary>
+    Active,
+
+    /// <summary>Still sold; has a successor and a date after which it is not.</summary>
+    Deprecated,
+
+    /// <summary>No longer sold: 410 with the successor.</summary>
+    Retired,
+}
+
+/// <summary>What a customer can ask for. Prices are not here but in the database; lane and kind are, because they belong to the model.</summary>
+public sealed record Model
+{
+    /// <summary>The public name, such as <c>seedream-4</c>.</summary>
+    public required string Id { get; init; }
+
+    /// <summary>The family, such as <c>seedream4</c>; a part of the alias routes.</summary>
+    public required string Tool { get; init; }
+
+    /// <summary>Which handler runs it, such as <c>gen.seedream4</c>.</summary>
+    public required string JobType { get; init; }
+
+    /// <summary>Who runs it, such as <c>ark</c>: a section under <c>Providers</c>.</summary>
+    public required string Provider { get; init; }
+
+    /// <summary>The provider's name for it. <c>Providers:&lt;provider&gt;:Models:&lt;id&gt;</c> overrides it.</summary>
+    public required string ProviderModel { get; init; }
+
+    /// <summary><c>image</c>, <c>video</c> or <c>audio</c>.</summary>
+    public required string Kind { get; init; }
+
+    /// <summary>The queue: <c>image</c>, <c>video</c> or <c>gpu</c>.</summary>
+    public required string Lane { get; init; }
+
+    public ModelLifecycle Lifecycle { get; init; }
+
+    public string? Successor { get; init; }
+
+    /// <summary>The last day of a deprecated model.</summary>
+    public DateOnly? Sunset { get; init; }
+
+    public required Parameter[] Parameters { get; init; }
+
+    /// <summary>How many outputs a request asks for: the parameter <c>n</c>, or one.</summary>
+    public static int Outputs(JsonObject settings) => settings.TryGetPropertyValue("n", out var n) && n is not null ? n.GetValue<int>() : 1;
+
+    /// <summary>
+    /// Checks <paramref name="given"/> against the description. Every wrong field is in <paramref name="errors"/>, by its path
+    /// (<c>params.size</c>). When there is none, the result is what the handler gets: the values given, and the defaults of the rest.
+    /// </summary>
+    public JsonObject Validate(JsonElement given, Dictionary<string, string[]> errors)
+    {
+        ArgumentNullException.ThrowIfNull(errors);
+        var settings = new JsonObject();
+        foreach (var parameter in Parameters)
+        {
+            if (!given.TryGetProperty(parameter.Name, out var value) || value.ValueKind == JsonValueKind.Null)
+            {
+                if (parameter.Required)
+                {
+                    errors[$"params.{parameter.Name}"] = ["is required"];
+                }
+                else if (parameter.Default is not null)
+                {
+                    settings[parameter.Name] = parameter.Default.DeepClone();
+                }
+            }
+            else if (parameter.Check(value) is { } wrong)
+            {
+                errors[$"params.{parameter.Name}"] = [wrong];
+            }
+            else
+            {
+                settings[parameter.Name] = JsonNode.Parse(value.GetRawText());
+            }
+        }
+
+        foreach (var field in given.EnumerateObject().Select(f => f.Name).Distinct(StringComparer.Ordinal))
+        {
+            if (!Parameters.Any(p => p.Name == field))
+            {
+                errors[$"params.{field}"] = [$"is not a parameter of {Id}, which takes {string.Join(", ", Parameters.Select(p => p.Name))}"];
+            }
+        }
+
+        return settings;
+    }
+
+    /// <summary>The parameters as JSON Schema, draft 2020-12.</summary>
+    public JsonObject ToSchema() => new()
+    {
+        ["$schema"] = "https://json-schema.org/draft/2020-12/schema",
+        ["type"] = "object",
+        ["properties"] = new JsonObject(Parameters.Select(p => KeyValuePair.Create(p.Name, (JsonNode?)p.ToSchema()))),
+        ["required"] = new JsonArray([.. Parameters.Where(p => p.Required).Select(p => (JsonNode)p.Name)]),
+        ["additionalProperties"] = false,
+    };
+}
+
+/// <summary>The models, one entry each: what `GET /api/models` shows, and all that has to be added for a new one beside its handler.</summary>
+public sealed class ModelRegistry
+{
+    private static readonly TextParameter Prompt = new("prompt", "What is to be seen.", 1, 4000) { Required = true };
+
+    private static readonly IntegerParameter Count = new("n", "How many pictures.", 1, 15) { Default = 1 };
+
+    private static readonly BooleanParameter Watermark = new("watermark", "Put \"AI generated\" into the corner.") { Default = false };
+
+    /// <summary>The models of this build. Limits of Seedream: provider-apis.md §1.1.</summary>
+    public static readonly Model[] BuiltIn =
+    [
+        new()
+        {
+            Id = "seedream-4",
+            Tool = "seedream4",
+            JobType = "gen.seedream4",
+            Provider = "ark",
+            ProviderModel = "seedream-4-0-250828",
+            Kind = "image",
+            Lane = "image",
+            Parameters =
+            [
+                Prompt,
+                new SizeParameter("size", "Resolution, or exact pixels.", ["1K", "2K", "4K"], 921_600, 16_777_216) { Default = "2K" },
+                Count,
+                Watermark,
+                new ChoiceParameter("optimize_prompt", "How much thought goes into rewriting the prompt.", "standard", "fast"),
+            ],
+        },
+        new()
+        {
+            Id = "seedream-4.5",
+            Tool = "seedream4",
+            JobType = "gen.seedream4",
+            Provider = "ark",
+            ProviderModel = "seedream-4-5-251128",
+            Kind = "image",
+            Lane = "image",
+            Parameters =
+            [
+                Prompt,
+                new SizeParameter("size", "Resolution, or exact pixels.", ["2K", "4K"], 3_686_400, 16_777_216) { Default = "2K" },
+                Count,
+                Watermark,
+            ],
+        },
+        new()
+        {
+            Id = "seedream-3",
+            Tool = "seedream3",
+            JobType = "gen.seedream3",
+            Provider = "ark",
+            ProviderModel = "seedream-3-0-t2i-250415",
+            Kind = "image",
+            Lane = "image",
+            Lifecycle = ModelLifecycle.Retired,
+            Successor = "seedream-4",
+            Sunset = new DateOnly(2026, 3, 31),
+            Parameters = [Prompt, new SizeParameter("size", "Exact pixels.", [], 262_144, 4_194_304) { Default = "1024x1024" }, Count, Watermark],
+        },
+    ];
+
+    private readonly Dictionary<string, Model> byId;
+
+    public ModelRegistry()
+        : this(BuiltIn)
+    {
+    }
+
+    /// <summary>A registry of other models: tests add tools that way.</summary>
+    public ModelRegistry(IEnumerable<Model> models) => byId = models.ToDictionary(m => m.Id, StringComparer.Ordinal);
+
+    public IReadOnlyCollection<Model> Models => byId.Values;
+
+    public Model? Find(string id) => byId.GetValueOrDefault(id);
+
+    /// <summary>The first model of a tool that is sold: what an alias route without a model means.</summary>
+    public Model? DefaultOf(string tool) => byId.Values
+        .Where(m => string.Equals(m.Tool, tool, StringComparison.OrdinalIgnoreCase))
+        .OrderBy(m => m.Lifecycle)
+        .FirstOrDefault();
+}

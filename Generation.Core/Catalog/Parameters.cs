@@ -1,0 +1,152 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+
+namespace Generation.Core.Catalog;
+
+/// <summary>
+/// One parameter of a model: checks a value, and renders itself as JSON Schema (draft 2020-12) so that a client can draw a form.
+/// </summary>
+/// <param name="Name">The field in <c>params</c>.</param>
+/// <param name="Description">For the people who fill in the form.</param>
+public abstract record Parameter(string Name, string Description)
+{
+    public bool Required { get; init; }
+
+    /// <summary>What a request without this parameter gets; null leaves it out.</summary>
+    public JsonNode? Default { get; init; }
+
+    /// <summary>What is wrong with <paramref name="value"/>, as a sentence that says what is allowed; null when nothing is.</summary>
+    public abstract string? Check(JsonElement value);
+
+    public JsonObject ToSchema()
+    {
+        var schema = Describe();
+        schema["description"] = Description;
+        if (Default is not null)
+        {
+            schema["default"] = Default.DeepClone();
+        }
+
+        return schema;
+    }
+
+    protected abstract JsonObject Describe();
+}
+
+/// <param name="Name">The field.</param>
+/// <param name="Description">For the form.</param>
+/// <param name="MinLength">In UTF-16 code units, after trimming.</param>
+/// <param name="MaxLength">In UTF-16 code units.</param>
+public sealed record TextParameter(string Name, string Description, int MinLength, int MaxLength) : Parameter(Name, Description)
+{
+    public override string? Check(JsonElement value)
+    {
+        if (value.ValueKind != JsonValueKind.String)
+        {
+            return "must be a string";
+        }
+
+        var text = value.GetString()!;
+        return text.AsSpan().Trim().Length < MinLength ? $"must have at least {MinLength} character{(MinLength == 1 ? "" : "s")}"
+            : text.Length > MaxLength ? $"must have at most {MaxLength} characters, has {text.Length}"
+            : text.Contains('\0') ? "must not contain the character U+0000"
+            : null;
+    }
+
+    protected override JsonObject Describe() => new() { ["type"] = "string", ["minLength"] = MinLength, ["maxLength"] = MaxLength };
+}
+
+/// <param name="Name">The field.</param>
+/// <param name="Description">For the form.</param>
+/// <param name="Min">Smallest value allowed.</param>
+/// <param name="Max">Largest value allowed.</param>
+public sealed record IntegerParameter(string Name, string Description, int Min, int Max) : Parameter(Name, Description)
+{
+    public override string? Check(JsonElement value) =>
+        value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var number) && number >= Min && number <= Max
+            ? null
+            : $"must be a whole number from {Min} to {Max}";
+
+    protected override JsonObject Describe() => new() { ["type"] = "integer", ["minimum"] = Min, ["maximum"] = Max };
+}
+
+public sealed record BooleanParameter(string Name, string Description) : Parameter(Name, Description)
+{
+    public override string? Check(JsonElement value) =>
+        value.ValueKind is JsonValueKind.True or JsonValueKind.False ? null : "must be true or false";
+
+    protected override JsonObject Describe() => new() { ["type"] = "boolean" };
+}
+
+/// <param name="Name">The field.</param>
+/// <param name="Description">For the form.</param>
+/// <param name="Values">The strings allowed.</param>
+public sealed record ChoiceParameter(string Name, string Description, params string[] Values) : Parameter(Name, Description)
+{
+    public override string? Check(JsonElement value) =>
+        value.ValueKind == JsonValueKind.String && Values.Contains(value.GetString(), StringComparer.Ordinal)
+            ? null
+            : $"must be one of {string.Join(", ", Values)}";
+
+    protected override JsonObject Describe() =>
+        new() { ["type"] = "string", ["enum"] = new JsonArray([.. Values.Select(v => (JsonNode)v)]) };
+}
+
+/// <summary>A picture's size: a keyword (<c>2K</c>) with which the model picks the dimensions, or <c>WIDTHxHEIGHT</c> in pixels.</summary>
+/// <param name="Name">The field.</param>
+/// <param name="Description">For the form.</param>
+/// <param name="Keywords">The keywords that the model takes.</param>
+/// <param name="MinPixels">Smallest width × height.</param>
+/// <param name="MaxPixels">Largest width × height.</param>
+public sealed record SizeParameter(string Name, string Description, string[] Keywords, int MinPixels, int MaxPixels) : Parameter(Name, Description)
+{
+    /// <summary>Neither side may be longer than this many times the other (provider-apis: [1/16, 16]).</summary>
+    private const int MaxRatio = 16;
+
+    public override string? Check(JsonElement value)
+    {
+        if (value.ValueKind == JsonValueKind.String)
+        {
+            var text = value.GetString()!;
+            if (Keywords.Contains(text, StringComparer.Ordinal))
+            {
+                return null;
+            }
+
+            if (TryParsePixels(text, out var width, out var height))
+            {
+                var pixels = (long)width * height;
+                return pixels < MinPixels || pixels > MaxPixels ? $"must have from {MinPixels:N0} to {MaxPixels:N0} pixels, {text} has {pixels:N0}"
+                    : width > height * MaxRatio || height > width * MaxRatio ? $"must have sides of at most {MaxRatio}:1"
+                    : null;
+            }
+        }
+
+        return $"must be {string.Join(", ", Keywords)} or WIDTHxHEIGHT in pixels, such as 2048x2048";
+    }
+
+    /// <summary>Reads <c>2048x2048</c>: plain digits, no signs or spaces, no leading zero.</summary>
+    public static bool TryParsePixels(string text, out int width, out int height)
+    {
+        (width, height) = (0, 0);
+        var x = text.IndexOf('x', StringComparison.Ordinal);
+        return x is > 0 and < 6 && text.Length - x is > 1 and <= 6
+            && text[0] != '0' && text[x + 1] != '0'
+            && text.AsSpan(0, x).IndexOfAnyExceptInRange('0', '9') < 0 && text.AsSpan(x + 1).IndexOfAnyExceptInRange('0', '9') < 0
+            && int.TryParse(text.AsSpan(0, x), out width) && int.TryParse(text.AsSpan(x + 1), out height);
+    }
+
+    /// <summary>The class that variant prices are kept by: the keyword, or the smallest one that holds as many pixels.</summary>
+    public static string Resolution(string size) =>
+        !TryParsePixels(size, out var width, out var height) ? size
+        : ((long)width * height) switch { <= 1_638_400 => "1K", <= 6_553_600 => "2K", _ => "4K" };
+
+    protected override JsonObject Describe() => new()
+    {
+        ["type"] = "string",
+        ["pattern"] = $"^({string.Join('|', Keywords)}|[1-9][0-9]{{0,4}}x[1-9][0-9]{{0,4}})$",
+        ["examples"] = new JsonArray([.. Keywords.Select(v => (JsonNode)v)]),
+        ["x-minPixels"] = MinPixels,
+        ["x-maxPixels"] = MaxPixels,
+    };
+}

@@ -1,0 +1,62 @@
+using Microsoft.EntityFrameworkCore;
+using Microsoft.EntityFrameworkCore.Infrastructure;
+using Microsoft.EntityFrameworkCore.Migrations;
+using Npgsql;
+
+namespace Generation.Core.Database;
+
+/// <summary>
+/// Brings a database to the schema of this build. Any number of processes may start it at once: a session-level advisory lock lets
+/// one through at a time (EF's own lock is a lock on a table that does not exist before the first run), the rest find nothing to do.
+/// </summary>
+public static class DatabaseMigrator
+{
+    /// <summary>"generatn" in ASCII: any number that nobody else uses.</summary>
+    private const long LockKey = 0x67656e657261746e;
+
+    /// <summary>The newest migration of this build: what <see cref="IsCurrentAsync"/> looks for.</summary>
+    public const string LatestMigration = Pipeline.Id;
+
+    /// <summary>Applies what is missing, as the database's owner. Returns the names of the migrations applied.</summary>
+    public static async Task<IReadOnlyList<string>> MigrateAsync(string ownerConnectionString, CancellationToken ct)
+    {
+        await using var owner = new NpgsqlConnection(ownerConnectionString);
+        await owner.OpenAsync(ct);
+        await using (var take = new NpgsqlCommand("SELECT pg_advisory_lock($1)", owner) { CommandTimeout = 120 })
+        {
+            take.Parameters.AddWithValue(LockKey);
+            await take.ExecuteNonQueryAsync(ct);
+        }
+
+        // The connection is closed at the end in any case, which gives the lock back.
+        var options = new DbContextOptionsBuilder<GenerationDbContext>();
+        GenerationDbContext.Configure(options, ownerConnectionString);
+        await using var context = new GenerationDbContext(options.Options);
+        var pending = (await context.Database.GetPendingMigrationsAsync(ct)).ToList();
+        if (pending.Count > 0)
+        {
+            await context.Database.GetService<IMigrator>().MigrateAsync(cancellationToken: ct);
+            await using var grant = new NpgsqlCommand("""GRANT SELECT ON "__EFMigrationsHistory" TO generation_service""", owner);
+            await grant.ExecuteNonQueryAsync(ct);
+        }
+
+        return pending;
+    }
+
+    /// <summary>Whether the schema of this build is there. A newer one counts: services of two versions overlap during a deploy.</summary>
+    public static async Task<bool> IsCurrentAsync(NpgsqlDataSource database, CancellationToken ct)
+    {
+        await using var command = database.CreateCommand(
+            """SELECT EXISTS (SELECT FROM "__EFMigrationsHistory" WHERE "MigrationId" >= $1)""");
+        command.Parameters.AddWithValue(LatestMigration);
+        try
+        {
+            return (bool)(await command.ExecuteScalarAsync(ct))!;
+        }
+        catch (PostgresException e) when (e.SqlState is PostgresErrorCodes.UndefinedTable or PostgresErrorCodes.InsufficientPrivilege
+                                              or PostgresErrorCodes.UndefinedObject or PostgresErrorCodes.InvalidParameterValue)
+        {
+            return false;
+        }
+    }
+}

@@ -1,0 +1,53 @@
+using System.Collections.Concurrent;
+using System.Security.Cryptography;
+using System.Text;
+using Generation.Core.Settings;
+using Npgsql;
+
+namespace Generation.Core.Identity;
+
+/// <param name="UserId">Whose key it is.</param>
+/// <param name="Handle">The user's name.</param>
+/// <param name="IsAdmin">Role <c>admin</c>.</param>
+public sealed record Caller(Guid UserId, string Handle, bool IsAdmin);
+
+/// <summary>Who an API key belongs to. Only hashes are stored and compared; answers are believed for the settings' cache time.</summary>
+public sealed class ApiKeys(NpgsqlDataSource database, SettingsOptions options, TimeProvider time)
+{
+    /// <summary>Bounds the cache against callers that try keys.</summary>
+    private const int MaxCached = 10_000;
+
+    private readonly ConcurrentDictionary<string, (Caller? Caller, long ReadAt)> cache = new(StringComparer.Ordinal);
+
+    public static byte[] Hash(string key) => SHA256.HashData(Encoding.UTF8.GetBytes(key));
+
+    /// <summary>The key's owner, or null when there is no such key or it was revoked.</summary>
+    public async ValueTask<Caller?> FindAsync(string key, CancellationToken ct)
+    {
+        var hash = Hash(key);
+        var name = Convert.ToHexString(hash);
+        if (cache.TryGetValue(name, out var known) && time.GetElapsedTime(known.ReadAt) < options.CacheDuration)
+        {
+            return known.Caller;
+        }
+
+        await using var command = database.CreateCommand(
+            """
+            SELECT u.user_id, u.handle, u.role
+            FROM api_keys AS k
+            JOIN users AS u USING (user_id)
+            WHERE k.key_hash = $1 AND k.revoked_at IS NULL
+            """);
+        command.Parameters.AddWithValue(hash);
+        await using var reader = await command.ExecuteReaderAsync(ct);
+        var caller = await reader.ReadAsync(ct) ? new Caller(reader.GetGuid(0), reader.GetString(1), reader.GetString(2) == "admin") : null;
+
+        if (cache.Count >= MaxCached)
+        {
+            cache.Clear();
+        }
+
+        cache[name] = (caller, time.GetTimestamp());
+        return caller;
+    }
+}

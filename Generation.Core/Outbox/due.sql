@@ -1,0 +1,19 @@
+-- What of a lane is to be dispatched next, locked until it is marked; other relays pass over it. The message is made from the
+-- session as it is now: parameters are inlined up to 8 KiB, else the worker has them from its claim.
+-- Oldest first: this order is the queue's order.
+SELECT o.outbox_id, o.event_type, o.session_id, o.traceparent, o.available_at,
+       s.session_id IS NULL OR s.completed_at IS NOT NULL AS obsolete,
+       json_build_object(
+           'payloadVersion', 1, 'jobType', o.event_type, 'sessionId', o.session_id, 'outboxId', o.outbox_id, 'attempt', s.attempt,
+           'params', CASE WHEN octet_length(s.params::text) <= 8192 THEN s.params END,
+           'meta', json_build_object('requestedOutputs', s.requested_outputs, 'resolution', s.input_settings ->> 'size',
+                                     'model', s.model, 'mock', s.mock))::text AS envelope
+FROM outbox AS o
+LEFT JOIN generation_sessions AS s USING (session_id)
+WHERE o.lane = $1
+  AND o.dispatched_at IS NULL
+  AND o.set_aside_at IS NULL
+  AND o.available_at <= now()
+ORDER BY o.available_at, o.outbox_id
+LIMIT $2
+FOR UPDATE OF o SKIP LOCKED

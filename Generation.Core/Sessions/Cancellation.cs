@@ -1,0 +1,69 @@
+using Generation.Core.Realtime;
+using Npgsql;
+
+namespace Generation.Core.Sessions;
+
+public enum CancelOutcome
+{
+    /// <summary>It had not started; it has ended.</summary>
+    Canceled,
+
+    /// <summary>A worker has it, or a provider; it will end soon.</summary>
+    Requested,
+
+    /// <summary>It had ended before.</summary>
+    AlreadyEnded,
+
+    /// <summary>This user has no such session.</summary>
+    NotFound,
+}
+
+/// <summary>The cancel protocol (design §8): a queued session ends at once, a running one is asked, an ended one stays as it is.</summary>
+public sealed class Cancellation(NpgsqlDataSource database, Settlement settlement, ChangeNotifier notifier)
+{
+    public async Task<CancelOutcome> CancelAsync(Guid userId, Guid sessionId, CancellationToken ct)
+    {
+        // Asking first, ending second: a worker that claims in between finds the wish in its claim.
+        await using (var ask = database.CreateCommand(
+            """
+            WITH asked AS (
+                UPDATE generation_sessions
+                SET cancel_requested_at = coalesce(cancel_requested_at, now()), version = version + 1, updated_at = now()
+                WHERE session_id = $1 AND user_id = $2 AND completed_at IS NULL
+                RETURNING session_id, user_id, job_type, lane, status, phase, version
+            ),
+            woken AS ( -- somebody has to take it from the provider
+                INSERT INTO outbox (event_type, lane, session_id)
+                SELECT job_type, lane, session_id FROM asked WHERE phase = 'awaiting_provider'
+            )
+            SELECT status, version FROM asked
+            UNION ALL
+            SELECT 'ended', version FROM generation_sessions WHERE session_id = $1 AND user_id = $2 AND completed_at IS NOT NULL
+            """))
+        {
+            ask.Parameters.AddWithValue(sessionId);
+            ask.Parameters.AddWithValue(userId);
+            await using var reader = await ask.ExecuteReaderAsync(ct);
+            if (!await reader.ReadAsync(ct))
+            {
+                return CancelOutcome.NotFound;
+            }
+
+            var status = reader.GetString(0);
+            if (status == "ended")
+            {
+                return CancelOutcome.AlreadyEnded;
+            }
+
+            notifier.Changed(ChangeChannel.SessionChanged, new Change(sessionId, userId, reader.GetInt64(1)));
+            notifier.OutboxWritten();
+            if (status != "queued")
+            {
+                return CancelOutcome.Requested;
+            }
+        }
+
+        var settled = await settlement.SettleAsync([new Settle(sessionId, SettleGuard.Queued) { Canceled = true }], ct);
+        return settled.Count > 0 ? CancelOutcome.Canceled : CancelOutcome.Requested;
+    }
+}

@@ -1,0 +1,129 @@
+using Generation.Core.Database;
+using Generation.Core.Realtime;
+using Microsoft.Extensions.Logging;
+using Npgsql;
+using NpgsqlTypes;
+
+namespace Generation.Core.Sessions;
+
+/// <summary>By what right a session is ended; see <c>settle.sql</c>.</summary>
+public enum SettleGuard
+{
+    /// <summary>The caller holds the lease.</summary>
+    Fenced,
+
+    /// <summary>Nobody has it: cancel of a queued session.</summary>
+    Queued,
+
+    /// <summary>Past its own deadline, whoever has it.</summary>
+    Deadline,
+
+    /// <summary>Its worker is dead and cancel was asked.</summary>
+    Dead,
+}
+
+/// <summary>A wish to end a session. How it ends is decided from what is stored, under the row lock.</summary>
+public sealed record Settle(Guid SessionId, SettleGuard Guard)
+{
+    /// <summary>Of the holder; only with <see cref="SettleGuard.Fenced"/>.</summary>
+    public long? LeaseToken { get; init; }
+
+    public bool Canceled { get; init; }
+
+    /// <summary>A stable code, should the session end as failed.</summary>
+    public string? ErrorCode { get; init; }
+
+    /// <summary>Words for the user; no provider's request id in it.</summary>
+    public string? ErrorMessage { get; init; }
+
+    /// <summary>Whether asking again may help.</summary>
+    public bool? ErrorRetryable { get; init; }
+
+    /// <summary>What the provider counted, as JSON.</summary>
+    public string? ProviderUsage { get; init; }
+
+    public decimal? ProviderUsd { get; init; }
+
+    /// <summary>Outputs that were asked for and did not come, as JSON <c>[{ordinal, code, message}]</c>.</summary>
+    public string? FailedOutputs { get; init; }
+}
+
+/// <summary>How a session ended.</summary>
+public sealed record Settled(Guid SessionId, Guid UserId, string Status, long Version, long Captured, long Released, string? ErrorCode, bool Mock);
+
+/// <summary>Promise 4: the one place where sessions end and money follows the work.</summary>
+public sealed class Settlement(NpgsqlDataSource database, ChangeNotifier notifier, ILogger<Settlement> log)
+{
+    /// <summary>
+    /// Ends the sessions that the guards allow, in one transaction and one round trip; the others are left alone and are not in the
+    /// answer (ended already, or the right was lost). Safe to repeat: an end stays an end.
+    /// </summary>
+    public async Task<IReadOnlyList<Settled>> SettleAsync(IReadOnlyList<Settle> requests, CancellationToken ct)
+    {
+        T[] Column<T>(Func<Settle, T> value) => [.. requests.Select(value)];
+        var sessions = Column(r => r.SessionId);
+
+        await using var batch = database.CreateBatch();
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/lock_sessions.sql")) { Parameters = { new() { Value = sessions } } });
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/lock_session_accounts.sql")) { Parameters = { new() { Value = sessions } } });
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/settle.sql"))
+        {
+            Parameters =
+            {
+                new() { Value = sessions },
+                new() { Value = Column(r => r.Guard.ToString().ToLowerInvariant()) },
+                new() { Value = Column(r => r.LeaseToken), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Bigint },
+                new() { Value = Column(r => r.Canceled) },
+                new() { Value = Column(r => r.ErrorCode ?? "failed") },
+                new() { Value = Column(r => r.ErrorMessage), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Text },
+                new() { Value = Column(r => r.ErrorRetryable), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Boolean },
+                new() { Value = Column(r => r.ProviderUsage), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Jsonb },
+                new() { Value = Column(r => r.ProviderUsd), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Numeric },
+                new() { Value = Column(r => r.FailedOutputs), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Jsonb },
+            },
+        });
+
+        var settled = new List<Settled>();
+        await using (var reader = await batch.ExecuteReaderAsync(ct))
+        {
+            do
+            {
+                while (reader.FieldCount == 8 && await reader.ReadAsync(ct))
+                {
+                    settled.Add(new Settled(
+                        reader.GetGuid(0), reader.GetGuid(1), reader.GetString(2), reader.GetInt64(3), reader.GetInt64(4), reader.GetInt64(5),
+                        await reader.IsDBNullAsync(6, ct) ? null : reader.GetString(6), reader.GetBoolean(7)));
+                }
+            }
+            while (await reader.NextResultAsync(ct));
+        }
+
+        foreach (var end in settled)
+        {
+            Tell(end);
+        }
+
+        return settled;
+    }
+
+    private void Tell(Settled end)
+    {
+        notifier.Changed(ChangeChannel.SessionCompleted, new Change(end.SessionId, end.UserId, end.Version));
+        if (end.Captured > 0)
+        {
+            Telemetry.Credits.Add(end.Captured, new KeyValuePair<string, object?>("type", "usage"));
+            log.LogInformation(LogEvents.CreditsCapture, "Captured {Credits} credits of {SessionId}", end.Captured, end.SessionId);
+        }
+
+        if (end.Released > 0)
+        {
+            Telemetry.Credits.Add(end.Released, new KeyValuePair<string, object?>("type", end.Captured > 0 ? "adjustment" : "refund"));
+            log.LogInformation(LogEvents.CreditsRelease, "Released {Credits} credits of {SessionId}", end.Released, end.SessionId);
+        }
+
+        if (end.Status == "completed")
+        {
+            log.LogInformation(end.Mock ? LogEvents.CompletedMock : LogEvents.CompletedReal, "Completed {SessionId}", end.SessionId);
+        }
+    }
+}

@@ -1,0 +1,33 @@
+-- A worker takes sessions: queued and due, awaiting a provider and due, or left behind by a dead worker. The row decides, not the
+-- message that led here. Every claim raises the fencing token. Leases are judged by the database's clock alone.
+-- $1 session ids · $2 worker · $3 lease
+WITH ready AS (
+    SELECT session_id
+    FROM generation_sessions
+    WHERE session_id = ANY ($1)
+      AND completed_at IS NULL
+      AND deadline > now()
+      AND CASE
+              WHEN status = 'queued' THEN wake_at IS NULL OR wake_at <= now()
+              WHEN phase = 'awaiting_provider' THEN wake_at <= now() OR cancel_requested_at IS NOT NULL
+              ELSE lease_until <= now()
+          END
+    ORDER BY session_id
+    FOR NO KEY UPDATE
+)
+UPDATE generation_sessions AS s
+SET status = 'processing', phase = 'preparing',
+    lease_owner = $2, lease_until = now() + $3, lease_token = s.lease_token + 1,
+    wake_at = NULL, started_at = coalesce(s.started_at, now()), version = s.version + 1, updated_at = now()
+FROM ready
+WHERE s.session_id = ready.session_id
+RETURNING s.session_id, s.user_id, s.model, s.provider, s.job_type, s.lane, s.kind, s.input_settings, s.mock, s.requested_outputs,
+          s.unit_price, s.attempt, s.lost_leases, s.lease_token, s.version, s.progress, s.deadline, s.created_at,
+          s.cancel_requested_at IS NOT NULL AS cancel_requested,
+          (SELECT array_agg(m.ordinal) FROM media AS m WHERE m.session_id = s.session_id) AS stored_ordinals,
+          (SELECT json_agg(json_build_object(
+                      'providerTaskId', t.provider_task_id, 'firstOrdinal', t.first_ordinal, 'outputCount', t.output_count, 'state', t.state,
+                      'taskId', t.task_id, 'requestId', t.request_id, 'deadline', t.deadline, 'result', t.result,
+                      'failure', t.failure, 'failureCode', t.failure_code) ORDER BY t.first_ordinal)::text
+           FROM provider_tasks AS t
+           WHERE t.session_id = s.session_id AND t.state <> 'rejected') AS tasks

@@ -1,0 +1,128 @@
+-- Last statement of a submit batch: idempotency, hold, session and outbox row of every request in it, or a reason per request.
+-- The arrays run in parallel, one element a request; at most one request of a (user, client key) is in a batch.
+--
+-- Outcomes, in this order of precedence: replayed · conflict · noaccount · locked (elsewhere) · frozen · accepted · notenoughcredits · retry.
+-- Requests of one user are accepted in order while their running sum fits. One that would fit without a dearer neighbour before
+-- it answers 'retry' and comes again in the next batch; the first of a user is always decided, so this ends.
+WITH request AS MATERIALIZED (
+    SELECT *
+    FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::uuid[], $5::uuid[],
+                $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],
+                $12::jsonb[], $13::jsonb[], $14::boolean[], $15::integer[], $16::bigint[], $17::bigint[],
+                $18::interval[], $19::uuid[], $20::text[]) WITH ORDINALITY
+        AS r (user_id, client_key, request_hash, session_id, reservation_id,
+              model, tool, provider, job_type, lane, kind,
+              params, input_settings, mock, outputs, unit_price, price_version,
+              lifetime, retry_of, traceparent, n)
+),
+account AS MATERIALIZED (
+    SELECT user_id, available, reserved, frozen_at
+    FROM credit_accounts
+    WHERE user_id = ANY (string_to_array(current_setting('generation.locked'), ',')::uuid[])
+),
+known AS MATERIALIZED (
+    SELECT r.n, s.session_id, s.held_credits, v.reservation_id, s.request_hash = r.request_hash AS same
+    FROM request AS r
+    JOIN generation_sessions AS s ON s.user_id = r.user_id AND s.client_key = r.client_key
+    JOIN credit_reservations AS v ON v.session_id = s.session_id
+),
+affordable AS (
+    SELECT r.*, r.unit_price * r.outputs AS amount, a.available, a.reserved,
+           sum(r.unit_price * r.outputs) OVER (PARTITION BY r.user_id ORDER BY r.n)::bigint AS upto
+    FROM request AS r
+    JOIN account AS a USING (user_id)
+    WHERE a.frozen_at IS NULL
+      AND r.unit_price * r.outputs <= a.available
+      AND NOT EXISTS (SELECT FROM known WHERE known.n = r.n)
+),
+accepted AS MATERIALIZED (
+    SELECT *, upto - amount AS since
+    FROM affordable
+    WHERE upto <= available
+),
+held AS MATERIALIZED (
+    SELECT user_id, sum(amount)::bigint AS amount
+    FROM accepted
+    GROUP BY user_id
+),
+lot AS MATERIALIZED ( -- the user's credits laid end to end, in the order in which they are drawn
+    SELECT lot_id, user_id,
+           sum(available) OVER drawing - available AS since,
+           sum(available) OVER drawing AS upto
+    FROM credit_lots
+    WHERE user_id IN (SELECT user_id FROM held)
+      AND available > 0
+    WINDOW drawing AS (PARTITION BY user_id ORDER BY priority, expires_at NULLS LAST, created_at, lot_id)
+),
+draw AS MATERIALIZED ( -- and the holds laid beside them: where the two overlap is a draw
+    SELECT a.reservation_id, l.lot_id,
+           (least(a.upto, l.upto) - greatest(a.since, l.since))::bigint AS amount,
+           row_number() OVER (PARTITION BY a.reservation_id ORDER BY l.since) AS ordinal
+    FROM accepted AS a
+    JOIN lot AS l ON l.user_id = a.user_id AND l.since < a.upto AND l.upto > a.since
+),
+lot_drawn AS (
+    UPDATE credit_lots AS l
+    SET available = l.available - d.amount, held = l.held + d.amount
+    FROM (SELECT lot_id, sum(amount)::bigint AS amount FROM draw GROUP BY lot_id) AS d
+    WHERE l.lot_id = d.lot_id
+),
+account_held AS (
+    UPDATE credit_accounts AS a
+    SET available = a.available - h.amount, reserved = a.reserved + h.amount, updated_at = now()
+    FROM held AS h
+    WHERE a.user_id = h.user_id
+),
+session AS (
+    INSERT INTO generation_sessions
+        (session_id, user_id, client_key, request_hash, model, tool, provider, job_type, lane, kind, params, input_settings, mock,
+         requested_outputs, unit_price, price_version, held_credits, deadline, retry_of)
+    SELECT session_id, user_id, client_key, request_hash, model, tool, provider, job_type, lane, kind, params, input_settings, mock,
+           outputs, unit_price, price_version, amount, now() + lifetime, retry_of
+    FROM accepted
+),
+reservation AS (
+    INSERT INTO credit_reservations (reservation_id, session_id, user_id, amount, expires_at)
+    SELECT reservation_id, session_id, user_id, amount, now() + interval '1 hour'
+    FROM accepted
+),
+reservation_draw AS (
+    INSERT INTO credit_reservation_draws (reservation_id, lot_id, ordinal, amount)
+    SELECT reservation_id, lot_id, ordinal, amount
+    FROM draw
+),
+ledger AS (
+    INSERT INTO credit_transactions
+        (user_id, type, from_bucket, to_bucket, amount, available_after, reserved_after, reservation_id, session_id)
+    SELECT user_id, 'reservation', 'available', 'reserved', amount, available - upto, reserved + upto, reservation_id, session_id
+    FROM accepted
+    ORDER BY n
+),
+dispatch AS (
+    INSERT INTO outbox (event_type, lane, session_id, traceparent)
+    SELECT job_type, lane, session_id, traceparent
+    FROM accepted
+    ORDER BY n
+)
+SELECT r.n,
+       CASE
+           WHEN k.same THEN 'replayed'
+           WHEN k.n IS NOT NULL THEN 'conflict'
+           WHEN a.user_id IS NULL AND NOT EXISTS (SELECT FROM credit_accounts AS c WHERE c.user_id = r.user_id) THEN 'noaccount'
+           WHEN a.user_id IS NULL THEN 'locked'
+           WHEN a.frozen_at IS NOT NULL THEN 'frozen'
+           WHEN c.n IS NOT NULL THEN 'accepted'
+           WHEN r.unit_price * r.outputs > a.available - coalesce(h.amount, 0) THEN 'notenoughcredits'
+           ELSE 'retry'
+       END AS outcome,
+       coalesce(k.session_id, r.session_id) AS session_id,
+       coalesce(k.reservation_id, r.reservation_id) AS reservation_id,
+       coalesce(k.held_credits, r.unit_price * r.outputs) AS held_credits,
+       coalesce(a.available - coalesce(h.amount, 0), 0) AS available,
+       coalesce(a.reserved + coalesce(h.amount, 0), 0) AS reserved
+FROM request AS r
+LEFT JOIN known AS k USING (n)
+LEFT JOIN account AS a ON a.user_id = r.user_id
+LEFT JOIN accepted AS c USING (n)
+LEFT JOIN held AS h ON h.user_id = r.user_id
+ORDER BY r.n

@@ -1,0 +1,108 @@
+using System.Text.Json;
+using Microsoft.Extensions.Configuration;
+using Npgsql;
+
+namespace Generation.Core.Settings;
+
+/// <summary>Section <c>Settings</c>.</summary>
+public sealed class SettingsOptions
+{
+    public const string Section = "Settings";
+
+    /// <summary>
+    /// How long <c>app_settings</c>, prices and API keys are believed before they are read again; default 5,000 ms, also as
+    /// APP_SETTINGS_CACHE_MS. An operator's change takes effect within this time.
+    /// </summary>
+    public int CacheMs { get; set; } = 5_000;
+
+    public TimeSpan CacheDuration => TimeSpan.FromMilliseconds(CacheMs);
+
+    public string? Problem() => CacheMs is < 0 or > 600_000 ? "Settings:CacheMs (APP_SETTINGS_CACHE_MS) must be from 0 to 600000." : null;
+}
+
+/// <summary>The operator's overrides (<c>app_settings</c>), which win over configuration and take effect without a restart.</summary>
+public sealed class AppSettings(NpgsqlDataSource database, IConfiguration configuration, SettingsOptions options, TimeProvider time)
+{
+    private readonly Cached<Dictionary<string, JsonElement>> settings = new(ct => ReadAsync(database, ct), options.CacheDuration, time);
+
+    /// <summary><c>gen_worker_concurrency</c>: jobs a lane at once in one worker; null leaves it to configuration.</summary>
+    public async ValueTask<int?> WorkerConcurrencyAsync(CancellationToken ct) =>
+        (await settings.GetAsync(ct)).TryGetValue("gen_worker_concurrency", out var value)
+        && value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var concurrency)
+            ? Math.Clamp(concurrency, 0, 1_000)
+            : null;
+
+    /// <summary><c>mock_mode</c>, else <c>Mock:Enabled</c> (MOCK_MODE).</summary>
+    public async ValueTask<bool> MockModeAsync(CancellationToken ct) =>
+        await FlagAsync("mock_mode", ct) ?? configuration.GetValue("Mock:Enabled", false);
+
+    /// <summary><c>upload_mock_outputs_to_b2</c>, else <c>Mock:UploadOutputs</c> (default true): whether mock pictures are stored like real ones.</summary>
+    public async ValueTask<bool> UploadMockOutputsAsync(CancellationToken ct) =>
+        await FlagAsync("upload_mock_outputs_to_b2", ct) ?? configuration.GetValue("Mock:UploadOutputs", true);
+
+    private async ValueTask<bool?> FlagAsync(string key, CancellationToken ct) =>
+        (await settings.GetAsync(ct)).TryGetValue(key, out var value)
+            ? value.ValueKind switch { JsonValueKind.True => true, JsonValueKind.False => false, _ => null }
+            : null;
+
+    private static async Task<Dictionary<string, JsonElement>> ReadAsync(NpgsqlDataSource database, CancellationToken ct)
+    {
+        var read = new Dictionary<string, JsonElement>(StringComparer.Ordinal);
+        await using var command = database.CreateCommand("SELECT key, value::text FROM app_settings");
+        await using var reader = await command.ExecuteReaderAsync(ct);
+        while (await reader.ReadAsync(ct))
+        {
+            using var value = JsonDocument.Parse(reader.GetString(1));
+            read[reader.GetString(0)] = value.RootElement.Clone();
+        }
+
+        return read;
+    }
+}
+
+/// <summary>
+/// A value that is read at most once per <paramref name="lifetime"/>. When a reading fails, the last value is kept for as long as it
+/// takes: an old price list beats no price list. Only the very first reading throws.
+/// </summary>
+public sealed class Cached<T>(Func<CancellationToken, Task<T>> read, TimeSpan lifetime, TimeProvider time)
+    where T : class
+{
+    private readonly SemaphoreSlim reading = new(1, 1);
+    private T? value;
+    private long readAt;
+
+    public async ValueTask<T> GetAsync(CancellationToken ct)
+    {
+        var known = Volatile.Read(ref value);
+        if (known is not null && time.GetElapsedTime(Volatile.Read(ref readAt)) < lifetime)
+        {
+            return known;
+        }
+
+        // One reads, the others go on with what is known; only the first time do they have to wait.
+        if (!await reading.WaitAsync(known is null ? Timeout.InfiniteTimeSpan : TimeSpan.Zero, ct))
+        {
+            return known!;
+        }
+
+        try
+        {
+            if (value is not null && time.GetElapsedTime(readAt) < lifetime)
+            {
+                return value;
+            }
+
+            value = await read(ct);
+            return value;
+        }
+        catch (NpgsqlException) when (value is not null)
+        {
+            return value;
+        }
+        finally
+        {
+            readAt = time.GetTimestamp();
+            reading.Release();
+        }
+    }
+}
