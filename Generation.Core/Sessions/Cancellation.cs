@@ -46,7 +46,8 @@ public sealed class Cancellation(NpgsqlDataSource database, Settlement settlemen
             await using var reader = await ask.ExecuteReaderAsync(ct);
             if (!await reader.ReadAsync(ct))
             {
-                return CancelOutcome.NotFound;
+                await reader.CloseAsync();
+                return await ExistsAsync(userId, sessionId, ct) ? CancelOutcome.AlreadyEnded : CancelOutcome.NotFound;
             }
 
             var status = reader.GetString(0);
@@ -64,6 +65,20 @@ public sealed class Cancellation(NpgsqlDataSource database, Settlement settlemen
         }
 
         var settled = await settlement.SettleAsync([new Settle(sessionId, SettleGuard.Queued) { Canceled = true }], ct);
-        return settled.Count > 0 ? CancelOutcome.Canceled : CancelOutcome.Requested;
+        return settled switch
+        {
+            [] => CancelOutcome.Requested, // a worker claimed it in between, and has the wish with its claim
+            [{ Status: "canceled" }] => CancelOutcome.Canceled,
+            _ => CancelOutcome.AlreadyEnded, // every output was stored already
+        };
+    }
+
+    /// <summary>On a fresh snapshot: the session may have ended while the statement above waited for its row.</summary>
+    private async Task<bool> ExistsAsync(Guid userId, Guid sessionId, CancellationToken ct)
+    {
+        await using var look = database.CreateCommand("SELECT EXISTS (SELECT FROM generation_sessions WHERE session_id = $1 AND user_id = $2)");
+        look.Parameters.AddWithValue(sessionId);
+        look.Parameters.AddWithValue(userId);
+        return (bool)(await look.ExecuteScalarAsync(ct))!;
     }
 }

@@ -1,0 +1,9 @@
+-- The rows behind a batch of messages, once their sessions are claimed. SKIP LOCKED: a relay may still be about to mark one (it
+-- publishes under the row's lock); such a row is found by the repair of lost dispatches and removed there.
+DELETE FROM outbox
+WHERE outbox_id IN (
+    SELECT outbox_id
+    FROM outbox
+    WHERE outbox_id = ANY ($1)
+    FOR UPDATE SKIP LOCKED
+)

@@ -1,0 +1,250 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Generation.Core.Database;
+using Generation.Core.Media;
+using Generation.Core.Realtime;
+using Npgsql;
+using NpgsqlTypes;
+
+namespace Generation.Core.Sessions;
+
+/// <summary>A session as its holder has it. <paramref name="LeaseToken"/> fences every write.</summary>
+public sealed record ClaimedSession(
+    Guid SessionId, Guid UserId, string Model, string Provider, string JobType, string Lane, string Kind, JsonObject Settings, bool Mock,
+    int RequestedOutputs, int Attempt, int LostLeases, long LeaseToken, long Version, int Progress,
+    DateTimeOffset Deadline, DateTimeOffset CreatedAt, bool CancelRequested, IReadOnlySet<int> StoredOrdinals, IReadOnlyList<ProviderTask> Tasks);
+
+public enum ProviderTaskState
+{
+    /// <summary>The call is about to be made, or was; nothing is known of it.</summary>
+    Intent,
+
+    /// <summary>The provider has it under a task id.</summary>
+    Running,
+
+    /// <summary>The provider delivered; <see cref="ProviderTask.Result"/> says where.</summary>
+    Delivered,
+
+    /// <summary>The provider refused for good.</summary>
+    Failed,
+
+    /// <summary>The reply was lost and cannot be asked for again.</summary>
+    Unknown,
+
+    /// <summary>The provider did not execute it (busy, rate limit); another call may follow.</summary>
+    Rejected,
+}
+
+/// <summary>A paid call for some outputs of a session.</summary>
+public sealed record ProviderTask
+{
+    public Guid ProviderTaskId { get; init; }
+
+    public int FirstOrdinal { get; init; }
+
+    public int OutputCount { get; init; }
+
+    public ProviderTaskState State { get; init; }
+
+    public string? TaskId { get; init; }
+
+    public string? RequestId { get; init; }
+
+    public DateTimeOffset? Deadline { get; init; }
+
+    /// <summary>What the handler needs to fetch the outputs again: its own shape.</summary>
+    public JsonElement? Result { get; init; }
+
+    /// <summary>The name of the failure kind.</summary>
+    public string? Failure { get; init; }
+
+    /// <summary>The provider's code.</summary>
+    public string? FailureCode { get; init; }
+}
+
+/// <summary>What one renewal says of a running session.</summary>
+public readonly record struct Renewal(Guid SessionId, long LeaseToken, int Progress, string Phase);
+
+/// <summary>
+/// Promise 6, one holder writes: every statement here that changes a session compares the lease token under the row lock, and answers
+/// null or false when it has grown. Who gets that answer has lost the session and must stop.
+/// </summary>
+public sealed class Leases(NpgsqlDataSource database, ChangeNotifier notifier, TimeProvider time)
+{
+    private static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web)
+    {
+        Converters = { new System.Text.Json.Serialization.JsonStringEnumConverter() },
+    };
+
+    /// <summary>
+    /// Claims those of the sessions that may be worked on now, and removes the outbox rows that led here, whatever became of the claim:
+    /// a row whose session is not claimable has nothing left to say.
+    /// </summary>
+    public async Task<IReadOnlyList<ClaimedSession>> ClaimAsync(
+        IReadOnlyCollection<Guid> sessionIds, IReadOnlyCollection<long> outboxIds, string worker, TimeSpan lease, CancellationToken ct)
+    {
+        await using var batch = database.CreateBatch();
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/claim.sql"))
+        {
+            Parameters = { new() { Value = sessionIds.ToArray() }, new() { Value = worker }, new() { Value = lease } },
+        });
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Outbox/done.sql")) { Parameters = { new() { Value = outboxIds.ToArray() } } });
+
+        var claimed = new List<ClaimedSession>();
+        await using var reader = await batch.ExecuteReaderAsync(ct);
+        while (await reader.ReadAsync(ct))
+        {
+            claimed.Add(new ClaimedSession(
+                SessionId: reader.GetGuid(0), UserId: reader.GetGuid(1), Model: reader.GetString(2), Provider: reader.GetString(3),
+                JobType: reader.GetString(4), Lane: reader.GetString(5), Kind: reader.GetString(6),
+                Settings: JsonNode.Parse(reader.GetString(7))!.AsObject(), Mock: reader.GetBoolean(8), RequestedOutputs: reader.GetInt32(9),
+                Attempt: reader.GetInt32(11), LostLeases: reader.GetInt32(12), LeaseToken: reader.GetInt64(13), Version: reader.GetInt64(14),
+                Progress: reader.GetInt16(15), Deadline: reader.GetFieldValue<DateTimeOffset>(16), CreatedAt: reader.GetFieldValue<DateTimeOffset>(17),
+                CancelRequested: reader.GetBoolean(18),
+                StoredOrdinals: await reader.IsDBNullAsync(19, ct) ? new HashSet<int>() : reader.GetFieldValue<int[]>(19).ToHashSet(),
+                Tasks: await reader.IsDBNullAsync(20, ct) ? [] : JsonSerializer.Deserialize<List<ProviderTask>>(reader.GetString(20), Json)!));
+        }
+
+        await reader.NextResultAsync(ct);
+        foreach (var session in claimed)
+        {
+            notifier.Changed(ChangeChannel.SessionChanged, new Change(session.SessionId, session.UserId, session.Version));
+        }
+
+        return claimed;
+    }
+
+    /// <summary>Renews; the answer holds the sessions that are still the caller's, and whether cancel was asked for them.</summary>
+    public async Task<Dictionary<Guid, bool>> RenewAsync(IReadOnlyList<Renewal> renewals, TimeSpan lease, CancellationToken ct)
+    {
+        await using var command = database.CreateCommand(Sql.Text("Sessions/renew.sql"));
+        command.Parameters.AddWithValue(renewals.Select(r => r.SessionId).ToArray());
+        command.Parameters.AddWithValue(renewals.Select(r => r.LeaseToken).ToArray());
+        command.Parameters.AddWithValue(renewals.Select(r => (short)r.Progress).ToArray());
+        command.Parameters.AddWithValue(renewals.Select(r => r.Phase).ToArray());
+        command.Parameters.AddWithValue(lease);
+        command.CommandTimeout = 5;
+        var held = new Dictionary<Guid, bool>(renewals.Count);
+        await using var reader = await command.ExecuteReaderAsync(ct);
+        while (await reader.ReadAsync(ct))
+        {
+            held[reader.GetGuid(0)] = reader.GetBoolean(1);
+        }
+
+        return held;
+    }
+
+    /// <summary>Waits for a provider, without a lease: claimable again after <paramref name="delay"/>. False when the lease was lost.</summary>
+    public Task<bool> SuspendAsync(ClaimedSession session, TimeSpan delay, CancellationToken ct) =>
+        ReleaseAsync(session, "suspend", delay, null, null, ct);
+
+    /// <summary>Failed, comes again after <paramref name="delay"/>. False when the lease was lost.</summary>
+    public Task<bool> RetryAsync(ClaimedSession session, TimeSpan delay, string errorCode, string errorMessage, CancellationToken ct) =>
+        ReleaseAsync(session, "retry", delay, errorCode, errorMessage, ct);
+
+    /// <summary>Given back unfinished by a worker that shuts down; does not count as a failure. False when the lease was lost.</summary>
+    public Task<bool> HandBackAsync(ClaimedSession session, CancellationToken ct) =>
+        ReleaseAsync(session, "handback", TimeSpan.Zero, null, null, ct);
+
+    /// <summary>
+    /// Records a stored output. The new version of the session, or null when the lease was lost. An ordinal that was stored before keeps
+    /// its first object: <paramref name="duplicate"/> is then called, so that the new object can be deleted.
+    /// </summary>
+    public async Task<long?> StoreMediaAsync(ClaimedSession session, int ordinal, StoredMedia media, Func<Task> duplicate, CancellationToken ct)
+    {
+        await using var command = database.CreateCommand(Sql.Text("Sessions/store_media.sql"));
+        command.Parameters.AddWithValue(session.SessionId);
+        command.Parameters.AddWithValue(session.LeaseToken);
+        command.Parameters.AddWithValue(Guid.CreateVersion7(time.GetUtcNow()));
+        command.Parameters.AddWithValue(ordinal);
+        command.Parameters.AddWithValue(session.Kind);
+        command.Parameters.AddWithValue(media.Key.ToString());
+        command.Parameters.AddWithValue(media.ContentType);
+        command.Parameters.AddWithValue(media.Bytes);
+        command.Parameters.AddWithValue(media.Sha256);
+        Add(command, NpgsqlDbType.Integer, media.Width);
+        Add(command, NpgsqlDbType.Integer, media.Height);
+        Add(command, NpgsqlDbType.Double, media.DurationSeconds);
+
+        await using var reader = await command.ExecuteReaderAsync(ct);
+        if (!await reader.ReadAsync(ct))
+        {
+            return null;
+        }
+
+        var version = reader.GetInt64(1);
+        if (await reader.IsDBNullAsync(2, ct))
+        {
+            await duplicate();
+        }
+
+        notifier.Changed(ChangeChannel.ImagesAttached, new Change(session.SessionId, session.UserId, version));
+        return version;
+    }
+
+    /// <summary>
+    /// The intent to make a paid call, before it is made. Null when the lease was lost or the call was made before: then it must not be
+    /// made (again).
+    /// </summary>
+    public async Task<Guid?> RecordIntentAsync(
+        ClaimedSession session, int firstOrdinal, int outputCount, TimeSpan deadline, byte[]? callbackTokenHash, CancellationToken ct)
+    {
+        await using var command = database.CreateCommand(Sql.Text("Sessions/record_intent.sql"));
+        command.Parameters.AddWithValue(session.SessionId);
+        command.Parameters.AddWithValue(session.LeaseToken);
+        command.Parameters.AddWithValue(Guid.CreateVersion7(time.GetUtcNow()));
+        command.Parameters.AddWithValue(session.Provider);
+        command.Parameters.AddWithValue(firstOrdinal);
+        command.Parameters.AddWithValue(outputCount);
+        Add(command, NpgsqlDbType.Bytea, callbackTokenHash);
+        command.Parameters.AddWithValue(deadline);
+        return await command.ExecuteScalarAsync(ct) as Guid?;
+    }
+
+    /// <summary>What came of a call. False when the lease was lost: then the result counts for nothing.</summary>
+    public async Task<bool> RecordTaskAsync(
+        ClaimedSession session, Guid providerTaskId, ProviderTaskState state, CancellationToken ct,
+        string? taskId = null, string? requestId = null, string? result = null, string? failure = null, string? failureCode = null)
+    {
+        await using var command = database.CreateCommand(Sql.Text("Sessions/record_task.sql"));
+        command.Parameters.AddWithValue(session.SessionId);
+        command.Parameters.AddWithValue(session.LeaseToken);
+        command.Parameters.AddWithValue(providerTaskId);
+        command.Parameters.AddWithValue(state.ToString().ToLowerInvariant());
+        Add(command, NpgsqlDbType.Text, taskId);
+        Add(command, NpgsqlDbType.Text, requestId);
+        Add(command, NpgsqlDbType.Jsonb, result);
+        Add(command, NpgsqlDbType.Text, failure);
+        Add(command, NpgsqlDbType.Text, failureCode);
+        return await command.ExecuteScalarAsync(ct) is not null;
+    }
+
+    private async Task<bool> ReleaseAsync(
+        ClaimedSession session, string how, TimeSpan delay, string? errorCode, string? errorMessage, CancellationToken ct)
+    {
+        await using var command = database.CreateCommand(Sql.Text("Sessions/release_lease.sql"));
+        command.Parameters.AddWithValue(session.SessionId);
+        command.Parameters.AddWithValue(session.LeaseToken);
+        command.Parameters.AddWithValue(how);
+        command.Parameters.AddWithValue(delay);
+        Add(command, NpgsqlDbType.Text, errorCode);
+        Add(command, NpgsqlDbType.Text, errorMessage);
+        Add(command, NpgsqlDbType.Text, Telemetry.CurrentTraceParent);
+        await using var reader = await command.ExecuteReaderAsync(ct);
+        if (!await reader.ReadAsync(ct))
+        {
+            return false;
+        }
+
+        notifier.Changed(ChangeChannel.SessionChanged, new Change(session.SessionId, session.UserId, reader.GetInt64(2)));
+        if (delay == TimeSpan.Zero)
+        {
+            notifier.OutboxWritten();
+        }
+
+        return true;
+    }
+
+    private static void Add(NpgsqlCommand command, NpgsqlDbType type, object? value) =>
+        command.Parameters.Add(new NpgsqlParameter { NpgsqlDbType = type, Value = value ?? DBNull.Value });
+}

@@ -1,0 +1,296 @@
+using System.Globalization;
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Generation.Core.Database;
+using Npgsql;
+
+namespace Generation.Core.Sessions;
+
+/// <summary>A stored output as users see it. The URL is signed when it is shown, not when it is read.</summary>
+public sealed record MediaView
+{
+    public required Guid MediaId { get; init; }
+
+    public required int Ordinal { get; init; }
+
+    public required string Kind { get; init; }
+
+    public required string ContentType { get; init; }
+
+    public required long Bytes { get; init; }
+
+    public int? Width { get; init; }
+
+    public int? Height { get; init; }
+
+    public double? DurationSeconds { get; init; }
+
+    /// <summary>Hex.</summary>
+    public required string Sha256 { get; init; }
+
+    public string? Url { get; init; }
+
+    public DateTimeOffset? UrlExpiresAt { get; init; }
+
+    [JsonIgnore(Condition = JsonIgnoreCondition.Always)]
+    public string ObjectKey { get; init; } = "";
+
+    /// <summary>The session's version when it was attached.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.Always)]
+    public long Version { get; init; }
+}
+
+public sealed record ErrorView(string Code, string Message, bool Retryable);
+
+/// <summary>What an ended session cost: <c>held = captured + released + adjusted</c>, each of them a row of the ledger.</summary>
+/// <param name="Held">Credits taken when the session was accepted.</param>
+/// <param name="Captured">Paid.</param>
+/// <param name="Released">Given back because nothing was delivered.</param>
+/// <param name="Adjusted">Given back because less was delivered than asked for.</param>
+/// <param name="PriceVersion">The price row it was sold at.</param>
+/// <param name="ProviderUsage">What the provider counted, in its own words.</param>
+/// <param name="Summary">A sentence for the user.</param>
+public sealed record Receipt(long Held, long Captured, long Released, long Adjusted, long PriceVersion, JsonElement? ProviderUsage, string Summary);
+
+public sealed record SessionView
+{
+    public required Guid SessionId { get; init; }
+
+    [JsonIgnore]
+    public Guid UserId { get; init; }
+
+    public required string ClientKey { get; init; }
+
+    public required string Model { get; init; }
+
+    public required string Tool { get; init; }
+
+    public required string Kind { get; init; }
+
+    /// <summary><c>queued</c>, <c>processing</c>, <c>completed</c>, <c>failed</c> or <c>canceled</c>.</summary>
+    public required string Status { get; init; }
+
+    public required string Phase { get; init; }
+
+    public required int Progress { get; init; }
+
+    /// <summary>Grows with every change; the id of events.</summary>
+    public required long Version { get; init; }
+
+    /// <summary>Jobs of the same lane that will be taken first; null when it does not wait.</summary>
+    public long? QueuePosition { get; init; }
+
+    public int? EtaSeconds { get; init; }
+
+    /// <summary>Failures so far.</summary>
+    public required int Attempt { get; init; }
+
+    [JsonIgnore]
+    public long LeaseToken { get; init; }
+
+    public required int RequestedOutputs { get; init; }
+
+    public required JsonElement Params { get; init; }
+
+    public bool Mock { get; init; }
+
+    public Guid? RetryOf { get; init; }
+
+    public bool CancelRequested { get; init; }
+
+    public required DateTimeOffset CreatedAt { get; init; }
+
+    public DateTimeOffset? StartedAt { get; init; }
+
+    public DateTimeOffset? CompletedAt { get; init; }
+
+    public ErrorView? Error { get; init; }
+
+    public required IReadOnlyList<MediaView> Media { get; init; }
+
+    /// <summary>Outputs that did not come: <c>[{ordinal, code, message}]</c>.</summary>
+    public JsonElement? FailedOutputs { get; init; }
+
+    public Receipt? Receipt { get; init; }
+
+    [JsonIgnore]
+    public bool HasEnded => CompletedAt is not null;
+}
+
+/// <summary>
+/// What users read about their sessions. A user's read runs as <c>generation_reader</c> with <c>app.user_id</c> set for its transaction:
+/// row-level security is the second lock behind the WHERE.
+/// </summary>
+public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
+{
+    private static readonly CompositeFormat Read = CompositeFormat.Parse(Sql.Text("Sessions/read.sql"));
+    private static readonly string ReadOne = string.Format(CultureInfo.InvariantCulture, Read, "s.session_id = $1");
+    private static readonly string ReadByKey = string.Format(CultureInfo.InvariantCulture, Read, "s.client_key = $1 AND s.user_id = $2");
+    private static readonly string ReadMany = string.Format(CultureInfo.InvariantCulture, Read, "s.session_id = ANY ($1)");
+    private static readonly string ReadPage = string.Format(CultureInfo.InvariantCulture, Read,
+        "s.user_id = $1 AND ($2::uuid IS NULL OR s.session_id < $2) AND ($3::text IS NULL OR s.status = $3) ORDER BY s.session_id DESC LIMIT $4");
+
+    /// <summary>One session of the user, or null: somebody else's is not there.</summary>
+    public async Task<SessionView?> GetAsync(Guid userId, Guid sessionId, CancellationToken ct)
+    {
+        await using var batch = database.CreateBatch();
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/position.sql")) { Parameters = { new() { Value = sessionId } } });
+        ActAs(batch, userId);
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(ReadOne) { Parameters = { new() { Value = sessionId } } });
+
+        await using var reader = await batch.ExecuteReaderAsync(ct);
+        long? position = await reader.ReadAsync(ct) ? reader.GetInt64(0) : null;
+        await reader.NextResultAsync(ct);
+        await reader.NextResultAsync(ct);
+        if (!await reader.ReadAsync(ct))
+        {
+            return null;
+        }
+
+        var session = Map(reader);
+        return session with { QueuePosition = session.Status == "queued" ? position : null };
+    }
+
+    /// <summary>The session of a client key, for a replay.</summary>
+    public async Task<(SessionView Session, byte[] RequestHash, Guid ReservationId)?> FindByKeyAsync(Guid userId, string clientKey, CancellationToken ct)
+    {
+        await using var batch = database.CreateBatch();
+        ActAs(batch, userId);
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(ReadByKey) { Parameters = { new() { Value = clientKey }, new() { Value = userId } } });
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(
+            """
+            SELECT s.request_hash, v.reservation_id
+            FROM generation_sessions AS s
+            JOIN credit_reservations AS v USING (session_id)
+            WHERE s.client_key = $1 AND s.user_id = $2
+            """) { Parameters = { new() { Value = clientKey }, new() { Value = userId } } });
+
+        await using var reader = await batch.ExecuteReaderAsync(ct);
+        await reader.NextResultAsync(ct);
+        if (!await reader.ReadAsync(ct))
+        {
+            return null;
+        }
+
+        var session = Map(reader);
+        await reader.NextResultAsync(ct);
+        return await reader.ReadAsync(ct) ? (session, reader.GetFieldValue<byte[]>(0), reader.GetGuid(1)) : null;
+    }
+
+    /// <summary>A page of the user's sessions, newest first; <paramref name="before"/> is the last id of the page before.</summary>
+    public async Task<IReadOnlyList<SessionView>> ListAsync(Guid userId, Guid? before, string? status, int limit, CancellationToken ct)
+    {
+        await using var batch = database.CreateBatch();
+        ActAs(batch, userId);
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(ReadPage)
+        {
+            Parameters =
+            {
+                new() { Value = userId },
+                new() { Value = (object?)before ?? DBNull.Value, NpgsqlDbType = NpgsqlTypes.NpgsqlDbType.Uuid },
+                new() { Value = (object?)status ?? DBNull.Value, NpgsqlDbType = NpgsqlTypes.NpgsqlDbType.Text },
+                new() { Value = limit },
+            },
+        });
+        await using var reader = await batch.ExecuteReaderAsync(ct);
+        await reader.NextResultAsync(ct);
+        return await MapAllAsync(reader, ct);
+    }
+
+    /// <summary>Sessions of any users, for the feed of a process whose watchers have been checked one by one.</summary>
+    public async Task<IReadOnlyList<SessionView>> ReadAsync(IReadOnlyCollection<Guid> sessionIds, CancellationToken ct)
+    {
+        await using var command = database.CreateCommand(ReadMany);
+        command.Parameters.AddWithValue(sessionIds.ToArray());
+        await using var reader = await command.ExecuteReaderAsync(ct);
+        return await MapAllAsync(reader, ct);
+    }
+
+    private static void ActAs(NpgsqlBatch batch, Guid userId) =>
+        batch.BatchCommands.Add(new NpgsqlBatchCommand("SELECT set_config('role', 'generation_reader', true), set_config('app.user_id', $1, true)")
+        {
+            Parameters = { new() { Value = userId.ToString() } },
+        });
+
+    private async Task<List<SessionView>> MapAllAsync(NpgsqlDataReader reader, CancellationToken ct)
+    {
+        var sessions = new List<SessionView>();
+        while (await reader.ReadAsync(ct))
+        {
+            sessions.Add(Map(reader));
+        }
+
+        return sessions;
+    }
+
+    private SessionView Map(NpgsqlDataReader reader)
+    {
+        string? Text(int column) => reader.IsDBNull(column) ? null : reader.GetString(column);
+        JsonElement? Node(int column) => Text(column) is { } json ? JsonSerializer.Deserialize<JsonElement>(json) : null;
+        DateTimeOffset? When(int column) => reader.IsDBNull(column) ? null : reader.GetFieldValue<DateTimeOffset>(column);
+
+        var status = reader.GetString(6);
+        var progress = (int)reader.GetInt16(8);
+        var startedAt = When(14);
+        var held = reader.GetInt64(19);
+        long? captured = reader.IsDBNull(20) ? null : reader.GetInt64(20);
+        var media = Text(28) is { } list ? ReadMedia(list) : [];
+        return new SessionView
+        {
+            SessionId = reader.GetGuid(0),
+            UserId = reader.GetGuid(1),
+            ClientKey = reader.GetString(2),
+            Model = reader.GetString(3),
+            Tool = reader.GetString(4),
+            Kind = reader.GetString(5),
+            Status = status,
+            Phase = reader.GetString(7),
+            Progress = progress,
+            Version = reader.GetInt64(9),
+            Attempt = reader.GetInt32(10),
+            LeaseToken = reader.GetInt64(11),
+            Params = Node(12)!.Value,
+            CreatedAt = When(13)!.Value,
+            StartedAt = startedAt,
+            CompletedAt = When(15),
+            Error = status == "failed" ? new ErrorView(Text(16)!, Text(17) ?? Text(16)!, !reader.IsDBNull(18) && reader.GetBoolean(18)) : null,
+            RequestedOutputs = reader.GetInt32(24),
+            RetryOf = reader.IsDBNull(25) ? null : reader.GetGuid(25),
+            CancelRequested = !reader.IsDBNull(26),
+            Mock = reader.GetBoolean(27),
+            Media = media,
+            FailedOutputs = Node(23),
+            EtaSeconds = status == "processing" && startedAt is { } began && progress is >= 10 and < 100
+                ? (int)((time.GetUtcNow() - began).TotalSeconds * (100 - progress) / progress)
+                : null,
+            Receipt = captured is { } paid
+                ? new Receipt(held, paid, paid == 0 ? held : 0, paid == 0 ? 0 : held - paid, reader.GetInt64(21), Node(22), Summary(paid, held, media.Count, reader.GetInt32(24)))
+                : null,
+        };
+    }
+
+    private static List<MediaView> ReadMedia(string list)
+    {
+        using var document = JsonDocument.Parse(list);
+        return [.. document.RootElement.EnumerateArray().Select(m => new MediaView
+        {
+            MediaId = m.GetProperty("mediaId").GetGuid(),
+            Ordinal = m.GetProperty("ordinal").GetInt32(),
+            Kind = m.GetProperty("kind").GetString()!,
+            ContentType = m.GetProperty("contentType").GetString()!,
+            Bytes = m.GetProperty("bytes").GetInt64(),
+            Width = m.GetProperty("width") is { ValueKind: JsonValueKind.Number } width ? width.GetInt32() : null,
+            Height = m.GetProperty("height") is { ValueKind: JsonValueKind.Number } height ? height.GetInt32() : null,
+            DurationSeconds = m.GetProperty("durationSeconds") is { ValueKind: JsonValueKind.Number } seconds ? seconds.GetDouble() : null,
+            Sha256 = m.GetProperty("sha256").GetString()!,
+            ObjectKey = m.GetProperty("objectKey").GetString()!,
+            Version = m.GetProperty("version").GetInt64(),
+        })];
+    }
+
+    private static string Summary(long paid, long held, int stored, int requested) =>
+        paid == 0 ? "You were not charged."
+        : stored == requested ? $"You paid {paid} credits."
+        : $"You paid {paid} credits for {stored} of {requested} outputs; {held - paid} were given back.";
+}

@@ -1,0 +1,76 @@
+using Generation.Core.Database;
+using Generation.Core.Realtime;
+using Npgsql;
+
+namespace Generation.Core.Sessions;
+
+/// <summary>
+/// The repairs without which a crash strands a session. Each takes a bounded batch, may run in several relays at once, and answers how
+/// many it mended.
+/// </summary>
+public sealed class Sweeps(NpgsqlDataSource database, Settlement settlement, ChangeNotifier notifier)
+{
+    public const int Batch = 500;
+
+    /// <summary>Sessions whose worker has stopped renewing are queued again; those that were to be canceled end.</summary>
+    public async Task<int> RevokeDeadLeasesAsync(CancellationToken ct)
+    {
+        var revoked = 0;
+        await using (var command = database.CreateCommand(Sql.Text("Sessions/revoke_dead_leases.sql")))
+        {
+            command.Parameters.AddWithValue(Batch);
+            await using var reader = await command.ExecuteReaderAsync(ct);
+            while (await reader.ReadAsync(ct))
+            {
+                revoked++;
+                notifier.Changed(ChangeChannel.SessionChanged, new Change(reader.GetGuid(0), reader.GetGuid(1), reader.GetInt64(2)));
+            }
+        }
+
+        if (revoked > 0)
+        {
+            notifier.OutboxWritten();
+        }
+
+        var dead = await FindAsync("lease_until <= now() AND cancel_requested_at IS NOT NULL", ct);
+        return dead.Count == 0 ? revoked
+            : revoked + (await settlement.SettleAsync([.. dead.Select(id => new Settle(id, SettleGuard.Dead) { Canceled = true })], ct)).Count;
+    }
+
+    /// <summary>Sessions past their deadline end as failed, code <c>expired</c>; what was stored is kept and paid.</summary>
+    public async Task<int> EndOverdueAsync(CancellationToken ct)
+    {
+        var overdue = await FindAsync("completed_at IS NULL AND deadline <= now()", ct);
+        return overdue.Count == 0 ? 0 : (await settlement.SettleAsync(
+            [.. overdue.Select(id => new Settle(id, SettleGuard.Deadline)
+            {
+                ErrorCode = "expired",
+                ErrorMessage = "The generation took longer than it may. You were not charged; try again.",
+                ErrorRetryable = true,
+            })], ct)).Count;
+    }
+
+    /// <summary>Sessions that wait without an outbox row get one; see <c>strays.sql</c>.</summary>
+    public async Task<int> WakeStraysAsync(TimeSpan after, CancellationToken ct)
+    {
+        await using var command = database.CreateCommand(Sql.Text("Outbox/strays.sql"));
+        command.Parameters.AddWithValue(after);
+        command.Parameters.AddWithValue(Batch);
+        return await command.ExecuteNonQueryAsync(ct);
+    }
+
+    /// <summary>Candidates only: whether they end is decided under their row locks.</summary>
+    private async Task<List<Guid>> FindAsync(string condition, CancellationToken ct)
+    {
+        var found = new List<Guid>();
+        await using var command = database.CreateCommand(
+            $"SELECT session_id FROM generation_sessions WHERE {condition} ORDER BY session_id LIMIT {Batch} FOR NO KEY UPDATE SKIP LOCKED");
+        await using var reader = await command.ExecuteReaderAsync(ct);
+        while (await reader.ReadAsync(ct))
+        {
+            found.Add(reader.GetGuid(0));
+        }
+
+        return found;
+    }
+}
