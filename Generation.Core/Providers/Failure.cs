@@ -1,0 +1,80 @@
+namespace Generation.Core.Providers;
+
+/// <summary>The closed set of ways in which a provider's work can fail. Each decides retry, refund and the words for the user.</summary>
+public enum FailureKind
+{
+    /// <summary>The provider does not accept these parameters. No retry; released.</summary>
+    InvalidRequest,
+
+    /// <summary>The prompt or a reference was refused. No retry; released.</summary>
+    ModerationInput,
+
+    /// <summary>An output was refused. No retry of that output; the others count.</summary>
+    ModerationOutput,
+
+    /// <summary>Our key or account is refused. No retry; released; the operator is alarmed.</summary>
+    Unauthorized,
+
+    /// <summary>Our account is out of money or quota. No retry; released; the operator is alarmed.</summary>
+    QuotaExhausted,
+
+    /// <summary>Too many requests; not executed. Again after the provider's delay, through the outbox.</summary>
+    RateLimited,
+
+    /// <summary>Not executed, or failed without being billed. Again after 1, 2, 4 s, then through the outbox.</summary>
+    Unavailable,
+
+    /// <summary>The call was sent and its outcome is not known: it may have been billed. Never repeated unless it can be asked for.</summary>
+    OutcomeUnknown,
+
+    /// <summary>It was made, but what came is not what was bought: gone, of the wrong type, too large. No retry of that output; not charged.</summary>
+    OutputUnusable,
+}
+
+/// <summary>A failure of a provider's work, sorted.</summary>
+/// <param name="Kind">Decides what happens.</param>
+/// <param name="ProviderCode">The provider's code, for operators.</param>
+/// <param name="Detail">What the provider said, for operators; may hold its request id and is not shown to users.</param>
+public sealed record Failure(FailureKind Kind, string ProviderCode, string Detail)
+{
+    /// <summary>How long the provider wants to be left alone, when it says so.</summary>
+    public TimeSpan? RetryAfter { get; init; }
+
+    /// <summary>The provider's name for the call, for its support.</summary>
+    public string? RequestId { get; init; }
+
+    /// <summary>Whether the same call may be made again by us.</summary>
+    public bool IsRetryable => Kind is FailureKind.RateLimited or FailureKind.Unavailable;
+
+    /// <summary>Whether the other outputs of the session would fail alike, so that no further call is worth making.</summary>
+    public bool IsForAllOutputs => Kind is FailureKind.InvalidRequest or FailureKind.ModerationInput or FailureKind.Unauthorized or FailureKind.QuotaExhausted;
+
+    /// <summary>The stable code that the API shows, such as <c>moderation_input</c>.</summary>
+    public string Code => Kind switch
+    {
+        FailureKind.InvalidRequest => "invalid_request",
+        FailureKind.ModerationInput => "moderation_input",
+        FailureKind.ModerationOutput => "moderation_output",
+        FailureKind.Unauthorized => "provider_unauthorized",
+        FailureKind.QuotaExhausted => "provider_quota_exhausted",
+        FailureKind.RateLimited => "provider_rate_limited",
+        FailureKind.Unavailable => "provider_unavailable",
+        FailureKind.OutcomeUnknown => "outcome_unknown",
+        _ => "output_unusable",
+    };
+
+    /// <summary>What the user reads: what happened, what it cost, what to do next.</summary>
+    public string UserMessage => Kind switch
+    {
+        FailureKind.InvalidRequest => "The model did not accept these settings. Change them and try again.",
+        FailureKind.ModerationInput => "The prompt was refused by the model's content policy. Rephrase it and try again.",
+        FailureKind.ModerationOutput => "The model made something that its content policy does not let out. Trying again may give another result.",
+        FailureKind.Unauthorized or FailureKind.QuotaExhausted => "The model cannot be used at the moment; we have been told. Try another model, or later.",
+        FailureKind.RateLimited or FailureKind.Unavailable => "The model is overloaded or away. Try again in a few minutes.",
+        FailureKind.OutcomeUnknown => "The connection to the model broke before its answer came. Try again.",
+        _ => "The model delivered a file that cannot be used. Try again.",
+    };
+
+    /// <summary>Whether it makes sense that the user asks again, unchanged.</summary>
+    public bool UserMayRetry => Kind is not (FailureKind.InvalidRequest or FailureKind.ModerationInput);
+}

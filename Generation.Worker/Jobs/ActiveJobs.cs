@@ -1,0 +1,178 @@
+using System.Collections.Concurrent;
+using Generation.Core.Realtime;
+using Generation.Core.Sessions;
+using Npgsql;
+
+namespace Generation.Worker.Jobs;
+
+public enum StopReason
+{
+    None,
+
+    /// <summary>The user does not want it any more.</summary>
+    Canceled,
+
+    /// <summary>Somebody else may have it now: nothing may be written.</summary>
+    LeaseLost,
+
+    /// <summary>This worker shuts down and has waited long enough.</summary>
+    Drained,
+}
+
+/// <summary>A session that this worker holds.</summary>
+public sealed class ActiveJob(ClaimedSession session, long claimedAt) : IDisposable
+{
+    private readonly CancellationTokenSource stop = new();
+    private readonly Lock gate = new();
+    private int percent = session.Progress;
+
+    public ClaimedSession Session { get; } = session;
+
+    /// <summary>Fires when the job must stop; <see cref="Reason"/> says why.</summary>
+    public CancellationToken Stopped => stop.Token;
+
+    public StopReason Reason { get; private set; }
+
+    /// <summary>The version as this worker knows it.</summary>
+    public long Version { get; set; } = session.Version;
+
+    public string Phase { get; private set; } = "preparing";
+
+    public int Percent => Volatile.Read(ref percent);
+
+    /// <summary>Timestamp of when the lease was last known to be ours, taken before the statement was sent.</summary>
+    public long RenewedAt { get; set; } = claimedAt;
+
+    /// <summary>Moves progress on; it never falls. 100 is kept for the end.</summary>
+    public Progress Report(int newPercent, string phase)
+    {
+        lock (gate)
+        {
+            percent = Math.Max(percent, Math.Clamp(newPercent, 0, 99));
+            Phase = phase;
+            return new Progress(Session.SessionId, Version, Session.LeaseToken, percent, phase);
+        }
+    }
+
+    /// <summary>Stops the job; the first reason counts, except that a lost lease outweighs every other.</summary>
+    public void Stop(StopReason reason)
+    {
+        lock (gate)
+        {
+            if (Reason == StopReason.None || reason == StopReason.LeaseLost)
+            {
+                Reason = reason;
+            }
+        }
+
+        try
+        {
+            stop.Cancel();
+        }
+        catch (ObjectDisposedException)
+        {
+            // It ended by itself in this moment.
+        }
+    }
+
+    public void Dispose() => stop.Dispose();
+}
+
+/// <summary>
+/// The sessions that this worker holds, and the one loop that keeps them: all leases are renewed in one statement. A job whose renewal
+/// came back empty has been taken away; a job that could not be renewed for most of its lease (the database is away) stops trusting
+/// it before the database does, by its own monotonic clock.
+/// </summary>
+public sealed class ActiveJobs(Leases leases, WorkerOptions options, TimeProvider time, ILogger<ActiveJobs> log) : BackgroundService
+{
+    private readonly ConcurrentDictionary<Guid, ActiveJob> jobs = new();
+
+    public int Count => jobs.Count;
+
+    /// <summary>The share of the lease after which an unrenewed job stops: what is left is for its last statement to arrive too late.</summary>
+    private TimeSpan Trust => options.LeaseDuration * 0.8;
+
+    /// <param name="session">Just claimed.</param>
+    /// <param name="claimedAt">Timestamp from before the claim was sent.</param>
+    public ActiveJob Add(ClaimedSession session, long claimedAt)
+    {
+        var job = new ActiveJob(session, claimedAt);
+        jobs[session.SessionId] = job;
+        return job;
+    }
+
+    public void Remove(ActiveJob job) => jobs.TryRemove(KeyValuePair.Create(job.Session.SessionId, job));
+
+    public void StopAll(StopReason reason)
+    {
+        foreach (var job in jobs.Values)
+        {
+            job.Stop(reason);
+        }
+    }
+
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        // Not stopped with the host but after the last job: a draining job needs its lease.
+        using var timer = new PeriodicTimer(options.RenewInterval, time);
+        try
+        {
+            while (await timer.WaitForNextTickAsync(jobs.IsEmpty ? stoppingToken : CancellationToken.None))
+            {
+                await RenewAsync();
+                if (stoppingToken.IsCancellationRequested && jobs.IsEmpty)
+                {
+                    return;
+                }
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            log.LogDebug("No lease is left to renew");
+        }
+    }
+
+    private async Task RenewAsync()
+    {
+        var held = jobs.Values.ToList();
+        if (held.Count == 0)
+        {
+            return;
+        }
+
+        var askedAt = time.GetTimestamp();
+        try
+        {
+            var renewed = await leases.RenewAsync(
+                [.. held.Select(j => new Renewal(j.Session.SessionId, j.Session.LeaseToken, j.Percent, j.Phase))], options.LeaseDuration, CancellationToken.None);
+            foreach (var job in held)
+            {
+                if (!renewed.TryGetValue(job.Session.SessionId, out var cancelRequested))
+                {
+                    if (jobs.ContainsKey(job.Session.SessionId)) // it has not just ended
+                    {
+                        log.LogWarning("Lost the lease of {SessionId}; stopping work on it", job.Session.SessionId);
+                        job.Stop(StopReason.LeaseLost);
+                    }
+
+                    continue;
+                }
+
+                job.RenewedAt = askedAt;
+                if (cancelRequested)
+                {
+                    job.Stop(StopReason.Canceled);
+                }
+            }
+        }
+        catch (Exception e) when (e is NpgsqlException or TimeoutException)
+        {
+            log.LogWarning("Could not renew {Count} leases: {Problem}", held.Count, e.Message);
+            foreach (var job in held.Where(j => time.GetElapsedTime(j.RenewedAt) > Trust))
+            {
+                log.LogWarning("The lease of {SessionId} could not be renewed for {Time}; stopping work on it", job.Session.SessionId, Trust);
+                job.Stop(StopReason.LeaseLost);
+            }
+        }
+    }
+}

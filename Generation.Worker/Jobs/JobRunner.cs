@@ -1,0 +1,189 @@
+using System.Text.Json;
+using Generation.Core;
+using Generation.Core.Database;
+using Generation.Core.Media;
+using Generation.Core.Providers;
+using Generation.Core.Realtime;
+using Generation.Core.Sessions;
+using Generation.Worker.Providers;
+using Generation.Worker.Tools;
+
+namespace Generation.Worker.Jobs;
+
+/// <summary>
+/// One claimed session from its claim to its end, or to the point where it waits: step → outcome → settle, retry, suspend or hand back.
+/// Every path ends in exactly one fenced statement, or in none when the lease is lost.
+/// </summary>
+public sealed class JobRunner(
+    HandlerRegistry handlers, MockHandler mock, Leases leases, Settlement settlement, MediaTransfer transfer, IMediaStore store, ProgressChannel progress,
+    ProviderBreakers breakers, WorkerOptions options, TimeProvider time, Random random, ILogger<JobRunner> log)
+{
+    private static readonly TimeSpan[] DefaultSlotRetries = [TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(2), TimeSpan.FromSeconds(4)];
+
+    private TimeSpan[] SlotRetries => options.SlotRetries is { Length: > 0 } some ? some : DefaultSlotRetries;
+
+    public async Task RunAsync(ActiveJob job)
+    {
+        ArgumentNullException.ThrowIfNull(job);
+        var session = job.Session;
+        log.LogInformation(LogEvents.JobStart, "Job {JobType} {SessionId}, lease {LeaseToken}, attempt {Attempt}", session.JobType, session.SessionId, session.LeaseToken, session.Attempt);
+        log.LogDebug(LogEvents.JobPayloadSummary, "{SessionId}: {Outputs} outputs of {Model}, {Stored} stored, mock {Mock}",
+            session.SessionId, session.RequestedOutputs, session.Model, session.StoredOrdinals.Count, session.Mock);
+
+        var context = new JobContext(job, leases, transfer, store, progress, breakers, time, log);
+        var handler = session.Mock ? mock : handlers.Find(session.JobType);
+        if (session.CancelRequested)
+        {
+            job.Stop(StopReason.Canceled);
+        }
+        else if (session.LostLeases > options.MaxLostLeases)
+        {
+            await SettleAsync(job, new Settle(session.SessionId, SettleGuard.Fenced)
+            {
+                ErrorCode = "worker_lost",
+                ErrorMessage = "Something in this request brought our workers down. You were not charged.",
+                ErrorRetryable = false,
+            });
+            return;
+        }
+
+        try
+        {
+            var outcome = handler is null
+                ? new StepOutcome.Failed(new Failure(FailureKind.Unavailable, "no_handler", $"This worker has no handler for {session.JobType}."), [])
+                : await StepAsync(handler, context, job);
+            await ConcludeAsync(job, outcome);
+        }
+        catch (LeaseLostException)
+        {
+            log.LogWarning("{SessionId} belongs to another worker now", session.SessionId);
+        }
+        catch (OperationCanceledException) when (job.Stopped.IsCancellationRequested)
+        {
+            await StopAsync(job, handler, context);
+        }
+    }
+
+    /// <summary>Runs the handler; when the provider is away it is tried again in the slot a few times, then through the outbox.</summary>
+    private async Task<StepOutcome> StepAsync(IGenerationHandler handler, JobContext context, ActiveJob job)
+    {
+        for (var tried = 0; ; tried++)
+        {
+            job.Stopped.ThrowIfCancellationRequested();
+            StepOutcome outcome;
+            try
+            {
+                outcome = await handler.StepAsync(context, job.Stopped);
+            }
+            catch (Exception e) when (e is not (OperationCanceledException or LeaseLostException))
+            {
+                log.LogError(e, "The handler of {JobType} failed on {SessionId}", job.Session.JobType, job.Session.SessionId);
+                outcome = new StepOutcome.Failed(new Failure(FailureKind.Unavailable, "handler." + e.GetType().Name, e.Message), []);
+            }
+
+            if (outcome is not StepOutcome.Failed { Failure: { Kind: FailureKind.Unavailable, RetryAfter: null } } || tried >= SlotRetries.Length)
+            {
+                return outcome;
+            }
+
+            await Task.Delay(SlotRetries[tried] * (0.75 + (random.NextDouble() / 2)), time, job.Stopped);
+        }
+    }
+
+    private async Task ConcludeAsync(ActiveJob job, StepOutcome outcome)
+    {
+        var session = job.Session;
+        switch (outcome)
+        {
+            case StepOutcome.Suspended suspended:
+                await Transient.RetryAsync(() => leases.SuspendAsync(session, suspended.WakeAfter, CancellationToken.None), time, log, job.Stopped);
+                break;
+
+            case StepOutcome.Completed completed:
+                await SettleAsync(job, new Settle(session.SessionId, SettleGuard.Fenced)
+                {
+                    ProviderUsage = completed.Usage?.ToJsonString(),
+                    FailedOutputs = Describe(completed.FailedOutputs),
+                    ErrorCode = completed.FailedOutputs is [var first, ..] ? first.Failure.Code : null,
+                    ErrorMessage = completed.FailedOutputs is [var one, ..] ? one.Failure.UserMessage : null,
+                    ErrorRetryable = completed.FailedOutputs is [var only, ..] ? only.Failure.UserMayRetry : null,
+                });
+                break;
+
+            case StepOutcome.Failed { Failure: { IsRetryable: true } failure } when session.Attempt + 1 < options.MaxAttempts:
+                var delay = Backoff(session.Attempt, failure.RetryAfter);
+                log.LogWarning("{SessionId} comes again in {Delay}: {Code} {ProviderCode}", session.SessionId, delay, failure.Code, failure.ProviderCode);
+                await Transient.RetryAsync(
+                    () => leases.RetryAsync(session, delay, failure.Code, failure.UserMessage, CancellationToken.None), time, log, job.Stopped);
+                break;
+
+            case StepOutcome.Failed { Failure: var failure } failed:
+                if (failure.Kind is FailureKind.Unauthorized or FailureKind.QuotaExhausted)
+                {
+                    log.LogCritical("{Provider} refuses us ({ProviderCode}): check Providers:{Section}:ApiKey and the account", session.Provider, failure.ProviderCode, session.Provider);
+                }
+
+                log.LogWarning("{SessionId} failed: {Code} {ProviderCode} {Detail} (request {RequestId})",
+                    session.SessionId, failure.Code, failure.ProviderCode, failure.Detail, failure.RequestId);
+                await SettleAsync(job, new Settle(session.SessionId, SettleGuard.Fenced)
+                {
+                    ErrorCode = failure.Code,
+                    ErrorMessage = failure.UserMessage,
+                    ErrorRetryable = failure.UserMayRetry,
+                    FailedOutputs = Describe(failed.FailedOutputs),
+                });
+                break;
+        }
+    }
+
+    /// <summary>The job was stopped: what happens depends on why.</summary>
+    private async Task StopAsync(ActiveJob job, IGenerationHandler? handler, JobContext context)
+    {
+        switch (job.Reason)
+        {
+            case StopReason.Canceled:
+                if (handler is not null && context.Tasks.Count > 0)
+                {
+                    using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(5), time);
+                    try
+                    {
+                        await handler.CancelAsync(context, patience.Token);
+                    }
+                    catch (Exception e) when (e is not LeaseLostException)
+                    {
+                        log.LogWarning(e, "The provider could not be told that {SessionId} was canceled", job.Session.SessionId);
+                    }
+                }
+
+                await SettleAsync(job, new Settle(job.Session.SessionId, SettleGuard.Fenced) { Canceled = true });
+                break;
+
+            case StopReason.Drained:
+                await leases.HandBackAsync(job.Session, CancellationToken.None);
+                break;
+        }
+    }
+
+    private async Task SettleAsync(ActiveJob job, Settle settle)
+    {
+        progress.Publish(job.Report(99, "finalising"));
+        var settled = await Transient.RetryAsync(
+            () => settlement.SettleAsync([settle with { LeaseToken = job.Session.LeaseToken }], CancellationToken.None), time, log, job.Stopped);
+        if (settled.Count == 0)
+        {
+            log.LogWarning("{SessionId} was ended or taken by somebody else first", job.Session.SessionId);
+        }
+    }
+
+    /// <summary>The provider's delay, or ours, doubled with every attempt; with jitter, so that a burst does not come back as one.</summary>
+    private TimeSpan Backoff(int attempt, TimeSpan? wanted)
+    {
+        var own = options.RetryBackoff * Math.Pow(2, Math.Min(attempt, 16));
+        var bounded = own > options.MaxRetryBackoff ? options.MaxRetryBackoff : own;
+        var delay = wanted is { } asked && (attempt == 0 || asked > bounded) ? asked : bounded;
+        return delay * (1 + (random.NextDouble() / 4));
+    }
+
+    private static string? Describe(IReadOnlyList<FailedOutput> failed) => failed.Count == 0 ? null : JsonSerializer.Serialize(
+        failed.Select(f => new { f.Ordinal, f.Failure.Code, Message = f.Failure.UserMessage }), JsonSerializerOptions.Web);
+}

@@ -1,0 +1,162 @@
+using System.Diagnostics;
+using Generation.Core;
+using Generation.Core.Queue;
+using Generation.Core.Sessions;
+using Generation.Core.Settings;
+using Npgsql;
+
+namespace Generation.Worker.Jobs;
+
+/// <summary>
+/// A loop a lane: receives no more than there are free slots, claims what it received in one statement, acknowledges, and starts the
+/// jobs. A message is done once its session is claimed, or cannot be: from then on the lease is what brings a session back
+/// (docs/decisions/0003), so nothing in the queue has to live as long as a job.
+/// <para>Shutdown: receiving stops at once, running jobs go on for the drain time, the rest is handed back.</para>
+/// </summary>
+public sealed class LaneConsumers(
+    IJobQueue queue, Leases leases, ActiveJobs active, JobRunner runner, AppSettings settings, WorkerOptions options, TimeProvider time,
+    ILogger<LaneConsumers> log) : BackgroundService
+{
+    private const int MaxReceive = 64;
+
+    /// <summary>A receive is not cancelled (its messages would be delivered to nobody), so it must not wait for long.</summary>
+    private static readonly TimeSpan ReceiveWait = TimeSpan.FromSeconds(1);
+
+    private readonly string worker = $"{Environment.MachineName}:{Environment.ProcessId}";
+
+    private string[] Lanes => options.Lanes is { Length: > 0 } some ? some : QueueOptions.Lanes;
+
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        log.LogInformation(LogEvents.WorkerInit, "Worker {Worker} starts on the lanes {Lanes}", worker, string.Join(", ", Lanes));
+        var lanes = Lanes.Select(lane => Task.Run(() => ConsumeAsync(lane, stoppingToken), CancellationToken.None)).ToList();
+        log.LogInformation(LogEvents.WorkerReady, "Worker {Worker} takes jobs", worker);
+        await Task.WhenAll(lanes);
+    }
+
+    private async Task ConsumeAsync(string lane, CancellationToken ct)
+    {
+        var running = new HashSet<Task>();
+        var problem = new Complaint(log, time);
+        while (!ct.IsCancellationRequested)
+        {
+            try
+            {
+                running.RemoveWhere(job => job.IsCompleted);
+                var slots = await settings.WorkerConcurrencyAsync(ct) ?? options.Concurrency;
+                if (running.Count >= slots)
+                {
+                    var pause = Task.Delay(ReceiveWait, time, ct);
+                    await Task.WhenAny([.. running, pause]);
+                    continue;
+                }
+
+                var deliveries = await queue.ReceiveAsync(lane, Math.Min(slots - running.Count, MaxReceive), ReceiveWait, CancellationToken.None);
+                if (deliveries.Count > 0)
+                {
+                    running.UnionWith(await TakeAsync(lane, deliveries));
+                }
+
+                problem.Over();
+            }
+            catch (OperationCanceledException) when (ct.IsCancellationRequested)
+            {
+                break;
+            }
+            catch (Exception e) when (e is QueueException or NpgsqlException or TimeoutException)
+            {
+                problem.Say(e, $"Lane {lane} gets no jobs");
+                await Task.Delay(TimeSpan.FromSeconds(1), time, ct).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            }
+        }
+
+        await Task.WhenAny(Task.WhenAll(running), Task.Delay(options.DrainTimeout, time, CancellationToken.None));
+        active.StopAll(StopReason.Drained);
+        await Task.WhenAll(running);
+    }
+
+    private async Task<List<Task>> TakeAsync(string lane, IReadOnlyList<Delivery> deliveries)
+    {
+        foreach (var broken in deliveries.Where(d => d.Message.SessionId == Guid.Empty))
+        {
+            log.LogError("A message of lane {Lane} names no session and goes to the dead letters", lane);
+            await queue.DeadLetterAsync(lane, broken, "names no session", CancellationToken.None);
+        }
+
+        var messages = deliveries.Where(d => d.Message.SessionId != Guid.Empty).ToList();
+        if (messages.Count == 0)
+        {
+            return [];
+        }
+
+        var claimedAt = time.GetTimestamp();
+        var claimed = await leases.ClaimAsync(
+            [.. messages.Select(d => d.Message.SessionId).Distinct()], [.. messages.Select(d => d.Message.OutboxId)],
+            worker, options.LeaseDuration, CancellationToken.None);
+        var started = claimed.Select(session =>
+        {
+            var job = active.Add(session, claimedAt);
+            var trace = messages.First(m => m.Message.SessionId == session.SessionId).Message.TraceParent;
+            return Task.Run(() => RunAsync(job, trace));
+        }).ToList();
+        try
+        {
+            await queue.CompleteAsync(lane, [.. messages.Select(d => d.Receipt)], CancellationToken.None);
+        }
+        catch (QueueException e)
+        {
+            log.LogDebug(e, "Some messages will come again and be refused");
+        }
+
+        return started;
+    }
+
+    private async Task RunAsync(ActiveJob job, string? traceParent)
+    {
+        using var activity = Telemetry.Continue("job", traceParent);
+        activity?.SetTag("session.id", job.Session.SessionId);
+        activity?.SetTag("job.type", job.Session.JobType);
+        try
+        {
+            await runner.RunAsync(job);
+        }
+        catch (Exception e)
+        {
+            // Nothing is lost: the lease runs out and the session is queued again.
+            activity?.SetStatus(ActivityStatusCode.Error);
+            log.LogError(e, "Could not finish {SessionId}; its lease will bring it back", job.Session.SessionId);
+        }
+        finally
+        {
+            active.Remove(job);
+            job.Dispose();
+        }
+    }
+}
+
+/// <summary>Says a lasting problem once a minute instead of at every try, and its end once.</summary>
+public sealed class Complaint(ILogger log, TimeProvider time)
+{
+    private static readonly TimeSpan Interval = TimeSpan.FromMinutes(1);
+    private long? saidAt;
+
+    public void Say(Exception e, string what)
+    {
+        if (saidAt is { } said && time.GetElapsedTime(said) < Interval)
+        {
+            return;
+        }
+
+        saidAt = time.GetTimestamp();
+        log.LogError(e, "{What}: {Problem}", what, e.Message);
+    }
+
+    public void Over()
+    {
+        if (saidAt is not null)
+        {
+            saidAt = null;
+            log.LogInformation("It works again");
+        }
+    }
+}

@@ -1,0 +1,52 @@
+namespace Generation.Worker;
+
+/// <summary>Section <c>Worker</c>.</summary>
+public sealed class WorkerOptions
+{
+    public const string Section = "Worker";
+
+    /// <summary>The lanes this worker serves; default all. A machine with a GPU beside it may serve <c>gpu</c> alone.</summary>
+    public string[] Lanes { get; set; } = [];
+
+    /// <summary>
+    /// Jobs at once in each lane; default 16, also as GEN_WORKER_CONCURRENCY; <c>app_settings.gen_worker_concurrency</c> overrides it live.
+    /// A job mostly waits for its provider; each transfer costs one buffer.
+    /// </summary>
+    public int Concurrency { get; set; } = 16;
+
+    /// <summary>How long a claim lasts without renewal; default 30 s. The time after which a dead worker's jobs go on elsewhere.</summary>
+    public TimeSpan LeaseDuration { get; set; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>How often leases are renewed, progress is written and cancel wishes are read; default 2 s.</summary>
+    public TimeSpan RenewInterval { get; set; } = TimeSpan.FromSeconds(2);
+
+    /// <summary>Failures until a session is given up; default 8, with the backoff below about six minutes.</summary>
+    public int MaxAttempts { get; set; } = 8;
+
+    /// <summary>Workers that may die while they hold a session until it is given up as their murderer; default 5.</summary>
+    public int MaxLostLeases { get; set; } = 5;
+
+    /// <summary>Pauses between tries inside the slot when the provider is away, with jitter; default 1, 2, 4 s. After them the outbox waits.</summary>
+    public TimeSpan[] SlotRetries { get; set; } = [];
+
+    /// <summary>First pause through the outbox, doubled with every attempt; default 5 s.</summary>
+    public TimeSpan RetryBackoff { get; set; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>Longest pause through the outbox; default 2 min.</summary>
+    public TimeSpan MaxRetryBackoff { get; set; } = TimeSpan.FromMinutes(2);
+
+    /// <summary>
+    /// How long running jobs may go on after a stop was asked for, before they are handed back; default 40 s, below the host's grace
+    /// period. A paid call that is cut off here ends as outcome_unknown, so rather too long than too short.
+    /// </summary>
+    public TimeSpan DrainTimeout { get; set; } = TimeSpan.FromSeconds(40);
+
+    public string? Problem() =>
+        Concurrency is < 0 or > 1_000 ? "Worker:Concurrency (GEN_WORKER_CONCURRENCY) must be from 0 to 1000."
+        : RenewInterval <= TimeSpan.Zero ? "Worker:RenewInterval must be positive."
+        : LeaseDuration < RenewInterval * 3 ? "Worker:LeaseDuration must be at least three times Worker:RenewInterval, so that one lost renewal loses no job."
+        : MaxAttempts < 1 ? "Worker:MaxAttempts must be at least 1."
+        : RetryBackoff <= TimeSpan.Zero || MaxRetryBackoff < RetryBackoff ? "Worker:MaxRetryBackoff must be at least Worker:RetryBackoff, which must be positive."
+        : Lanes.Except(Core.Queue.QueueOptions.Lanes, StringComparer.Ordinal).FirstOrDefault() is { } lane ? $"Worker:Lanes names '{lane}'; there are {string.Join(", ", Core.Queue.QueueOptions.Lanes)}."
+        : null;
+}
