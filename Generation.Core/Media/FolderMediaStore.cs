@@ -1,0 +1,320 @@
+using System.Buffers;
+using System.Buffers.Text;
+using System.Globalization;
+using System.Runtime.CompilerServices;
+using System.Security.Cryptography;
+using System.Text;
+using Microsoft.Extensions.Options;
+
+namespace Generation.Core.Media;
+
+/// <summary>A file that a signed URL opened.</summary>
+/// <param name="Path">Absolute, inside the store's root, existing a moment ago.</param>
+/// <param name="DownloadName">The name to save it under; null to show it.</param>
+public sealed record SignedFile(MediaKey Key, string Path, string ContentType, string? DownloadName);
+
+/// <summary>What became of a signed URL, in the order it is checked.</summary>
+public enum SignedUrlVerdict
+{
+    Valid,
+
+    /// <summary>Not signed by this store, or changed since. Says nothing about whether the object exists.</summary>
+    Forged,
+
+    /// <summary>Rightly signed, but its time is over.</summary>
+    Expired,
+
+    /// <summary>Rightly signed; the object is gone.</summary>
+    Missing,
+}
+
+/// <summary>
+/// Keeps objects as files under <c>Media:Folder:Root</c>, by their key. The default, and enough for one machine.
+/// </summary>
+/// <remarks>
+/// A body is written to <c>.unfinished/</c>, flushed to the disk and renamed, so that a reader, a crash or a full disk never
+/// shows half an object. (The folder entry itself is durable when the file system's journal is; .NET offers no fsync of a folder.)
+/// URLs are <c>/media/&lt;key&gt;?expires=&lt;unix seconds&gt;&amp;signature=&lt;base64url HMAC-SHA256&gt;</c>, with <c>&amp;name=</c>
+/// under the signature too; the Api's route asks <see cref="OpenSigned"/>.
+/// </remarks>
+public sealed class FolderMediaStore : IMediaStore
+{
+    /// <summary>What every URL of this store begins with.</summary>
+    public const string UrlPrefix = "/media/";
+
+    private const string UnfinishedFolder = ".unfinished";
+    private const string SigningKeyFile = ".signing-key";
+    private const int BufferBytes = 128 << 10;
+
+    private readonly string root;
+    private readonly TimeProvider time;
+    private readonly Lazy<byte[]> signingKey;
+
+    public FolderMediaStore(IOptions<MediaOptions> options, TimeProvider time)
+    {
+        var folder = options.Value.Folder;
+        root = Path.GetFullPath(folder.Root);
+        this.time = time;
+        signingKey = new(() => folder.SigningKey is { } key ? Encoding.UTF8.GetBytes(key) : ReadOrCreateSigningKey());
+    }
+
+    public async Task<long> PutAsync(MediaKey key, Stream body, string contentType, CancellationToken cancellationToken)
+    {
+        var unfinished = Path.Combine(root, UnfinishedFolder, Guid.NewGuid().ToString("N"));
+        var buffer = ArrayPool<byte>.Shared.Rent(BufferBytes);
+        try
+        {
+            long bytes = 0;
+            await using (var file = Guard(() => CreateUnfinished(unfinished)))
+            {
+                while (await body.ReadAsync(buffer, cancellationToken) is > 0 and var read)
+                {
+                    await GuardAsync(() => file.WriteAsync(buffer.AsMemory(0, read), cancellationToken));
+                    bytes += read;
+                }
+
+                cancellationToken.ThrowIfCancellationRequested();
+                Guard(() => file.Flush(flushToDisk: true));
+            }
+
+            Guard(() => MoveIntoPlace(unfinished, PathOf(key)));
+            return bytes;
+        }
+        catch
+        {
+            if (File.Exists(unfinished))
+            {
+                File.Delete(unfinished);
+            }
+
+            throw;
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(buffer);
+        }
+    }
+
+    public Task<Stream?> OpenReadAsync(MediaKey key, CancellationToken cancellationToken) => Task.FromResult(Guard<Stream?>(() =>
+    {
+        try
+        {
+            return new FileStream(PathOf(key), FileMode.Open, FileAccess.Read, FileShare.Read | FileShare.Delete, BufferBytes, FileOptions.Asynchronous | FileOptions.SequentialScan);
+        }
+        catch (Exception missing) when (missing is FileNotFoundException or DirectoryNotFoundException)
+        {
+            return null;
+        }
+    }));
+
+    public Task<bool> ExistsAsync(MediaKey key, CancellationToken cancellationToken) => Task.FromResult(File.Exists(PathOf(key)));
+
+    public Task DeleteAsync(MediaKey key, CancellationToken cancellationToken)
+    {
+        Guard(() =>
+        {
+            var path = PathOf(key);
+            if (File.Exists(path))
+            {
+                File.Delete(path);
+            }
+
+            RemoveEmptyFolders(Path.GetDirectoryName(path)!);
+        });
+        return Task.CompletedTask;
+    }
+
+    public async IAsyncEnumerable<StoredObject> ListAsync(string prefix, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        await Task.CompletedTask;
+        // The deepest whole folder of the prefix; a hostile prefix finds nothing, because what it finds is no key.
+        var folder = Path.GetFullPath(Path.Combine(root, prefix[..(prefix.LastIndexOf('/') + 1)]));
+        var isInside = folder == root || folder.StartsWith(root + Path.DirectorySeparatorChar, StringComparison.Ordinal);
+        if (!isInside || !Directory.Exists(folder))
+        {
+            yield break;
+        }
+
+        var files = new DirectoryInfo(folder).EnumerateFiles("*", new EnumerationOptions { RecurseSubdirectories = true, AttributesToSkip = FileAttributes.ReparsePoint });
+        foreach (var file in files)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            var name = Path.GetRelativePath(root, file.FullName).Replace(Path.DirectorySeparatorChar, '/');
+            if (name.StartsWith(prefix, StringComparison.Ordinal) && MediaKey.TryParse(name, out var key) && file.Exists)
+            {
+                yield return new(key, file.Length, new DateTimeOffset(file.LastWriteTimeUtc, TimeSpan.Zero));
+            }
+        }
+    }
+
+    public Task<int> SweepUnfinishedAsync(TimeSpan minAge, CancellationToken cancellationToken) => Task.FromResult(Guard(() =>
+    {
+        var removed = 0;
+        var folder = new DirectoryInfo(Path.Combine(root, UnfinishedFolder));
+        var writtenBefore = (time.GetUtcNow() - minAge).UtcDateTime;
+        foreach (var file in folder.Exists ? folder.EnumerateFiles() : [])
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            // An upload that still writes keeps its file young.
+            if (file.LastWriteTimeUtc < writtenBefore)
+            {
+                file.Delete();
+                removed++;
+            }
+        }
+
+        return removed;
+    }));
+
+    public string SignedUrl(MediaKey key, TimeSpan lifetime, string? downloadName = null)
+    {
+        var expires = (time.GetUtcNow() + lifetime).ToUnixTimeSeconds().ToString(CultureInfo.InvariantCulture);
+        var name = downloadName is null ? "" : "&name=" + Uri.EscapeDataString(downloadName);
+        return $"{UrlPrefix}{key}?expires={expires}{name}&signature={Sign(key.ToString(), expires, downloadName)}";
+    }
+
+    /// <summary>Checks a URL that <see cref="SignedUrl"/> made, and finds its file. The signature is all the authority there is.</summary>
+    /// <param name="key">The path after <see cref="UrlPrefix"/>, unescaped.</param>
+    /// <param name="expires">The query's <c>expires</c>.</param>
+    /// <param name="signature">The query's <c>signature</c>.</param>
+    /// <param name="downloadName">The query's <c>name</c>; null when absent.</param>
+    /// <param name="file">What to send when the verdict is <see cref="SignedUrlVerdict.Valid"/>.</param>
+    public SignedUrlVerdict OpenSigned(string? key, string? expires, string? signature, string? downloadName, out SignedFile? file)
+    {
+        file = null;
+        if (!MediaKey.TryParse(key, out var mediaKey) || expires is null || signature is null
+            || !long.TryParse(expires, NumberStyles.None, CultureInfo.InvariantCulture, out var expiresUnixSeconds)
+            || !CryptographicOperations.FixedTimeEquals(
+                Encoding.UTF8.GetBytes(Sign(key!, expires, downloadName)), Encoding.UTF8.GetBytes(signature)))
+        {
+            return SignedUrlVerdict.Forged;
+        }
+
+        if (time.GetUtcNow().ToUnixTimeSeconds() >= expiresUnixSeconds)
+        {
+            return SignedUrlVerdict.Expired;
+        }
+
+        var path = PathOf(mediaKey);
+        if (!File.Exists(path))
+        {
+            return SignedUrlVerdict.Missing;
+        }
+
+        file = new(mediaKey, path, mediaKey.Type.ContentType, downloadName);
+        return SignedUrlVerdict.Valid;
+    }
+
+    private string PathOf(MediaKey key) => Path.Combine(root, key.ToString());
+
+    private string Sign(string key, string expires, string? downloadName)
+    {
+        // Neither a key nor a number contains a line break, so the fields cannot run into each other.
+        var signed = Encoding.UTF8.GetBytes($"{key}\n{expires}\n{(downloadName is null ? "-" : "+" + downloadName)}");
+        return Base64Url.EncodeToString(HMACSHA256.HashData(signingKey.Value, signed));
+    }
+
+    /// <summary>Several processes start at once: each writes a key of its own aside, and the first to link it wins.</summary>
+    private byte[] ReadOrCreateSigningKey() => Guard(() =>
+    {
+        var path = Path.Combine(root, SigningKeyFile);
+        if (!File.Exists(path))
+        {
+            Directory.CreateDirectory(root);
+            var mine = $"{path}-{Guid.NewGuid():N}";
+            var options = new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write };
+            if (!OperatingSystem.IsWindows())
+            {
+                options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+            }
+
+            using (var file = new FileStream(mine, options))
+            {
+                file.Write(Encoding.UTF8.GetBytes(Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(32))));
+                file.Flush(flushToDisk: true);
+            }
+
+            try
+            {
+                File.Move(mine, path, overwrite: false);
+            }
+            catch (IOException) when (File.Exists(path))
+            {
+                File.Delete(mine);
+            }
+        }
+
+        return Encoding.UTF8.GetBytes(File.ReadAllText(path).Trim());
+    });
+
+    private static FileStream CreateUnfinished(string path)
+    {
+        Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+        return new FileStream(path, FileMode.CreateNew, FileAccess.Write, FileShare.Read | FileShare.Delete, bufferSize: 0, FileOptions.Asynchronous);
+    }
+
+    private static void MoveIntoPlace(string unfinished, string path)
+    {
+        for (var attempt = 1; ; attempt++)
+        {
+            Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+            try
+            {
+                File.Move(unfinished, path, overwrite: true);
+                return;
+            }
+            catch (DirectoryNotFoundException) when (attempt < 10)
+            {
+                // A delete has removed the folder that was empty until now.
+            }
+        }
+    }
+
+    private void RemoveEmptyFolders(string folder)
+    {
+        try
+        {
+            for (; folder.Length > root.Length; folder = Path.GetDirectoryName(folder)!)
+            {
+                Directory.Delete(folder, recursive: false);
+            }
+        }
+        catch (IOException)
+        {
+            // Not empty, or gone already: both are what was wanted.
+        }
+    }
+
+    private static void Guard(Action step) => Guard(() =>
+    {
+        step();
+        return true;
+    });
+
+    private static T Guard<T>(Func<T> step)
+    {
+        try
+        {
+            return step();
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw Unavailable(error);
+        }
+    }
+
+    private static async ValueTask GuardAsync(Func<ValueTask> step)
+    {
+        try
+        {
+            await step();
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw Unavailable(error);
+        }
+    }
+
+    private static MediaException Unavailable(Exception error) =>
+        new(MediaFailure.StoreUnavailable, $"The media folder does not work (Media:Folder:Root): {error.Message}", error);
+}

@@ -1,0 +1,83 @@
+namespace Generation.Core.Media;
+
+/// <summary>Why media could not be stored. The order is that of blame: the file, its source, our store.</summary>
+public enum MediaFailure
+{
+    /// <summary>Larger than the cap for its kind. Not worth a retry.</summary>
+    TooLarge,
+
+    /// <summary>Not a format that is stored, or not of the kind that was asked for. Not worth a retry.</summary>
+    WrongType,
+
+    /// <summary>The body ended before its declared length, or was empty. Worth a retry.</summary>
+    Truncated,
+
+    /// <summary>We do not fetch from there: host not allow-listed, address private, scheme not https, too many redirects.</summary>
+    SourceRefused,
+
+    /// <summary>The source says no and will keep saying it: 404, 410, 403 and other 4xx (a signed URL that expired).</summary>
+    SourceGone,
+
+    /// <summary>The source cannot answer now: 408, 429, 5xx, no connection, a timeout. Worth a retry.</summary>
+    SourceUnavailable,
+
+    /// <summary>Our own store did not take it: disk full, bucket unreachable, keys wrong. Worth a retry.</summary>
+    StoreUnavailable,
+}
+
+/// <summary>A transfer that failed. Nothing is visible in the store under its key.</summary>
+public sealed class MediaException(MediaFailure failure, string message, Exception? inner = null) : Exception(message, inner)
+{
+    /// <summary>Which kind of failure; decides about the retry.</summary>
+    public MediaFailure Failure { get; } = failure;
+}
+
+/// <summary>An object as a listing shows it.</summary>
+public sealed record StoredObject(MediaKey Key, long Bytes, DateTimeOffset LastModified);
+
+/// <summary>
+/// Where results are kept. Two implementations, a local folder and S3, pass one contract suite. Every operation throws
+/// <see cref="MediaException"/> with <see cref="MediaFailure.StoreUnavailable"/> when the store does not work.
+/// </summary>
+public interface IMediaStore
+{
+    /// <summary>Streams a body of unknown length into the store, with memory that does not depend on the length.</summary>
+    /// <remarks>
+    /// The object appears complete or not at all: when the body's stream throws, the token is cancelled or the store fails,
+    /// what was uploaded is thrown away and an older object of the same name stays as it was. What the body's stream
+    /// throws comes out unchanged.
+    /// </remarks>
+    /// <param name="contentType">As it will be served; the key's own <see cref="MediaKey.Type"/> in every ordinary case.</param>
+    /// <returns>How many bytes were stored.</returns>
+    Task<long> PutAsync(MediaKey key, Stream body, string contentType, CancellationToken cancellationToken);
+
+    /// <summary>Opens an object for reading from its start; null when there is none. The caller disposes.</summary>
+    Task<Stream?> OpenReadAsync(MediaKey key, CancellationToken cancellationToken);
+
+    /// <summary>Whether the object is there.</summary>
+    Task<bool> ExistsAsync(MediaKey key, CancellationToken cancellationToken);
+
+    /// <summary>Removes the object; nothing happens when there is none.</summary>
+    Task DeleteAsync(MediaKey key, CancellationToken cancellationToken);
+
+    /// <summary>
+    /// Objects whose key begins with <paramref name="prefix"/>, in no promised order. Names that are no
+    /// <see cref="MediaKey"/> are not listed, so a sweep cannot touch them. Deleting while listing is fine.
+    /// </summary>
+    /// <param name="prefix">Empty for all; otherwise such as <see cref="MediaKey.SessionPrefix"/> makes.</param>
+    IAsyncEnumerable<StoredObject> ListAsync(string prefix, CancellationToken cancellationToken);
+
+    /// <summary>Throws away what uploads left behind that began before now minus <paramref name="minAge"/> and never ended.</summary>
+    /// <param name="minAge">Longer than any upload lives, or it kills one.</param>
+    /// <returns>How many were removed.</returns>
+    Task<int> SweepUnfinishedAsync(TimeSpan minAge, CancellationToken cancellationToken);
+
+    /// <summary>
+    /// A URL that lets whoever holds it read the object for a while. It is a secret: check who owns the object before, and
+    /// never log it. No round trip; the object need not exist.
+    /// </summary>
+    /// <param name="lifetime">Counted from now, whole seconds, at most seven days.</param>
+    /// <param name="downloadName">Makes a browser save under this name instead of showing.</param>
+    /// <returns>Absolute (S3), or beginning with <c>/media/</c> on the Api (folder).</returns>
+    string SignedUrl(MediaKey key, TimeSpan lifetime, string? downloadName = null);
+}

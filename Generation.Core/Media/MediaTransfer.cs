@@ -1,0 +1,285 @@
+using System.Buffers;
+using System.Diagnostics.Metrics;
+using System.Security.Cryptography;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+
+namespace Generation.Core.Media;
+
+/// <summary>Where a result's bytes come from: a URL to fetch, or a stream that a handler already holds.</summary>
+public abstract record MediaSource
+{
+    private MediaSource()
+    {
+    }
+
+    /// <summary>To be fetched; the URL and its redirects must match the patterns (<see cref="HostPattern"/>).</summary>
+    public sealed record Remote(Uri Url, IReadOnlyList<string> AllowedHosts) : MediaSource;
+
+    /// <summary>To be read to its end; whoever made it disposes it.</summary>
+    /// <param name="DeclaredBytes">Its length if known; a body that ends earlier is an error.</param>
+    public sealed record Direct(Stream Body, long? DeclaredBytes = null) : MediaSource;
+}
+
+/// <summary>Which output of which session is stored, under which lease; everything of its key but the extension.</summary>
+public sealed record MediaDestination(
+    Guid UserId, DateTimeOffset SessionCreatedAt, Guid SessionId, int Ordinal, long LeaseToken, MediaKind Kind)
+{
+    public MediaKey KeyFor(MediaType type) => MediaKey.Output(UserId, SessionCreatedAt, SessionId, Ordinal, LeaseToken, type.Extension);
+}
+
+/// <summary>An object that is in the store, and what is known of it.</summary>
+/// <param name="ContentType">As its bytes show, not as its source said.</param>
+/// <param name="Sha256">32 bytes.</param>
+/// <param name="Width">In pixels; null when the header does not say.</param>
+/// <param name="DurationSeconds">Null when the header does not say.</param>
+public sealed record StoredMedia(
+    MediaKey Key, string ContentType, long Bytes, byte[] Sha256, int? Width, int? Height, double? DurationSeconds);
+
+/// <summary>
+/// Moves one result into the store: source → cap → SHA-256 → type → size → store, in one pass.
+/// </summary>
+/// <remarks>
+/// Memory is the header window (256 KiB, pooled) and the store's own buffer, whatever the body's size. The window exists
+/// because the key's extension and the picture's size must be known before the first byte is stored, and a JPEG may keep
+/// its size behind long Exif and colour segments. The store pulls: a slow store slows the source down, nothing piles up.
+/// </remarks>
+public sealed class MediaTransfer(
+    IMediaStore store, MediaDownloader downloader, IOptions<MediaOptions> options, TimeProvider time, ILogger<MediaTransfer> logger)
+{
+    /// <summary>How far into a body its size is looked for, in bytes.</summary>
+    public const int HeaderWindowBytes = 256 << 10;
+
+    private static readonly EventId StreamStart = new(1, "storage.stream.start");
+    private static readonly EventId StreamDone = new(2, "storage.stream.done");
+
+    /// <summary>Stores one output.</summary>
+    /// <param name="reportBytes">Called with the bytes so far, after each read and on the reading thread: be quick.</param>
+    /// <exception cref="MediaException">For every expected failure; then there is no object.</exception>
+    public async Task<StoredMedia> StoreAsync(
+        MediaSource source, MediaDestination destination, Action<long>? reportBytes, CancellationToken cancellationToken)
+    {
+        var started = time.GetTimestamp();
+        using var deadline = new CancellationTokenSource(options.Value.DownloadTimeout, time);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(deadline.Token, cancellationToken);
+        try
+        {
+            var stored = await StoreCoreAsync(source, destination, reportBytes, either.Token);
+            logger.LogInformation(
+                StreamDone,
+                "Stored {Key}: {Bytes} bytes of {ContentType} in {ElapsedMs} ms",
+                stored.Key, stored.Bytes, stored.ContentType, (long)time.GetElapsedTime(started).TotalMilliseconds);
+            return stored;
+        }
+        catch (OperationCanceledException error) when (deadline.IsCancellationRequested && !cancellationToken.IsCancellationRequested)
+        {
+            throw new MediaException(
+                MediaFailure.SourceUnavailable, $"Not stored within {options.Value.DownloadTimeout} (Media:DownloadTimeout).", error);
+        }
+    }
+
+    private async Task<StoredMedia> StoreCoreAsync(
+        MediaSource source, MediaDestination destination, Action<long>? reportBytes, CancellationToken cancellationToken)
+    {
+        var remote = source as MediaSource.Remote;
+        await using var download = remote is null ? null : await downloader.OpenAsync(remote.Url, remote.AllowedHosts, cancellationToken);
+        var (stream, declaredBytes) = source switch
+        {
+            MediaSource.Direct direct => (direct.Body, direct.DeclaredBytes),
+            _ => (download!.Body, download.DeclaredBytes),
+        };
+        var address = download?.Address ?? "the handler";
+        var maxBytes = options.Value.MaxBytes(destination.Kind);
+        logger.LogInformation(
+            StreamStart, "Streaming output {Ordinal} of {SessionId} from {Source}, {DeclaredBytes} bytes declared",
+            destination.Ordinal, destination.SessionId, address, declaredBytes);
+        if (declaredBytes > maxBytes)
+        {
+            throw MeteredBody.TooLarge(declaredBytes.Value, maxBytes);
+        }
+
+        using var idle = new CancellationTokenSource(Timeout.InfiniteTimeSpan, time);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(idle.Token, cancellationToken);
+        var window = ArrayPool<byte>.Shared.Rent(HeaderWindowBytes);
+        try
+        {
+            await using var body = new MeteredBody(stream, address, declaredBytes, maxBytes, options.Value.IdleTimeout, idle, reportBytes);
+            var (type, header, length) = await ReadHeaderAsync(body, window.AsMemory(0, HeaderWindowBytes), destination.Kind, either.Token);
+            body.Unread(window.AsMemory(0, length));
+            var key = destination.KeyFor(type);
+            await store.PutAsync(key, body, type.ContentType, either.Token);
+            MediaMetrics.Bytes.Add(body.BytesRead, new KeyValuePair<string, object?>("kind", type.Kind.ToString().ToLowerInvariant()));
+            return new(key, type.ContentType, body.BytesRead, body.Sha256(), header.Width, header.Height, header.DurationSeconds);
+        }
+        catch (OperationCanceledException error) when (idle.IsCancellationRequested && !cancellationToken.IsCancellationRequested)
+        {
+            throw new MediaException(
+                MediaFailure.SourceUnavailable, $"{address} sent nothing for {options.Value.IdleTimeout} (Media:IdleTimeout).", error);
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(window);
+        }
+    }
+
+    /// <summary>Reads until type and size are known, the window is full or the body ends.</summary>
+    private static async Task<(MediaType Type, MediaHeader Header, int Length)> ReadHeaderAsync(
+        MeteredBody body, Memory<byte> window, MediaKind kind, CancellationToken cancellationToken)
+    {
+        var length = 0;
+        MediaType? type = null;
+        while (true)
+        {
+            var read = await body.ReadAsync(window[length..], cancellationToken);
+            length += read;
+            var isEnd = read == 0;
+            if (type is null && (isEnd || length >= MediaType.SniffBytes))
+            {
+                type = MediaType.Sniff(window.Span[..length]);
+                if (type?.Kind != kind)
+                {
+                    var found = type?.ContentType ?? MediaType.Describe(window.Span[..length]);
+                    throw new MediaException(MediaFailure.WrongType, $"Expected {kind.ToString().ToLowerInvariant()}, got {found}.");
+                }
+            }
+
+            if (type is not null)
+            {
+                var header = MediaHeader.Read(type, window.Span[..length]);
+                if (header.IsComplete || isEnd || length == window.Length)
+                {
+                    return (type, header, length);
+                }
+            }
+        }
+    }
+
+    /// <summary>
+    /// The source's stream with everything that is checked on the way: cap, declared length, idle time, hash, progress.
+    /// What was read ahead can be put back in front; it is hashed and counted once.
+    /// </summary>
+    private sealed class MeteredBody(
+        Stream source, string address, long? declaredBytes, long maxBytes, TimeSpan idleTimeout, CancellationTokenSource idle, Action<long>? reportBytes)
+        : Stream
+    {
+        private readonly IncrementalHash hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        private ReadOnlyMemory<byte> unread;
+
+        public long BytesRead { get; private set; }
+
+        public override bool CanRead => true;
+
+        public override bool CanSeek => false;
+
+        public override bool CanWrite => false;
+
+        public override long Length => throw new NotSupportedException();
+
+        public override long Position
+        {
+            get => throw new NotSupportedException();
+            set => throw new NotSupportedException();
+        }
+
+        public static MediaException TooLarge(long bytes, long maxBytes) => new(
+            MediaFailure.TooLarge,
+            $"{bytes} bytes or more are over the cap of {maxBytes} (MAX_IMAGE_DOWNLOAD_BYTES for images, MAX_REMOTE_DOWNLOAD_BYTES for the rest).");
+
+        public void Unread(ReadOnlyMemory<byte> bytes) => unread = bytes;
+
+        public byte[] Sha256() => hash.GetHashAndReset();
+
+        public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+        {
+            if (unread.Length > 0)
+            {
+                var count = Math.Min(unread.Length, buffer.Length);
+                unread[..count].CopyTo(buffer);
+                unread = unread[count..];
+                return count;
+            }
+
+            if (buffer.IsEmpty)
+            {
+                return 0;
+            }
+
+            var read = await ReadSourceAsync(buffer, cancellationToken);
+            if (read == 0)
+            {
+                if (BytesRead == 0 || BytesRead < declaredBytes)
+                {
+                    throw Truncated(null);
+                }
+
+                return 0;
+            }
+
+            BytesRead += read;
+            if (BytesRead > maxBytes)
+            {
+                throw TooLarge(BytesRead, maxBytes);
+            }
+
+            hash.AppendData(buffer.Span[..read]);
+            reportBytes?.Invoke(BytesRead);
+            return read;
+        }
+
+        public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
+            ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
+
+        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException("Read asynchronously.");
+
+        public override void Flush()
+        {
+        }
+
+        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+
+        public override void SetLength(long value) => throw new NotSupportedException();
+
+        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+
+        protected override void Dispose(bool disposing)
+        {
+            hash.Dispose();
+            base.Dispose(disposing);
+        }
+
+        private async ValueTask<int> ReadSourceAsync(Memory<byte> buffer, CancellationToken cancellationToken)
+        {
+            // Only the source's silence counts: while the store writes, the clock stands still.
+            idle.CancelAfter(idleTimeout);
+            try
+            {
+                return await source.ReadAsync(buffer, cancellationToken);
+            }
+            catch (HttpIOException error) when (error.HttpRequestError == HttpRequestError.ResponseEnded)
+            {
+                throw Truncated(error);
+            }
+            catch (Exception error) when (error is IOException or HttpRequestException)
+            {
+                throw new MediaException(MediaFailure.SourceUnavailable, $"{address} broke off after {BytesRead} bytes: {error.Message}", error);
+            }
+            finally
+            {
+                idle.CancelAfter(Timeout.InfiniteTimeSpan);
+            }
+        }
+
+        private MediaException Truncated(Exception? inner) => new(
+            MediaFailure.Truncated,
+            $"{address} ended after {BytesRead} bytes" + (declaredBytes is { } declared ? $" of {declared}." : "."),
+            inner);
+    }
+}
+
+/// <summary>Counts what is moved, on the meter that all of Generation shares by name.</summary>
+internal static class MediaMetrics
+{
+    private static readonly Meter Meter = new("Generation");
+
+    public static readonly Counter<long> Bytes = Meter.CreateCounter<long>("generation.media.bytes", "By", "Bytes streamed into the store");
+}

@@ -1,0 +1,69 @@
+// An S3 server for the tests: s3rver (the fork that verifies V4 signatures), keeping objects in a folder.
+//   node --openssl-legacy-provider s3.cjs <folder>
+// Prints its port when it listens, and ends when its standard input does, so that it cannot outlive a killed test run.
+// s3rver knows neither AbortMultipartUpload nor ListMultipartUploads; both are added here, over its own store and behind
+// its own signature check. (The legacy provider is for its continuation tokens, which are DES.)
+'use strict'
+
+const fs = require('node:fs/promises')
+const path = require('node:path')
+const S3rver = require('@20minutes/s3rver')
+const authentication = require('@20minutes/s3rver/lib/middleware/authentication')()
+const S3Error = require('@20minutes/s3rver/lib/models/error')
+
+const folder = process.argv[2]
+const server = new S3rver({ address: '127.0.0.1', port: 0, directory: folder, silent: true, vhostBuckets: false })
+const uploadsOf = (bucket) => server.store.getResourcePath(bucket, undefined, 'uploads')
+
+async function abortUpload(ctx) {
+  const upload = path.join(uploadsOf(ctx.params.bucket), path.basename(ctx.query.uploadId))
+  await fs.access(upload).catch(() => {
+    throw new S3Error('NoSuchUpload', 'The specified multipart upload does not exist.')
+  })
+  await fs.rm(upload, { recursive: true })
+  ctx.status = 204
+}
+
+async function listUploads(ctx) {
+  const { bucket } = ctx.params
+  const markers = [ctx.query['key-marker'] || '', ctx.query['upload-id-marker'] || '']
+  const maxUploads = Number(ctx.query['max-uploads'] || 1000)
+  const uploads = []
+  for (const id of await fs.readdir(uploadsOf(bucket)).catch(() => [])) {
+    const keyFile = path.join(uploadsOf(bucket), id, 'key')
+    const stat = await fs.stat(keyFile).catch(() => null)
+    if (stat) uploads.push({ Key: await fs.readFile(keyFile, 'utf8'), UploadId: id, Initiated: stat.mtime.toISOString() })
+  }
+
+  const after = ({ Key, UploadId }) => Key > markers[0] || (Key === markers[0] && UploadId > markers[1])
+  uploads.sort((a, b) => (`${a.Key}\n${a.UploadId}` < `${b.Key}\n${b.UploadId}` ? -1 : 1))
+  const rest = uploads.filter((upload) => !markers[0] || after(upload))
+  const page = rest.slice(0, maxUploads)
+  const last = page.at(-1)
+  ctx.body = {
+    ListMultipartUploadsResult: {
+      '@': { xmlns: 'http://s3.amazonaws.com/doc/2006-03-01/' },
+      Bucket: bucket,
+      IsTruncated: rest.length > page.length,
+      ...(rest.length > page.length && { NextKeyMarker: last.Key, NextUploadIdMarker: last.UploadId }),
+      Upload: page,
+    },
+  }
+}
+
+const additions = async (ctx, next) => {
+  const [bucket, ...key] = ctx.path.slice(1).split('/')
+  const handler =
+    ctx.method === 'DELETE' && 'uploadId' in ctx.query ? abortUpload
+    : ctx.method === 'GET' && 'uploads' in ctx.query ? listUploads
+    : null
+  // s3rver serves whoever shows no signature at all; a private bucket does not.
+  if (!ctx.headers.authorization && !ctx.query['X-Amz-Signature']) throw new S3Error('AccessDenied', 'Access Denied')
+  if (!handler) return next()
+  ctx.params = { bucket, key: key.join('/') }
+  return authentication(ctx, () => handler(ctx))
+}
+
+server.middleware.splice(server.middleware.length - 1, 0, additions) // before the router, inside the XML writer
+server.run().then(({ port }) => console.log(port))
+process.stdin.on('end', () => process.exit(0)).resume()
