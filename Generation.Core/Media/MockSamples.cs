@@ -1,0 +1,33 @@
+using System.Collections.Concurrent;
+using System.Security.Cryptography;
+
+namespace Generation.Core.Media;
+
+/// <summary>The pictures that mock runs hand out: small files of this assembly, served by the Api as <c>samples/…</c> when they are not uploaded.</summary>
+public static class MockSamples
+{
+    private static readonly MockSample[] All = [new("lagoon.jpg", 512, 512), new("ridge.jpg", 512, 512), new("harbour.jpg", 512, 512)];
+
+    public static MockSample Choose(int ordinal) => All[ordinal % All.Length];
+
+    public static MockSample? Find(string name) => Array.Find(All, s => s.Name == name);
+}
+
+/// <param name="Name">File name, and the name in the key <c>samples/…</c>.</param>
+/// <param name="Width">Pixels.</param>
+/// <param name="Height">Pixels.</param>
+public sealed record MockSample(string Name, int Width, int Height)
+{
+    private static readonly ConcurrentDictionary<string, byte[]> Hashes = new(StringComparer.Ordinal);
+
+    public Stream Open() => typeof(MockSample).Assembly.GetManifestResourceStream($"Generation.Core.Media.Samples.{Name}")
+        ?? throw new InvalidOperationException($"The sample {Name} is not in the assembly.");
+
+    /// <summary>The sample as an object that need not be uploaded.</summary>
+    public StoredMedia AsStored()
+    {
+        using var body = Open();
+        var hash = Hashes.GetOrAdd(Name, _ => SHA256.HashData(body));
+        return new StoredMedia(MediaKey.Sample(Name), "image/jpeg", body.Length, hash, Width, Height, null);
+    }
+}
