@@ -1,0 +1,149 @@
+using System.Collections.Immutable;
+using System.Diagnostics;
+using System.Diagnostics.Metrics;
+using Microsoft.Extensions.Logging;
+
+namespace Generation.Core;
+
+/// <summary>
+/// What Generation measures and traces: one activity source, one meter, every instrument with its unit and its tags.
+/// Instruments exist from process start and cost next to nothing while nobody listens.
+/// </summary>
+public static class Telemetry
+{
+    public const string Name = "Generation";
+
+    public static readonly ActivitySource Source = new(Name);
+    public static readonly Meter Meter = new(Name);
+
+    // The SDK's default buckets are meant for milliseconds and would put every submit into the first one.
+    private static readonly InstrumentAdvice<double> RequestSeconds = new()
+    {
+        HistogramBucketBoundaries = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+    };
+
+    private static readonly InstrumentAdvice<double> JobSeconds = new()
+    {
+        HistogramBucketBoundaries = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600, 1800],
+    };
+
+    /// <summary>From the request's arrival in the endpoint to its answer. Tag <c>outcome</c>: accepted, replayed, or the problem's code.</summary>
+    public static readonly Histogram<double> SubmitDuration = Meter.CreateHistogram(
+        "generation.submit.duration", "s", "Time to accept a generation", advice: RequestSeconds);
+
+    /// <summary>From the moment an outbox row was due to its acceptance by the queue. Tag <c>lane</c>.</summary>
+    public static readonly Histogram<double> DispatchDuration = Meter.CreateHistogram(
+        "generation.outbox.dispatch.duration", "s", "Time from due to dispatched", advice: RequestSeconds);
+
+    /// <summary>From dispatch to a worker's claim. Tag <c>lane</c>.</summary>
+    public static readonly Histogram<double> PickupDuration = Meter.CreateHistogram(
+        "generation.queue.pickup.duration", "s", "Time from dispatched to claimed", advice: JobSeconds);
+
+    /// <summary>One call to a provider. Tags <c>provider</c>, <c>operation</c> (submit, poll, …), <c>outcome</c> (ok, or the failure's name).</summary>
+    public static readonly Histogram<double> ProviderDuration = Meter.CreateHistogram(
+        "generation.provider.duration", "s", "Time of a provider call", advice: JobSeconds);
+
+    /// <summary>Bytes written to object storage. Tag <c>kind</c>: image, video, audio.</summary>
+    public static readonly Counter<long> StreamedBytes = Meter.CreateCounter<long>(
+        "generation.media.streamed", "By", "Bytes streamed into object storage");
+
+    /// <summary>Credits moved by the ledger. Tag <c>type</c>: the transaction's type (reservation, usage, refund, …).</summary>
+    public static readonly Counter<long> Credits = Meter.CreateCounter<long>(
+        "generation.credits", "{credit}", "Credits moved, by ledger type");
+
+    /// <summary>Event streams open at this process. Tag <c>transport</c>: sse, websocket.</summary>
+    public static readonly UpDownCounter<long> OpenStreams = Meter.CreateUpDownCounter<long>(
+        "generation.streams.open", "{stream}", "Open event streams");
+
+    private static readonly Observers<double> OutboxLagObservers = new();
+    private static readonly Observers<long> QueueDepthObservers = new();
+    private static readonly Observers<int> BreakerObservers = new();
+
+    static Telemetry()
+    {
+        Meter.CreateObservableGauge("generation.outbox.lag", OutboxLagObservers.Observe, "s", "Age of the oldest outbox row that is due and not dispatched");
+        Meter.CreateObservableGauge("generation.queue.depth", QueueDepthObservers.Observe, "{message}", "Messages in the queue, by lane");
+        Meter.CreateObservableGauge("generation.provider.breaker.state", BreakerObservers.Observe, "{state}", "0 closed, 1 half open, 2 open, by provider");
+    }
+
+    /// <summary>
+    /// Reports the outbox's lag in seconds until the result is disposed. The callback runs at every collection: it returns
+    /// what a loop measured last, and never does I/O.
+    /// </summary>
+    public static IDisposable ObserveOutboxLag(Func<double> lagSeconds) =>
+        OutboxLagObservers.Add(() => [new Measurement<double>(lagSeconds())]);
+
+    /// <summary>Reports depths by lane until the result is disposed; same terms as <see cref="ObserveOutboxLag"/>.</summary>
+    public static IDisposable ObserveQueueDepth(Func<IEnumerable<(string Lane, long Messages)>> depths) =>
+        QueueDepthObservers.Add(() => depths().Select(depth => new Measurement<long>(depth.Messages, new KeyValuePair<string, object?>("lane", depth.Lane))));
+
+    /// <summary>Reports breakers (0 closed, 1 half open, 2 open) by provider until the result is disposed; same terms as <see cref="ObserveOutboxLag"/>.</summary>
+    public static IDisposable ObserveBreakers(Func<IEnumerable<(string Provider, int State)>> states) =>
+        BreakerObservers.Add(() => states().Select(state => new Measurement<int>(state.State, new KeyValuePair<string, object?>("provider", state.Provider))));
+
+    /// <summary>The W3C <c>traceparent</c> of the current activity, to be stored in an outbox row or a message; null outside a trace.</summary>
+    public static string? CurrentTraceParent =>
+        Activity.Current is { IdFormat: ActivityIdFormat.W3C } activity ? activity.Id : null;
+
+    /// <summary>The context that a stored <c>traceparent</c> names; default (no parent) when it is missing or malformed, for a bad header never stops a job.</summary>
+    public static ActivityContext ParseTraceParent(string? traceParent) =>
+        ActivityContext.TryParse(traceParent, traceState: null, isRemote: true, out var context) ? context : default;
+
+    /// <summary>
+    /// Starts an activity that continues the trace of a stored <c>traceparent</c>, so that POST and capture are one trace.
+    /// Null when nobody listens.
+    /// </summary>
+    public static Activity? Continue(string activityName, string? traceParent, ActivityKind kind = ActivityKind.Consumer) =>
+        Source.StartActivity(activityName, kind, ParseTraceParent(traceParent));
+
+    // An instrument cannot be taken back, so it asks whoever is registered at the moment: hosts come and go in one test process.
+    private sealed class Observers<T>
+        where T : struct
+    {
+        private ImmutableArray<Func<IEnumerable<Measurement<T>>>> callbacks = [];
+
+        public IEnumerable<Measurement<T>> Observe() => callbacks.SelectMany(callback => callback());
+
+        public IDisposable Add(Func<IEnumerable<Measurement<T>>> callback)
+        {
+            ImmutableInterlocked.Update(ref callbacks, (all, added) => all.Add(added), callback);
+            return new Registration(this, callback);
+        }
+
+        private sealed class Registration(Observers<T> observers, Func<IEnumerable<Measurement<T>>> callback) : IDisposable
+        {
+            public void Dispose() => ImmutableInterlocked.Update(ref observers.callbacks, (all, removed) => all.Remove(removed), callback);
+        }
+    }
+}
+
+/// <summary>
+/// The log events that dashboards and alerts may rely on: names and numbers never change meaning; a new event gets a new number.
+/// </summary>
+public static class LogEvents
+{
+    public static readonly EventId QueueEnqueue = new(1001, "queue.enqueue");
+
+    public static readonly EventId OutboxWrite = new(1101, "outbox.write");
+    public static readonly EventId OutboxDispatched = new(1102, "outbox.dispatched");
+    public static readonly EventId OutboxQueueMissing = new(1103, "outbox.queue_missing");
+
+    public static readonly EventId WorkerInit = new(1201, "worker.init");
+    public static readonly EventId WorkerReady = new(1202, "worker.ready");
+
+    public static readonly EventId JobStart = new(1301, "job.start");
+    public static readonly EventId JobPayloadSummary = new(1302, "job.payload.summary");
+
+    public static readonly EventId ProviderRequest = new(1401, "provider.request");
+    public static readonly EventId ProviderResponse = new(1402, "provider.response");
+
+    public static readonly EventId StorageStreamStart = new(1501, "storage.stream.start");
+    public static readonly EventId StorageStreamDone = new(1502, "storage.stream.done");
+
+    public static readonly EventId InsertImages = new(1601, "insert.images");
+    public static readonly EventId CompletedMock = new(1602, "completed.mock");
+    public static readonly EventId CompletedReal = new(1603, "completed.real");
+
+    public static readonly EventId CreditsCapture = new(1701, "credits.capture");
+    public static readonly EventId CreditsRelease = new(1702, "credits.release");
+}
