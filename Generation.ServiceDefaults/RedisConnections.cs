@@ -32,7 +32,7 @@ public sealed class RedisConnections(IServiceProvider services, IConfiguration c
     /// </summary>
     /// <param name="purpose">Shown in <c>CLIENT LIST</c> after the service's name; letters and dashes.</param>
     /// <param name="longestWait">The longest <c>BLOCK</c> that will be used on it: a command may take this plus two seconds before it counts as lost.</param>
-    public async Task<IConnectionMultiplexer> ConnectDedicatedAsync(string purpose, TimeSpan longestWait)
+    public async Task<ConnectionMultiplexer> ConnectDedicatedAsync(string purpose, TimeSpan longestWait)
     {
         var options = ReadOptions(configuration, $"{identity.ServiceName}-{purpose}");
         options.SyncTimeout += (int)longestWait.TotalMilliseconds; // also what asynchronous commands get, in the major that times them out
