@@ -1,0 +1,81 @@
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.Options;
+using Npgsql;
+
+namespace Generation.ServiceDefaults;
+
+/// <summary>Section <c>Database</c>. The server itself is named by <c>ConnectionStrings:generation</c>.</summary>
+public sealed class DatabaseOptions
+{
+    /// <summary>
+    /// Default 20, between 2 and 500. Connections this process may hold. Too few: requests queue for one and time out;
+    /// too many: the sum over all processes passes the server's <c>max_connections</c> and some cannot start.
+    /// </summary>
+    public int PoolSize { get; set; } = 20;
+
+    internal sealed class Validation(IConfiguration configuration) : IValidateOptions<DatabaseOptions>
+    {
+        public ValidateOptionsResult Validate(string? name, DatabaseOptions options)
+        {
+            if (options.PoolSize is < 2 or > 500)
+                return ValidateOptionsResult.Fail($"Database:PoolSize must be between 2 and 500 connections, not {options.PoolSize}");
+            try
+            {
+                DatabaseConnections.Read(configuration, options, "validation");
+                RedisConnections.ReadOptions(configuration, "validation");
+            }
+            catch (InvalidOperationException invalid)
+            {
+                return ValidateOptionsResult.Fail(invalid.Message);
+            }
+
+            return ValidateOptionsResult.Success;
+        }
+    }
+}
+
+/// <summary>The connection strings behind <c>ConnectionStrings:generation</c>, each for its purpose.</summary>
+/// <param name="Owner">As given: the login that owns the schema. For the migrator only.</param>
+/// <param name="Service">Pooled, acting as <see cref="ServiceRole"/>, which owns nothing and is bound by grants and row-level security.</param>
+/// <param name="Dedicated">As <paramref name="Service"/> but not pooled: for LISTEN, which must not go back into a pool.</param>
+public sealed record DatabaseConnections(string Owner, string Service, string Dedicated)
+{
+    public const string ConnectionName = "generation";
+    public const string ServiceRole = "generation_service";
+
+    // The values hold a password, and records print themselves.
+    public override string ToString() => nameof(DatabaseConnections);
+
+    internal static DatabaseConnections Read(IConfiguration configuration, DatabaseOptions options, string serviceName)
+    {
+        const string Setting = $"ConnectionStrings:{ConnectionName}";
+        var given = configuration.GetConnectionString(ConnectionName);
+        if (string.IsNullOrWhiteSpace(given))
+            throw new InvalidOperationException($"{Setting} is not set (environment: ConnectionStrings__{ConnectionName})");
+
+        NpgsqlConnectionStringBuilder service;
+        try
+        {
+            service = new NpgsqlConnectionStringBuilder(given);
+        }
+        catch (Exception malformed) when (malformed is ArgumentException or FormatException)
+        {
+            // Without the inner exception: it may quote the value, password included.
+#pragma warning disable MA0054
+            throw new InvalidOperationException($"{Setting} is not a valid Npgsql connection string (Host=…;Port=…;Username=…;Password=…;Database=…)");
+#pragma warning restore MA0054
+        }
+
+        service.ApplicationName = serviceName;
+        var owner = service.ConnectionString;
+
+        service.Options = $"{service.Options} -c role={ServiceRole}".TrimStart();
+        service.MaxPoolSize = options.PoolSize;
+        service.MinPoolSize = Math.Min(service.MinPoolSize, options.PoolSize);
+        service.Timeout = 3; // seconds to connect or to get a connection from the pool; then the request is refused, not hung
+        service.KeepAlive = 15; // seconds; finds a dead peer behind a load balancer before a request does
+        service.MaxAutoPrepare = 64;
+        var dedicated = new NpgsqlConnectionStringBuilder(service.ConnectionString) { Pooling = false, MaxAutoPrepare = 0 };
+        return new DatabaseConnections(owner, service.ConnectionString, dedicated.ConnectionString);
+    }
+}

@@ -1,0 +1,176 @@
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Routing;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
+using Npgsql;
+using OpenTelemetry;
+
+namespace Generation.ServiceDefaults;
+
+internal sealed record SchemaCheck(Func<NpgsqlConnection, CancellationToken, Task<bool>> IsCurrent);
+
+/// <summary>What <c>/readyz</c> answers.</summary>
+/// <param name="Status"><c>ready</c>, <c>degraded</c> (works without Redis), <c>unready</c>, or <c>draining</c>.</param>
+/// <param name="Checks">
+/// <c>postgres</c>: ok, unreachable. <c>schema</c>: ok, outdated, unknown (Postgres is away). <c>redis</c>: ok, unreachable.
+/// A check that the service has not registered is missing.
+/// </param>
+public sealed record ReadinessReport(string Status, IReadOnlyDictionary<string, string> Checks)
+{
+    public bool TakesTraffic => Status is "ready" or "degraded";
+}
+
+/// <summary>
+/// Whether this process should get traffic. Asked by every prober, it asks the servers at most once a second: callers
+/// in between share the answer, callers during a probe share the probe. Draining is seen at once.
+/// </summary>
+public sealed class Readiness(IServiceProvider services, DrainState drain, TimeProvider time, ILogger<Readiness> logger) : IAsyncDisposable
+{
+    private static readonly TimeSpan AnswerLifetime = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan PostgresTimeout = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan RedisTimeout = TimeSpan.FromSeconds(1);
+
+    private readonly Lock gate = new();
+    private readonly SchemaCheck? schema = services.GetService<SchemaCheck>();
+    private readonly RedisConnections? redis = services.GetService<RedisConnections>();
+
+    // A connection of its own: under load the pool may be empty for seconds, and taking a busy process out of
+    // rotation would only pass its load on.
+    private readonly NpgsqlDataSource? postgres = services.GetService<DatabaseConnections>() is { } connections
+        ? NpgsqlDataSource.Create(new NpgsqlConnectionStringBuilder(connections.Service) { MaxPoolSize = 1, MinPoolSize = 0, MaxAutoPrepare = 0 })
+        : null;
+
+    private Task<ReadinessReport>? probe;
+    private long probedAt;
+    private string lastStatus = "";
+
+    public async Task<ReadinessReport> GetAsync()
+    {
+        Task<ReadinessReport> current;
+        lock (gate)
+        {
+            if (probe is null || (probe.IsCompleted && time.GetElapsedTime(probedAt) >= AnswerLifetime))
+                probe = ProbeAsync();
+            current = probe;
+        }
+
+        var report = await current;
+        return drain.IsDraining ? report with { Status = "draining" } : report;
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        if (postgres is not null)
+            await postgres.DisposeAsync();
+    }
+
+    private async Task<ReadinessReport> ProbeAsync()
+    {
+        await Task.Yield(); // leave the lock
+        using var noSpans = SuppressInstrumentationScope.Begin();
+        var redisProbe = ProbeRedisAsync();
+        var checks = await ProbePostgresAsync();
+        if (await redisProbe is { } redisAnswer)
+            checks["redis"] = redisAnswer;
+
+        var unready = checks.GetValueOrDefault("postgres", "ok") != "ok" || checks.GetValueOrDefault("schema", "ok") != "ok";
+        var degraded = checks.GetValueOrDefault("redis", "ok") != "ok";
+        var report = new ReadinessReport(unready ? "unready" : degraded ? "degraded" : "ready", checks);
+        LogChange(report);
+        probedAt = time.GetTimestamp();
+        return report;
+    }
+
+    private async Task<Dictionary<string, string>> ProbePostgresAsync()
+    {
+        var checks = new Dictionary<string, string>();
+        if (postgres is null)
+            return checks;
+        using var timeout = new CancellationTokenSource(PostgresTimeout, time);
+        try
+        {
+            await using var connection = await postgres.OpenConnectionAsync(timeout.Token);
+            await using var command = new NpgsqlCommand("SELECT 1", connection);
+            await command.ExecuteScalarAsync(timeout.Token);
+            checks["postgres"] = "ok";
+            if (schema is not null)
+                checks["schema"] = await schema.IsCurrent(connection, timeout.Token) ? "ok" : "outdated";
+        }
+        catch (PostgresException answer) when (IsMissingSchema(answer))
+        {
+            checks["postgres"] = "ok";
+            checks["schema"] = "outdated";
+        }
+        catch (Exception failure) when (failure is NpgsqlException or OperationCanceledException or TimeoutException)
+        {
+            logger.LogDebug(failure, "Postgres did not answer the readiness probe");
+            checks["postgres"] = "unreachable";
+            if (schema is not null)
+                checks["schema"] = "unknown";
+        }
+
+        return checks;
+    }
+
+    // Before the first migration not even the role exists that we connect as, nor any table.
+    private static bool IsMissingSchema(PostgresException answer) => answer.SqlState switch
+    {
+        PostgresErrorCodes.UndefinedTable or PostgresErrorCodes.InvalidSchemaName or PostgresErrorCodes.UndefinedObject => true,
+        PostgresErrorCodes.InvalidParameterValue => answer.MessageText.Contains(DatabaseConnections.ServiceRole, StringComparison.Ordinal),
+        _ => false,
+    };
+
+    private async Task<string?> ProbeRedisAsync()
+    {
+        if (redis is null)
+            return null;
+        try
+        {
+            var multiplexer = await redis.SharedAsync().WaitAsync(RedisTimeout, time);
+            if (!multiplexer.IsConnected)
+                return "unreachable";
+            await multiplexer.GetDatabase().PingAsync().WaitAsync(RedisTimeout, time);
+            return "ok";
+        }
+        catch (Exception failure) when (failure is StackExchange.Redis.RedisException or TimeoutException or OperationCanceledException or ObjectDisposedException)
+        {
+            logger.LogDebug(failure, "Redis did not answer the readiness probe");
+            return "unreachable";
+        }
+    }
+
+    // Once a change, not once a probe.
+    private void LogChange(ReadinessReport report)
+    {
+        if (report.Status == lastStatus)
+            return;
+        logger.Log(
+            report.Status == "ready" ? LogLevel.Information : LogLevel.Warning,
+            "Readiness is now {Status}: {Checks}",
+            report.Status,
+            string.Join(", ", report.Checks.Select(check => $"{check.Key} {check.Value}")));
+        lastStatus = report.Status;
+    }
+}
+
+internal static class HealthEndpoints
+{
+    /// <summary><c>/healthz</c>: 200 while the process can answer at all. <c>/readyz</c>: 200 or 503 with a <see cref="ReadinessReport"/>.</summary>
+    public static void MapHealth(this IEndpointRouteBuilder routes)
+    {
+        var health = routes.MapGroup("").AllowAnonymous().DisableHttpMetrics().ExcludeFromDescription().WithMetadata(new UnobservedEndpoint());
+        health.MapGet("/healthz", (HttpContext context) => Answer(context, new { status = "ok" }, StatusCodes.Status200OK));
+        health.MapGet("/readyz", async (HttpContext context, Readiness readiness) =>
+        {
+            var report = await readiness.GetAsync();
+            return Answer(context, report, report.TakesTraffic ? StatusCodes.Status200OK : StatusCodes.Status503ServiceUnavailable);
+        });
+    }
+
+    private static IResult Answer<T>(HttpContext context, T body, int status)
+    {
+        context.Response.Headers.CacheControl = "no-store";
+        return Results.Json(body, statusCode: status);
+    }
+}

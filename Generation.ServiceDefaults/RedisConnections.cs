@@ -1,0 +1,65 @@
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using StackExchange.Redis;
+
+namespace Generation.ServiceDefaults;
+
+/// <summary>
+/// The ways to reach Redis: one multiplexer that everything shares, and one of its own for whoever blocks on a read
+/// (a blocking command holds up every other command on its connection).
+/// <para>Redis may be away at start and come later: nothing here throws for that, commands do. Asking the container
+/// for <see cref="IConnectionMultiplexer"/> waits up to <see cref="ConnectTimeoutMilliseconds"/> the first time; code
+/// that runs at start awaits <see cref="SharedAsync"/> instead.</para>
+/// </summary>
+public sealed class RedisConnections(IServiceProvider services, IConfiguration configuration, RedisConnections.ClientIdentity identity) : BackgroundService
+{
+    /// <summary>The name in <c>ConnectionStrings</c>; the value is StackExchange's <c>host:port,password=…,ssl=true</c>.</summary>
+    public const string ConnectionName = "redis";
+
+    public const int ConnectTimeoutMilliseconds = 2000;
+
+    private readonly Lazy<Task<IConnectionMultiplexer>> shared = new(() => Task.Run(services.GetRequiredService<IConnectionMultiplexer>));
+
+    /// <summary>The service's name as Redis's <c>CLIENT LIST</c> shows it.</summary>
+    public sealed record ClientIdentity(string ServiceName);
+
+    /// <summary>The shared multiplexer, without holding a thread while it connects. It may come back not connected: look at <c>IsConnected</c>, or let the command fail.</summary>
+    public Task<IConnectionMultiplexer> SharedAsync() => shared.Value;
+
+    /// <summary>
+    /// A multiplexer of the caller's own, which the caller disposes.
+    /// </summary>
+    /// <param name="purpose">Shown in <c>CLIENT LIST</c> after the service's name; letters and dashes.</param>
+    /// <param name="longestWait">The longest <c>BLOCK</c> that will be used on it: a command may take this plus two seconds before it counts as lost.</param>
+    public async Task<ConnectionMultiplexer> ConnectDedicatedAsync(string purpose, TimeSpan longestWait)
+    {
+        var options = ReadOptions(configuration, $"{identity.ServiceName}-{purpose}");
+        options.SyncTimeout += (int)longestWait.TotalMilliseconds; // also what asynchronous commands get, in the major that times them out
+        return await ConnectionMultiplexer.ConnectAsync(options);
+    }
+
+    /// <summary>Connects in the background as the process starts, so that the first request does not pay for it.</summary>
+    protected override Task ExecuteAsync(CancellationToken stoppingToken) => SharedAsync().WaitAsync(stoppingToken);
+
+    internal static ConfigurationOptions ReadOptions(IConfiguration configuration, string clientName)
+    {
+        var given = configuration.GetConnectionString(ConnectionName);
+        if (string.IsNullOrWhiteSpace(given))
+            throw new InvalidOperationException($"ConnectionStrings:{ConnectionName} is not set (environment: ConnectionStrings__{ConnectionName})");
+        var options = ConfigurationOptions.Parse(given);
+        Harden(options, clientName);
+        return options;
+    }
+
+    internal static void Harden(ConfigurationOptions options, string clientName)
+    {
+        options.AbortOnConnectFail = false; // a missing Redis degrades the service; it must not stop it, and it is found again
+        options.ConnectTimeout = ConnectTimeoutMilliseconds;
+        options.SyncTimeout = 2000; // the client's own default differs between majors; a caller waits no longer than this
+        options.ClientName = clientName;
+    }
+
+    internal static string ServiceName(IHostApplicationBuilder builder) =>
+        (builder.Configuration["OTEL_SERVICE_NAME"] ?? builder.Environment.ApplicationName).Replace(' ', '-');
+}

@@ -1,0 +1,99 @@
+using Generation.Core.Settings;
+using Generation.ServiceDefaults;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.Configuration.Memory;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.DependencyInjection.Extensions;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+using Npgsql;
+
+namespace Microsoft.Extensions.Hosting;
+
+/// <summary>What every service of Generation has before it does anything of its own.</summary>
+public static class GenerationServiceDefaults
+{
+    /// <summary>
+    /// Defaults that a person would not want to read past. They are the weakest configuration source, so any
+    /// <c>Logging:LogLevel</c> in a file or variable overrides them. Npgsql and HttpClient would otherwise log
+    /// every statement and every address, signed ones included.
+    /// </summary>
+    private static readonly Dictionary<string, string?> QuietCategories = new()
+    {
+        ["Logging:LogLevel:Default"] = "Information",
+        ["Logging:LogLevel:Microsoft.AspNetCore"] = "Warning",
+        ["Logging:LogLevel:Microsoft.EntityFrameworkCore"] = "Warning",
+        ["Logging:LogLevel:Npgsql"] = "Warning",
+        ["Logging:LogLevel:System.Net.Http"] = "Warning",
+        ["Logging:LogLevel:Polly"] = "Warning",
+    };
+
+    /// <summary>
+    /// Flat setting names, console logs, telemetry, readiness, drained shutdown, <see cref="TimeProvider"/>.
+    /// Call it right after the builder is made; <see cref="MapServiceDefaults"/> is its other half.
+    /// </summary>
+    public static TBuilder AddServiceDefaults<TBuilder>(this TBuilder builder)
+        where TBuilder : IHostApplicationBuilder
+    {
+        builder.Configuration.Sources.Insert(0, new MemoryConfigurationSource { InitialData = QuietCategories });
+        builder.Configuration.AddFlatNames();
+        builder.Services.TryAddSingleton(TimeProvider.System);
+        builder.AddConsoleLines();
+        builder.AddTelemetry();
+        builder.AddDrainedShutdown();
+        builder.Services.TryAddSingleton<Readiness>();
+        return builder;
+    }
+
+    /// <summary>
+    /// Postgres and Redis as every service sees them: <see cref="NpgsqlDataSource"/> (pooled, acting as the service role),
+    /// <see cref="DatabaseConnections"/> (for the migrator and for listeners), <see cref="RedisConnections"/> and
+    /// <c>IConnectionMultiplexer</c>. Neither server has to be there at start; a missing or malformed setting stops the start.
+    /// </summary>
+    /// <param name="configureDataSource">Type mappings and the like, applied to the pooled data source.</param>
+    public static TBuilder AddGenerationData<TBuilder>(this TBuilder builder, Action<NpgsqlDataSourceBuilder>? configureDataSource = null)
+        where TBuilder : IHostApplicationBuilder
+    {
+        var serviceName = RedisConnections.ServiceName(builder);
+        builder.Services.AddOptions<DatabaseOptions>().BindConfiguration("Database").ValidateOnStart();
+        builder.Services.AddSingleton<IValidateOptions<DatabaseOptions>, DatabaseOptions.Validation>();
+        builder.Services.AddSingleton(services => DatabaseConnections.Read(
+            services.GetRequiredService<IConfiguration>(), services.GetRequiredService<IOptions<DatabaseOptions>>().Value, serviceName));
+        builder.Services.AddSingleton(services =>
+        {
+            var dataSource = new NpgsqlDataSourceBuilder(services.GetRequiredService<DatabaseConnections>().Service);
+            dataSource.UseLoggerFactory(services.GetRequiredService<ILoggerFactory>());
+            configureDataSource?.Invoke(dataSource);
+            return dataSource.Build();
+        });
+
+        builder.AddSharedRedis();
+        builder.Services.AddSingleton(new RedisConnections.ClientIdentity(serviceName));
+        builder.Services.AddSingleton<RedisConnections>();
+        builder.Services.AddHostedService(services => services.GetRequiredService<RedisConnections>());
+        return builder;
+    }
+
+    /// <summary>
+    /// Makes readiness depend on the schema. <paramref name="isCurrent"/> is asked at most once a second, on a connection
+    /// with the service role, and is cancelled after two seconds. A missing table or role counts as "no".
+    /// </summary>
+    public static TBuilder AddSchemaCheck<TBuilder>(this TBuilder builder, Func<NpgsqlConnection, CancellationToken, Task<bool>> isCurrent)
+        where TBuilder : IHostApplicationBuilder
+    {
+        builder.Services.AddSingleton(new SchemaCheck(isCurrent));
+        return builder;
+    }
+
+    /// <summary>
+    /// Adds the span and log of every request and maps <c>/healthz</c> and <c>/readyz</c>. Call it before any other
+    /// middleware, so that what those answer is seen too.
+    /// </summary>
+    public static WebApplication MapServiceDefaults(this WebApplication app)
+    {
+        app.UseMiddleware<RequestObservation>();
+        app.MapHealth();
+        return app;
+    }
+}

@@ -1,0 +1,207 @@
+using System.Diagnostics;
+using System.Net;
+using Generation.ServiceDefaults;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Options;
+using Npgsql;
+
+namespace Generation.Tests.ServiceDefaults;
+
+public sealed class ReadinessTests : IAsyncLifetime
+{
+    private LocalServer postgres = null!;
+
+    public async ValueTask InitializeAsync() => postgres = await LocalServer.StartPostgresAsync();
+
+    public ValueTask DisposeAsync() => postgres.DisposeAsync();
+
+    [Fact]
+    public async Task Without_postgres_the_process_is_alive_but_not_ready()
+    {
+        await using var redis = await LocalServer.StartRedisAsync();
+        await using var service = await StartAsync($"Host=127.0.0.1;Port={LocalServer.FreePort()};Username=postgres", redis.Redis);
+
+        var alive = await service.Client.GetAsync("/healthz");
+        Assert.Equal(HttpStatusCode.OK, alive.StatusCode);
+        Assert.Equal("""{"status":"ok"}""", await alive.Content.ReadAsStringAsync());
+
+        var ready = await service.ReadyAsync();
+        Assert.Equal((HttpStatusCode.ServiceUnavailable, "unready"), (ready.Code, ready.Status));
+        Assert.Equal("unreachable", (string?)ready.Checks["postgres"]);
+        Assert.Null(ready.Checks["schema"]);
+    }
+
+    [Fact]
+    public async Task Without_redis_readiness_is_degraded_until_redis_comes_and_again_when_it_goes()
+    {
+        await CreateServiceRoleAsync();
+        var redisPort = LocalServer.FreePort();
+        await using var service = await StartAsync(postgres.Postgres, $"127.0.0.1:{redisPort}");
+
+        var ready = await service.ReadyAsync();
+        Assert.Equal((HttpStatusCode.OK, "degraded"), (ready.Code, ready.Status));
+        Assert.Equal(("ok", "unreachable"), ((string?)ready.Checks["postgres"], (string?)ready.Checks["redis"]));
+
+        await using (await LocalServer.StartRedisAsync(redisPort))
+            await service.WaitForStatusAsync("ready");
+        await service.WaitForStatusAsync("degraded");
+
+        // Three states, three lines: a change is told once, however often the probe comes.
+        var changes = service.Logs.Where(log => log.Message.StartsWith("Readiness is now", StringComparison.Ordinal)).Select(log => log.Message.Split(' ')[3]);
+        Assert.Equal(["degraded:", "ready:", "degraded:"], changes);
+    }
+
+    [Fact]
+    public async Task Before_the_first_migration_postgres_answers_and_the_schema_is_outdated()
+    {
+        await using var service = await StartAsync(postgres.Postgres, "127.0.0.1:1", builder => builder.AddSchemaCheck((_, _) => Task.FromResult(true)));
+
+        var ready = await service.ReadyAsync();
+        Assert.Equal((HttpStatusCode.ServiceUnavailable, "unready"), (ready.Code, ready.Status));
+        Assert.Equal(("ok", "outdated"), ((string?)ready.Checks["postgres"], (string?)ready.Checks["schema"]));
+    }
+
+    [Fact]
+    public async Task A_migration_makes_the_process_ready()
+    {
+        await CreateServiceRoleAsync();
+        await using var service = await StartAsync(postgres.Postgres, "127.0.0.1:1", builder => builder.AddSchemaCheck(async (connection, cancellation) =>
+        {
+            await using var command = new NpgsqlCommand("SELECT version = 2 FROM schema_under_test", connection);
+            return await command.ExecuteScalarAsync(cancellation) is true;
+        }));
+        Assert.Equal("outdated", (string?)(await service.ReadyAsync()).Checks["schema"]); // no table at all
+
+        await ExecuteAsync("CREATE TABLE schema_under_test AS SELECT 2 AS version; GRANT SELECT ON schema_under_test TO generation_service");
+        await service.WaitForStatusAsync("degraded");
+        await ExecuteAsync("UPDATE schema_under_test SET version = 1");
+        await service.WaitForStatusAsync("unready");
+    }
+
+    [Fact]
+    public async Task A_stop_turns_readiness_to_503_while_the_listener_still_answers()
+    {
+        await CreateServiceRoleAsync();
+        await using var service = await ServiceUnderTest.StartAsync(
+            [.. Connections(postgres.Postgres, "127.0.0.1:1"), ("Shutdown:DrainDelay", "00:00:20"), ("Shutdown:GracePeriod", "00:00:30")],
+            builder => builder.AddGenerationData());
+        Assert.Equal("degraded", (await service.ReadyAsync()).Status);
+
+        using var gracePeriodOver = new CancellationTokenSource();
+        var drain = service.App.Services.GetRequiredService<DrainState>();
+        Assert.False(drain.IsDraining);
+        var stop = service.App.StopAsync(gracePeriodOver.Token);
+
+        var ready = await service.ReadyAsync();
+        Assert.True(drain.IsDraining);
+        Assert.Equal((HttpStatusCode.ServiceUnavailable, "draining"), (ready.Code, ready.Status));
+        Assert.Equal(HttpStatusCode.OK, (await service.Client.GetAsync("/healthz")).StatusCode);
+        Assert.False(stop.IsCompleted);
+
+        await gracePeriodOver.CancelAsync(); // ends the wait: nobody drains longer than the grace period
+        await stop.WaitAsync(TimeSpan.FromSeconds(10));
+        await Assert.ThrowsAsync<HttpRequestException>(() => service.Client.GetAsync("/healthz"));
+    }
+
+    [Fact]
+    public async Task A_host_starts_at_once_while_both_servers_are_away()
+    {
+        // A listener that accepts and never answers is the slowest kind of away: everything waits for its timeout.
+        using var silent = new System.Net.Sockets.TcpListener(IPAddress.Loopback, 0);
+        silent.Start();
+        var port = ((IPEndPoint)silent.LocalEndpoint).Port;
+
+        var started = Stopwatch.GetTimestamp();
+        await using var service = await StartAsync($"Host=127.0.0.1;Port={port};Username=postgres", $"127.0.0.1:{port}");
+        Assert.False(service.App.Services.GetRequiredService<RedisConnections>().SharedAsync().IsCompleted, $"Start waited for Redis: {Stopwatch.GetElapsedTime(started)}");
+        Assert.Equal("unready", (await service.ReadyAsync()).Status);
+        Assert.Equal(HttpStatusCode.OK, (await service.Client.GetAsync("/healthz")).StatusCode);
+    }
+
+    [Theory]
+    [InlineData("ConnectionStrings:generation", "", "ConnectionStrings:generation is not set")]
+    [InlineData("ConnectionStrings:generation", "Host=a;Password=hunter2;Port=many", "ConnectionStrings:generation is not a valid")]
+    [InlineData("ConnectionStrings:redis", "", "ConnectionStrings:redis is not set")]
+    [InlineData("Database:PoolSize", "1", "Database:PoolSize must be between 2 and 500")]
+    [InlineData("Shutdown:GracePeriod", "00:00:00", "Shutdown:GracePeriod must be between")]
+    [InlineData("Shutdown:DrainDelay", "00:01:00", "Shutdown:DrainDelay must be")]
+    public async Task A_wrong_setting_stops_the_start_and_names_itself(string key, string value, string message)
+    {
+        var refused = await Assert.ThrowsAsync<OptionsValidationException>(() => ServiceUnderTest.StartAsync(
+            [.. Connections(postgres.Postgres, "127.0.0.1:1"), (key, value)], builder => builder.AddGenerationData()));
+        Assert.Contains(message, refused.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain("hunter2", refused.ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Pooled_connections_act_as_the_service_role_however_often_they_come_back()
+    {
+        await CreateServiceRoleAsync();
+        await ExecuteAsync("CREATE ROLE generation_reader; GRANT generation_reader TO generation_service");
+        await using var service = await StartAsync(postgres.Postgres, "127.0.0.1:1");
+        var dataSource = service.App.Services.GetRequiredService<NpgsqlDataSource>();
+        var backends = new HashSet<int>();
+        for (var use = 0; use < 5; use++)
+        {
+            await using var connection = await dataSource.OpenConnectionAsync();
+            backends.Add(connection.ProcessID);
+            Assert.Equal("generation_service", await ScalarAsync(connection, "SELECT current_user::text"));
+            Assert.Equal("postgres", await ScalarAsync(connection, "SELECT session_user::text"));
+
+            // What a read leaves behind by mistake must not reach the next user of the connection.
+            Assert.Equal("generation_reader", await ScalarAsync(connection, "SET ROLE generation_reader; SELECT current_user::text"));
+            await ScalarAsync(connection, "SET app.user_id = 'somebody'; SELECT ''");
+        }
+
+        Assert.Single(backends);
+        await using var after = await dataSource.OpenConnectionAsync();
+        Assert.Equal("", await ScalarAsync(after, "SELECT coalesce(current_setting('app.user_id', true), '')"));
+        Assert.Equal("DatabaseConnections", service.App.Services.GetRequiredService<DatabaseConnections>().ToString());
+    }
+
+    [Fact]
+    public async Task A_blocking_read_on_a_dedicated_connection_holds_up_nobody()
+    {
+        await using var redis = await LocalServer.StartRedisAsync();
+        await using var service = await StartAsync(postgres.Postgres, redis.Redis);
+        var connections = service.App.Services.GetRequiredService<RedisConnections>();
+        var shared = (await connections.SharedAsync()).GetDatabase();
+        using var dedicated = await connections.ConnectDedicatedAsync("reader", longestWait: TimeSpan.FromSeconds(20));
+
+        // Longer than the two seconds that an ordinary command may take.
+        var blocked = dedicated.GetDatabase().ExecuteAsync("BLPOP", "list-under-test", "20");
+        await Assert.ThrowsAsync<TimeoutException>(() => blocked.WaitAsync(TimeSpan.FromSeconds(2.5)));
+        await shared.PingAsync().WaitAsync(TimeSpan.FromSeconds(2));
+        var clients = (await shared.ExecuteAsync("CLIENT", "LIST")).ToString()!;
+        Assert.Contains("-reader ", clients, StringComparison.Ordinal);
+        await shared.ListLeftPushAsync("list-under-test", "work");
+        Assert.Equal(["list-under-test", "work"], (string[])(await blocked)!);
+    }
+
+    private static (string, string)[] Connections(string postgres, string redis) =>
+        [("ConnectionStrings:generation", postgres), ("ConnectionStrings:redis", redis)];
+
+    private static Task<ServiceUnderTest> StartAsync(string postgres, string redis, Action<IHostApplicationBuilder>? add = null) =>
+        ServiceUnderTest.StartAsync(Connections(postgres, redis), builder =>
+        {
+            builder.AddGenerationData();
+            add?.Invoke(builder);
+        });
+
+    private static async Task<string?> ScalarAsync(NpgsqlConnection connection, string sql)
+    {
+        await using var command = new NpgsqlCommand(sql, connection);
+        return (string?)await command.ExecuteScalarAsync();
+    }
+
+    private Task CreateServiceRoleAsync() => ExecuteAsync($"CREATE ROLE {DatabaseConnections.ServiceRole}");
+
+    private async Task ExecuteAsync(string sql)
+    {
+        await using var connection = new NpgsqlConnection(postgres.Postgres + ";Pooling=false");
+        await connection.OpenAsync();
+        await using var command = new NpgsqlCommand(sql, connection);
+        await command.ExecuteNonQueryAsync();
+    }
+}
