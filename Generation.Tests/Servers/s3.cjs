@@ -11,8 +11,14 @@ const S3rver = require('@20minutes/s3rver')
 const authentication = require('@20minutes/s3rver/lib/middleware/authentication')()
 const S3Error = require('@20minutes/s3rver/lib/models/error')
 
+// Signatures are over RFC 3986 escapes; s3rver uses this function, which leaves five characters alone.
+const escape = globalThis.encodeURIComponent
+globalThis.encodeURIComponent = (text) => escape(text).replace(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`)
+
 const folder = process.argv[2]
-const server = new S3rver({ address: '127.0.0.1', port: 0, directory: folder, silent: true, vhostBuckets: false })
+const server = new S3rver({
+  address: '127.0.0.1', port: 0, directory: folder, silent: true, vhostBuckets: false, allowMismatchedSignatures: true,
+})
 const uploadsOf = (bucket) => server.store.getResourcePath(bucket, undefined, 'uploads')
 
 async function abortUpload(ctx) {
@@ -51,17 +57,24 @@ async function listUploads(ctx) {
   }
 }
 
-const additions = async (ctx, next) => {
-  const [bucket, ...key] = ctx.path.slice(1).split('/')
-  const handler =
-    ctx.method === 'DELETE' && 'uploadId' in ctx.query ? abortUpload
-    : ctx.method === 'GET' && 'uploads' in ctx.query ? listUploads
-    : null
-  // s3rver serves whoever shows no signature at all; a private bucket does not.
+// s3rver signs "/bucket" where the .NET SDK has signed "/bucket/", as it is sent, and serves whoever shows no signature at
+// all. So its check runs here, strictly and over the path as sent; the one behind its router is told to let things pass.
+async function verify(ctx) {
   if (!ctx.headers.authorization && !ctx.query['X-Amz-Signature']) throw new S3Error('AccessDenied', 'Access Denied')
-  if (!handler) return next()
+  const strict = Object.create(ctx)
+  strict.app = { allowMismatchedSignatures: false }
+  strict.params = { bucket: decodeURIComponent(ctx.path.slice(1)) }
+  strict.state = {}
+  await authentication(strict, async () => {})
+}
+
+const additions = async (ctx, next) => {
+  await verify(ctx)
+  const [bucket, ...key] = ctx.path.slice(1).split('/')
   ctx.params = { bucket, key: key.join('/') }
-  return authentication(ctx, () => handler(ctx))
+  if (ctx.method === 'DELETE' && 'uploadId' in ctx.query) return abortUpload(ctx)
+  if (ctx.method === 'GET' && 'uploads' in ctx.query) return listUploads(ctx)
+  return next()
 }
 
 server.middleware.splice(server.middleware.length - 1, 0, additions) // before the router, inside the XML writer

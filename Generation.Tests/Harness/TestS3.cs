@@ -1,0 +1,125 @@
+using System.Diagnostics;
+using Amazon.Runtime;
+using Amazon.S3;
+using Generation.Core.Media;
+using Generation.Tests.Harness;
+
+[assembly: AssemblyFixture(typeof(TestS3))]
+
+namespace Generation.Tests.Harness;
+
+/// <summary>
+/// An S3 server from npm in a process of its own (Servers/s3.cjs), one for the test run, started by the first test that
+/// wants it. Each caller gets a bucket of its own.
+/// </summary>
+public sealed class TestS3 : IAsyncDisposable
+{
+    private const string AccessKey = "S3RVER"; // the one account that s3rver knows
+    private static readonly TimeSpan StartTimeout = TimeSpan.FromMinutes(3); // npm ci included
+
+    private readonly Lock starting = new();
+    private Task<Server>? server;
+
+    /// <summary>Settings that point at a fresh, empty bucket.</summary>
+    public async Task<MediaOptions> NewBucketAsync()
+    {
+        var bucket = $"test-{Guid.NewGuid():N}";
+        var options = new MediaOptions
+        {
+            Store = MediaStoreKind.S3,
+            S3 = { Endpoint = (await ServerAsync()).Endpoint, Bucket = bucket, AccessKey = AccessKey, SecretKey = AccessKey, ForcePathStyle = true },
+        };
+        using var client = NewClient(options);
+        await client.PutBucketAsync(bucket);
+        return options;
+    }
+
+    /// <summary>The SDK's own client, for what a test wants to see or break behind the store's back.</summary>
+    public static AmazonS3Client NewClient(MediaOptions options) => new(
+        new BasicAWSCredentials(options.S3.AccessKey, options.S3.SecretKey),
+        new AmazonS3Config
+        {
+            ServiceURL = options.S3.Endpoint,
+            AuthenticationRegion = options.S3.Region,
+            ForcePathStyle = true,
+            RequestChecksumCalculation = RequestChecksumCalculation.WHEN_REQUIRED,
+            ResponseChecksumValidation = ResponseChecksumValidation.WHEN_REQUIRED,
+        });
+
+    public async ValueTask DisposeAsync()
+    {
+        if (server is not null)
+        {
+            await (await server).DisposeAsync();
+        }
+    }
+
+    private Task<Server> ServerAsync()
+    {
+        lock (starting)
+        {
+            return server ??= Task.Run(StartAsync);
+        }
+    }
+
+    private static async Task<Server> StartAsync()
+    {
+        var servers = Path.Combine(RepositoryRoot(), "Generation.Tests", "Servers");
+        // npm writes this file last, so a folder that a killed run left half full is filled again.
+        if (!File.Exists(Path.Combine(servers, "node_modules", ".package-lock.json")))
+        {
+            using var install = Start("npm", servers, "ci", "--no-audit", "--no-fund");
+            var output = install.StandardOutput.ReadToEndAsync();
+            var errors = await install.StandardError.ReadToEndAsync();
+            using var installTimeout = new CancellationTokenSource(StartTimeout);
+            await install.WaitForExitAsync(installTimeout.Token);
+            Assert.True(install.ExitCode == 0, $"npm ci failed in {servers}: {await output}{errors}");
+        }
+
+        var folder = Directory.CreateTempSubdirectory("generation-s3-");
+        var process = Start("node", servers, "--openssl-legacy-provider", "s3.cjs", folder.FullName);
+        using var timeout = new CancellationTokenSource(StartTimeout);
+        if (!int.TryParse(await process.StandardOutput.ReadLineAsync(timeout.Token), out var port))
+        {
+            Assert.Fail($"The S3 server did not start: {await process.StandardError.ReadToEndAsync(timeout.Token)}");
+        }
+
+        // Unread pipes would stop a server that complains a lot.
+        process.OutputDataReceived += (_, _) => { };
+        process.ErrorDataReceived += (_, _) => { };
+        process.BeginErrorReadLine();
+        return new Server(process, folder, $"http://127.0.0.1:{port}");
+    }
+
+    private static Process Start(string program, string folder, params string[] arguments) => Process.Start(
+        new ProcessStartInfo(program, arguments)
+        {
+            WorkingDirectory = folder,
+            UseShellExecute = false,
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        })!;
+
+    private static string RepositoryRoot()
+    {
+        var folder = new DirectoryInfo(AppContext.BaseDirectory);
+        while (folder is not null && !File.Exists(Path.Combine(folder.FullName, "Generation.sln")))
+        {
+            folder = folder.Parent;
+        }
+
+        return folder?.FullName ?? throw new InvalidOperationException("The tests run outside the repository.");
+    }
+
+    private sealed record Server(Process Process, DirectoryInfo Folder, string Endpoint) : IAsyncDisposable
+    {
+        public async ValueTask DisposeAsync()
+        {
+            Process.Kill();
+            await Process.WaitForExitAsync();
+            Process.Dispose();
+            Folder.Delete(recursive: true);
+        }
+    }
+}
