@@ -133,9 +133,10 @@ public sealed class ReadinessTests : IAsyncLifetime
             Assert.Equal("generation_service", await ScalarAsync(connection, "SELECT current_user::text"));
             Assert.Equal("postgres", await ScalarAsync(connection, "SELECT session_user::text"));
 
-            // What a read leaves behind by mistake must not reach the next user of the connection.
-            Assert.Equal("generation_reader", await ScalarAsync(connection, "SET ROLE generation_reader; SELECT current_user::text"));
-            await ScalarAsync(connection, "SET app.user_id = 'somebody'; SELECT ''");
+            // A user-facing read that gives its connection back in the middle: its role and its user end with its transaction.
+            await using var begin = new NpgsqlCommand("BEGIN", connection);
+            await begin.ExecuteNonQueryAsync();
+            Assert.Equal("generation_reader", await ScalarAsync(connection, "SET LOCAL ROLE generation_reader; SET LOCAL app.user_id = 'somebody'; SELECT current_user::text"));
         }
 
         Assert.Single(backends);
