@@ -1,6 +1,5 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
-using System.Globalization;
 using System.Runtime.InteropServices;
 
 namespace Generation.AppHost.Embedded;
@@ -201,7 +200,7 @@ internal sealed class ChildProcess : IDisposable
 
         if (Setpriv is not null)
         {
-            words.AddRange([Setpriv, "--pdeathsig", ((int)command.StopSignal).ToString(CultureInfo.InvariantCulture)]);
+            words.AddRange([Setpriv, "--pdeathsig", command.StopSignal == UnixSignal.Interrupt ? "INT" : "TERM"]);
             if (command.RunAs is { } user) words.AddRange([$"--reuid={user.Id}", $"--regid={user.GroupId}", "--init-groups"]);
             words.Add("--");
         }

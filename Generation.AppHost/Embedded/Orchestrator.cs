@@ -19,6 +19,7 @@ internal sealed class Orchestrator(IReadOnlyList<RunnableResource> resources, st
     private readonly CancellationTokenSource hurrying = new();
     private readonly Dictionary<RunnableResource, IServerProcess> processes = [];
     private readonly Dictionary<RunnableResource, TaskCompletionSource> ready = [];
+    private readonly HashSet<RunnableResource> started = [];
 
     private string RecordsFolder => Path.Combine(dataFolder, "run");
 
@@ -88,6 +89,7 @@ internal sealed class Orchestrator(IReadOnlyList<RunnableResource> resources, st
 
         while (true)
         {
+            lock (started) started.Add(resource);
             var startedAt = time.GetTimestamp();
             var isReady = await process.StartAsync(stopping.Token);
             if (isReady)
@@ -123,6 +125,7 @@ internal sealed class Orchestrator(IReadOnlyList<RunnableResource> resources, st
         {
             await Task.WhenAll(users);
             var askedAt = time.GetTimestamp();
+            if (!started.Contains(resource)) return;
             await processes[resource].StopAsync(StopGrace, hurrying.Token);
             log.Progress(resource.Name, $"stopped ({time.GetElapsedTime(askedAt).TotalSeconds:0.0} s)");
         }
@@ -250,31 +253,6 @@ internal sealed class Orchestrator(IReadOnlyList<RunnableResource> resources, st
     }
 }
 
-/// <summary>When to start again what crashed: after 1, 2, 4, … 30 seconds, and not at all after five crashes within a minute.</summary>
-internal sealed class CrashHistory(TimeProvider time)
-{
-    public const int FatalCrashes = 5;
-    private static readonly TimeSpan Window = TimeSpan.FromMinutes(1);
-    private static readonly TimeSpan LongestDelay = TimeSpan.FromSeconds(30);
-
-    private readonly Queue<long> crashes = new();
-    private int crashesInARow;
-    private long lastCrash;
-
-    /// <summary>Records a crash. Returns how long to wait, or null when it is dead for good.</summary>
-    public TimeSpan? NextRestart()
-    {
-        var now = time.GetTimestamp();
-        crashesInARow = crashesInARow > 0 && time.GetElapsedTime(lastCrash, now) < Window ? crashesInARow + 1 : 1;
-        lastCrash = now;
-        crashes.Enqueue(now);
-        while (time.GetElapsedTime(crashes.Peek(), now) >= Window) crashes.Dequeue();
-        if (crashes.Count >= FatalCrashes) return null;
-        var delay = TimeSpan.FromSeconds(Math.Pow(2, Math.Min(crashesInARow - 1, 10)));
-        return delay < LongestDelay ? delay : LongestDelay;
-    }
-}
-
 /// <summary>One run at a time owns a data folder. The kernel takes the lock back when its owner dies, however it dies.</summary>
 internal static class DataFolderLock
 {
@@ -282,18 +260,16 @@ internal static class DataFolderLock
     {
         Directory.CreateDirectory(dataFolder);
         var path = Path.Combine(dataFolder, "apphost.lock");
+        var ownerPath = Path.Combine(dataFolder, "apphost.owner"); // a file of its own: what is locked cannot be read
         try
         {
             var file = new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
-            file.SetLength(0);
-            file.Write(System.Text.Encoding.ASCII.GetBytes($"{Environment.ProcessId}"));
-            file.Flush();
+            File.WriteAllText(ownerPath, $"{Environment.ProcessId}");
             return file;
         }
-        catch (IOException) when (File.Exists(path))
+        catch (IOException) when (File.Exists(ownerPath))
         {
-            using var reader = new StreamReader(new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite));
-            throw new StartFailure($"Another run (process {reader.ReadToEnd()}) uses {dataFolder}. Stop it first, or give this one a folder and a port of its own: DATA_DIR=.data-2 PORT=8081 eng/run");
+            throw new StartFailure($"Another run (process {File.ReadAllText(ownerPath)}) uses {dataFolder}. Stop it first, or give this one a folder and a port of its own: DATA_DIR=.data-2 PORT=8081 eng/run");
         }
     }
 }

@@ -50,6 +50,9 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
     /// <summary>The password of <see cref="User"/>: letters and digits; null for a throw-away server.</summary>
     public string? Password { get; private set; }
 
+    /// <summary>Where its files are: the folder of its options, unless its user cannot get in there.</summary>
+    public string Folder => folder;
+
     public string Address => $"127.0.0.1:{Port}";
 
     public Task<int> Exited => server?.Exited ?? throw new InvalidOperationException("PostgreSQL was never started.");
@@ -258,7 +261,7 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
         int? needed = File.Exists(versionPath) && int.TryParse(await File.ReadAllTextAsync(versionPath, cancellationToken), out var version) ? version : null;
 
         var found = new List<(string Folder, int Major)>();
-        foreach (var candidate in Programs.Folders().Concat(InstallFolders()).Distinct().Where(candidate => File.Exists(Path.Combine(candidate, "initdb"))))
+        foreach (var candidate in Programs.Folders().Concat(InstallFolders()).Distinct().Where(IsComplete))
         {
             var (_, output) = await ChildProcess.RunAsync(new ChildCommand(Path.Combine(candidate, "initdb"), "--version"), cancellationToken);
             var words = output.Split(' ', '.'); // initdb (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)
@@ -276,6 +279,10 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
         return found.Find(installed => installed.Major == needed).Folder
             ?? throw new StartFailure($"{Cluster} was written by PostgreSQL {needed}, and only {string.Join(", ", found.Select(installed => installed.Major))} is installed. Install version {needed}, or remove {folder} to start with an empty database.");
     }
+
+    /// <summary>All that is called here; a folder with only some of them holds links that somebody made by hand.</summary>
+    private static bool IsComplete(string candidate) =>
+        new[] { "initdb", "postgres", "pg_ctl", "psql" }.All(program => File.Exists(Path.Combine(candidate, program)));
 
     private static IEnumerable<string> InstallFolders()
     {

@@ -35,6 +35,7 @@ internal sealed class RedisProcess(RedisOptions options, TimeProvider time) : IS
     private ChildProcess? server;
     private TaskCompletionSource ready = new();
     private bool portIsPublished;
+    private bool isStopping;
 
     /// <summary>The port it listens on; 0 before the first start, then the same for the life of this object.</summary>
     public int Port { get; private set; }
@@ -88,7 +89,11 @@ internal sealed class RedisProcess(RedisOptions options, TimeProvider time) : IS
     }
 
     /// <summary>Stops in order: what is in memory is written first.</summary>
-    public Task StopAsync(TimeSpan grace, CancellationToken hurry) => server?.StopAsync(grace, time, hurry) ?? Task.CompletedTask;
+    public Task StopAsync(TimeSpan grace, CancellationToken hurry)
+    {
+        isStopping = true;
+        return server?.StopAsync(grace, time, hurry) ?? Task.CompletedTask;
+    }
 
     /// <summary>Kills it, as a crash would.</summary>
     public async Task KillAsync()
@@ -119,8 +124,8 @@ internal sealed class RedisProcess(RedisOptions options, TimeProvider time) : IS
     {
         if (line.Contains("Ready to accept connections", StringComparison.Ordinal)) ready.TrySetResult(); // after its file is loaded
 
-        // "123:M 01 Jan 2026 00:00:00.000 # text": # marks a warning. At start it lectures about the kernel's settings.
-        if (portIsPublished && line.Split(" # ", 2) is [_, var warning]) options.OnLine(warning);
+        // "123:M 01 Jan 2026 00:00:00.000 # text": # marks a warning. At start it lectures about the kernel's settings, at the end it says goodbye.
+        if (portIsPublished && !isStopping && line.Split(" # ", 2) is [_, var warning]) options.OnLine(warning);
     }
 
     private int ChoosePort()
