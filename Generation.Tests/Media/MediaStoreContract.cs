@@ -490,10 +490,12 @@ public sealed class S3MediaStoreTests(TestS3 server) : MediaStoreContract, IAsyn
     }
 
     [Theory]
-    [InlineData("wrong key")]
-    [InlineData("no bucket")]
-    [InlineData("no server")]
-    public async Task A_store_that_does_not_answer_is_a_store_failure(string fault)
+    [InlineData("wrong key", 10)]
+    [InlineData("wrong key", 9_000_000)]
+    [InlineData("no bucket", 10)]
+    [InlineData("no bucket", 9_000_000)]
+    [InlineData("no server", 10)]
+    public async Task A_store_that_does_not_answer_is_a_store_failure(string fault, long bytes)
     {
         switch (fault)
         {
@@ -502,13 +504,18 @@ public sealed class S3MediaStoreTests(TestS3 server) : MediaStoreContract, IAsyn
             default: settings.S3.Endpoint = "http://127.0.0.1:9"; break;
         }
 
-        var store = Open();
-        foreach (var bytes in new[] { 10, 9_000_000 })
-        {
-            var error = await Assert.ThrowsAsync<MediaException>(() => store.PutAsync(SampleOutput.Key(), new EndlessBody(bytes, []), "image/png", default));
-            Assert.Equal(MediaFailure.StoreUnavailable, error.Failure);
-        }
+        var error = await Assert.ThrowsAsync<MediaException>(() => Open().PutAsync(SampleOutput.Key(), new EndlessBody(bytes, []), "image/png", default));
 
-        await Assert.ThrowsAsync<MediaException>(() => store.OpenReadAsync(SampleOutput.Key(), default));
+        Assert.Equal(MediaFailure.StoreUnavailable, error.Failure);
+    }
+
+    [Fact]
+    public async Task A_bucket_that_is_gone_is_not_taken_for_a_missing_object()
+    {
+        settings.S3.Bucket = "test-that-is-not-there";
+
+        var error = await Assert.ThrowsAsync<MediaException>(() => Open().OpenReadAsync(SampleOutput.Key(), default));
+
+        Assert.Equal(MediaFailure.StoreUnavailable, error.Failure);
     }
 }
