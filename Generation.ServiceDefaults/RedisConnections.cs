@@ -83,11 +83,7 @@ public sealed class DedicatedRedis(ConnectionMultiplexer multiplexer) : IAsyncDi
 
     public IDatabase Database => multiplexer.GetDatabase();
 
-    public async ValueTask DisposeAsync()
-    {
-        // Version 1.2.6 waits for the answer to its own QUIT, which never counts as one, for all of SyncTimeout
-        // (tried: 22 s for a reader that blocks 20 s); closed this way it takes no time.
-        await multiplexer.CloseAsync(allowCommandsToComplete: false);
-        multiplexer.Dispose();
-    }
+    // Version 1.2.6 waits for the answer to its own QUIT, which never counts as one, for all of SyncTimeout
+    // (tried: 22 s for a reader that blocks 20 s); closed this way it takes no time. Closing is all that disposing does.
+    public ValueTask DisposeAsync() => new(multiplexer.CloseAsync(allowCommandsToComplete: false));
 }

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Net;
 using Generation.ServiceDefaults;
 using Microsoft.Extensions.DependencyInjection;
@@ -111,9 +110,8 @@ public sealed class ReadinessTests : IAsyncLifetime
         silent.Start();
         var port = ((IPEndPoint)silent.LocalEndpoint).Port;
 
-        var started = Stopwatch.GetTimestamp();
-        await using var service = await StartAsync($"Host=127.0.0.1;Port={port};Username=postgres", $"127.0.0.1:{port}");
-        Assert.False(service.App.Services.GetRequiredService<RedisConnections>().SharedAsync().IsCompleted, $"Start waited for Redis: {Stopwatch.GetElapsedTime(started)}");
+        await using var service = await StartAsync($"Host=127.0.0.1;Port={port};Username=postgres", $"127.0.0.1:{port}", builder => builder.Services.AddHostedService<NextToStart>());
+        Assert.False(service.App.Services.GetServices<IHostedService>().OfType<NextToStart>().Single().StartWaitedForRedis);
         Assert.Equal("unready", (await service.ReadyAsync()).Status);
         Assert.Equal(HttpStatusCode.OK, (await service.Client.GetAsync("/healthz")).StatusCode);
     }
@@ -143,6 +141,17 @@ public sealed class ReadinessTests : IAsyncLifetime
         await using var after = await dataSource.OpenConnectionAsync();
         Assert.Equal("", await ScalarAsync(after, "SELECT coalesce(current_setting('app.user_id', true), '')"));
         Assert.Equal("DatabaseConnections", service.App.Services.GetRequiredService<DatabaseConnections>().ToString());
+    }
+
+    [Fact]
+    public async Task A_redis_whose_name_is_not_known_yet_only_degrades()
+    {
+        await CreateServiceRoleAsync();
+        await using var service = await StartAsync(postgres.Postgres, "redis.invalid:6379,password=hunter2");
+        var shared = await service.App.Services.GetRequiredService<RedisConnections>().SharedAsync();
+        Assert.False(shared.IsConnected);
+        Assert.Equal((HttpStatusCode.OK, "degraded"), ((await service.ReadyAsync()).Code, (await service.ReadyAsync()).Status));
+        Assert.DoesNotContain(service.Logs, log => log.Message.Contains("hunter2", StringComparison.Ordinal));
     }
 
     [Fact]
@@ -191,5 +200,19 @@ public sealed class ReadinessTests : IAsyncLifetime
         await connection.OpenAsync();
         await using var command = new NpgsqlCommand(sql, connection);
         await command.ExecuteNonQueryAsync();
+    }
+
+    /// <summary>Starts right after the connections do, and sees whether they kept it waiting.</summary>
+    private sealed class NextToStart(RedisConnections redis) : IHostedService
+    {
+        public bool StartWaitedForRedis { get; private set; }
+
+        public Task StartAsync(CancellationToken cancellationToken)
+        {
+            StartWaitedForRedis = redis.SharedAsync().IsCompleted;
+            return Task.CompletedTask;
+        }
+
+        public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
     }
 }
