@@ -117,7 +117,9 @@ public sealed class MediaDownloaderTests
         await using var origin = await MediaOrigin.StartAsync(context =>
         {
             var left = int.Parse(context.Request.Path.Value![1..]);
-            return left == 0 ? context.Response.Body.WriteAsync(new byte[] { 7 }).AsTask() : Redirect(_ => new Uri($"/{left - 1}", UriKind.Relative))(context);
+            return left == 0
+                ? context.Response.Body.WriteAsync(new byte[] { 7 }).AsTask()
+                : Redirect(_ => new Uri($"/{left - 1}", UriKind.Relative))(context);
         });
         using var downloader = Downloader(new MediaOptions { AllowPrivateAddresses = true });
 

@@ -88,7 +88,9 @@ public sealed class MediaKeyTests
     [InlineData("{{user}}/2026-03-04/{session}/output-2-17.png")]
     public void A_string_that_no_key_writes_is_no_key(string text)
     {
-        text = text.Replace("{user}", User.ToString("D"), StringComparison.Ordinal).Replace("{session}", Session.ToString("D"), StringComparison.Ordinal);
+        text = text
+            .Replace("{user}", User.ToString("D"), StringComparison.Ordinal)
+            .Replace("{session}", Session.ToString("D"), StringComparison.Ordinal);
 
         Assert.False(MediaKey.TryParse(text, out var key));
         Assert.Null(key);

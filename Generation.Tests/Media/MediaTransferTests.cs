@@ -331,26 +331,37 @@ public sealed class MediaMemoryTests(TestS3 server)
     /// depend on when the collector runs.
     /// </summary>
     [Theory]
-    [InlineData(MediaStoreKind.Folder)]
-    [InlineData(MediaStoreKind.S3)]
-    public async Task Half_a_gigabyte_costs_less_than_64_MiB_of_memory(MediaStoreKind kind)
+    [InlineData(MediaStoreKind.Folder, "a stream")]
+    [InlineData(MediaStoreKind.Folder, "HTTP")]
+    [InlineData(MediaStoreKind.S3, "a stream")]
+    [InlineData(MediaStoreKind.S3, "HTTP")]
+    public async Task Half_a_gigabyte_costs_less_than_64_MiB_of_memory(MediaStoreKind kind, string from)
     {
         var folder = Directory.CreateTempSubdirectory("generation-media-");
         var settings = kind == MediaStoreKind.S3 ? await server.NewBucketAsync() : new MediaOptions { Folder = { Root = folder.FullName } };
+        settings.AllowPrivateAddresses = true;
         var options = Options.Create(settings);
         using var s3 = kind == MediaStoreKind.S3 ? new S3MediaStore(options, TimeProvider.System, NullLogger<S3MediaStore>.Instance) : null;
         IMediaStore store = s3 is null ? new FolderMediaStore(options, TimeProvider.System) : s3;
         using var downloader = new MediaDownloader(options, TimeProvider.System);
         var transfer = new MediaTransfer(store, downloader, options, TimeProvider.System, NullLogger<MediaTransfer>.Instance);
         var start = SampleFiles.Mp4(1920, 1080, 60);
+        await using var origin = await MediaOrigin.StartAsync(async context =>
+        {
+            context.Response.ContentLength = BodyBytes;
+            await new EndlessBody(BodyBytes, start).CopyToAsync(context.Response.Body);
+        });
+        MediaSource source = from == "HTTP"
+            ? TransferBench.From(origin.Url())
+            : new MediaSource.Direct(new EndlessBody(BodyBytes, start), BodyBytes);
         var started = Stopwatch.GetTimestamp();
         var allocatedBefore = GC.GetTotalAllocatedBytes(precise: true);
 
-        var stored = await transfer.StoreAsync(
-            new MediaSource.Direct(new EndlessBody(BodyBytes, start), BodyBytes), SampleOutput.Of(MediaKind.Video), null, default);
+        var stored = await transfer.StoreAsync(source, SampleOutput.Of(MediaKind.Video), null, default);
 
         var allocated = GC.GetTotalAllocatedBytes(precise: true) - allocatedBefore;
-        TestContext.Current.TestOutputHelper?.WriteLine($"{kind}: {allocated >> 10} KiB allocated in {Stopwatch.GetElapsedTime(started).TotalSeconds:F1} s");
+        var seconds = Stopwatch.GetElapsedTime(started).TotalSeconds;
+        TestContext.Current.TestOutputHelper?.WriteLine($"{from} to {kind}: {allocated >> 10} KiB allocated in {seconds:F1} s");
         Assert.Equal(BodyBytes, stored.Bytes);
         Assert.True(allocated < AllowedBytes, $"{allocated >> 20} MiB were allocated.");
         await store.DeleteAsync(stored.Key, default);
