@@ -35,6 +35,7 @@ public sealed class ArkImages : IDisposable
             AllowAutoRedirect = false, // the key would go wherever the redirect says
             UseCookies = false,
             ConnectTimeout = this.options.ConnectTimeout,
+            MaxResponseDrainSize = 0, // an answer past its cap is not read to its end for the sake of the connection
             PooledConnectionLifetime = TimeSpan.FromMinutes(5), // the address is looked up again now and then
             PooledConnectionIdleTimeout = TimeSpan.FromSeconds(20), // sooner than a gateway closes it: a call into a closing connection is of unknown outcome
         })
