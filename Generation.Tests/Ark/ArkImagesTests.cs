@@ -346,7 +346,7 @@ public sealed class ArkImagesTests
         Assert.Single(server.Calls);
     }
 
-    /// <summary>An HTTP client repeats a request by itself when a pooled connection turns out to be dead. Here that would buy a picture twice.</summary>
+    /// <summary>HTTP clients like to repeat a request when a pooled connection turns out to be dead. Here that would buy a picture twice.</summary>
     [Fact]
     public async Task A_call_that_dies_with_a_reused_connection_is_not_sent_twice()
     {

@@ -182,8 +182,8 @@ public sealed class ArkImages : IDisposable
 
     /// <summary>
     /// The body of a call that must not be made twice. It knows whether it was ever touched, which is after the connection stands and
-    /// before its first byte leaves; until then the call certainly has not reached Ark. A handler that finds a pooled connection dead may
-    /// repeat a request by itself: it then asks for the body again, and is refused.
+    /// before its first byte leaves; until then the call certainly has not reached Ark. .NET's handler repeats no request whose body it
+    /// has begun (tried); should that change, or something in between repeat, it asks for the body again and is refused.
     /// </summary>
     private sealed class SentOnce : HttpContent
     {
