@@ -1,1 +1,47 @@
-await Task.CompletedTask;
+using Generation.Api;
+using Generation.Api.Catalog;
+using Generation.Api.Credits;
+using Generation.Api.Identity;
+using Generation.Api.Media;
+using Generation.Api.Realtime;
+using Generation.Api.Sessions;
+using Generation.Api.Settings;
+using Generation.Core.Credits;
+using Generation.Core.Sessions;
+using Microsoft.AspNetCore.Authentication;
+
+var builder = WebApplication.CreateBuilder(args);
+builder.AddServiceDefaults();
+builder.AddPipeline();
+builder.AddChecked<ApiOptions>(ApiOptions.Section, o => o.Problem());
+
+builder.Services.AddAuthentication(ApiKeyAuthentication.SchemeName)
+    .AddScheme<AuthenticationSchemeOptions, ApiKeyAuthentication>(ApiKeyAuthentication.SchemeName, null);
+builder.Services.AddAuthorizationBuilder().AddPolicy(ApiKeyAuthentication.AdminPolicy, policy => policy.RequireRole("admin"));
+builder.Services.AddExceptionHandler<UnexpectedFailures>();
+builder.Services.AddProblemDetails();
+builder.Services.AddOpenApi();
+
+builder.Services.AddSingleton<SubmitWriter>();
+builder.Services.AddHostedService(services => services.GetRequiredService<SubmitWriter>());
+builder.Services.AddSingleton<SessionFeed>();
+builder.Services.AddHostedService(services => services.GetRequiredService<SessionFeed>());
+builder.Services.AddSingleton<Submitting>();
+builder.Services.AddSingleton<Answers>();
+builder.Services.AddSingleton<MockOverrides>();
+builder.Services.AddSingleton<MediaLinks>();
+builder.Services.AddSingleton<CreditReader>();
+
+var app = builder.Build();
+app.MapServiceDefaults();
+app.UseExceptionHandler();
+app.UseAuthentication();
+app.UseAuthorization();
+
+app.MapOpenApi("/openapi/v1.json");
+app.MapGenerations();
+app.MapMedia();
+app.MapModels();
+app.MapCredits();
+MockOverrides.Map(app);
+await app.RunAsync();

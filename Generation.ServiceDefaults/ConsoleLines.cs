@@ -50,7 +50,7 @@ public sealed class JsonLines(TimeProvider time) : ConsoleFormatter(FormatterNam
         using (var json = new Utf8JsonWriter(buffer, WriterOptions))
         {
             json.WriteStartObject();
-            json.WriteString("timestamp", time.GetUtcNow().UtcDateTime);
+            json.WriteString("timestamp", time.GetUtcNow().ToString("yyyy-MM-dd'T'HH:mm:ss.fff'Z'")); // fixed width: sorts as text
             json.WriteString("level", logEntry.LogLevel.ToString());
             if (logEntry.EventId.Name is { } eventName)
                 json.WriteString("event", eventName);

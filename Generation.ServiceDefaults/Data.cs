@@ -75,6 +75,12 @@ public sealed record DatabaseConnections(string Owner, string Service, string De
         service.Timeout = 3; // seconds to connect or to get a connection from the pool; then the request is refused, not hung
         service.KeepAlive = 15; // seconds; finds a dead peer behind a load balancer before a request does
         service.MaxAutoPrepare = 64;
+
+        // Resetting a session between uses halves small statements (measured on two cores: 11,400/s with, 24,300/s without).
+        // It is not needed while nobody changes a session: roles and app.user_id are SET LOCAL, a transaction left open is
+        // rolled back by Npgsql all the same, LISTEN has connections of its own, advisory locks are the transaction's.
+        // TidyTests holds us to that.
+        service.NoResetOnClose = true;
         var dedicated = new NpgsqlConnectionStringBuilder(service.ConnectionString) { Pooling = false, MaxAutoPrepare = 0 };
         return new DatabaseConnections(owner, service.ConnectionString, dedicated.ConnectionString);
     }

@@ -1,3 +1,4 @@
+using System.Text.Json.Serialization;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Routing;
@@ -18,6 +19,7 @@ internal sealed record SchemaCheck(Func<NpgsqlConnection, CancellationToken, Tas
 /// </param>
 public sealed record ReadinessReport(string Status, IReadOnlyDictionary<string, string> Checks)
 {
+    [JsonIgnore]
     public bool TakesTraffic => Status is "ready" or "degraded";
 }
 

@@ -1,1 +1,30 @@
-await Task.CompletedTask;
+using Generation.Worker;
+using Generation.Worker.Jobs;
+using Generation.Worker.Providers;
+using Generation.Worker.Tools;
+
+var builder = WebApplication.CreateBuilder(args);
+builder.AddServiceDefaults();
+builder.AddPipeline();
+builder.AddChecked<WorkerOptions>(WorkerOptions.Section, o => o.Problem());
+builder.AddChecked<MockOptions>(MockOptions.Section, _ => null);
+
+foreach (var handler in HandlerRegistry.Scan(typeof(IGenerationHandler).Assembly))
+{
+    builder.Services.AddSingleton(handler);
+    builder.Services.AddSingleton(services => (IGenerationHandler)services.GetRequiredService(handler));
+}
+
+builder.Services.AddSingleton<HandlerRegistry>();
+builder.Services.AddSingleton<ProviderBreakers>();
+builder.Services.AddSingleton(_ => new Random());
+builder.Services.AddSingleton<JobRunner>();
+builder.Services.AddSingleton<ActiveJobs>();
+
+// Stopped in reverse order: leases are renewed until the last job has ended.
+builder.Services.AddHostedService(services => services.GetRequiredService<ActiveJobs>());
+builder.Services.AddHostedService<LaneConsumers>();
+
+var app = builder.Build();
+app.MapServiceDefaults();
+await app.RunAsync();

@@ -43,20 +43,14 @@ public static class DatabaseMigrator
         return pending;
     }
 
-    /// <summary>Whether the schema of this build is there. A newer one counts: services of two versions overlap during a deploy.</summary>
-    public static async Task<bool> IsCurrentAsync(NpgsqlDataSource database, CancellationToken ct)
+    /// <summary>
+    /// Whether the schema of this build is there; throws when not even the history is. A newer one counts: services of two versions
+    /// overlap during a deploy.
+    /// </summary>
+    public static async Task<bool> IsCurrentAsync(NpgsqlConnection connection, CancellationToken ct)
     {
-        await using var command = database.CreateCommand(
-            """SELECT EXISTS (SELECT FROM "__EFMigrationsHistory" WHERE "MigrationId" >= $1)""");
+        await using var command = new NpgsqlCommand("""SELECT EXISTS (SELECT FROM "__EFMigrationsHistory" WHERE "MigrationId" >= $1)""", connection);
         command.Parameters.AddWithValue(LatestMigration);
-        try
-        {
-            return (bool)(await command.ExecuteScalarAsync(ct))!;
-        }
-        catch (PostgresException e) when (e.SqlState is PostgresErrorCodes.UndefinedTable or PostgresErrorCodes.InsufficientPrivilege
-                                              or PostgresErrorCodes.UndefinedObject or PostgresErrorCodes.InvalidParameterValue)
-        {
-            return false;
-        }
+        return (bool)(await command.ExecuteScalarAsync(ct))!;
     }
 }

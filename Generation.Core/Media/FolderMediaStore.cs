@@ -45,6 +45,7 @@ public sealed class FolderMediaStore : IMediaStore
     private const string UnfinishedFolder = ".unfinished";
     private const string SigningKeyFile = ".signing-key";
     private const int BufferBytes = 128 << 10;
+    private const int MaxMoveAttempts = 50;
 
     private readonly string root;
     private readonly TimeProvider time;
@@ -99,7 +100,8 @@ public sealed class FolderMediaStore : IMediaStore
     {
         try
         {
-            return new FileStream(PathOf(key), FileMode.Open, FileAccess.Read, FileShare.Read | FileShare.Delete, BufferBytes, FileOptions.Asynchronous | FileOptions.SequentialScan);
+            const FileOptions reading = FileOptions.Asynchronous | FileOptions.SequentialScan;
+            return new FileStream(PathOf(key), FileMode.Open, FileAccess.Read, FileShare.Read | FileShare.Delete, BufferBytes, reading);
         }
         catch (Exception missing) when (missing is FileNotFoundException or DirectoryNotFoundException)
         {
@@ -114,9 +116,13 @@ public sealed class FolderMediaStore : IMediaStore
         Guard(() =>
         {
             var path = PathOf(key);
-            if (File.Exists(path))
+            try
             {
                 File.Delete(path);
+            }
+            catch (DirectoryNotFoundException)
+            {
+                return; // the last of its folder, deleted by somebody else
             }
 
             RemoveEmptyFolders(Path.GetDirectoryName(path)!);
@@ -135,8 +141,8 @@ public sealed class FolderMediaStore : IMediaStore
             yield break;
         }
 
-        var files = new DirectoryInfo(folder).EnumerateFiles("*", new EnumerationOptions { RecurseSubdirectories = true, AttributesToSkip = FileAttributes.ReparsePoint });
-        foreach (var file in files)
+        var everything = new EnumerationOptions { RecurseSubdirectories = true, AttributesToSkip = FileAttributes.ReparsePoint };
+        foreach (var file in new DirectoryInfo(folder).EnumerateFiles("*", everything))
         {
             cancellationToken.ThrowIfCancellationRequested();
             var name = Path.GetRelativePath(root, file.FullName).Replace(Path.DirectorySeparatorChar, '/');
@@ -257,15 +263,16 @@ public sealed class FolderMediaStore : IMediaStore
     {
         for (var attempt = 1; ; attempt++)
         {
-            Directory.CreateDirectory(Path.GetDirectoryName(path)!);
             try
             {
+                Directory.CreateDirectory(Path.GetDirectoryName(path)!);
                 File.Move(unfinished, path, overwrite: true);
                 return;
             }
-            catch (DirectoryNotFoundException) when (attempt < 10)
+            catch (IOException) when (attempt < MaxMoveAttempts)
             {
-                // A delete has removed the folder that was empty until now.
+                // A delete removes folders that are empty, also between these two lines; depending on the moment it shows
+                // as "not found" or as "exists". What is really broken stays so.
             }
         }
     }

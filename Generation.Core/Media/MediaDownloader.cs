@@ -128,7 +128,7 @@ public sealed class MediaDownloader : IDisposable
         if (url.Scheme == Uri.UriSchemeHttp && !MayBePrivate(url))
         {
             throw new MediaException(
-                MediaFailure.SourceRefused, $"{WithoutSecrets(url)} is not https (Media:PrivateHosts or Media:AllowPrivateAddresses would allow it).");
+                MediaFailure.SourceRefused, $"{WithoutSecrets(url)} is not https (Media:PrivateHosts or Media:AllowPrivateAddresses allow it).");
         }
     }
 

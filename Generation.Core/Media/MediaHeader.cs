@@ -20,8 +20,11 @@ public readonly record struct MediaHeader(int? Width, int? Height, double? Durat
     public static MediaHeader Read(MediaType type, ReadOnlySpan<byte> start) => type.Extension switch
     {
         "jpg" => ReadJpeg(start),
-        "png" => start.Length < 24 ? Unfinished : Size(BinaryPrimitives.ReadUInt32BigEndian(start[16..]), BinaryPrimitives.ReadUInt32BigEndian(start[20..])),
-        "gif" => start.Length < 10 ? Unfinished : Size(BinaryPrimitives.ReadUInt16LittleEndian(start[6..]), BinaryPrimitives.ReadUInt16LittleEndian(start[8..])),
+        "png" when start.Length >= 24 =>
+            Size(BinaryPrimitives.ReadUInt32BigEndian(start[16..]), BinaryPrimitives.ReadUInt32BigEndian(start[20..])),
+        "gif" when start.Length >= 10 =>
+            Size(BinaryPrimitives.ReadUInt16LittleEndian(start[6..]), BinaryPrimitives.ReadUInt16LittleEndian(start[8..])),
+        "png" or "gif" => Unfinished,
         "webp" => ReadWebP(start),
         "avif" => ReadAvif(start),
         "mp4" => ReadMp4(start),
@@ -187,7 +190,8 @@ public readonly record struct MediaHeader(int? Width, int? Height, double? Durat
             if (name.SequenceEqual("data"u8))
             {
                 // A writer that streams leaves the length at its maximum, or 0.
-                return bytesPerSecond == 0 || length is 0 or uint.MaxValue ? Silent : Silent with { DurationSeconds = (double)length / bytesPerSecond };
+                var isKnown = bytesPerSecond > 0 && length is not (0 or uint.MaxValue);
+                return Silent with { DurationSeconds = isKnown ? (double)length / bytesPerSecond : null };
             }
 
             if (name.SequenceEqual("fmt "u8) && at + 20 <= start.Length)

@@ -108,8 +108,12 @@ public sealed class MediaOptionsValidator : IValidateOptions<MediaOptions>
         }
 
         Check(Enum.IsDefined(options.Store), "Media:Store must be folder or s3.");
-        Check(options.MaxImageDownloadBytes > 0, $"Media:MaxImageDownloadBytes (MAX_IMAGE_DOWNLOAD_BYTES) must be above 0; it is {options.MaxImageDownloadBytes}.");
-        Check(options.MaxRemoteDownloadBytes > 0, $"Media:MaxRemoteDownloadBytes (MAX_REMOTE_DOWNLOAD_BYTES) must be above 0; it is {options.MaxRemoteDownloadBytes}.");
+        Check(
+            options.MaxImageDownloadBytes > 0,
+            $"Media:MaxImageDownloadBytes (MAX_IMAGE_DOWNLOAD_BYTES) must be above 0; it is {options.MaxImageDownloadBytes}.");
+        Check(
+            options.MaxRemoteDownloadBytes > 0,
+            $"Media:MaxRemoteDownloadBytes (MAX_REMOTE_DOWNLOAD_BYTES) must be above 0; it is {options.MaxRemoteDownloadBytes}.");
         Check(
             options.MaxImageDownloadBytes <= S3MediaStore.MaxObjectBytes && options.MaxRemoteDownloadBytes <= S3MediaStore.MaxObjectBytes,
             $"Media:MaxImageDownloadBytes and Media:MaxRemoteDownloadBytes must be at most {S3MediaStore.MaxObjectBytes}, which is 10,000 parts.");
@@ -128,7 +132,9 @@ public sealed class MediaOptionsValidator : IValidateOptions<MediaOptions>
         if (options.Store == MediaStoreKind.Folder)
         {
             Check(!string.IsNullOrWhiteSpace(options.Folder.Root), "Media:Folder:Root must name a folder.");
-            Check(options.Folder.SigningKey is null or { Length: >= 32 }, "Media:Folder:SigningKey must have at least 32 characters, or be left out.");
+            Check(
+                options.Folder.SigningKey is null or { Length: >= 32 },
+                "Media:Folder:SigningKey must have at least 32 characters, or be left out.");
         }
         else
         {

@@ -159,8 +159,13 @@ public sealed class MediaTransfer(
     /// What was read ahead can be put back in front; it is hashed and counted once.
     /// </summary>
     private sealed class MeteredBody(
-        Stream source, string address, long? declaredBytes, long maxBytes, TimeSpan idleTimeout, CancellationTokenSource idle, Action<long>? reportBytes)
-        : Stream
+        Stream source,
+        string address,
+        long? declaredBytes,
+        long maxBytes,
+        TimeSpan idleTimeout,
+        CancellationTokenSource idle,
+        Action<long>? reportBytes) : Stream
     {
         private readonly IncrementalHash hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         private ReadOnlyMemory<byte> unread;

@@ -81,7 +81,7 @@ public sealed record MediaType(MediaKind Kind, string ContentType, string Extens
     }
 
     /// <summary>What refused bytes look like, in a word for the error message.</summary>
-    internal static string Describe(ReadOnlySpan<byte> start)
+    public static string Describe(ReadOnlySpan<byte> start)
     {
         var text = start.StartsWith<byte>([0xEF, 0xBB, 0xBF]) ? start[3..] : start;
         text = text.TrimStart(" \t\r\n"u8);

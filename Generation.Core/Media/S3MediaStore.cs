@@ -185,7 +185,8 @@ public sealed class S3MediaStore : IMediaStore, IDisposable
         };
         if (downloadName is not null)
         {
-            request.ResponseHeaderOverrides.ContentDisposition = new ContentDispositionHeaderValue("attachment") { FileNameStar = downloadName }.ToString();
+            var disposition = new ContentDispositionHeaderValue("attachment") { FileNameStar = downloadName };
+            request.ResponseHeaderOverrides.ContentDisposition = disposition.ToString();
         }
 
         return client.GetPreSignedURL(request);
@@ -193,7 +194,8 @@ public sealed class S3MediaStore : IMediaStore, IDisposable
 
     public void Dispose() => client.Dispose();
 
-    private async Task<long> PutInPartsAsync(MediaKey key, Stream body, string contentType, byte[] buffer, CancellationToken cancellationToken)
+    private async Task<long> PutInPartsAsync(
+        MediaKey key, Stream body, string contentType, byte[] buffer, CancellationToken cancellationToken)
     {
         var name = key.ToString();
         var upload = await AskAsync(token => client.InitiateMultipartUploadAsync(
@@ -224,8 +226,8 @@ public sealed class S3MediaStore : IMediaStore, IDisposable
                     : await body.ReadAtLeastAsync(buffer.AsMemory(0, PartBytes), PartBytes, throwOnEndOfStream: false, cancellationToken);
             }
 
-            await AskAsync(token => client.CompleteMultipartUploadAsync(
-                new CompleteMultipartUploadRequest { BucketName = bucket, Key = name, UploadId = upload.UploadId, PartETags = parts }, token), cancellationToken);
+            var whole = new CompleteMultipartUploadRequest { BucketName = bucket, Key = name, UploadId = upload.UploadId, PartETags = parts };
+            await AskAsync(token => client.CompleteMultipartUploadAsync(whole, token), cancellationToken);
             return bytes;
         }
         catch

@@ -22,7 +22,7 @@ namespace Generation.Core.Queue;
 /// <param name="time">Paces the look for what dead workers left behind.</param>
 /// <param name="log">For recoveries.</param>
 public sealed class RedisJobQueue(
-    IConnectionMultiplexer redis, Func<IConnectionMultiplexer> openBlocking, QueueOptions options, TimeProvider time,
+    IConnectionMultiplexer redis, Func<Task<IConnectionMultiplexer>> openBlocking, QueueOptions options, TimeProvider time,
     ILogger<RedisJobQueue> log) : IJobQueue, IDisposable
 {
     private const string Group = "workers";
@@ -60,7 +60,7 @@ public sealed class RedisJobQueue(
         """;
 
     private readonly string consumer = $"{Environment.MachineName}-{Environment.ProcessId}-{Guid.NewGuid():N}"[..^24];
-    private readonly ConcurrentDictionary<string, Lazy<IConnectionMultiplexer>> blocking = new(StringComparer.Ordinal);
+    private readonly ConcurrentDictionary<string, Lazy<Task<IConnectionMultiplexer>>> blocking = new(StringComparer.Ordinal);
     private readonly ConcurrentDictionary<string, (string Cursor, long At)> reclaims = new(StringComparer.Ordinal);
 
     public Task<Sent> SendAsync(string lane, IReadOnlyList<JobMessage> messages, int window, CancellationToken ct) => CallAsync("send", lane, options.SendTimeout, async () =>
@@ -93,7 +93,7 @@ public sealed class RedisJobQueue(
             }
         }
 
-        var connection = blocking.GetOrAdd(lane, _ => new Lazy<IConnectionMultiplexer>(openBlocking)).Value;
+        var connection = await blocking.GetOrAdd(lane, _ => new Lazy<Task<IConnectionMultiplexer>>(openBlocking)).Value;
         return await CallAsync("receive", lane, wait + options.SendTimeout, async () =>
         {
             var reply = await connection.GetDatabase().ExecuteAsync(
@@ -129,9 +129,10 @@ public sealed class RedisJobQueue(
 
     public void Dispose()
     {
-        foreach (var connection in blocking.Values.Where(c => c.IsValueCreated))
+        foreach (var connection in blocking.Values.Where(c => c is { IsValueCreated: true, Value.IsCompletedSuccessfully: true }))
         {
-            connection.Value.Dispose();
+            connection.Value.Result.Close(allowCommandsToComplete: false); // waiting for a blocking read would hold up the shutdown
+            connection.Value.Result.Dispose();
         }
     }
 

@@ -117,10 +117,10 @@ public sealed class ChangeNotifier(NpgsqlDataSource database, ILogger<ChangeNoti
 
 /// <summary>
 /// Hears the notifications of <paramref name="channels"/> on a connection of its own and hands them on. After every (re)connect it
-/// says that anything may have changed, because what was told in between is lost.
+/// says that anything may have changed, because what was told in between is lost. The connection must not be a pooled one.
 /// </summary>
 public sealed class ChangeListener(
-    NpgsqlDataSource database, IReadOnlyList<string> channels, TimeProvider time, ILogger log)
+    string connectionString, IReadOnlyList<string> channels, TimeProvider time, ILogger log)
 {
     private static readonly TimeSpan MaxBackoff = TimeSpan.FromSeconds(5);
 
@@ -135,7 +135,8 @@ public sealed class ChangeListener(
         {
             try
             {
-                await using var connection = await database.OpenConnectionAsync(ct);
+                await using var connection = new NpgsqlConnection(connectionString);
+                await connection.OpenAsync(ct);
                 connection.Notification += (_, told) => onChange(told.Channel, Parse(told.Payload));
                 await using (var listen = new NpgsqlCommand(string.Join("; ", channels.Select(c => $"LISTEN {c}")), connection))
                 {

@@ -89,6 +89,10 @@ public sealed record SessionView
     [JsonIgnore]
     public long LeaseToken { get; init; }
 
+    /// <summary>Credits that were held for it.</summary>
+    [JsonIgnore]
+    public long Held { get; init; }
+
     public required int RequestedOutputs { get; init; }
 
     public required JsonElement Params { get; init; }
@@ -128,6 +132,9 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
     private static readonly string ReadOne = string.Format(CultureInfo.InvariantCulture, Read, "s.session_id = $1");
     private static readonly string ReadByKey = string.Format(CultureInfo.InvariantCulture, Read, "s.client_key = $1 AND s.user_id = $2");
     private static readonly string ReadMany = string.Format(CultureInfo.InvariantCulture, Read, "s.session_id = ANY ($1)");
+    private static readonly string ReadNewer = string.Format(CultureInfo.InvariantCulture, Read,
+        "(s.session_id, s.version) IN (SELECT k.session_id, n.version FROM unnest($1::uuid[], $2::bigint[]) AS k (session_id, version) "
+        + "JOIN generation_sessions AS n ON n.session_id = k.session_id AND n.version > k.version)");
     private static readonly string ReadPage = string.Format(CultureInfo.InvariantCulture, Read,
         "s.user_id = $1 AND ($2::uuid IS NULL OR s.session_id < $2) AND ($3::text IS NULL OR s.status = $3) ORDER BY s.session_id DESC LIMIT $4");
 
@@ -198,6 +205,27 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
         return await MapAllAsync(reader, ct);
     }
 
+    /// <summary>Where an output of the user is stored, or null: somebody else's is not there.</summary>
+    public async Task<string?> FindMediaKeyAsync(Guid userId, Guid mediaId, CancellationToken ct)
+    {
+        await using var batch = database.CreateBatch();
+        ActAs(batch, userId);
+        batch.BatchCommands.Add(new NpgsqlBatchCommand("SELECT object_key FROM media WHERE media_id = $1") { Parameters = { new() { Value = mediaId } } });
+        await using var reader = await batch.ExecuteReaderAsync(ct);
+        await reader.NextResultAsync(ct);
+        return await reader.ReadAsync(ct) ? reader.GetString(0) : null;
+    }
+
+    /// <summary>Those of the sessions that have a newer version than the one given beside them; of any users, like <see cref="ReadAsync"/>.</summary>
+    public async Task<IReadOnlyList<SessionView>> ReadNewerAsync(IReadOnlyList<Guid> sessionIds, IReadOnlyList<long> versions, CancellationToken ct)
+    {
+        await using var command = database.CreateCommand(ReadNewer);
+        command.Parameters.AddWithValue(sessionIds.ToArray());
+        command.Parameters.AddWithValue(versions.ToArray());
+        await using var reader = await command.ExecuteReaderAsync(ct);
+        return await MapAllAsync(reader, ct);
+    }
+
     /// <summary>Sessions of any users, for the feed of a process whose watchers have been checked one by one.</summary>
     public async Task<IReadOnlyList<SessionView>> ReadAsync(IReadOnlyCollection<Guid> sessionIds, CancellationToken ct)
     {
@@ -250,6 +278,7 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
             Version = reader.GetInt64(9),
             Attempt = reader.GetInt32(10),
             LeaseToken = reader.GetInt64(11),
+            Held = held,
             Params = Node(12)!.Value,
             CreatedAt = When(13)!.Value,
             StartedAt = startedAt,

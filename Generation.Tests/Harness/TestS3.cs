@@ -88,7 +88,7 @@ public sealed class TestS3 : IAsyncDisposable
         process.OutputDataReceived += (_, _) => { };
         process.ErrorDataReceived += (_, _) => { };
         process.BeginErrorReadLine();
-        return new Server(process, folder, $"http://127.0.0.1:{port}");
+        return new Server(process, $"http://127.0.0.1:{port}");
     }
 
     private static Process Start(string program, string folder, params string[] arguments) => Process.Start(
@@ -112,14 +112,14 @@ public sealed class TestS3 : IAsyncDisposable
         return folder?.FullName ?? throw new InvalidOperationException("The tests run outside the repository.");
     }
 
-    private sealed record Server(Process Process, DirectoryInfo Folder, string Endpoint) : IAsyncDisposable
+    private sealed record Server(Process Process, string Endpoint) : IAsyncDisposable
     {
         public async ValueTask DisposeAsync()
         {
-            Process.Kill();
-            await Process.WaitForExitAsync();
+            Process.StandardInput.Close(); // its sign to clear up and end
+            using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(20));
+            await Process.WaitForExitAsync(timeout.Token);
             Process.Dispose();
-            Folder.Delete(recursive: true);
         }
     }
 }

@@ -70,7 +70,8 @@ internal static class SampleFiles
     public static byte[] Png(int width, int height, int bytes = 200) => Fill(
         bytes, [0x89, .. "PNG\r\n\x1A\n"u8, 0, 0, 0, 13, .. "IHDR"u8, .. BigEndian32(width), .. BigEndian32(height), 8, 6, 0, 0, 0]);
 
-    public static byte[] Gif(int width, int height) => Fill(200, [.. "GIF89a"u8, .. LittleEndian16(width), .. LittleEndian16(height), 0x80, 0, 0]);
+    public static byte[] Gif(int width, int height) =>
+        Fill(200, [.. "GIF89a"u8, .. LittleEndian16(width), .. LittleEndian16(height), 0x80, 0, 0]);
 
     /// <summary>A baseline JPEG whose frame comes after application segments of this many bytes.</summary>
     public static byte[] Jpeg(int width, int height, int segmentBytes = 18, byte frame = 0xC0)
@@ -79,7 +80,7 @@ internal static class SampleFiles
         for (var left = segmentBytes; left > 0; left -= 65_535)
         {
             var length = Math.Min(left, 65_535);
-            file.AddRange([0xFF, 0xE2, .. BigEndian16(length + 0), .. new byte[Math.Max(0, length - 2)]]);
+            file.AddRange([0xFF, 0xE2, .. BigEndian16(length), .. new byte[Math.Max(0, length - 2)]]);
         }
 
         file.AddRange([0xFF, 0xDB, 0, 67, .. new byte[65]]);
@@ -88,7 +89,8 @@ internal static class SampleFiles
         return [.. file];
     }
 
-    public static byte[] WebPLossy(int width, int height) => WebP("VP8 ", [0x30, 1, 0, 0x9D, 1, 0x2A, .. LittleEndian16(width), .. LittleEndian16(height)]);
+    public static byte[] WebPLossy(int width, int height) =>
+        WebP("VP8 ", [0x30, 1, 0, 0x9D, 1, 0x2A, .. LittleEndian16(width), .. LittleEndian16(height)]);
 
     public static byte[] WebPLossless(int width, int height) => WebP("VP8L", [0x2F, .. LittleEndian32((width - 1) | ((height - 1) << 14))]);
 
@@ -99,7 +101,8 @@ internal static class SampleFiles
     {
         byte[] Extent(int w, int h) => Box("ispe", [0, 0, 0, 0, .. BigEndian32(w), .. BigEndian32(h)]);
         var properties = Box("iprp", Box("ipco", [.. Extent(160, 120), .. Extent(width, height)]));
-        return [.. Box("ftyp", [.. "avif"u8, 0, 0, 0, 0, .. "mif1miaf"u8]), .. Box("meta", [0, 0, 0, 0, .. Box("hdlr", new byte[25]), .. properties]), .. Box("mdat", new byte[300])];
+        var meta = Box("meta", [0, 0, 0, 0, .. Box("hdlr", new byte[25]), .. properties]);
+        return [.. Box("ftyp", [.. "avif"u8, 0, 0, 0, 0, .. "mif1miaf"u8]), .. meta, .. Box("mdat", new byte[300])];
     }
 
     /// <summary>An MP4 with a video and a sound track; its index comes first, as a streamable file has it, or last.</summary>
@@ -117,7 +120,8 @@ internal static class SampleFiles
     {
         var dataBytes = (int)(seconds * 16_000);
         byte[] format = [1, 0, 1, 0, .. LittleEndian32(8_000), .. LittleEndian32(16_000), 2, 0, 16, 0];
-        return [.. "RIFF"u8, .. LittleEndian32(36 + dataBytes), .. "WAVEfmt "u8, .. LittleEndian32(16), .. format, .. "data"u8, .. LittleEndian32(dataBytes), .. new byte[dataBytes]];
+        byte[] data = [.. "data"u8, .. LittleEndian32(dataBytes), .. new byte[dataBytes]];
+        return [.. "RIFF"u8, .. LittleEndian32(36 + dataBytes), .. "WAVEfmt "u8, .. LittleEndian32(16), .. format, .. data];
     }
 
     public static byte[] WebM() => Fill(300, [0x1A, 0x45, 0xDF, 0xA3, 0x9F, 0x42, 0x86, 0x81, 1, 0x42, 0xF7, 0x81, 1, 0x42, 0x82, 0x84, .. "webm"u8]);
@@ -166,7 +170,8 @@ internal static class SampleFiles
 /// <summary>Where a test's output goes; another session each time.</summary>
 internal static class SampleOutput
 {
-    public static MediaDestination Of(MediaKind kind) => new(Guid.CreateVersion7(), TimeProvider.System.GetUtcNow(), Guid.CreateVersion7(), 0, 1, kind);
+    public static MediaDestination Of(MediaKind kind) =>
+        new(Guid.CreateVersion7(), TimeProvider.System.GetUtcNow(), Guid.CreateVersion7(), 0, 1, kind);
 
     public static MediaKey Key(string extension = "png") =>
         MediaKey.Output(Guid.CreateVersion7(), TimeProvider.System.GetUtcNow(), Guid.CreateVersion7(), 0, 1, extension);

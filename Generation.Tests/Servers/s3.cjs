@@ -1,10 +1,12 @@
 // An S3 server for the tests: s3rver (the fork that verifies V4 signatures), keeping objects in a folder.
 //   node --openssl-legacy-provider s3.cjs <folder>
-// Prints its port when it listens, and ends when its standard input does, so that it cannot outlive a killed test run.
+// Prints its port when it listens, and ends when its standard input does, taking the folder with it, so that
+// a killed test run leaves neither behind.
 // s3rver knows neither AbortMultipartUpload nor ListMultipartUploads; both are added here, over its own store and behind
 // its own signature check. (The legacy provider is for its continuation tokens, which are DES.)
 'use strict'
 
+const { rmSync } = require('node:fs')
 const fs = require('node:fs/promises')
 const path = require('node:path')
 const S3rver = require('@20minutes/s3rver')
@@ -79,4 +81,9 @@ const additions = async (ctx, next) => {
 
 server.middleware.splice(server.middleware.length - 1, 0, additions) // before the router, inside the XML writer
 server.run().then(({ port }) => console.log(port))
-process.stdin.on('end', () => process.exit(0)).resume()
+process.stdin
+  .on('end', () => {
+    rmSync(folder, { recursive: true, force: true })
+    process.exit(0)
+  })
+  .resume()

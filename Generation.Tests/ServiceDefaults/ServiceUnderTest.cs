@@ -5,6 +5,7 @@ using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Console;
 
 namespace Generation.Tests.ServiceDefaults;
 
@@ -43,7 +44,9 @@ internal sealed class ServiceUnderTest : IAsyncDisposable
         builder.WebHost.UseUrls("http://127.0.0.1:0");
         builder.AddServiceDefaults();
         var recorded = new RecordingLoggerProvider();
-        builder.Logging.ClearProviders().AddProvider(recorded);
+        var console = builder.Services.Single(service => service.ImplementationType == typeof(ConsoleLoggerProvider));
+        builder.Services.Remove(console);
+        builder.Logging.AddProvider(recorded);
         add?.Invoke(builder);
         var app = builder.Build();
         app.MapServiceDefaults();

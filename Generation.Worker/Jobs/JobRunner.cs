@@ -86,7 +86,7 @@ public sealed class JobRunner(
                 return outcome;
             }
 
-            await Task.Delay(SlotRetries[tried] * (0.75 + (random.NextDouble() / 2)), time, job.Stopped);
+            await Task.Delay(SlotRetries[tried] * (0.75 + (Jitter() / 2)), time, job.Stopped);
         }
     }
 
@@ -181,7 +181,16 @@ public sealed class JobRunner(
         var own = options.RetryBackoff * Math.Pow(2, Math.Min(attempt, 16));
         var bounded = own > options.MaxRetryBackoff ? options.MaxRetryBackoff : own;
         var delay = wanted is { } asked && (attempt == 0 || asked > bounded) ? asked : bounded;
-        return delay * (1 + (random.NextDouble() / 4));
+        return delay * (1 + (Jitter() / 4));
+    }
+
+    /// <summary>From 0 to 1. A seeded <see cref="Random"/> is not safe for concurrent use.</summary>
+    private double Jitter()
+    {
+        lock (random)
+        {
+            return random.NextDouble();
+        }
     }
 
     private static string? Describe(IReadOnlyList<FailedOutput> failed) => failed.Count == 0 ? null : JsonSerializer.Serialize(

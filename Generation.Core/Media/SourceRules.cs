@@ -66,7 +66,8 @@ public static class HostPattern
 {
     /// <summary>Whether the pattern can match anything: a host name or address, perhaps after <c>*.</c>; no scheme, port or path.</summary>
     public static bool IsValid(string pattern) =>
-        Uri.CheckHostName(pattern.StartsWith("*.", StringComparison.Ordinal) ? pattern[2..] : pattern) is not (UriHostNameType.Unknown or UriHostNameType.Basic);
+        Uri.CheckHostName(pattern.StartsWith("*.", StringComparison.Ordinal) ? pattern[2..] : pattern)
+            is not (UriHostNameType.Unknown or UriHostNameType.Basic);
 
     /// <summary>Whether the URL's host matches one of the patterns. Case, a final dot and Unicode spelling make no difference.</summary>
     public static bool MatchesAny(IEnumerable<string> patterns, Uri url)

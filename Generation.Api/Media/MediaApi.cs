@@ -1,0 +1,70 @@
+using Generation.Api.Identity;
+using Generation.Core.Media;
+using Generation.Core.Sessions;
+using Microsoft.Extensions.Options;
+
+namespace Generation.Api.Media;
+
+/// <summary>Outputs by signed URLs. The bytes never pass through the Api's memory: S3 serves its own, files go from disk to socket.</summary>
+public static class MediaApi
+{
+    public static void MapMedia(this IEndpointRouteBuilder routes)
+    {
+        routes.MapGet("/api/media/{mediaId:guid}", RedirectAsync).RequireAuthorization();
+        routes.MapGet(FolderMediaStore.UrlPrefix + "{**key}", ServeFile).AllowAnonymous();
+        routes.MapGet("/samples/{name}", ServeSample).AllowAnonymous();
+    }
+
+    private static async Task<IResult> RedirectAsync(Guid mediaId, SessionReader sessions, MediaLinks links, HttpContext context, CancellationToken ct) =>
+        await sessions.FindMediaKeyAsync(context.Caller().UserId, mediaId, ct) is { } key
+            ? TypedResults.Redirect(links.Sign(key, context).Url)
+            : Problems.NotFound("media");
+
+    private static IResult ServeFile(string key, HttpContext context, IMediaStore store)
+    {
+        if (store is not FolderMediaStore folder)
+        {
+            return Problems.NotFound("file");
+        }
+
+        var query = context.Request.Query;
+        switch (folder.OpenSigned(key, query["expires"], query["signature"], query["name"], out var file))
+        {
+            case SignedUrlVerdict.Valid:
+                context.Response.Headers.CacheControl = "private, max-age=3600, immutable";
+                context.Response.Headers.XContentTypeOptions = "nosniff";
+                return TypedResults.PhysicalFile(file!.Path, file.ContentType, file.DownloadName, enableRangeProcessing: true);
+            case SignedUrlVerdict.Expired:
+                return Problems.Of(StatusCodes.Status403Forbidden, "url_expired", "This URL was signed for an hour, which is over. Get the session again for a new one.");
+            case SignedUrlVerdict.Missing:
+                return Problems.NotFound("file");
+            default:
+                return Problems.Of(StatusCodes.Status403Forbidden, "url_not_signed", "This URL is not signed by us. Get it from the session.");
+        }
+    }
+
+    private static IResult ServeSample(string name) =>
+        MockSamples.Find(name) is { } sample ? TypedResults.Stream(sample.Open(), "image/jpeg", enableRangeProcessing: true) : Problems.NotFound("sample");
+}
+
+/// <summary>Makes the links under which a session's outputs can be opened for an hour. Whoever calls has checked that they may be.</summary>
+public sealed class MediaLinks(IMediaStore store, IOptions<MediaOptions> options, TimeProvider time)
+{
+    public (string Url, DateTimeOffset ExpiresAt) Sign(string objectKey, HttpContext context)
+    {
+        var lifetime = options.Value.SignedUrlLifetime;
+        var url = !MediaKey.TryParse(objectKey, out var key) ? throw new InvalidOperationException($"'{objectKey}' is not a media key.")
+            : key.IsSample ? "/" + objectKey
+            : store.SignedUrl(key, lifetime);
+        return (url.StartsWith('/') ? $"{context.Request.Scheme}://{context.Request.Host}{url}" : url, time.GetUtcNow() + lifetime);
+    }
+
+    /// <summary>The session with links to its outputs.</summary>
+    public SessionView Present(SessionView session, HttpContext context) => session with { Media = [.. session.Media.Select(m => Present(m, context))] };
+
+    public MediaView Present(MediaView media, HttpContext context)
+    {
+        var (url, expiresAt) = Sign(media.ObjectKey, context);
+        return media with { Url = url, UrlExpiresAt = expiresAt };
+    }
+}

@@ -1,0 +1,86 @@
+using System.Diagnostics;
+using System.Text.Json;
+using Microsoft.AspNetCore.Diagnostics;
+using Microsoft.AspNetCore.Http.HttpResults;
+using Npgsql;
+
+namespace Generation.Api;
+
+/// <summary>Refusals as RFC 9457 problems. <c>code</c> is stable and is what clients branch on; title and detail are for people.</summary>
+public static class Problems
+{
+    public static ProblemHttpResult Of(int status, string code, string detail, params (string Name, object? Value)[] more)
+    {
+        var extensions = new Dictionary<string, object?>(StringComparer.Ordinal) { ["code"] = code };
+        foreach (var (name, value) in more)
+        {
+            extensions[name] = value;
+        }
+
+        return TypedResults.Problem(detail, statusCode: status, title: Title(status), type: "about:blank", extensions: extensions);
+    }
+
+    /// <summary>400 with every wrong field by its path.</summary>
+    public static ProblemHttpResult Invalid(Dictionary<string, string[]> errors) => Of(
+        StatusCodes.Status400BadRequest, "validation_failed",
+        $"{errors.Count} field{(errors.Count == 1 ? " is" : "s are")} not as the model takes {(errors.Count == 1 ? "it" : "them")}: {string.Join(", ", errors.Keys)}.",
+        ("errors", errors));
+
+    public static ProblemHttpResult NotFound(string what) =>
+        Of(StatusCodes.Status404NotFound, "not_found", $"There is no such {what}, or it is not yours.");
+
+    /// <summary>Refused now, welcome later; the header says when.</summary>
+    public static IResult Later(HttpContext context, string code, string detail, int retryAfterSeconds = 1)
+    {
+        context.Response.Headers.RetryAfter = retryAfterSeconds.ToString();
+        return Of(StatusCodes.Status503ServiceUnavailable, code, detail);
+    }
+
+    private static string Title(int status) => status switch
+    {
+        400 => "The request is not valid",
+        401 => "Who are you?",
+        402 => "Not enough credits",
+        403 => "Not allowed",
+        404 => "Not found",
+        409 => "Too late",
+        410 => "No longer offered",
+        413 => "The request is too large",
+        415 => "Not JSON",
+        422 => "The idempotency key was used for another request",
+        503 => "Not now",
+        _ => "Something went wrong",
+    };
+}
+
+/// <summary>What nobody expected, as problems too: never a stack trace, never a hung request.</summary>
+public sealed class UnexpectedFailures(ILogger<UnexpectedFailures> log) : IExceptionHandler
+{
+    public async ValueTask<bool> TryHandleAsync(HttpContext httpContext, Exception exception, CancellationToken cancellationToken)
+    {
+        var result = exception switch
+        {
+            BadHttpRequestException { StatusCode: StatusCodes.Status413PayloadTooLarge } =>
+                Problems.Of(413, "body_too_large", "The body is larger than this route takes."),
+            BadHttpRequestException bad => Problems.Of(bad.StatusCode, "malformed_request", bad.Message),
+            JsonException json => Problems.Of(400, "malformed_json", $"The body is not valid JSON: {json.Message}"),
+            PostgresException { IsTransient: false } => null,
+            NpgsqlException or TimeoutException => Problems.Later(
+                httpContext, "database_unavailable", "The database does not answer at the moment. Nothing was lost; try again."),
+            _ => null,
+        };
+        if (result is null)
+        {
+            log.LogError(exception, "{Method} {Path} failed", httpContext.Request.Method, httpContext.Request.Path);
+            result = Problems.Of(500, "internal_error", $"Something is wrong on our side. Support finds it by {Activity.Current?.TraceId.ToString() ?? httpContext.TraceIdentifier}.");
+        }
+
+        if (httpContext.Response.HasStarted)
+        {
+            return false;
+        }
+
+        await result.ExecuteAsync(httpContext);
+        return true;
+    }
+}

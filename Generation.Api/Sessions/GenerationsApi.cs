@@ -1,0 +1,196 @@
+using System.Globalization;
+using Generation.Api.Identity;
+using Generation.Api.Media;
+using Generation.Api.Realtime;
+using Generation.Core.Credits;
+using Generation.Core.Sessions;
+
+namespace Generation.Api.Sessions;
+
+/// <summary>Sessions over HTTP: submit, read, watch, cancel, and the aliases that older clients call.</summary>
+public static class GenerationsApi
+{
+    private const int MaxPage = 100;
+
+    public static void MapGenerations(this IEndpointRouteBuilder routes)
+    {
+        var group = routes.MapGroup("/api/generations").RequireAuthorization();
+        group.MapPost("", SubmitAsync);
+        group.MapGet("", ListAsync);
+        group.MapGet("/{sessionId:guid}", GetAsync);
+        group.MapGet("/{sessionId:guid}/events", EventStream.StreamAsync);
+        group.MapPost("/{sessionId:guid}/cancel", CancelAsync);
+
+        routes.MapPost("/api/images/{tool}/generate", SubmitByToolAsync).RequireAuthorization();
+        routes.MapPost("/api/image/generate", SubmitImageAsync).RequireAuthorization();
+    }
+
+    private static async Task<IResult> SubmitAsync(HttpContext context, Submitting submitting, Answers answers, CancellationToken ct)
+    {
+        var (asked, refusal) = await submitting.ReadAsync(context, ct);
+        return refusal ?? await AcceptAsync(context, asked!, submitting, answers, answers.PreferredWait(context), ct);
+    }
+
+    private static async Task<IResult> SubmitByToolAsync(string tool, HttpContext context, Submitting submitting, Answers answers, CancellationToken ct)
+    {
+        var (asked, refusal) = await submitting.ReadFlatAsync(context, tool, ct);
+        return refusal ?? await AcceptAsync(context, asked!, submitting, answers, answers.PreferredWait(context) ?? answers.AliasWait, ct);
+    }
+
+    private static async Task<IResult> SubmitImageAsync(HttpContext context, Submitting submitting, Answers answers, CancellationToken ct)
+    {
+        var (asked, refusal) = await submitting.ReadFlatAsync(context, tool: null, ct);
+        return refusal ?? await AcceptAsync(context, asked!, submitting, answers, answers.PreferredWait(context) ?? answers.AliasWait, ct);
+    }
+
+    private static async Task<IResult> AcceptAsync(HttpContext context, Asked asked, Submitting submitting, Answers answers, TimeSpan? wait, CancellationToken ct)
+    {
+        var (accepted, refusal) = await submitting.SubmitAsync(context, asked, ct);
+        return refusal ?? await answers.AnswerAsync(context, accepted!, wait, ct);
+    }
+
+    private static async Task<IResult> GetAsync(Guid sessionId, HttpContext context, SessionReader sessions, MediaLinks links, CancellationToken ct) =>
+        await sessions.GetAsync(context.Caller().UserId, sessionId, ct) is { } session
+            ? TypedResults.Ok(links.Present(session, context))
+            : Problems.NotFound("generation");
+
+    private static async Task<IResult> ListAsync(
+        HttpContext context, SessionReader sessions, MediaLinks links, string? cursor, string? status, string? limit, CancellationToken ct)
+    {
+        var errors = new Dictionary<string, string[]>(StringComparer.Ordinal);
+        var count = 20;
+        if (limit is not null && (!int.TryParse(limit, NumberStyles.None, CultureInfo.InvariantCulture, out count) || count is < 1 or > MaxPage))
+        {
+            errors["limit"] = [$"must be a whole number from 1 to {MaxPage}"];
+        }
+
+        Guid? before = null;
+        if (cursor is not null)
+        {
+            before = Guid.TryParse(cursor, out var id) ? id : null;
+            if (before is null)
+            {
+                errors["cursor"] = ["must be the nextCursor of the page before"];
+            }
+        }
+
+        if (status is not (null or "queued" or "processing" or "completed" or "failed" or "canceled"))
+        {
+            errors["status"] = ["must be queued, processing, completed, failed or canceled"];
+        }
+
+        if (errors.Count > 0)
+        {
+            return Problems.Invalid(errors);
+        }
+
+        var page = await sessions.ListAsync(context.Caller().UserId, before, status, count + 1, ct);
+        var shown = page.Take(count).Select(s => links.Present(s, context)).ToList();
+        return TypedResults.Ok(new { generations = shown, nextCursor = page.Count > count ? shown[^1].SessionId : (Guid?)null });
+    }
+
+    private static async Task<IResult> CancelAsync(
+        Guid sessionId, HttpContext context, Cancellation cancellation, SessionReader sessions, MediaLinks links, CancellationToken ct)
+    {
+        var outcome = await cancellation.CancelAsync(context.Caller().UserId, sessionId, ct);
+        if (outcome == CancelOutcome.NotFound || await sessions.GetAsync(context.Caller().UserId, sessionId, ct) is not { } session)
+        {
+            return Problems.NotFound("generation");
+        }
+
+        return outcome switch
+        {
+            CancelOutcome.Canceled => TypedResults.Ok(links.Present(session, context)),
+            CancelOutcome.Requested => TypedResults.Json(links.Present(session, context), statusCode: StatusCodes.Status202Accepted),
+            _ => Problems.Of(StatusCodes.Status409Conflict, "already_ended", $"It has ended already: {session.Status}.", ("status", session.Status)),
+        };
+    }
+}
+
+/// <summary>The answers to an accepted request: at once, or when the session has ended.</summary>
+public sealed class Answers(SessionFeed feed, SessionReader sessions, CreditReader credits, MediaLinks links, ApiOptions options, TimeProvider time)
+{
+    /// <summary>What the aliases do when the client does not say: wait, if ENABLE_ENQUEUE_FIRST is off.</summary>
+    public TimeSpan? AliasWait => options.EnqueueFirst ? null : options.AliasWait;
+
+    /// <summary><c>Prefer: wait=n</c> in seconds, cut to the maximum; null when it is not there or makes no sense (RFC 7240: ignored).</summary>
+    public TimeSpan? PreferredWait(HttpContext context)
+    {
+        foreach (var preference in context.Request.Headers["Prefer"].SelectMany(h => h?.Split(',', ';') ?? []).Select(p => p.Trim()))
+        {
+            if (preference.StartsWith("wait=", StringComparison.OrdinalIgnoreCase)
+                && int.TryParse(preference.AsSpan(5), NumberStyles.None, CultureInfo.InvariantCulture, out var seconds))
+            {
+                var wanted = TimeSpan.FromSeconds(seconds);
+                return wanted < options.MaxPreferWait ? wanted : options.MaxPreferWait;
+            }
+        }
+
+        return null;
+    }
+
+    public async Task<IResult> AnswerAsync(HttpContext context, Accepted accepted, TimeSpan? wait, CancellationToken ct)
+    {
+        var self = $"/api/generations/{accepted.SessionId}";
+        context.Response.Headers.Location = self;
+        if (accepted.Replayed)
+        {
+            context.Response.Headers["Idempotent-Replayed"] = "true";
+        }
+
+        if (wait is { } patience && await WaitAsync(accepted.SessionId, context.Caller().UserId, patience, ct) is { } ended)
+        {
+            var session = links.Present(ended, context);
+            var balance = await credits.BalanceAsync(session.UserId, ct);
+            return TypedResults.Ok(new
+            {
+                session.SessionId,
+                session.ClientKey,
+                accepted.ReservationId,
+                session.Status,
+                images = session.Media.Select(m => m.Url),
+                session.Media,
+                creditsUsed = session.Receipt!.Captured,
+                creditsLeft = balance.Available,
+                session.Receipt,
+                session.Error,
+                session.FailedOutputs,
+                links = Links(self),
+            });
+        }
+
+        return TypedResults.Accepted(self, new
+        {
+            accepted.SessionId,
+            accepted.ClientKey,
+            accepted.ReservationId,
+            status = "queued",
+            accepted.CreditsHeld,
+            links = Links(self),
+        });
+    }
+
+    /// <summary>The session once it has ended; null when it has not within <paramref name="patience"/>.</summary>
+    private async Task<SessionView?> WaitAsync(Guid sessionId, Guid userId, TimeSpan patience, CancellationToken ct)
+    {
+        using var timeout = CancellationTokenSource.CreateLinkedTokenSource(ct);
+        await using var timer = time.CreateTimer(static t => ((CancellationTokenSource)t!).Cancel(), timeout, patience, Timeout.InfiniteTimeSpan);
+        await using var watcher = await feed.WatchAsync(sessionId);
+        try
+        {
+            var session = await sessions.GetAsync(userId, sessionId, timeout.Token);
+            while (session is { HasEnded: false })
+            {
+                session = (await watcher.Reader.ReadAsync(timeout.Token)).State ?? session;
+            }
+
+            return session;
+        }
+        catch (Exception e) when ((e is OperationCanceledException && !ct.IsCancellationRequested) || e is System.Threading.Channels.ChannelClosedException)
+        {
+            return null;
+        }
+    }
+
+    private static object Links(string self) => new { self, events = $"{self}/events", cancel = $"{self}/cancel" };
+}

@@ -1,0 +1,20 @@
+using System.Security.Cryptography;
+using System.Text;
+
+namespace Generation.AppHost.Embedded;
+
+/// <summary>Passwords of the local servers, and files that only their owner reads.</summary>
+internal static class Secrets
+{
+    /// <summary>24 letters and digits: nothing that a connection string or a URL would have to quote.</summary>
+    public static string NewPassword() =>
+        RandomNumberGenerator.GetString("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", 24);
+
+    public static async Task WriteAsync(string path, string text, CancellationToken cancellationToken)
+    {
+        var options = new FileStreamOptions { Mode = FileMode.Create, Access = FileAccess.Write };
+        if (!OperatingSystem.IsWindows()) options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+        await using var file = new FileStream(path, options);
+        await file.WriteAsync(Encoding.UTF8.GetBytes(text), cancellationToken);
+    }
+}

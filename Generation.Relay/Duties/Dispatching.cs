@@ -1,0 +1,59 @@
+using Generation.Core;
+using Generation.Core.Outbox;
+using Generation.Core.Queue;
+using Generation.Core.Realtime;
+using Generation.ServiceDefaults;
+
+namespace Generation.Relay.Duties;
+
+/// <summary>Moves what is due from the outbox to the queue, lane by lane; woken by NOTIFY, and by its interval when one was missed.</summary>
+public sealed class Dispatch(OutboxDispatcher dispatcher, RelayOptions options, LostDispatches lost, TimeProvider time, ILogger<Dispatch> log)
+    : Duty(options.PollInterval, time, log)
+{
+    public override async Task<bool> RunOnceAsync(CancellationToken ct)
+    {
+        // The lanes go side by side: a slow or full one does not hold up the others.
+        var results = await Task.WhenAll(QueueOptions.Lanes.Select(lane => dispatcher.DispatchAsync(lane, options.OutboxBatch, options.DispatchWindow, ct)));
+        if (results.Any(r => r.QueueWasLost))
+        {
+            lost.Wake();
+        }
+
+        return results.Any(r => r.IsMore);
+    }
+
+    protected override void Complain(Exception e)
+    {
+        if (e is QueueException)
+        {
+            log.LogError(LogEvents.OutboxQueueMissing, e, "The queue does not take messages; they wait in the outbox. Is Redis up at ConnectionStrings:redis? {Problem}", e.Message);
+        }
+        else
+        {
+            base.Complain(e);
+        }
+    }
+}
+
+/// <summary>Hears of new outbox rows, so that a job does not wait for the next poll.</summary>
+public sealed class OutboxListener(DatabaseConnections connections, Dispatch dispatch, TimeProvider time, ILogger<OutboxListener> log) : BackgroundService
+{
+    protected override Task ExecuteAsync(CancellationToken stoppingToken) =>
+        new ChangeListener(connections.Dedicated, [ChangeChannel.Outbox], time, log)
+            .RunAsync((_, _) => dispatch.Wake(), dispatch.Wake, stoppingToken);
+}
+
+/// <summary>Promise 8: what was lost with the queue is sent again, and nothing else is.</summary>
+public sealed class LostDispatches(OutboxDispatcher dispatcher, RelayOptions options, TimeProvider time, ILogger<LostDispatches> log)
+    : Duty(options.LostDispatchInterval, time, log)
+{
+    public override async Task<bool> RunOnceAsync(CancellationToken ct)
+    {
+        foreach (var lane in QueueOptions.Lanes)
+        {
+            await dispatcher.RepairAsync(lane, ct);
+        }
+
+        return false; // the rows are due again: the dispatcher's next poll takes them
+    }
+}

@@ -1,0 +1,41 @@
+using Generation.Core.Database;
+using Generation.Core.Identity;
+using Generation.ServiceDefaults;
+using Npgsql;
+
+namespace Generation.Relay;
+
+/// <summary>Brings the schema up before anything else of the relay starts, and waits for the database as long as it takes.</summary>
+public sealed class Migrating(
+    DatabaseConnections connections, NpgsqlDataSource database, IHostEnvironment environment, TimeProvider time, ILogger<Migrating> log) : IHostedService
+{
+    private static readonly TimeSpan Pause = TimeSpan.FromSeconds(1);
+
+    public async Task StartAsync(CancellationToken cancellationToken)
+    {
+        while (true)
+        {
+            try
+            {
+                foreach (var migration in await DatabaseMigrator.MigrateAsync(connections.Owner, cancellationToken))
+                {
+                    log.LogInformation("Applied migration {Migration}", migration);
+                }
+
+                if (environment.IsDevelopment())
+                {
+                    await DevelopmentAccounts.CreateAsync(database, cancellationToken);
+                }
+
+                return;
+            }
+            catch (NpgsqlException e) when (e.IsTransient || e.SqlState is PostgresErrorCodes.InvalidCatalogName or PostgresErrorCodes.UndefinedObject)
+            {
+                log.LogWarning("The database cannot be migrated yet: {Problem}", e.Message);
+                await Task.Delay(Pause, time, cancellationToken);
+            }
+        }
+    }
+
+    public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+}

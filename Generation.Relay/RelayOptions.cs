@@ -1,0 +1,38 @@
+namespace Generation.Relay;
+
+/// <summary>Section <c>Relay</c>.</summary>
+public sealed class RelayOptions
+{
+    public const string Section = "Relay";
+
+    /// <summary>Rows dispatched at once; default 500, also as OUTBOX_BATCH. They are locked while they are published.</summary>
+    public int OutboxBatch { get; set; } = 500;
+
+    /// <summary>
+    /// Unclaimed messages a lane in the queue; default 1,000. The rest waits in Postgres, where order, position and cancel are; a small
+    /// window makes a lost queue a small loss, a very small one lets workers run dry.
+    /// </summary>
+    public int DispatchWindow { get; set; } = 1_000;
+
+    /// <summary>How often the outbox is looked at when no notification comes; default 500 ms. Also the grain of delayed retries.</summary>
+    public TimeSpan PollInterval { get; set; } = TimeSpan.FromMilliseconds(500);
+
+    /// <summary>How often the queue is asked whether it still has what was sent; default 2 s.</summary>
+    public TimeSpan LostDispatchInterval { get; set; } = TimeSpan.FromSeconds(2);
+
+    /// <summary>How often dead workers are looked for; default 2 s.</summary>
+    public TimeSpan DeadLeaseInterval { get; set; } = TimeSpan.FromSeconds(2);
+
+    /// <summary>How often sessions past their deadline are looked for; default 5 s.</summary>
+    public TimeSpan DeadlineInterval { get; set; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>How often, and how long a session must look forgotten; default 1 min.</summary>
+    public TimeSpan StrayInterval { get; set; } = TimeSpan.FromMinutes(1);
+
+    public string? Problem() =>
+        OutboxBatch is < 1 or > 10_000 ? "Relay:OutboxBatch (OUTBOX_BATCH) must be from 1 to 10000."
+        : DispatchWindow is < 1 or > 1_000_000 ? "Relay:DispatchWindow must be from 1 to 1000000."
+        : PollInterval <= TimeSpan.Zero || LostDispatchInterval <= TimeSpan.Zero || DeadLeaseInterval <= TimeSpan.Zero
+          || DeadlineInterval <= TimeSpan.Zero || StrayInterval <= TimeSpan.Zero ? "The intervals of Relay must be positive."
+        : null;
+}

@@ -1,0 +1,74 @@
+using Generation.Core.Catalog;
+using Generation.Core.Database;
+using Generation.Core.Identity;
+using Generation.Core.Media;
+using Generation.Core.Outbox;
+using Generation.Core.Queue;
+using Generation.Core.Realtime;
+using Generation.Core.Sessions;
+using Generation.Core.Settings;
+using Generation.ServiceDefaults;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.DependencyInjection.Extensions;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+using StackExchange.Redis;
+
+namespace Microsoft.Extensions.Hosting;
+
+/// <summary>What the three services share of Core, put together once.</summary>
+public static class GenerationPipeline
+{
+    /// <summary>Options, catalog, settings, queue, realtime, sessions and media. What runs by itself is added by the service that runs it.</summary>
+    public static TBuilder AddPipeline<TBuilder>(this TBuilder builder)
+        where TBuilder : IHostApplicationBuilder
+    {
+        var services = builder.Services;
+        builder.AddGenerationData();
+        builder.AddSchemaCheck(DatabaseMigrator.IsCurrentAsync);
+        builder.AddChecked<SettingsOptions>(SettingsOptions.Section, o => o.Problem());
+        builder.AddChecked<QueueOptions>(QueueOptions.Section, o => o.Problem());
+        services.AddMedia(builder.Configuration);
+
+        services.TryAddSingleton<ModelRegistry>();
+        services.AddSingleton<PriceList>();
+        services.AddSingleton<ApiKeys>();
+        services.AddSingleton<AppSettings>();
+
+        services.AddSingleton<IJobQueue>(s => new RedisJobQueue(
+            s.GetRequiredService<IConnectionMultiplexer>(),
+            async () => (await s.GetRequiredService<RedisConnections>().ConnectDedicatedAsync("jobs", TimeSpan.FromSeconds(2))).Multiplexer,
+            s.GetRequiredService<QueueOptions>(), s.GetRequiredService<TimeProvider>(), s.GetRequiredService<ILogger<RedisJobQueue>>()));
+
+        services.AddSingleton<ProgressChannel>();
+        services.AddSingleton<ChangeNotifier>();
+        services.AddHostedService(s => s.GetRequiredService<ChangeNotifier>());
+
+        services.AddSingleton<OutboxDispatcher>();
+        services.AddSingleton<Settlement>();
+        services.AddSingleton<Cancellation>();
+        services.AddSingleton<Leases>();
+        services.AddSingleton<Sweeps>();
+        services.AddSingleton<SessionReader>();
+        return builder;
+    }
+
+    /// <summary>
+    /// Binds a section to a singleton of <typeparamref name="TOptions"/>. <paramref name="problem"/> says what is wrong, naming the
+    /// setting; then the service does not start.
+    /// </summary>
+    public static void AddChecked<TOptions>(this IHostApplicationBuilder builder, string section, Func<TOptions, string?> problem)
+        where TOptions : class
+    {
+        builder.Services.AddOptions<TOptions>().BindConfiguration(section).ValidateOnStart();
+        builder.Services.AddSingleton<IValidateOptions<TOptions>>(new Check<TOptions>(problem));
+        builder.Services.AddSingleton(s => s.GetRequiredService<IOptions<TOptions>>().Value);
+    }
+
+    private sealed class Check<TOptions>(Func<TOptions, string?> problem) : IValidateOptions<TOptions>
+        where TOptions : class
+    {
+        public ValidateOptionsResult Validate(string? name, TOptions options) =>
+            problem(options) is { } wrong ? ValidateOptionsResult.Fail(wrong) : ValidateOptionsResult.Success;
+    }
+}

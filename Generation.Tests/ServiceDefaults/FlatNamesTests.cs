@@ -1,0 +1,114 @@
+using System.Diagnostics.Metrics;
+using Generation.Core;
+using Generation.Core.Settings;
+using Microsoft.Extensions.Configuration;
+
+namespace Generation.Tests.ServiceDefaults;
+
+public sealed class FlatNamesTests
+{
+    [Fact]
+    public void A_flat_name_wins_over_a_file_and_loses_to_the_section_given_by_environment_or_command_line()
+    {
+        const string File = """{ "Worker": { "Concurrency": 1, "SettingsRefreshMs": 2 }, "Relay": { "OutboxBatch": 3 }, "Settings": { "CacheMs": 4 } }""";
+        var prefix = $"FLAT{Guid.NewGuid():N}_"; // a process has one environment, and tests share it
+        Environment.SetEnvironmentVariable(prefix + "Relay__OutboxBatch", "30");
+        try
+        {
+            using var file = new MemoryStream(System.Text.Encoding.UTF8.GetBytes(File));
+            var builder = new ConfigurationBuilder();
+            builder.AddJsonStream(file).AddEnvironmentVariables().AddEnvironmentVariables(prefix).AddCommandLine(["--Settings:CacheMs=40"]);
+            builder.AddFlatNames(Given(("GEN_WORKER_CONCURRENCY", "100"), ("OUTBOX_BATCH", "300"), ("APP_SETTINGS_CACHE_MS", "400")));
+            var configuration = builder.Build();
+
+            Assert.Equal("100", configuration["Worker:Concurrency"]);
+            Assert.Equal("2", configuration["Worker:SettingsRefreshMs"]);
+            Assert.Equal("30", configuration["Relay:OutboxBatch"]);
+            Assert.Equal("40", configuration["Settings:CacheMs"]);
+        }
+        finally
+        {
+            Environment.SetEnvironmentVariable(prefix + "Relay__OutboxBatch", null);
+        }
+    }
+
+    [Fact]
+    public async Task In_a_service_the_flat_names_stand_between_its_files_and_its_environment()
+    {
+        await using var service = await ServiceUnderTest.StartAsync([("Worker:Concurrency", "7")]);
+        var order = ((IConfigurationRoot)service.App.Configuration).Providers.Select(provider => provider.GetType().FullName!).ToList();
+        var flat = order.FindIndex(type => type.StartsWith(typeof(FlatNames).FullName!, StringComparison.Ordinal));
+        Assert.InRange(order.FindLastIndex(type => type.Contains(".Json.", StringComparison.Ordinal)), 0, flat - 1);
+        Assert.Contains("EnvironmentVariables", order[flat + 1], StringComparison.Ordinal);
+        Assert.Contains(order[flat..], type => type.Contains("CommandLine", StringComparison.Ordinal));
+        Assert.Equal("7", service.App.Configuration["Worker:Concurrency"]);
+    }
+
+    [Theory]
+    [InlineData("MOCK_MODE", "1", "Mock:Enabled", "true")]
+    [InlineData("MOCK_MODE", "Off", "Mock:Enabled", "false")]
+    [InlineData("ENABLE_ENQUEUE_FIRST", "False", "Api:EnqueueFirst", "false")]
+    [InlineData("SQS_VISIBILITY_TIMEOUT", " 60 ", "Queue:Sqs:VisibilityTimeoutSeconds", "60")]
+    [InlineData("AWS_REGION", "eu-central-1 ", "Queue:Sqs:Region", "eu-central-1")]
+    [InlineData("MAX_REMOTE_DOWNLOAD_BYTES", "5368709120", "Media:MaxRemoteDownloadBytes", "5368709120")]
+    [InlineData("OUTBOX_BATCH", "", "Relay:OutboxBatch", null)]
+    public void Values_are_read_as_operators_write_them(string name, string value, string key, string? expected)
+    {
+        var configuration = new ConfigurationBuilder();
+        configuration.AddFlatNames(Given((name, value)));
+        Assert.Equal(expected, configuration.Build()[key]);
+    }
+
+    [Theory]
+    [InlineData("MOCK_MODE", "perhaps")]
+    [InlineData("GEN_WORKER_CONCURRENCY", "many")]
+    [InlineData("MAX_IMAGE_DOWNLOAD_BYTES", "25MB")]
+    public void A_value_of_the_wrong_kind_names_the_variable(string name, string value)
+    {
+        var configuration = new ConfigurationBuilder();
+        configuration.AddFlatNames(Given((name, value)));
+        var refused = Assert.Throws<InvalidOperationException>(() => configuration.Build());
+        Assert.Contains($"{name} must be", refused.Message, StringComparison.Ordinal);
+        Assert.Contains($"'{value}'", refused.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Each_name_and_each_key_stands_once_in_the_table()
+    {
+        Assert.Equal(FlatNames.All.Count, FlatNames.All.Select(flat => flat.Name).Distinct().Count());
+        Assert.Equal(FlatNames.All.Count, FlatNames.All.Select(flat => flat.Key).Distinct(StringComparer.OrdinalIgnoreCase).Count());
+    }
+
+    [Fact]
+    public void An_observed_value_is_reported_until_its_registration_ends()
+    {
+        var lane = $"lane-{Guid.NewGuid():N}";
+        var seen = new List<long>();
+        using var listener = new MeterListener();
+        listener.InstrumentPublished = (instrument, meter) =>
+        {
+            if (instrument.Meter == Telemetry.Meter && instrument.Name == "generation.queue.depth")
+                meter.EnableMeasurementEvents(instrument);
+        };
+        listener.SetMeasurementEventCallback<long>((_, messages, tags, _) =>
+        {
+            if (tags.Length == 1 && tags[0].Value is string tag && tag == lane)
+                seen.Add(messages);
+        });
+        listener.Start();
+
+        var depth = 5L;
+        using (Telemetry.ObserveQueueDepth(() => [(lane, depth)]))
+        {
+            listener.RecordObservableInstruments();
+            depth = 6;
+            listener.RecordObservableInstruments();
+        }
+
+        listener.RecordObservableInstruments();
+        Assert.Equal([5, 6], seen);
+    }
+
+    private static Func<string, string?> Given(params (string Name, string Value)[] environment) =>
+        name => environment.FirstOrDefault(variable => variable.Name == name).Value;
+}
