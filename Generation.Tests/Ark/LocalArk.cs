@@ -1,0 +1,163 @@
+using System.Collections.Concurrent;
+using System.Diagnostics.CodeAnalysis;
+using System.Net;
+using System.Text.Json.Nodes;
+using Generation.Worker.Providers.Ark;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+
+namespace Generation.Tests.Ark;
+
+/// <summary>A web server that answers as the test says, and remembers what it was asked.</summary>
+internal sealed class LocalArk : IAsyncDisposable
+{
+    /// <summary>For a test that would otherwise hang.</summary>
+    public static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
+
+    private readonly WebApplication server;
+
+    private LocalArk(WebApplication server) => this.server = server;
+
+    /// <summary>The calls whose body has come in whole.</summary>
+    public ConcurrentQueue<Call> Calls { get; } = new();
+
+    public string Address => server.Urls.Single();
+
+    public static async Task<LocalArk> StartAsync(Func<HttpContext, Task> answer)
+    {
+        var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
+        builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel => kestrel.Listen(IPAddress.Loopback, 0));
+        var ark = new LocalArk(builder.Build());
+        ark.server.Run(async context =>
+        {
+            var body = await JsonNode.ParseAsync(context.Request.Body, cancellationToken: context.RequestAborted);
+            ark.Calls.Enqueue(new Call(
+                $"{context.Request.Method} {context.Request.Path}",
+                context.Request.Headers.ToDictionary(header => header.Key, header => header.Value.ToString(), StringComparer.OrdinalIgnoreCase),
+                body!.AsObject()));
+            await answer(context);
+        });
+        await ark.server.StartAsync();
+        return ark;
+    }
+
+    /// <summary>Answers every call alike.</summary>
+    public static Task<LocalArk> StartAsync(int status, [StringSyntax(StringSyntaxAttribute.Json)] string body, params (string Name, string Value)[] headers) =>
+        StartAsync(async context =>
+        {
+            context.Response.StatusCode = status;
+            context.Response.ContentType = body.StartsWith('<') ? "text/html" : "application/json";
+            foreach (var (name, value) in headers)
+            {
+                context.Response.Headers[name] = value;
+            }
+
+            await context.Response.WriteAsync(body);
+        });
+
+    public ValueTask DisposeAsync() => server.DisposeAsync();
+
+    internal sealed record Call(string Route, Dictionary<string, string> Headers, JsonObject Body);
+}
+
+/// <summary>A clock that stands until the test moves it; the timers that are due then fire.</summary>
+internal sealed class HandClock(DateTimeOffset start) : TimeProvider
+{
+    private readonly Lock moving = new();
+    private readonly List<HandTimer> timers = [];
+    private DateTimeOffset now = start;
+
+    public override DateTimeOffset GetUtcNow()
+    {
+        lock (moving)
+        {
+            return now;
+        }
+    }
+
+    public override long GetTimestamp() => GetUtcNow().UtcTicks;
+
+    public override long TimestampFrequency => TimeSpan.TicksPerSecond;
+
+    public void Move(TimeSpan by)
+    {
+        HandTimer[] due;
+        lock (moving)
+        {
+            now += by;
+            due = [.. timers.Where(timer => timer.DueAt <= now)];
+            timers.RemoveAll(timer => timer.DueAt <= now);
+        }
+
+        Array.ForEach(due, timer => timer.Fire());
+    }
+
+    public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period)
+    {
+        var timer = new HandTimer(this, () => callback(state));
+        timer.Change(dueTime, period);
+        return timer;
+    }
+
+    private sealed class HandTimer(HandClock clock, Action fire) : ITimer
+    {
+        public DateTimeOffset DueAt { get; private set; }
+
+        public void Fire() => fire();
+
+        public bool Change(TimeSpan dueTime, TimeSpan period)
+        {
+            lock (clock.moving)
+            {
+                clock.timers.Remove(this);
+                if (dueTime != Timeout.InfiniteTimeSpan)
+                {
+                    DueAt = clock.now + dueTime;
+                    clock.timers.Add(this);
+                }
+
+                return true;
+            }
+        }
+
+        public void Dispose() => Change(Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+
+        public ValueTask DisposeAsync()
+        {
+            Dispose();
+            return default;
+        }
+    }
+}
+
+/// <summary>Keeps what was logged, as the lines and fields an operator would see.</summary>
+internal sealed class KeptLog : ILogger<ArkImages>
+{
+    public ConcurrentQueue<(LogLevel Level, EventId Event, string Text)> Lines { get; } = new();
+
+    public IDisposable? BeginScope<TState>(TState state)
+        where TState : notnull => null;
+
+    public bool IsEnabled(LogLevel logLevel) => true;
+
+    public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+    {
+        var fields = state is IEnumerable<KeyValuePair<string, object?>> pairs ? string.Join(' ', pairs) : "";
+        Lines.Enqueue((logLevel, eventId, $"{formatter(state, exception)} {fields} {exception}"));
+    }
+}
+
+internal static class ArkUnderTest
+{
+    public const string ApiKey = "test-key-0123";
+
+    public static ArkImages NewArk(string address, Action<ArkOptions>? configure = null, TimeProvider? time = null, KeptLog? log = null)
+    {
+        var options = new ArkOptions { BaseUrl = $"{address}/api/v3", ApiKey = ApiKey };
+        configure?.Invoke(options);
+        return new ArkImages(Options.Create(options), time ?? TimeProvider.System, log ?? new KeptLog());
+    }
+}

@@ -1,0 +1,219 @@
+using System.Diagnostics;
+using System.Net;
+using System.Text;
+using Generation.Core;
+using Generation.Core.Catalog;
+using Generation.Core.Providers;
+using Generation.Worker.Jobs;
+using Microsoft.Extensions.Options;
+
+namespace Generation.Worker.Providers.Ark;
+
+/// <summary>
+/// Ark's pictures: one call, one picture, one bill. The call is never sent twice from here, and every way it can end says whether it
+/// may have been billed.
+/// </summary>
+public sealed class ArkImages : IDisposable
+{
+    private const int MaxReplyBytes = 1 << 20;
+
+    private readonly ArkOptions options;
+    private readonly TimeProvider time;
+    private readonly ILogger<ArkImages> log;
+    private readonly HttpClient client;
+    private readonly Uri endpoint;
+
+    public ArkImages(IOptions<ArkOptions> options, TimeProvider time, ILogger<ArkImages> log)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        this.options = options.Value;
+        this.time = time;
+        this.log = log;
+        endpoint = new Uri(this.options.BaseUrl.TrimEnd('/') + "/images/generations");
+        client = new HttpClient(new SocketsHttpHandler
+        {
+            AllowAutoRedirect = false, // the key would go wherever the redirect says
+            UseCookies = false,
+            ConnectTimeout = this.options.ConnectTimeout,
+            MaxResponseDrainSize = 0, // an answer past its cap is not read to its end for the sake of the connection
+            PooledConnectionLifetime = TimeSpan.FromMinutes(5), // the address is looked up again now and then
+            PooledConnectionIdleTimeout = TimeSpan.FromSeconds(20), // sooner than a gateway closes it: a call into a closing connection is of unknown outcome
+        })
+        {
+            Timeout = Timeout.InfiniteTimeSpan, // CallTimeout, by the injected clock
+        };
+        if (this.options.ApiKey.Length == 0)
+        {
+            log.LogWarning("Providers:Ark:ApiKey is not set: every call to Ark will fail as Unauthorized; mock runs do not need it");
+        }
+    }
+
+    /// <summary>Makes one picture. Everything that can go wrong outside this process comes back as a failure of the reply.</summary>
+    /// <param name="request">As <see cref="ArkImageRequest.From"/> made it; its model is exchanged for the configured endpoint here.</param>
+    /// <param name="clientRequestId">Ours, sent as <c>X-Client-Request-Id</c>: Ark's support finds a call by it whose answer we never saw.</param>
+    /// <param name="ct">Stops waiting; a call under way is then of unknown outcome.</param>
+    /// <exception cref="OperationCanceledException"><paramref name="ct"/> was cancelled.</exception>
+    public async Task<ProviderReply> GenerateAsync(ArkImageRequest request, string clientRequestId, CancellationToken ct)
+    {
+        ArgumentNullException.ThrowIfNull(request);
+        if (options.ApiKey.Length == 0)
+        {
+            return ProviderReply.Failed(new Failure(FailureKind.Unauthorized, "ark.no_api_key", "Providers:Ark:ApiKey is not set; nothing was sent."));
+        }
+
+        using var span = Telemetry.Source.StartActivity("provider.request");
+        span?.SetTag("provider.name", "ark").SetTag("provider.model", request.Model).SetTag("provider.client_request_id", clientRequestId);
+        log.LogInformation(LogEvents.ProviderRequest, "Ark is asked for a picture by {Model} as {ClientRequestId}", request.Model, clientRequestId);
+        var started = time.GetTimestamp();
+        var (status, reply) = await CallAsync(request, clientRequestId, ct);
+        var outcome = reply.Failure?.Code ?? "ok";
+        log.LogInformation(
+            LogEvents.ProviderResponse, "Ark answered {Status} for {Model} after {DurationMs} ms: {Outcome} {ProviderCode} (request {RequestId})",
+            (int?)status, request.Model, (long)time.GetElapsedTime(started).TotalMilliseconds, outcome, reply.Failure?.ProviderCode, reply.RequestId);
+        span?.SetTag("http.response.status_code", (int?)status).SetTag("provider.request_id", reply.RequestId).SetTag("provider.outcome", outcome);
+        span?.SetStatus(reply.Failure is null ? ActivityStatusCode.Ok : ActivityStatusCode.Error, reply.Failure?.ProviderCode);
+        return reply;
+    }
+
+    public void Dispose() => client.Dispose();
+
+    private async Task<(HttpStatusCode? Status, ProviderReply Reply)> CallAsync(ArkImageRequest request, string clientRequestId, CancellationToken ct)
+    {
+        using var body = new SentOnce((request with { Model = options.EndpointOf(request.Model) }).ToUtf8Json());
+        using var message = new HttpRequestMessage(HttpMethod.Post, endpoint) { Content = body };
+        message.Headers.Authorization = new("Bearer", options.ApiKey);
+        message.Headers.Add("X-Client-Request-Id", clientRequestId);
+        using var patience = new CancellationTokenSource(options.CallTimeout, time);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(patience.Token, ct);
+        HttpResponseMessage response;
+        try
+        {
+            response = await client.SendAsync(message, HttpCompletionOption.ResponseHeadersRead, either.Token);
+        }
+        catch (OperationCanceledException) when (!ct.IsCancellationRequested)
+        {
+            return (null, ProviderReply.Failed(body.HasBegun
+                ? ArkFailures.OfSilence(wasSent: true, "ark.timeout", $"No answer within {options.CallTimeout} (Providers:Ark:CallTimeout).")
+                : ArkFailures.OfSilence(wasSent: false, "ark.connect_timeout", $"No connection within {options.ConnectTimeout} (Providers:Ark:ConnectTimeout).")));
+        }
+        catch (Exception e) when (e is HttpRequestException or IOException)
+        {
+            return (null, ProviderReply.Failed(ArkFailures.OfSilence(body.HasBegun, body.HasBegun ? "ark.no_answer" : "ark.not_reached", e.Message)));
+        }
+
+        using (response)
+        {
+            var text = await ReadAsync(response.Content, either.Token, ct);
+            return (response.StatusCode, Conclude(response, text));
+        }
+    }
+
+    /// <summary>The body as text; null when it broke off, took too long or is longer than any answer of Ark's.</summary>
+    private static async Task<string?> ReadAsync(HttpContent content, CancellationToken timely, CancellationToken ct)
+    {
+        try
+        {
+            await content.LoadIntoBufferAsync(MaxReplyBytes, timely);
+            return Encoding.UTF8.GetString(await content.ReadAsByteArrayAsync(timely));
+        }
+        catch (Exception e) when (e is HttpRequestException or IOException || (e is OperationCanceledException && !ct.IsCancellationRequested))
+        {
+            return null;
+        }
+    }
+
+    private ProviderReply Conclude(HttpResponseMessage response, string? text)
+    {
+        var now = time.GetUtcNow();
+        if (!response.IsSuccessStatusCode)
+        {
+            return ProviderReply.Failed(
+                text is not null && ArkError.In(text) is { } refusal ? ArkFailures.Of(response, refusal, now) : ArkFailures.OfUnexplained(response, text ?? "", now));
+        }
+
+        var requestId = ArkFailures.IdOf(response.Headers);
+        if (text is null)
+        {
+            return Silent("ark.cut_reply", $"The {(int)response.StatusCode} broke off, or was longer than {MaxReplyBytes} bytes.");
+        }
+
+        if (ArkImagesReply.Read(text) is not { } reply)
+        {
+            return Silent("ark.malformed_reply", $"The {(int)response.StatusCode} is not a JSON object.");
+        }
+
+        // A picture that can be fetched was made and billed, whatever else the answer says.
+        if (reply.Url is { } url)
+        {
+            CompareTokens(reply, requestId);
+            return ProviderReply.Delivered(url, reply.Usage, requestId);
+        }
+
+        if (reply.Address is not null)
+        {
+            return ProviderReply.Failed(new Failure(FailureKind.OutputUnusable, "ark.bad_url", "The picture's address is not an absolute http(s) one.") { RequestId = requestId });
+        }
+
+        if (reply.Error is { } error)
+        {
+            return ProviderReply.Failed(ArkFailures.Of(response, error, now));
+        }
+
+        // No picture and no reason. Where Ark itself counts none, none was billed and asking again is free; where it does not say, one may have been.
+        return reply.GeneratedImages == 0
+            ? ProviderReply.Failed(new Failure(FailureKind.Unavailable, "ark.empty_reply", "Ark made no picture and did not say why.") { RequestId = requestId })
+            : Silent("ark.empty_reply", "The answer has no picture, and does not say that none was made.");
+
+        ProviderReply Silent(string code, string detail) => ProviderReply.Failed(ArkFailures.OfSilence(wasSent: true, code, detail, requestId));
+    }
+
+    /// <summary>Ark counts a token for 256 pixels. When it counts otherwise our idea of its prices is out of date: worth a line, not a failure.</summary>
+    private void CompareTokens(ArkImagesReply reply, string? requestId)
+    {
+        if (reply.OutputTokens is { } counted && reply.Size is { } size && SizeParameter.TryParsePixels(size, out var width, out var height))
+        {
+            var expected = (long)Math.Round((long)width * height / 256.0, MidpointRounding.AwayFromZero);
+            if (counted != expected)
+            {
+                log.LogDebug("Ark counts {Tokens} tokens for {Size}, expected {ExpectedTokens} (request {RequestId})", counted, size, expected, requestId);
+            }
+        }
+    }
+
+    /// <summary>
+    /// The body of a call that must not be made twice. It knows whether it was ever touched, which is after the connection stands and
+    /// before its first byte leaves; until then the call certainly has not reached Ark. .NET's handler repeats no request whose body it
+    /// has begun (tried); should that change, or something in between repeat, it asks for the body again and is refused.
+    /// </summary>
+    private sealed class SentOnce : HttpContent
+    {
+        private readonly byte[] json;
+        private int begun;
+
+        public SentOnce(byte[] json)
+        {
+            this.json = json;
+            Headers.ContentType = new("application/json");
+        }
+
+        public bool HasBegun => Volatile.Read(ref begun) != 0;
+
+        protected override Task SerializeToStreamAsync(Stream stream, TransportContext? context) => SerializeToStreamAsync(stream, context, CancellationToken.None);
+
+        protected override async Task SerializeToStreamAsync(Stream stream, TransportContext? context, CancellationToken cancellationToken)
+        {
+            if (Interlocked.Exchange(ref begun, 1) != 0)
+            {
+                throw new IOException("The call was sent before, and may have been billed.");
+            }
+
+            await stream.WriteAsync(json, cancellationToken);
+        }
+
+        protected override bool TryComputeLength(out long length)
+        {
+            length = json.Length;
+            return true;
+        }
+    }
+}
