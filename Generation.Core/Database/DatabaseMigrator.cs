@@ -20,6 +20,8 @@ public static class DatabaseMigrator
     /// <summary>Applies what is missing, as the database's owner. Returns the names of the migrations applied.</summary>
     public static async Task<IReadOnlyList<string>> MigrateAsync(string ownerConnectionString, CancellationToken ct)
     {
+        // Not pooled: a connection that only goes back into its pool keeps its lock until somebody takes it out again.
+        ownerConnectionString = new NpgsqlConnectionStringBuilder(ownerConnectionString) { Pooling = false }.ConnectionString;
         await using var owner = new NpgsqlConnection(ownerConnectionString);
         await owner.OpenAsync(ct);
         await using (var take = new NpgsqlCommand("SELECT pg_advisory_lock($1)", owner) { CommandTimeout = 120 })

@@ -55,6 +55,7 @@ public sealed class InProcessService<TMarker> : ITestService
                 builder.UseSetting(key, value);
             }
 
+            builder.UseEnvironment("Production"); // no development accounts
             builder.ConfigureServices(configure);
             builder.ConfigureLogging(logging => logging.ClearProviders());
         }

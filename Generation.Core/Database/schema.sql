@@ -1,0 +1,490 @@
+CREATE FUNCTION public.refuse_ledger_change() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    RAISE EXCEPTION 'credit_transactions is append-only: % refused. Correct a mistake with a new adjustment row.', TG_OP
+        USING ERRCODE = 'insufficient_privilege';
+END $$;
+CREATE TABLE public."__EFMigrationsHistory" (
+    "MigrationId" character varying(150) NOT NULL,
+    "ProductVersion" character varying(32) NOT NULL
+);
+CREATE TABLE public.api_keys (
+    key_hash bytea NOT NULL,
+    user_id uuid NOT NULL,
+    name text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    revoked_at timestamp with time zone,
+    CONSTRAINT api_keys_key_hash_check CHECK ((octet_length(key_hash) = 32))
+);
+CREATE TABLE public.app_settings (
+    key text NOT NULL,
+    value jsonb NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_by uuid
+);
+CREATE TABLE public.credit_accounts (
+    user_id uuid NOT NULL,
+    available bigint DEFAULT 0 NOT NULL,
+    reserved bigint DEFAULT 0 NOT NULL,
+    frozen_at timestamp with time zone,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT credit_accounts_available_check CHECK ((available >= 0)),
+    CONSTRAINT credit_accounts_reserved_check CHECK ((reserved >= 0))
+);
+CREATE TABLE public.credit_lots (
+    lot_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    kind text NOT NULL,
+    priority integer DEFAULT 100 NOT NULL,
+    granted bigint NOT NULL,
+    available bigint NOT NULL,
+    held bigint DEFAULT 0 NOT NULL,
+    spent bigint DEFAULT 0 NOT NULL,
+    expired bigint DEFAULT 0 NOT NULL,
+    expires_at timestamp with time zone,
+    reference text NOT NULL,
+    reason text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT a_lot_adds_up CHECK ((granted = (((available + held) + spent) + expired))),
+    CONSTRAINT credit_lots_available_check CHECK ((available >= 0)),
+    CONSTRAINT credit_lots_expired_check CHECK ((expired >= 0)),
+    CONSTRAINT credit_lots_granted_check CHECK ((granted > 0)),
+    CONSTRAINT credit_lots_held_check CHECK ((held >= 0)),
+    CONSTRAINT credit_lots_kind_check CHECK ((kind = ANY (ARRAY['purchase'::text, 'bonus'::text, 'grant'::text, 'plan'::text]))),
+    CONSTRAINT credit_lots_spent_check CHECK ((spent >= 0))
+);
+CREATE TABLE public.credit_reservation_draws (
+    reservation_id uuid NOT NULL,
+    lot_id uuid NOT NULL,
+    ordinal smallint NOT NULL,
+    amount bigint NOT NULL,
+    captured bigint DEFAULT 0 NOT NULL,
+    released bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT credit_reservation_draws_amount_check CHECK ((amount > 0)),
+    CONSTRAINT credit_reservation_draws_captured_check CHECK ((captured >= 0)),
+    CONSTRAINT credit_reservation_draws_check CHECK ((((captured + released) = 0) OR ((captured + released) = amount))),
+    CONSTRAINT credit_reservation_draws_released_check CHECK ((released >= 0))
+);
+CREATE TABLE public.credit_reservations (
+    reservation_id uuid NOT NULL,
+    session_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    amount bigint NOT NULL,
+    captured bigint DEFAULT 0 NOT NULL,
+    released bigint DEFAULT 0 NOT NULL,
+    status text DEFAULT 'held'::text NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    closed_at timestamp with time zone,
+    CONSTRAINT closed_means_divided CHECK (
+CASE
+    WHEN (status = 'held'::text) THEN ((captured = 0) AND (released = 0) AND (closed_at IS NULL))
+    ELSE (((captured + released) = amount) AND (closed_at IS NOT NULL) AND ((captured > 0) = (status = 'captured'::text)))
+END),
+    CONSTRAINT credit_reservations_amount_check CHECK ((amount > 0)),
+    CONSTRAINT credit_reservations_captured_check CHECK ((captured >= 0)),
+    CONSTRAINT credit_reservations_released_check CHECK ((released >= 0)),
+    CONSTRAINT credit_reservations_status_check CHECK ((status = ANY (ARRAY['held'::text, 'captured'::text, 'released'::text, 'expired'::text])))
+);
+CREATE TABLE public.credit_transactions (
+    transaction_id bigint NOT NULL,
+    user_id uuid NOT NULL,
+    type text NOT NULL,
+    from_bucket text NOT NULL,
+    to_bucket text NOT NULL,
+    amount bigint NOT NULL,
+    available_after bigint NOT NULL,
+    reserved_after bigint NOT NULL,
+    reservation_id uuid,
+    session_id uuid,
+    lot_id uuid,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT credit_transactions_amount_check CHECK ((amount > 0)),
+    CONSTRAINT credit_transactions_available_after_check CHECK ((available_after >= 0)),
+    CONSTRAINT credit_transactions_check CHECK ((from_bucket <> to_bucket)),
+    CONSTRAINT credit_transactions_from_bucket_check CHECK ((from_bucket = ANY (ARRAY['external'::text, 'available'::text, 'reserved'::text, 'spent'::text, 'expired'::text]))),
+    CONSTRAINT credit_transactions_reserved_after_check CHECK ((reserved_after >= 0)),
+    CONSTRAINT credit_transactions_to_bucket_check CHECK ((to_bucket = ANY (ARRAY['external'::text, 'available'::text, 'reserved'::text, 'spent'::text, 'expired'::text]))),
+    CONSTRAINT credit_transactions_type_check CHECK ((type = ANY (ARRAY['reservation'::text, 'usage'::text, 'refund'::text, 'adjustment'::text, 'purchase'::text, 'bonus'::text, 'expiry'::text])))
+);
+ALTER TABLE public.credit_transactions ALTER COLUMN transaction_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.credit_transactions_transaction_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE public.error_events (
+    error_event_id bigint NOT NULL,
+    session_id uuid,
+    user_id uuid,
+    code text NOT NULL,
+    message text NOT NULL,
+    detail jsonb,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    resolved_at timestamp with time zone
+);
+ALTER TABLE public.error_events ALTER COLUMN error_event_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.error_events_error_event_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE public.generation_sessions (
+    session_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    client_key text NOT NULL,
+    request_hash bytea NOT NULL,
+    model text NOT NULL,
+    tool text NOT NULL,
+    provider text NOT NULL,
+    job_type text NOT NULL,
+    lane text NOT NULL,
+    kind text NOT NULL,
+    params jsonb NOT NULL,
+    input_settings jsonb NOT NULL,
+    mock boolean DEFAULT false NOT NULL,
+    requested_outputs integer NOT NULL,
+    unit_price bigint NOT NULL,
+    price_version bigint NOT NULL,
+    held_credits bigint NOT NULL,
+    captured_credits bigint,
+    provider_usage jsonb,
+    provider_usd numeric(12,6),
+    status text DEFAULT 'queued'::text NOT NULL,
+    phase text DEFAULT 'queued'::text NOT NULL,
+    progress smallint DEFAULT 0 NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    attempt integer DEFAULT 0 NOT NULL,
+    lost_leases integer DEFAULT 0 NOT NULL,
+    lease_owner text,
+    lease_token bigint DEFAULT 0 NOT NULL,
+    lease_until timestamp with time zone,
+    deadline timestamp with time zone NOT NULL,
+    wake_at timestamp with time zone,
+    cancel_requested_at timestamp with time zone,
+    retry_of uuid,
+    batch_id uuid,
+    error_code text,
+    error_message text,
+    error_retryable boolean,
+    failed_outputs jsonb,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    started_at timestamp with time zone,
+    completed_at timestamp with time zone,
+    CONSTRAINT a_lease_has_an_owner CHECK (((lease_owner IS NULL) = (lease_until IS NULL))),
+    CONSTRAINT a_lease_is_for_work CHECK (((lease_until IS NOT NULL) = ((status = 'processing'::text) AND (phase <> 'awaiting_provider'::text)))),
+    CONSTRAINT completed_means_charged_and_whole CHECK (((status <> 'completed'::text) OR ((captured_credits > 0) AND (progress = 100)))),
+    CONSTRAINT ended_sessions_are_settled CHECK (((completed_at IS NOT NULL) = (captured_credits IS NOT NULL))),
+    CONSTRAINT ended_sessions_have_an_end CHECK (((status = ANY (ARRAY['completed'::text, 'failed'::text, 'canceled'::text])) = (completed_at IS NOT NULL))),
+    CONSTRAINT failed_means_free_and_explained CHECK (((status <> 'failed'::text) OR ((captured_credits = 0) AND (error_code IS NOT NULL)))),
+    CONSTRAINT generation_sessions_attempt_check CHECK ((attempt >= 0)),
+    CONSTRAINT generation_sessions_check CHECK ((held_credits = (unit_price * requested_outputs))),
+    CONSTRAINT generation_sessions_check1 CHECK (((captured_credits >= 0) AND (captured_credits <= held_credits))),
+    CONSTRAINT generation_sessions_client_key_check CHECK (((length(client_key) >= 1) AND (length(client_key) <= 200))),
+    CONSTRAINT generation_sessions_kind_check CHECK ((kind = ANY (ARRAY['image'::text, 'video'::text, 'audio'::text]))),
+    CONSTRAINT generation_sessions_lane_check CHECK ((lane = ANY (ARRAY['image'::text, 'video'::text, 'gpu'::text]))),
+    CONSTRAINT generation_sessions_lost_leases_check CHECK ((lost_leases >= 0)),
+    CONSTRAINT generation_sessions_progress_check CHECK (((progress >= 0) AND (progress <= 100))),
+    CONSTRAINT generation_sessions_request_hash_check CHECK ((octet_length(request_hash) = 32)),
+    CONSTRAINT generation_sessions_requested_outputs_check CHECK (((requested_outputs >= 1) AND (requested_outputs <= 100))),
+    CONSTRAINT generation_sessions_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'processing'::text, 'completed'::text, 'failed'::text, 'canceled'::text]))),
+    CONSTRAINT generation_sessions_unit_price_check CHECK ((unit_price > 0)),
+    CONSTRAINT generation_sessions_version_check CHECK ((version > 0)),
+    CONSTRAINT waiting_has_an_alarm CHECK (((NOT ((status = 'processing'::text) AND (phase = 'awaiting_provider'::text))) OR (wake_at IS NOT NULL))),
+    CONSTRAINT work_has_started CHECK (((status <> 'processing'::text) OR (started_at IS NOT NULL)))
+);
+CREATE SEQUENCE public.price_version
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+CREATE TABLE public.image_variant_pricing (
+    price_version bigint DEFAULT nextval('public.price_version'::regclass) NOT NULL,
+    model text NOT NULL,
+    resolution text NOT NULL,
+    quality text DEFAULT ''::text NOT NULL,
+    credits bigint NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    retired_at timestamp with time zone,
+    CONSTRAINT image_variant_pricing_check CHECK ((retired_at >= created_at)),
+    CONSTRAINT image_variant_pricing_credits_check CHECK ((credits > 0))
+);
+CREATE TABLE public.media (
+    media_id uuid NOT NULL,
+    session_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    ordinal integer NOT NULL,
+    kind text NOT NULL,
+    object_key text NOT NULL,
+    content_type text NOT NULL,
+    bytes bigint NOT NULL,
+    sha256 bytea NOT NULL,
+    width integer,
+    height integer,
+    duration_seconds double precision,
+    credits bigint NOT NULL,
+    lease_token bigint NOT NULL,
+    session_version bigint NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT media_bytes_check CHECK ((bytes > 0)),
+    CONSTRAINT media_credits_check CHECK ((credits > 0)),
+    CONSTRAINT media_duration_seconds_check CHECK ((duration_seconds >= (0)::double precision)),
+    CONSTRAINT media_height_check CHECK ((height > 0)),
+    CONSTRAINT media_kind_check CHECK ((kind = ANY (ARRAY['image'::text, 'video'::text, 'audio'::text]))),
+    CONSTRAINT media_ordinal_check CHECK ((ordinal >= 0)),
+    CONSTRAINT media_sha256_check CHECK ((octet_length(sha256) = 32)),
+    CONSTRAINT media_width_check CHECK ((width > 0))
+);
+CREATE VIEW public.images WITH (security_invoker='true') AS
+ SELECT media.media_id,
+    media.session_id,
+    media.user_id,
+    media.ordinal,
+    media.kind,
+    media.object_key,
+    media.content_type,
+    media.bytes,
+    media.sha256,
+    media.width,
+    media.height,
+    media.duration_seconds,
+    media.credits,
+    media.lease_token,
+    media.session_version,
+    media.created_at
+   FROM public.media
+  WHERE (media.kind = 'image'::text);
+CREATE TABLE public.model_pricing (
+    price_version bigint DEFAULT nextval('public.price_version'::regclass) NOT NULL,
+    model text NOT NULL,
+    credits bigint NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    retired_at timestamp with time zone,
+    CONSTRAINT model_pricing_check CHECK ((retired_at >= created_at)),
+    CONSTRAINT model_pricing_credits_check CHECK ((credits > 0))
+);
+CREATE TABLE public.outbox (
+    outbox_id bigint NOT NULL,
+    event_type text NOT NULL,
+    lane text NOT NULL,
+    session_id uuid NOT NULL,
+    traceparent text,
+    available_at timestamp with time zone DEFAULT now() NOT NULL,
+    dispatched_at timestamp with time zone,
+    message_id text,
+    set_aside_at timestamp with time zone,
+    set_aside_reason text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT dispatched_has_a_message CHECK (((dispatched_at IS NULL) = (message_id IS NULL))),
+    CONSTRAINT outbox_lane_check CHECK ((lane = ANY (ARRAY['image'::text, 'video'::text, 'gpu'::text]))),
+    CONSTRAINT set_aside_has_a_reason CHECK (((set_aside_at IS NULL) = (set_aside_reason IS NULL)))
+)
+WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='1000');
+ALTER TABLE public.outbox ALTER COLUMN outbox_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.outbox_outbox_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE public.provider_tasks (
+    provider_task_id uuid NOT NULL,
+    session_id uuid NOT NULL,
+    lease_token bigint NOT NULL,
+    provider text NOT NULL,
+    first_ordinal integer NOT NULL,
+    output_count integer NOT NULL,
+    state text DEFAULT 'intent'::text NOT NULL,
+    task_id text,
+    request_id text,
+    callback_token_hash bytea,
+    deadline timestamp with time zone,
+    result jsonb,
+    failure text,
+    failure_code text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT delivered_has_a_result CHECK (((state <> 'delivered'::text) OR (result IS NOT NULL))),
+    CONSTRAINT failed_has_a_failure CHECK (((state = ANY (ARRAY['failed'::text, 'unknown'::text, 'rejected'::text])) = (failure IS NOT NULL))),
+    CONSTRAINT provider_tasks_first_ordinal_check CHECK ((first_ordinal >= 0)),
+    CONSTRAINT provider_tasks_output_count_check CHECK ((output_count > 0)),
+    CONSTRAINT provider_tasks_state_check CHECK ((state = ANY (ARRAY['intent'::text, 'running'::text, 'delivered'::text, 'failed'::text, 'unknown'::text, 'rejected'::text]))),
+    CONSTRAINT running_has_a_task CHECK (((state <> 'running'::text) OR (task_id IS NOT NULL)))
+);
+CREATE TABLE public.users (
+    user_id uuid NOT NULL,
+    handle text NOT NULL,
+    role text DEFAULT 'user'::text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT users_handle_check CHECK ((handle ~ '^[a-z0-9][a-z0-9._-]{0,62}$'::text)),
+    CONSTRAINT users_role_check CHECK ((role = ANY (ARRAY['user'::text, 'admin'::text])))
+);
+CREATE VIEW public.videos WITH (security_invoker='true') AS
+ SELECT media.media_id,
+    media.session_id,
+    media.user_id,
+    media.ordinal,
+    media.kind,
+    media.object_key,
+    media.content_type,
+    media.bytes,
+    media.sha256,
+    media.width,
+    media.height,
+    media.duration_seconds,
+    media.credits,
+    media.lease_token,
+    media.session_version,
+    media.created_at
+   FROM public.media
+  WHERE (media.kind = 'video'::text);
+ALTER TABLE ONLY public."__EFMigrationsHistory"
+    ADD CONSTRAINT "PK___EFMigrationsHistory" PRIMARY KEY ("MigrationId");
+ALTER TABLE ONLY public.api_keys
+    ADD CONSTRAINT api_keys_pkey PRIMARY KEY (key_hash);
+ALTER TABLE ONLY public.app_settings
+    ADD CONSTRAINT app_settings_pkey PRIMARY KEY (key);
+ALTER TABLE ONLY public.credit_accounts
+    ADD CONSTRAINT credit_accounts_pkey PRIMARY KEY (user_id);
+ALTER TABLE ONLY public.credit_lots
+    ADD CONSTRAINT credit_lots_pkey PRIMARY KEY (lot_id);
+ALTER TABLE ONLY public.credit_lots
+    ADD CONSTRAINT credit_lots_user_id_reference_key UNIQUE (user_id, reference);
+ALTER TABLE ONLY public.credit_reservation_draws
+    ADD CONSTRAINT credit_reservation_draws_pkey PRIMARY KEY (reservation_id, ordinal);
+ALTER TABLE ONLY public.credit_reservations
+    ADD CONSTRAINT credit_reservations_pkey PRIMARY KEY (reservation_id);
+ALTER TABLE ONLY public.credit_reservations
+    ADD CONSTRAINT credit_reservations_session_id_key UNIQUE (session_id);
+ALTER TABLE ONLY public.credit_transactions
+    ADD CONSTRAINT credit_transactions_pkey PRIMARY KEY (transaction_id);
+ALTER TABLE ONLY public.error_events
+    ADD CONSTRAINT error_events_pkey PRIMARY KEY (error_event_id);
+ALTER TABLE ONLY public.generation_sessions
+    ADD CONSTRAINT generation_sessions_pkey PRIMARY KEY (session_id);
+ALTER TABLE ONLY public.generation_sessions
+    ADD CONSTRAINT generation_sessions_user_id_client_key_key UNIQUE (user_id, client_key);
+ALTER TABLE ONLY public.image_variant_pricing
+    ADD CONSTRAINT image_variant_pricing_pkey PRIMARY KEY (price_version);
+ALTER TABLE ONLY public.media
+    ADD CONSTRAINT media_pkey PRIMARY KEY (media_id);
+ALTER TABLE ONLY public.media
+    ADD CONSTRAINT media_session_id_ordinal_key UNIQUE (session_id, ordinal);
+ALTER TABLE ONLY public.model_pricing
+    ADD CONSTRAINT model_pricing_pkey PRIMARY KEY (price_version);
+ALTER TABLE ONLY public.outbox
+    ADD CONSTRAINT outbox_pkey PRIMARY KEY (outbox_id);
+ALTER TABLE ONLY public.provider_tasks
+    ADD CONSTRAINT provider_tasks_callback_token_hash_key UNIQUE (callback_token_hash);
+ALTER TABLE ONLY public.provider_tasks
+    ADD CONSTRAINT provider_tasks_pkey PRIMARY KEY (provider_task_id);
+ALTER TABLE ONLY public.users
+    ADD CONSTRAINT users_handle_key UNIQUE (handle);
+ALTER TABLE ONLY public.users
+    ADD CONSTRAINT users_pkey PRIMARY KEY (user_id);
+CREATE INDEX api_keys_user ON public.api_keys USING btree (user_id);
+CREATE INDEX credit_lots_drawable ON public.credit_lots USING btree (user_id, priority, expires_at, created_at, lot_id) WHERE (available > 0);
+CREATE INDEX credit_lots_expiring ON public.credit_lots USING btree (expires_at) WHERE ((available > 0) AND (expires_at IS NOT NULL));
+CREATE INDEX credit_reservations_open ON public.credit_reservations USING btree (user_id) WHERE (status = 'held'::text);
+CREATE UNIQUE INDEX credit_transactions_once ON public.credit_transactions USING btree (reservation_id, type, from_bucket) WHERE (reservation_id IS NOT NULL);
+CREATE INDEX credit_transactions_user ON public.credit_transactions USING btree (user_id, transaction_id DESC);
+CREATE INDEX error_events_open ON public.error_events USING btree (code, error_event_id DESC) WHERE (resolved_at IS NULL);
+CREATE INDEX error_events_session ON public.error_events USING btree (session_id);
+CREATE INDEX generation_sessions_lease ON public.generation_sessions USING btree (lease_until) WHERE (lease_until IS NOT NULL);
+CREATE INDEX generation_sessions_open ON public.generation_sessions USING btree (deadline) WHERE (completed_at IS NULL);
+CREATE INDEX generation_sessions_user ON public.generation_sessions USING btree (user_id, session_id DESC);
+CREATE UNIQUE INDEX image_variant_pricing_current ON public.image_variant_pricing USING btree (model, resolution, quality) WHERE (retired_at IS NULL);
+CREATE INDEX media_user ON public.media USING btree (user_id, media_id DESC);
+CREATE UNIQUE INDEX model_pricing_current ON public.model_pricing USING btree (model) WHERE (retired_at IS NULL);
+CREATE INDEX outbox_in_queue ON public.outbox USING btree (lane, dispatched_at) WHERE (dispatched_at IS NOT NULL);
+CREATE INDEX outbox_session ON public.outbox USING btree (session_id);
+CREATE INDEX outbox_waiting ON public.outbox USING btree (lane, available_at, outbox_id) WHERE ((dispatched_at IS NULL) AND (set_aside_at IS NULL));
+CREATE UNIQUE INDEX provider_tasks_one ON public.provider_tasks USING btree (session_id, first_ordinal) WHERE (state <> 'rejected'::text);
+CREATE TRIGGER credit_transactions_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.credit_transactions FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_ledger_change();
+ALTER TABLE ONLY public.api_keys
+    ADD CONSTRAINT api_keys_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(user_id);
+ALTER TABLE ONLY public.app_settings
+    ADD CONSTRAINT app_settings_updated_by_fkey FOREIGN KEY (updated_by) REFERENCES public.users(user_id);
+ALTER TABLE ONLY public.credit_accounts
+    ADD CONSTRAINT credit_accounts_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(user_id);
+ALTER TABLE ONLY public.credit_lots
+    ADD CONSTRAINT credit_lots_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.credit_accounts(user_id);
+ALTER TABLE ONLY public.credit_reservation_draws
+    ADD CONSTRAINT credit_reservation_draws_lot_id_fkey FOREIGN KEY (lot_id) REFERENCES public.credit_lots(lot_id);
+ALTER TABLE ONLY public.credit_reservation_draws
+    ADD CONSTRAINT credit_reservation_draws_reservation_id_fkey FOREIGN KEY (reservation_id) REFERENCES public.credit_reservations(reservation_id);
+ALTER TABLE ONLY public.credit_reservations
+    ADD CONSTRAINT credit_reservations_session_id_fkey FOREIGN KEY (session_id) REFERENCES public.generation_sessions(session_id);
+ALTER TABLE ONLY public.credit_reservations
+    ADD CONSTRAINT credit_reservations_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.credit_accounts(user_id);
+ALTER TABLE ONLY public.credit_transactions
+    ADD CONSTRAINT credit_transactions_lot_id_fkey FOREIGN KEY (lot_id) REFERENCES public.credit_lots(lot_id);
+ALTER TABLE ONLY public.credit_transactions
+    ADD CONSTRAINT credit_transactions_reservation_id_fkey FOREIGN KEY (reservation_id) REFERENCES public.credit_reservations(reservation_id);
+ALTER TABLE ONLY public.credit_transactions
+    ADD CONSTRAINT credit_transactions_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.credit_accounts(user_id);
+ALTER TABLE ONLY public.generation_sessions
+    ADD CONSTRAINT generation_sessions_retry_of_fkey FOREIGN KEY (retry_of) REFERENCES public.generation_sessions(session_id);
+ALTER TABLE ONLY public.generation_sessions
+    ADD CONSTRAINT generation_sessions_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(user_id);
+ALTER TABLE ONLY public.media
+    ADD CONSTRAINT media_session_id_fkey FOREIGN KEY (session_id) REFERENCES public.generation_sessions(session_id);
+ALTER TABLE ONLY public.media
+    ADD CONSTRAINT media_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(user_id);
+ALTER TABLE ONLY public.provider_tasks
+    ADD CONSTRAINT provider_tasks_session_id_fkey FOREIGN KEY (session_id) REFERENCES public.generation_sessions(session_id);
+ALTER TABLE public.credit_accounts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.credit_lots ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.credit_reservations ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.credit_transactions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.generation_sessions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.media ENABLE ROW LEVEL SECURITY;
+CREATE POLICY reader_sees_own ON public.credit_accounts FOR SELECT TO generation_reader USING ((user_id = (NULLIF(current_setting('app.user_id'::text, true), ''::text))::uuid));
+CREATE POLICY reader_sees_own ON public.credit_lots FOR SELECT TO generation_reader USING ((user_id = (NULLIF(current_setting('app.user_id'::text, true), ''::text))::uuid));
+CREATE POLICY reader_sees_own ON public.credit_reservations FOR SELECT TO generation_reader USING ((user_id = (NULLIF(current_setting('app.user_id'::text, true), ''::text))::uuid));
+CREATE POLICY reader_sees_own ON public.credit_transactions FOR SELECT TO generation_reader USING ((user_id = (NULLIF(current_setting('app.user_id'::text, true), ''::text))::uuid));
+CREATE POLICY reader_sees_own ON public.generation_sessions FOR SELECT TO generation_reader USING ((user_id = (NULLIF(current_setting('app.user_id'::text, true), ''::text))::uuid));
+CREATE POLICY reader_sees_own ON public.media FOR SELECT TO generation_reader USING ((user_id = (NULLIF(current_setting('app.user_id'::text, true), ''::text))::uuid));
+CREATE POLICY service_sees_all ON public.credit_accounts TO generation_service USING (true) WITH CHECK (true);
+CREATE POLICY service_sees_all ON public.credit_lots TO generation_service USING (true) WITH CHECK (true);
+CREATE POLICY service_sees_all ON public.credit_reservations TO generation_service USING (true) WITH CHECK (true);
+CREATE POLICY service_sees_all ON public.credit_transactions TO generation_service USING (true) WITH CHECK (true);
+CREATE POLICY service_sees_all ON public.generation_sessions TO generation_service USING (true) WITH CHECK (true);
+CREATE POLICY service_sees_all ON public.media TO generation_service USING (true) WITH CHECK (true);
+GRANT USAGE ON SCHEMA public TO generation_service;
+GRANT USAGE ON SCHEMA public TO generation_reader;
+GRANT SELECT ON TABLE public."__EFMigrationsHistory" TO generation_service;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.api_keys TO generation_service;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.app_settings TO generation_service;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.credit_accounts TO generation_service;
+GRANT SELECT ON TABLE public.credit_accounts TO generation_reader;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.credit_lots TO generation_service;
+GRANT SELECT ON TABLE public.credit_lots TO generation_reader;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.credit_reservation_draws TO generation_service;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.credit_reservations TO generation_service;
+GRANT SELECT ON TABLE public.credit_reservations TO generation_reader;
+GRANT SELECT,INSERT ON TABLE public.credit_transactions TO generation_service;
+GRANT SELECT ON TABLE public.credit_transactions TO generation_reader;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.error_events TO generation_service;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.generation_sessions TO generation_service;
+GRANT SELECT ON TABLE public.generation_sessions TO generation_reader;
+GRANT USAGE ON SEQUENCE public.price_version TO generation_service;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.image_variant_pricing TO generation_service;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.media TO generation_service;
+GRANT SELECT ON TABLE public.media TO generation_reader;
+GRANT SELECT ON TABLE public.images TO generation_service;
+GRANT SELECT ON TABLE public.images TO generation_reader;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.model_pricing TO generation_service;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.outbox TO generation_service;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.provider_tasks TO generation_service;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.users TO generation_service;
+GRANT SELECT ON TABLE public.videos TO generation_service;
+GRANT SELECT ON TABLE public.videos TO generation_reader;
