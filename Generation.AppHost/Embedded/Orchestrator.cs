@@ -155,11 +155,18 @@ internal sealed class Orchestrator(IReadOnlyList<RunnableResource> resources, st
     /// <summary>Ports stay the same for the whole run, restarts included: others have them in their configuration.</summary>
     private void ChoosePorts()
     {
-        foreach (var service in resources.OfType<ProjectResource>().Where(service => service.HasHttpEndpoint))
+        var services = resources.OfType<ProjectResource>().Where(service => service.HasHttpEndpoint).ToList();
+        foreach (var service in services)
         {
             if (service.FixedPort is { } port && Ports.IsTaken(port))
                 throw new StartFailure($"Port {port} is taken by another program, and {service.Name} is to listen on it. Choose another one: PORT={port + 1} eng/run");
+        }
+
+        var chosen = services.Select(service => service.FixedPort).OfType<int>().ToHashSet();
+        foreach (var service in services)
+        {
             service.Port = service.FixedPort ?? Ports.Free();
+            while (service.FixedPort is null && !chosen.Add(service.Port)) service.Port = Ports.Free(); // nobody listens yet, so the same one may come twice
         }
     }
 
