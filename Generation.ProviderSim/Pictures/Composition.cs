@@ -124,7 +124,7 @@ internal sealed class Composition
             // Ridged noise: the fold at zero is what makes a peak of a wave.
             var top = Line(u => foot + unit * 0.05f - amplitude * MathF.Pow(1 - MathF.Abs(Noise.Lines(u * frequency, seed, 6, 0.48f)) * 1.6f, 1.5f).OrZero());
             layers.Add(new Ridge(frame, top, unit * (0.16f + 0.2f * near), Distance(near), Distance(near * 0.8f).To(palette.Sky[3], 0.25f * (1 - near)),
-                0.35f, lightFromLeft));
+                0.07f, lightFromLeft));
             if (range == 0 || (range == 1 && Has(SceneDetails.Snow)))
             {
                 layers.Add(new SnowCap(frame, top, seed, foot - amplitude * 0.32f, Ink.Hex(0xFFFFFF).To(palette.Glow, 0.45f),
@@ -250,7 +250,7 @@ internal sealed class Composition
             var amplitude = unit * dice.Between(0.16f, 0.3f) * (1 - near * 0.75f);
             var foot = frame.Height * shore;
             var top = Line(u => foot - amplitude * MathF.Pow(1 - MathF.Abs(Noise.Lines(u * (1.3f + near), seed, 6, 0.5f)) * 1.5f, 1.4f).OrZero() - unit * 0.004f);
-            layers.Add(new Ridge(frame, top, unit * 0.2f, Distance(near), Distance(near * 0.6f).To(palette.Sky[3], 0.2f), 0.3f, lightFromLeft));
+            layers.Add(new Ridge(frame, top, unit * 0.2f, Distance(near), Distance(near * 0.6f).To(palette.Sky[3], 0.2f), 0.06f, lightFromLeft));
             if (range == 0) layers.Add(new SnowCap(frame, top, seed, foot - amplitude * 0.4f, Ink.Hex(0xFFFFFF).To(palette.Glow, 0.4f), palette.Far, lightFromLeft));
             if (range == 2) Conifers(top, 130, 0.05f, palette.Near * 0.9f, palette.Near);
         }

@@ -1,6 +1,9 @@
+using System.Runtime.InteropServices;
+
 namespace Generation.ProviderSim.Pictures;
 
 /// <summary>A colour, 0…255 a channel. Mixed as it is stored: what looks right on a screen is right here.</summary>
+[StructLayout(LayoutKind.Auto)]
 public readonly record struct Ink(float Red, float Green, float Blue)
 {
     public static Ink Hex(uint rgb) => new(rgb >> 16 & 0xFF, rgb >> 8 & 0xFF, rgb & 0xFF);

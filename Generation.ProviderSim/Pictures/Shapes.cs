@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+
 namespace Generation.ProviderSim.Pictures;
 
 /// <summary>What a shape's outline is, between its top and its bottom.</summary>
@@ -14,6 +16,7 @@ internal enum Outline { Ellipse, Quad, Conifer }
 /// <param name="Upper">Colour at the top.</param>
 /// <param name="Lower">Colour at the bottom.</param>
 /// <param name="Alpha">Opacity.</param>
+[StructLayout(LayoutKind.Auto)]
 internal readonly record struct Shape(
     Outline Outline, float Top, float Bottom, float TopLeft, float TopRight, float BottomLeft, float BottomRight, Ink Upper, Ink Lower, float Alpha)
 {
