@@ -43,13 +43,15 @@ internal static class Home
             <style>
             body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;background:#14161c;color:#e6e3dc}
             h1,h2{font-weight:600}a{color:#ffc48a}code{background:#232733;padding:.1em .35em;border-radius:4px;white-space:nowrap}
-            .wall{display:grid;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr));gap:1rem}figure{margin:0}
+            .wall{display:grid;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr));gap:1rem}
+            figure{margin:0}
             figure img{width:100%;aspect-ratio:1;object-fit:cover;border-radius:8px;display:block;background:#232733}
             figcaption{font-size:13px;color:#b8b3a8;margin-top:.3rem;overflow-wrap:anywhere}td{padding:.15rem .8rem .15rem 0;vertical-align:top}
             </style>
             <h1>Provider simulator</h1>
             <p>Stands in for the image providers: Ark at <code>POST /api/v3/images/generations</code>.
-            {{report.Total}} calls, {{report.Paid}} paid, {{report.Images}} pictures (<a href="/sim/calls">calls</a>, <a href="/sim/faults">fault rules</a>).</p>
+            {{report.Total}} calls, {{report.Paid}} paid, {{report.Images}} pictures
+            (<a href="/sim/calls">calls</a>, <a href="/sim/faults">fault rules</a>).</p>
             <h2>Last pictures</h2>
             """);
         var pictures = recent.List();
@@ -62,7 +64,8 @@ internal static class Home
         }
 
         html.Append("</div><h2>Words in a prompt that break things</h2><table>");
-        foreach (var fault in Fault.All) html.Append($"<tr><td><code>[fault={fault.Word}]</code><td>{fault.Stage}<td>{WebUtility.HtmlEncode(fault.Says)}");
+        foreach (var fault in Fault.All)
+            html.Append($"<tr><td><code>[fault={fault.Word}]</code><td>{fault.Stage}<td>{WebUtility.HtmlEncode(fault.Says)}");
         html.Append("""
             </table><p><code>[fault=word:times=2]</code> strikes the first two calls (a download fault: the first two downloads) of the same prompt.
             <code>POST /sim/faults {"fault","count"|"probability","prompt","retryAfterSeconds"}</code> strikes prompts that did not ask;
@@ -70,7 +73,8 @@ internal static class Home
             <tr><td><code>[latency=250]</code><td>milliseconds this picture takes
             <tr><td><code>[retry-after=5]</code><td>seconds in the Retry-After of a rate limit
             <tr><td><code>[bytes=500000000]</code><td>a grey picture of exactly so many bytes
-            <tr><td><code>[gate=name]</code><td>the call waits, already paid, until <code>POST /sim/gates/name</code>; <code>GET /sim/gates/name/waiting</code> waits for it
+            <tr><td><code>[gate=name]</code><td>the call waits, already paid, until <code>POST /sim/gates/name</code>;
+            <code>GET /sim/gates/name/waiting</code> waits for it
             <tr><td><code>[download-gate=name]</code><td>the download waits after its first half
             </table>
             """);

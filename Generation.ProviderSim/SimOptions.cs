@@ -9,7 +9,7 @@ public sealed class SimOptions
     /// <summary>Bearer keys that Ark's endpoints accept. Default: <c>sim-ark-key</c>. Any other key is answered with 401.</summary>
     public string[] ArkKeys { get; set; } = [];
 
-    /// <summary>Address that result URLs start with, e.g. <c>http://sim:8081</c>. Default: scheme and host of the request that made the picture.</summary>
+    /// <summary>Address that result URLs start with, e.g. <c>http://sim:8081</c>. Default: scheme and host of the request.</summary>
     public string? PublicUrl { get; set; }
 
     /// <summary>Milliseconds that one picture takes. Default 1500. <c>[latency=n]</c> in a prompt overrides it for one call.</summary>

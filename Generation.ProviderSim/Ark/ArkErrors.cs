@@ -1,8 +1,11 @@
+using System.Text.Encodings.Web;
 using System.Text.Json;
 
 namespace Generation.ProviderSim.Ark;
 
-/// <summary>An error as Ark sends it: <c>{"error":{"code","message","param","type"}}</c>, the request id inside the message and in a header.</summary>
+/// <summary>
+/// An error as Ark sends it: <c>{"error":{"code","message","param","type"}}</c>, the request id inside the message and in a header.
+/// </summary>
 /// <param name="Status">HTTP status.</param>
 /// <param name="Type">Class of the error, e.g. BadRequest.</param>
 /// <param name="Code">Stable code.</param>
@@ -10,6 +13,9 @@ namespace Generation.ProviderSim.Ark;
 /// <param name="Param">The parameter at fault; empty: none.</param>
 public sealed record ArkError(int Status, string Type, string Code, string Message, string Param = "")
 {
+    /// <summary>An ampersand in a URL stays one: whoever copies a URL from a log can open it.</summary>
+    internal static readonly JsonWriterOptions JsonOptions = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
     public static readonly ArkError Authentication =
         new(401, "Unauthorized", "AuthenticationError", "the API key or AK/SK in the request is missing or invalid.");
 
@@ -26,7 +32,8 @@ public sealed record ArkError(int Status, string Type, string Code, string Messa
         400, "BadRequest", $"InvalidParameter.{param}", $"The parameter `{param}` specified in the request is not valid: {why}.", param);
 
     public static ArkError Unsupported(string param, string model) => new(
-        400, "BadRequest", "InvalidParameter.UnsupportedParameter", $"The parameter `{param}` specified in the request is not supported by model {model}.", param);
+        400, "BadRequest", "InvalidParameter.UnsupportedParameter",
+        $"The parameter `{param}` specified in the request is not supported by model {model}.", param);
 
     public static ArkError UnknownModel(string model) => new(404, "NotFound", "InvalidEndpointOrModel.NotFound",
         $"The model or endpoint {model} does not exist or you do not have access to it.");
@@ -43,7 +50,8 @@ public sealed record ArkError(int Status, string Type, string Code, string Messa
         "not-found" => UnknownModel(model),
         "rate-limit" or "rate-limit-bare" => new(429, "TooManyRequests", "ModelAccountIpmRateLimitExceeded",
             $"The request failed because the images-per-minute limit of model {model} was exceeded for this account."),
-        "overload" => new(429, "TooManyRequests", "ServerOverloaded", "The service is currently unable to handle additional requests due to server overload."),
+        "overload" => new(429, "TooManyRequests", "ServerOverloaded",
+            "The service is currently unable to handle additional requests due to server overload."),
         "quota" => new(429, "TooManyRequests", "SetLimitExceeded",
             $"Your account has reached the set inference limit for the {model} model, and the model service has been paused."),
         "server-error" or "server-error-paid" or "error-200" => Internal,
@@ -70,7 +78,7 @@ public sealed record ArkError(int Status, string Type, string Code, string Messa
         response.StatusCode = status ?? Status;
         response.ContentType = "application/json; charset=utf-8";
         response.Headers["x-error-code"] = Code;
-        await using var json = new Utf8JsonWriter(response.Body);
+        await using var json = new Utf8JsonWriter(response.Body, JsonOptions);
         json.WriteStartObject();
         WriteTo(json, requestId);
         json.WriteEndObject();

@@ -36,7 +36,8 @@ public sealed partial class ArkImages(
     {
         var now = time.GetUtcNow();
         var serial = Interlocked.Increment(ref requestCount);
-        var requestId = $"021{now.ToUnixTimeMilliseconds():D13}{Dice.Mix(options.Value.Seed ^ (ulong)now.Ticks ^ (ulong)serial << 40):x16}{serial:x12}";
+        var noise = Dice.Mix(options.Value.Seed ^ (ulong)now.Ticks ^ (ulong)serial << 40);
+        var requestId = $"021{now.ToUnixTimeMilliseconds():D13}{noise:x16}{serial:x12}";
         var clientRequestId = http.Request.Headers["X-Client-Request-Id"].ToString();
         var call = new Call { Id = requestId, At = now, ClientRequestId = clientRequestId.Length > 0 ? clientRequestId : null };
         calls.Add(call);
@@ -70,15 +71,18 @@ public sealed partial class ArkImages(
         var keys = options.Value.ArkKeys;
         if (keys.Length == 0) keys = ["sim-ark-key"];
         var authorization = http.Headers.Authorization.ToString();
-        if (!authorization.StartsWith("Bearer ", StringComparison.Ordinal) || !keys.Contains(authorization[7..])) return (null, ArkError.Authentication);
-        if (!http.HasJsonContentType()) return (null, new ArkError(400, "BadRequest", "InvalidParameter", "The Content-Type of the request must be application/json."));
+        if (!authorization.StartsWith("Bearer ", StringComparison.Ordinal) || !keys.Contains(authorization[7..]))
+            return (null, ArkError.Authentication);
+        if (!http.HasJsonContentType())
+            return (null, new ArkError(400, "BadRequest", "InvalidParameter", "The Content-Type of the request must be application/json."));
         try
         {
             using var body = await JsonDocument.ParseAsync(http.Body, cancellationToken: http.HttpContext.RequestAborted);
             if (body.RootElement.ValueKind != JsonValueKind.Object)
                 return (null, new ArkError(400, "BadRequest", "InvalidParameter", "The request body must be a JSON object."));
             if (body.RootElement.TryGetProperty("model", out var model) && model.ValueKind == JsonValueKind.String) call.Model = model.GetString()!;
-            if (body.RootElement.TryGetProperty("prompt", out var prompt) && prompt.ValueKind == JsonValueKind.String) call.Prompt = prompt.GetString()!;
+            if (body.RootElement.TryGetProperty("prompt", out var prompt) && prompt.ValueKind == JsonValueKind.String)
+                call.Prompt = prompt.GetString()!;
             return ArkRequest.Read(body.RootElement);
         }
         catch (JsonException)
@@ -97,7 +101,7 @@ public sealed partial class ArkImages(
         {
             call.Status = http.Response.StatusCode = StatusCodes.Status502BadGateway;
             http.Response.ContentType = "text/html";
-            await http.Response.WriteAsync("<html><head><title>502 Bad Gateway</title></head><body><center><h1>502 Bad Gateway</h1></center></body></html>");
+            await http.Response.WriteAsync("<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>");
             return;
         }
 
@@ -189,7 +193,7 @@ public sealed partial class ArkImages(
         if (fault?.Word is "malformed" or "cut-reply-half")
         {
             using var whole = new MemoryStream();
-            await using (var json = new Utf8JsonWriter(whole)) await WriteReplyAsync(json, work, gone);
+            await using (var json = new Utf8JsonWriter(whole, ArkError.JsonOptions)) await WriteReplyAsync(json, work, gone);
             var half = whole.GetBuffer().AsMemory(0, (int)whole.Length / 2);
             http.Response.ContentLength = fault.Word == "malformed" ? half.Length : whole.Length;
             if (fault.Word == "malformed") call.Status = StatusCodes.Status200OK;
@@ -200,7 +204,7 @@ public sealed partial class ArkImages(
         }
 
         call.Status = StatusCodes.Status200OK;
-        await using var writer = new Utf8JsonWriter(http.Response.BodyWriter);
+        await using var writer = new Utf8JsonWriter(http.Response.BodyWriter, ArkError.JsonOptions);
         await WriteReplyAsync(writer, work, gone);
     }
 
@@ -302,7 +306,7 @@ public sealed partial class ArkImages(
     private static async Task SendEventAsync(HttpContext http, string type, Func<Utf8JsonWriter, Task> writeFields)
     {
         await http.Response.WriteAsync($"event: {type}\ndata: ", http.RequestAborted);
-        await using (var json = new Utf8JsonWriter(http.Response.BodyWriter))
+        await using (var json = new Utf8JsonWriter(http.Response.BodyWriter, ArkError.JsonOptions))
         {
             json.WriteStartObject();
             json.WriteString("type", type);
@@ -314,7 +318,8 @@ public sealed partial class ArkImages(
         await http.Response.Body.FlushAsync(http.RequestAborted);
     }
 
-    [GeneratedRegex(@"\b(?<count>two|three|four|five|six|seven|eight|nine|ten|[1-9][0-9]?) (images|pictures|photos|illustrations|panels|scenes|variations)\b",
+    [GeneratedRegex(
+        @"\b(?<count>two|three|four|five|six|seven|eight|nine|ten|[1-9][0-9]?) (images|pictures|photos|illustrations|panels|scenes|variations)\b",
         RegexOptions.IgnoreCase | RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
     private static partial Regex CountedPictures();
 }

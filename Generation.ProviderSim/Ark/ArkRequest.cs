@@ -48,7 +48,8 @@ internal sealed record ArkModel(
 
 /// <summary>A valid request of <c>POST /images/generations</c>.</summary>
 internal sealed partial record ArkRequest(
-    string Model, string Prompt, int Width, int Height, bool Base64, bool Watermark, PictureFormat Format, bool Stream, int MaxImages, int? Seed, ulong References)
+    string Model, string Prompt, int Width, int Height, bool Base64, bool Watermark, PictureFormat Format, bool Stream, int MaxImages, int? Seed,
+    ulong References)
 {
     /// <summary>Recommended sizes for a 2048 square, with the words that ask for their ratio.</summary>
     private static readonly (string Words, int Width, int Height)[] Ratios =
@@ -84,14 +85,16 @@ internal sealed partial record ArkRequest(
         if (!model.TakesFormat) Absent("output_format");
         else if (Word("output_format", ["jpeg", "png"]) == "png") format = PictureFormat.Png;
         var stream = model.TakesGroup ? Flag("stream") ?? false : Absent("stream") is not null;
-        var isGroup = model.TakesGroup ? Word("sequential_image_generation", ["disabled", "auto"]) == "auto" : Absent("sequential_image_generation") is not null;
+        var isGroup = model.TakesGroup ? Word("sequential_image_generation", ["disabled", "auto"]) == "auto"
+            : Absent("sequential_image_generation") is not null;
         var maxImages = 1;
         if (isGroup)
         {
             maxImages = 15;
             if (Has(body, "sequential_image_generation_options", out var group))
             {
-                if (group.ValueKind != JsonValueKind.Object) error ??= ArkError.Invalid("sequential_image_generation_options", "it must be an object");
+                if (group.ValueKind != JsonValueKind.Object)
+                    error ??= ArkError.Invalid("sequential_image_generation_options", "it must be an object");
                 else if (Has(group, "max_images", out var most))
                 {
                     if (most.ValueKind != JsonValueKind.Number || !most.TryGetInt32(out maxImages) || maxImages is < 1 or > 15)
@@ -109,9 +112,9 @@ internal sealed partial record ArkRequest(
             else if (Size(size.GetString()!, prompt, model, out chosen) is { } why) error ??= ArkError.Invalid("size", why);
         }
 
-        return error is not null
-            ? (null, error)
-            : (new ArkRequest(id, prompt, chosen.Width, chosen.Height, base64, watermark, format, stream, maxImages, seed is >= 0 ? seed : null, references), null);
+        if (error is not null) return (null, error);
+        return (new ArkRequest(
+            id, prompt, chosen.Width, chosen.Height, base64, watermark, format, stream, maxImages, seed is >= 0 ? seed : null, references), null);
 
         int? Absent(string name)
         {
@@ -158,10 +161,14 @@ internal sealed partial record ArkRequest(
         var mixed = 0ul;
         foreach (var element in images)
         {
-            if (element.ValueKind != JsonValueKind.String || element.GetString() is not { } text) error ??= ArkError.Invalid("image", "it must be a string or an array of strings");
-            else if (text.Length == 0) error ??= new ArkError(400, "BadRequest", "InvalidImageURL.EmptyURL", "The image URL is empty.", "image");
-            else if (!IsImage(text)) error ??= new ArkError(400, "BadRequest", "InvalidImageURL.InvalidFormat", "The image URL or its Base64 data is not valid.", "image");
-            else mixed = Dice.Mix(mixed ^ Recipe.Hash(text));
+            if (element.ValueKind != JsonValueKind.String || element.GetString() is not { } text)
+                error ??= ArkError.Invalid("image", "it must be a string or an array of strings");
+            else if (text.Length == 0)
+                error ??= new ArkError(400, "BadRequest", "InvalidImageURL.EmptyURL", "The image URL is empty.", "image");
+            else if (!IsImage(text))
+                error ??= new ArkError(400, "BadRequest", "InvalidImageURL.InvalidFormat", "The image URL or its Base64 data is not valid.", "image");
+            else
+                mixed = Dice.Mix(mixed ^ Recipe.Hash(text));
         }
 
         count = images.Length;
@@ -170,7 +177,8 @@ internal sealed partial record ArkRequest(
 
     private static bool IsImage(string text)
     {
-        if (DataUri().Match(text) is { Success: true } match) return text.Length > match.Length && System.Buffers.Text.Base64.IsValid(text.AsSpan(match.Length));
+        if (DataUri().Match(text) is { Success: true } match)
+            return text.Length > match.Length && System.Buffers.Text.Base64.IsValid(text.AsSpan(match.Length));
         return Uri.TryCreate(text, UriKind.Absolute, out var uri) && uri.Scheme is "http" or "https";
     }
 
@@ -195,13 +203,15 @@ internal sealed partial record ArkRequest(
 
         result = (int.Parse(match.Groups["width"].Value), int.Parse(match.Groups["height"].Value));
         var (w, h) = result;
-        if (model.SideLimits is { } sides && (Math.Min(w, h) < sides.Min || Math.Max(w, h) > sides.Max)) return $"both sides must be between {sides.Min} and {sides.Max} pixels";
+        if (model.SideLimits is { } sides && (Math.Min(w, h) < sides.Min || Math.Max(w, h) > sides.Max))
+            return $"both sides must be between {sides.Min} and {sides.Max} pixels";
         if ((long)w * h < model.MinPixels) return $"image size must be at least {model.MinPixels} pixels";
         if ((long)w * h > ArkModel.MaxPixels) return $"image size must be at most {ArkModel.MaxPixels} pixels";
         return w > h * 16L || h > w * 16L ? "the aspect ratio must be between 1/16 and 16" : null;
 
         bool Asks(string words) => words.Split('|').Any(
-            word => Regex.IsMatch(prompt, $@"(?<![\w:]){word}(?![\w:])", RegexOptions.IgnoreCase | RegexOptions.ExplicitCapture, TimeSpan.FromSeconds(1)));
+            word => Regex.IsMatch(prompt, $@"(?<![\w:]){word}(?![\w:])", RegexOptions.IgnoreCase | RegexOptions.ExplicitCapture,
+                TimeSpan.FromSeconds(1)));
     }
 
     [GeneratedRegex("^(?<width>[1-9][0-9]{1,4})x(?<height>[1-9][0-9]{1,4})$", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]

@@ -49,7 +49,8 @@ public sealed class CallLog(IOptions<SimOptions> options)
 
     public static void Map(IEndpointRouteBuilder routes)
     {
-        routes.MapGet("/sim/calls", (string? prompt, string? clientRequestId, int? limit, CallLog log) => log.Report(prompt, clientRequestId, limit ?? 1000));
+        routes.MapGet("/sim/calls", (string? prompt, string? clientRequestId, int? limit, CallLog log) =>
+            log.Report(prompt, clientRequestId, limit ?? 1000));
         routes.MapDelete("/sim/calls", (CallLog log) =>
         {
             log.Clear();

@@ -116,7 +116,9 @@ public sealed partial class PromptWords
                     break;
                 case "latency" when int.TryParse(value, out var number) && number is >= 0 and <= 3_600_000: latencyMs = number; break;
                 case "retry-after" when int.TryParse(value, out var number) && number >= 0: retryAfterSeconds = number; break;
-                case "bytes" when long.TryParse(value, out var number) && number > 0: (bytes, forDownload) = (number, forDownload + match.Value); break;
+                case "bytes" when long.TryParse(value, out var number) && number > 0:
+                    (bytes, forDownload) = (number, forDownload + match.Value);
+                    break;
                 case "gate": gate = value; break;
                 case "download-gate": (downloadGate, forDownload) = (value, forDownload + match.Value); break;
                 default: known = false; break;

@@ -104,8 +104,15 @@ public sealed class FaultDesk
 
     private string? Add(FaultOrder order)
     {
-        if (Fault.Find(order.Fault ?? "") is not { } fault) return $"fault must be one of: {string.Join(", ", Fault.All.Select(known => known.Word))}.";
-        var rule = new FaultRule { Count = order.Count, Probability = order.Probability, Prompt = order.Prompt, RetryAfterSeconds = order.RetryAfterSeconds };
+        if (Fault.Find(order.Fault ?? "") is not { } fault)
+            return $"fault must be one of: {string.Join(", ", Fault.All.Select(known => known.Word))}.";
+        var rule = new FaultRule
+        {
+            Count = order.Count,
+            Probability = order.Probability,
+            Prompt = order.Prompt,
+            RetryAfterSeconds = order.RetryAfterSeconds,
+        };
         if (!rule.IsValid) return "count (at least 1) or probability (above 0, at most 1) is needed.";
         lock (gate) rules.Add((fault, rule));
         return null;
@@ -124,8 +131,11 @@ public sealed class FaultDesk
     {
         lock (gate)
         {
-            return [.. rules.Where(entry => entry.Rule.Count != 0)
-                .Select(entry => new { fault = entry.Fault.Word, entry.Rule.Count, entry.Rule.Probability, entry.Rule.Prompt, entry.Rule.RetryAfterSeconds })];
+            return
+            [
+                .. rules.Where(entry => entry.Rule.Count != 0).Select(entry =>
+                    new { fault = entry.Fault.Word, entry.Rule.Count, entry.Rule.Probability, entry.Rule.Prompt, entry.Rule.RetryAfterSeconds }),
+            ];
         }
     }
 

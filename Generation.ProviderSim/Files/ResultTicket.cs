@@ -40,11 +40,13 @@ public sealed record ResultTicket(Recipe Recipe, ulong PromptKey, string Words)
         if (end <= Start || (end - Start) % 2 != 0 || !fileName.AsSpan(Start, end - Start).ToString().All(char.IsAsciiHexDigit)) return null;
         var bytes = Convert.FromHexString(fileName.AsSpan(Start, end - Start));
         if (bytes.Length < FixedBytes || Recipe.Read(bytes) is not { } recipe) return null;
-        return new ResultTicket(recipe, BinaryPrimitives.ReadUInt64BigEndian(bytes.AsSpan(Recipe.EncodedBytes)), Encoding.UTF8.GetString(bytes.AsSpan(FixedBytes)));
+        return new ResultTicket(recipe, BinaryPrimitives.ReadUInt64BigEndian(bytes.AsSpan(Recipe.EncodedBytes)),
+            Encoding.UTF8.GetString(bytes.AsSpan(FixedBytes)));
     }
 }
 
-/// <summary>Signs and checks result URLs in the shape of presigned TOS URLs. The signature is our own: an HMAC over path, date and lifetime.</summary>
+/// <summary>Signs and checks result URLs in the shape of presigned TOS URLs. The signature is our own: an HMAC over path, date and
+/// lifetime.</summary>
 public sealed class SignedUrls(IOptions<SimOptions> options, TimeProvider time)
 {
     private const string DateFormat = "yyyyMMdd'T'HHmmss'Z'";

@@ -24,7 +24,8 @@ internal sealed class Ridge : Layer
     /// <param name="lightFromLeft">Where the light comes from.</param>
     /// <param name="crest">Pixels of <paramref name="crestInk"/> along the line: snow or foam; 0 for none.</param>
     /// <param name="crestInk">Colour of the crest.</param>
-    public Ridge(Frame frame, float[] top, float depth, Ink upper, Ink lower, float relief, bool lightFromLeft, float crest = 0, Ink crestInk = default)
+    public Ridge(Frame frame, float[] top, float depth, Ink upper, Ink lower, float relief, bool lightFromLeft, float crest = 0,
+        Ink crestInk = default)
     {
         (this.top, this.depth, this.upper, this.lower, this.crest, this.crestInk) = (top, depth, upper, lower, crest, crestInk);
         light = new float[top.Length];

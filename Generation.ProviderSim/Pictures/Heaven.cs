@@ -57,7 +57,8 @@ internal sealed class Disc(float x, float y, float radius, Ink ink, Ink glow, bo
 }
 
 /// <summary>Clouds, nebulae and mist: where a field of noise rises above a threshold, between a top and a bottom edge.</summary>
-internal sealed class Veil(Frame frame, Field field, Ink shade, Ink lit, float top, float bottom, float threshold, float softness, float opacity) : Layer
+internal sealed class Veil(Frame frame, Field field, Ink shade, Ink lit, float top, float bottom, float threshold, float softness, float opacity)
+    : Layer
 {
     private readonly float[] line = new float[frame.PaddedWidth];
 
@@ -229,9 +230,12 @@ internal sealed class Finish : Layer
         {
             var vignette = bright - Vector256.LoadUnsafe(in across[x]);
             var speck = Vector256.LoadUnsafe(in grain[start + x]);
-            Vector256.Min(most, Vector256.Max(Vector256<float>.Zero, Vector256.LoadUnsafe(in canvas.Red[x]) * vignette + speck)).StoreUnsafe(ref canvas.Red[x]);
-            Vector256.Min(most, Vector256.Max(Vector256<float>.Zero, Vector256.LoadUnsafe(in canvas.Green[x]) * vignette + speck)).StoreUnsafe(ref canvas.Green[x]);
-            Vector256.Min(most, Vector256.Max(Vector256<float>.Zero, Vector256.LoadUnsafe(in canvas.Blue[x]) * vignette + speck)).StoreUnsafe(ref canvas.Blue[x]);
+            Touch(ref canvas.Red[x], vignette, speck, most);
+            Touch(ref canvas.Green[x], vignette, speck, most);
+            Touch(ref canvas.Blue[x], vignette, speck, most);
         }
+
+        static void Touch(ref float sample, Vector256<float> vignette, Vector256<float> speck, Vector256<float> most) =>
+            Vector256.Min(most, Vector256.Max(Vector256<float>.Zero, Vector256.LoadUnsafe(in sample) * vignette + speck)).StoreUnsafe(ref sample);
     }
 }

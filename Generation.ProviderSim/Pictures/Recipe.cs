@@ -134,7 +134,8 @@ public sealed record Recipe(
     {
         if (bytes.Length < EncodedBytes || bytes[8] >= Kinds.Length || bytes[9] >= Palette.All.Count || bytes[16] > 3) return null;
         var recipe = new Recipe(
-            BinaryPrimitives.ReadUInt64BigEndian(bytes), (SceneKind)bytes[8], bytes[9], (SceneDetails)BinaryPrimitives.ReadUInt16BigEndian(bytes[10..]),
+            BinaryPrimitives.ReadUInt64BigEndian(bytes), (SceneKind)bytes[8], bytes[9],
+            (SceneDetails)BinaryPrimitives.ReadUInt16BigEndian(bytes[10..]),
             BinaryPrimitives.ReadUInt16BigEndian(bytes[12..]), BinaryPrimitives.ReadUInt16BigEndian(bytes[14..]),
             (bytes[16] & 1) == 1, (PictureFormat)(bytes[16] >> 1));
         return recipe.Width is >= 16 and <= 16384 && recipe.Height is >= 16 and <= 16384 ? recipe : null;
