@@ -25,9 +25,17 @@ public class SimApp : WebApplicationFactory<SimOptions>, IAsyncLifetime
     {
         UseKestrel(0);
         StartServer();
-        Http = CreateClient(new WebApplicationFactoryClientOptions { AllowAutoRedirect = false });
+        // A client of our own: the factory's follows redirects over Kestrel whatever its options say.
+        Http = new HttpClient(new SocketsHttpHandler { AllowAutoRedirect = false }) { BaseAddress = ClientOptions.BaseAddress };
         Http.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", "sim-ark-key");
         return ValueTask.CompletedTask;
+    }
+
+    public override ValueTask DisposeAsync()
+    {
+        Http?.Dispose(); // not there when the start itself failed, which is then what the test shall report
+        GC.SuppressFinalize(this);
+        return base.DisposeAsync();
     }
 
     protected override void ConfigureWebHost(IWebHostBuilder builder)
