@@ -1,0 +1,325 @@
+using System.Text.Json;
+using System.Text.RegularExpressions;
+using Generation.ProviderSim.Calls;
+using Generation.ProviderSim.Faults;
+using Generation.ProviderSim.Files;
+using Generation.ProviderSim.Pictures;
+using Microsoft.Extensions.Options;
+
+namespace Generation.ProviderSim.Ark;
+
+/// <summary>
+/// BytePlus Ark's image endpoint. A call goes through four steps, and the step in which it ends decides who pays: it is read and refused
+/// for nothing; a fault may refuse it; the work takes its time whether or not the caller stays; then it is paid, and the reply may still
+/// go wrong.
+/// </summary>
+public sealed partial class ArkImages(
+    CallLog calls, FaultDesk faults, Gates gates, Studio studio, ResultFiles files, RecentPictures recent,
+    IOptions<SimOptions> options, TimeProvider time, IHostApplicationLifetime lifetime)
+{
+    private long requestCount;
+
+    public static void Map(IEndpointRouteBuilder routes) =>
+        routes.MapPost("/api/v3/images/generations", (HttpContext http, ArkImages ark) => ark.GenerateAsync(http));
+
+    /// <summary>One picture of a reply, or the error in its place.</summary>
+    private sealed record Item(ResultTicket? Ticket, string FileName, ArkError? Error);
+
+    private sealed record Work(HttpContext Http, Call Call, ArkRequest Request, PromptWords Words, Fault? Fault, long Created)
+    {
+        public List<Item> Items { get; } = [];
+
+        public bool Is(string word) => Fault?.Word == word;
+    }
+
+    private async Task GenerateAsync(HttpContext http)
+    {
+        var now = time.GetUtcNow();
+        var serial = Interlocked.Increment(ref requestCount);
+        var noise = Dice.Mix(options.Value.Seed ^ (ulong)now.Ticks ^ (ulong)serial << 40);
+        var requestId = $"021{now.ToUnixTimeMilliseconds():D13}{noise:x16}{serial:x12}";
+        var clientRequestId = http.Request.Headers["X-Client-Request-Id"].ToString();
+        var call = new Call { Id = requestId, At = now, ClientRequestId = clientRequestId.Length > 0 ? clientRequestId : null };
+        calls.Add(call);
+        http.Response.Headers["x-request-id"] = requestId;
+        http.Response.Headers.Server = "istio-envoy";
+
+        var (request, error) = await ReadAsync(http.Request, call);
+        if (error is null)
+        {
+            var words = PromptWords.Parse(request!.Prompt);
+            var promptKey = Recipe.Hash(request.Prompt);
+            var verdict = faults.ForCall(request.Prompt, promptKey, words);
+            if (verdict.Fault is { Stage: FaultStage.Refusal } refusal)
+            {
+                await RefuseAsync(http, call, refusal, request.Model, verdict.RetryAfterSeconds);
+                return;
+            }
+
+            var work = new Work(http, call, request, words, verdict.Fault, now.ToUnixTimeSeconds());
+            if (request.Stream) await StreamAsync(work, promptKey, verdict.DownloadWords);
+            else await AnswerAsync(work, promptKey, verdict.DownloadWords);
+            return;
+        }
+
+        call.Status = error.Status;
+        await error.SendAsync(http.Response, requestId);
+    }
+
+    private async Task<(ArkRequest? Request, ArkError? Error)> ReadAsync(HttpRequest http, Call call)
+    {
+        var keys = options.Value.ArkKeys;
+        if (keys.Length == 0) keys = ["sim-ark-key"];
+        var authorization = http.Headers.Authorization.ToString();
+        if (!authorization.StartsWith("Bearer ", StringComparison.Ordinal) || !keys.Contains(authorization[7..]))
+            return (null, ArkError.Authentication);
+        if (!http.HasJsonContentType())
+            return (null, new ArkError(400, "BadRequest", "InvalidParameter", "The Content-Type of the request must be application/json."));
+        try
+        {
+            using var body = await JsonDocument.ParseAsync(http.Body, cancellationToken: http.HttpContext.RequestAborted);
+            if (body.RootElement.ValueKind != JsonValueKind.Object)
+                return (null, new ArkError(400, "BadRequest", "InvalidParameter", "The request body must be a JSON object."));
+            if (body.RootElement.TryGetProperty("model", out var model) && model.ValueKind == JsonValueKind.String) call.Model = model.GetString()!;
+            if (body.RootElement.TryGetProperty("prompt", out var prompt) && prompt.ValueKind == JsonValueKind.String)
+                call.Prompt = prompt.GetString()!;
+            return ArkRequest.Read(body.RootElement);
+        }
+        catch (JsonException)
+        {
+            return (null, new ArkError(400, "BadRequest", "InvalidParameter", "The request body is not valid JSON."));
+        }
+        catch (BadHttpRequestException tooLarge) when (tooLarge.StatusCode == StatusCodes.Status413PayloadTooLarge)
+        {
+            return (null, new ArkError(413, "RequestEntityTooLarge", "InvalidParameter", "The request body is too large."));
+        }
+    }
+
+    private static async Task RefuseAsync(HttpContext http, Call call, Fault fault, string model, int retryAfterSeconds)
+    {
+        if (fault.Word == "bad-gateway")
+        {
+            call.Status = http.Response.StatusCode = StatusCodes.Status502BadGateway;
+            http.Response.ContentType = "text/html";
+            await http.Response.WriteAsync("<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>");
+            return;
+        }
+
+        var error = ArkError.For(fault.Word, model) ?? throw new InvalidOperationException($"Ark has no words for the fault {fault.Word}.");
+        if (fault.Word == "rate-limit") http.Response.Headers.RetryAfter = retryAfterSeconds.ToString();
+        call.Status = fault.Word == "error-200" ? 200 : error.Status;
+        await error.SendAsync(http.Response, call.Id, call.Status);
+    }
+
+    /// <summary>Makes the pictures one after the other, each in its own time. The caller's absence changes nothing: the work is billed.</summary>
+    private async IAsyncEnumerable<Item> MakeAsync(Work work, ulong promptKey, string downloadWords)
+    {
+        var (request, words, call) = (work.Request, work.Words, work.Call);
+        var count = request.MaxImages == 1 ? 1 : GroupSize(request);
+        var ticketWords = words.ForDownload + downloadWords;
+        if (options.Value.PictureBytes > 0 && words.Bytes is null) ticketWords += $"[bytes={options.Value.PictureBytes}]";
+        for (var index = 0; index < count; index++)
+        {
+            var occurrence = request.Seed is { } fixedSeed ? (ulong)fixedSeed << 20 : (ulong)faults.Occurrence(promptKey);
+            var seed = Dice.Mix(options.Value.Seed) ^ Dice.Mix(occurrence) ^ (ulong)index << 56 ^ request.References;
+            var recipe = Recipe.For(words.Text, seed, request.Width, request.Height, request.Watermark, request.Format);
+            await Task.Delay(Latency(words, recipe.Seed), time, lifetime.ApplicationStopping);
+            if (index == 0 && work.Is("image-error"))
+            {
+                yield return new Item(null, "", ArkError.ImageModeration);
+                continue;
+            }
+
+            if (work.Is("image-500"))
+            {
+                yield return new Item(null, "", ArkError.Internal);
+                yield break;
+            }
+
+            if (work.Is("moderation-output") || work.Is("empty-data")) yield break;
+            call.Images++;
+            var ticket = new ResultTicket(recipe, promptKey, ticketWords);
+            var item = new Item(ticket, $"{ticket.ToId(time.GetUtcNow())}_{index}.{ticket.Extension}", null);
+            recent.Add(item.FileName, request.Prompt, call.At);
+            yield return item;
+        }
+    }
+
+    private TimeSpan Latency(PromptWords words, ulong seed)
+    {
+        if (words.LatencyMs is { } fixedLatency) return TimeSpan.FromMilliseconds(fixedLatency);
+        var swing = (new Dice(seed).Fraction() * 2 - 1) * options.Value.LatencyJitter;
+        return TimeSpan.FromMilliseconds(options.Value.LatencyMs * (1 + swing));
+    }
+
+    /// <summary>In a group the model decides how many: what the prompt says ("three pictures"), else a few; never more than allowed.</summary>
+    private static int GroupSize(ArkRequest request)
+    {
+        string[] numbers = ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
+        if (CountedPictures().Match(request.Prompt) is { Success: true } match)
+        {
+            var word = match.Groups["count"].Value.ToLowerInvariant();
+            var said = int.TryParse(word, out var number) ? number : Array.IndexOf(numbers, word) + 2;
+            return Math.Clamp(said, 1, request.MaxImages);
+        }
+
+        return 1 + (int)(Recipe.Hash(request.Prompt) % (ulong)Math.Min(request.MaxImages, 4));
+    }
+
+    private async Task AnswerAsync(Work work, ulong promptKey, string downloadWords)
+    {
+        await foreach (var item in MakeAsync(work, promptKey, downloadWords)) work.Items.Add(item);
+        var (http, call, fault) = (work.Http, work.Call, work.Fault);
+        var gone = http.RequestAborted;
+        if (work.Words.Gate is { } gate && call.Paid) await gates.PassAsync(gate, gone);
+        switch (fault?.Word)
+        {
+            case "moderation-output" or "server-error-paid":
+                var error = ArkError.For(fault.Word, work.Request.Model)!;
+                call.Status = error.Status;
+                await error.SendAsync(http.Response, call.Id);
+                return;
+            case "timeout":
+                using (var end = CancellationTokenSource.CreateLinkedTokenSource(gone, lifetime.ApplicationStopping))
+                    await Task.Delay(Timeout.InfiniteTimeSpan, time, end.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                http.Abort();
+                return;
+            case "cut-reply":
+                http.Abort();
+                return;
+        }
+
+        http.Response.ContentType = "application/json; charset=utf-8";
+        if (fault?.Word is "malformed" or "cut-reply-half")
+        {
+            using var whole = new MemoryStream();
+            await using (var json = new Utf8JsonWriter(whole, ArkError.JsonOptions)) await WriteReplyAsync(json, work, gone);
+            var half = whole.GetBuffer().AsMemory(0, (int)whole.Length / 2);
+            http.Response.ContentLength = fault.Word == "malformed" ? half.Length : whole.Length;
+            if (fault.Word == "malformed") call.Status = StatusCodes.Status200OK;
+            await http.Response.Body.WriteAsync(half, gone);
+            await http.Response.Body.FlushAsync(gone);
+            if (fault.Word == "cut-reply-half") http.Abort();
+            return;
+        }
+
+        call.Status = StatusCodes.Status200OK;
+        await using var writer = new Utf8JsonWriter(http.Response.BodyWriter, ArkError.JsonOptions);
+        await WriteReplyAsync(writer, work, gone);
+    }
+
+    private async Task WriteReplyAsync(Utf8JsonWriter json, Work work, CancellationToken gone)
+    {
+        json.WriteStartObject();
+        json.WriteString("model", work.Request.Model);
+        json.WriteNumber("created", work.Created);
+        json.WriteStartArray("data");
+        foreach (var item in work.Items)
+        {
+            json.WriteStartObject();
+            if (item.Error is not null) item.Error.WriteTo(json, requestId: null);
+            else await WritePictureAsync(json, work, item, gone);
+            json.WriteEndObject();
+        }
+
+        json.WriteEndArray();
+        WriteUsage(json, work);
+        json.WriteEndObject();
+        await json.FlushAsync(gone);
+    }
+
+    private async Task WritePictureAsync(Utf8JsonWriter json, Work work, Item item, CancellationToken gone)
+    {
+        var recipe = item.Ticket!.Recipe;
+        if (!work.Request.Base64) json.WriteString("url", files.UrlFor(work.Http.Request, work.Request.Model, item.FileName));
+        else
+        {
+            json.WritePropertyName("b64_json");
+            var bytes = PromptWords.Parse(item.Ticket.Words).Bytes;
+            IEnumerable<ReadOnlyMemory<byte>> pieces =
+                bytes is { } length ? GreyPicture.Pieces(recipe.Width, recipe.Height, length) : [await studio.DrawAsync(recipe)];
+            foreach (var piece in pieces)
+            {
+                json.WriteBase64StringSegment(piece.Span, isFinalSegment: false);
+                await json.FlushAsync(gone);
+            }
+
+            json.WriteBase64StringSegment([], isFinalSegment: true);
+        }
+
+        json.WriteString("size", $"{recipe.Width}x{recipe.Height}");
+    }
+
+    private static void WriteUsage(Utf8JsonWriter json, Work work)
+    {
+        var pixels = work.Items.Where(item => item.Ticket is not null).Sum(item => (long)item.Ticket!.Recipe.Width * item.Ticket.Recipe.Height);
+        var tokens = (long)Math.Round(pixels / 256.0, MidpointRounding.AwayFromZero);
+        json.WriteStartObject("usage");
+        json.WriteNumber("generated_images", work.Items.Count(item => item.Ticket is not null));
+        json.WriteNumber("output_tokens", tokens);
+        json.WriteNumber("total_tokens", tokens);
+        json.WriteEndObject();
+    }
+
+    /// <summary>stream:true – an event for each picture as it is made, one at the end, <c>[DONE]</c>.</summary>
+    private async Task StreamAsync(Work work, ulong promptKey, string downloadWords)
+    {
+        var (http, call) = (work.Http, work.Call);
+        var gone = http.RequestAborted;
+        call.Status = StatusCodes.Status200OK;
+        http.Response.ContentType = "text/event-stream";
+        http.Response.Headers.CacheControl = "no-cache";
+        await http.Response.Body.FlushAsync(gone);
+        var index = 0;
+        await foreach (var item in MakeAsync(work, promptKey, downloadWords))
+        {
+            work.Items.Add(item);
+            if (gone.IsCancellationRequested) continue;
+            if (work.Words.Gate is { } gate && call.Paid) await gates.PassAsync(gate, gone);
+            if (work.Is("cut-reply") || work.Is("cut-reply-half")) http.Abort();
+            await SendEventAsync(http, item.Error is null ? "image_generation.partial_succeeded" : "image_generation.partial_failed", async json =>
+            {
+                json.WriteString("model", work.Request.Model);
+                json.WriteNumber("created", work.Created);
+                json.WriteNumber("image_index", index++);
+                if (item.Error is not null) item.Error.WriteTo(json, requestId: null);
+                else await WritePictureAsync(json, work, item, gone);
+            });
+        }
+
+        if (work.Fault is { Stage: FaultStage.Outcome or FaultStage.Reply } fault && ArkError.For(fault.Word, work.Request.Model) is { } error)
+            await SendEventAsync(http, "error", json => { error.WriteTo(json, call.Id); return Task.CompletedTask; });
+        else
+        {
+            await SendEventAsync(http, "image_generation.completed", json =>
+            {
+                json.WriteString("model", work.Request.Model);
+                json.WriteNumber("created", work.Created);
+                WriteUsage(json, work);
+                return Task.CompletedTask;
+            });
+        }
+
+        await http.Response.WriteAsync("data: [DONE]\n\n", gone);
+    }
+
+    private static async Task SendEventAsync(HttpContext http, string type, Func<Utf8JsonWriter, Task> writeFields)
+    {
+        await http.Response.WriteAsync($"event: {type}\ndata: ", http.RequestAborted);
+        await using (var json = new Utf8JsonWriter(http.Response.BodyWriter, ArkError.JsonOptions))
+        {
+            json.WriteStartObject();
+            json.WriteString("type", type);
+            await writeFields(json);
+            json.WriteEndObject();
+        }
+
+        await http.Response.WriteAsync("\n\n", http.RequestAborted);
+        await http.Response.Body.FlushAsync(http.RequestAborted);
+    }
+
+    [GeneratedRegex(
+        @"\b(?<count>two|three|four|five|six|seven|eight|nine|ten|[1-9][0-9]?) (images|pictures|photos|illustrations|panels|scenes|variations)\b",
+        RegexOptions.IgnoreCase | RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
+    private static partial Regex CountedPictures();
+}

@@ -1,0 +1,155 @@
+using System.IO.Compression;
+using Generation.ProviderSim.Faults;
+using Generation.ProviderSim.Pictures;
+using Microsoft.Extensions.Options;
+
+namespace Generation.ProviderSim.Files;
+
+/// <summary>Result URLs and what is behind them: the picture, or the download fault that the prompt asked for.</summary>
+public sealed class ResultFiles(
+    SignedUrls urls, Studio studio, FaultDesk faults, Gates gates, IOptions<SimOptions> options, TimeProvider time, IHostApplicationLifetime lifetime)
+{
+    private const int DripBytes = 512;
+    private static readonly TimeSpan DripInterval = TimeSpan.FromMilliseconds(100);
+    private const string Page = "<!doctype html><title>Sign in</title><h1>Please sign in to the hotel's network</h1>";
+
+    public static void Map(IEndpointRouteBuilder routes)
+    {
+        routes.MapMethods("/files/{model}/{file}", [HttpMethods.Get, HttpMethods.Head],
+            (string file, HttpContext http, ResultFiles files) => files.SendAsync(file, http));
+        // The same scene at thumbnail size, for the home page: a recipe scales.
+        routes.MapGet("/sim/thumbnails/{file}", async (string file, Studio studio) => ResultTicket.FromFileName(file) is not { } ticket
+            ? Results.NotFound()
+            : Results.Bytes(await studio.DrawAsync(Thumbnail(ticket.Recipe)), "image/jpeg"));
+    }
+
+    /// <summary>The absolute, signed address of a result.</summary>
+    public string UrlFor(HttpRequest request, string model, string fileName)
+    {
+        var host = options.Value.PublicUrl?.TrimEnd('/') ?? $"{request.Scheme}://{request.Host}";
+        return urls.Sign(host, $"/files/{Uri.EscapeDataString(model)}/{fileName}");
+    }
+
+    private async Task SendAsync(string fileName, HttpContext http)
+    {
+        var verdict = urls.Check(http.Request);
+        if (verdict == SignedUrls.Verdict.Forged || ResultTicket.FromFileName(fileName) is not { } ticket)
+        {
+            await RefuseAsync(http, 403, "SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided.");
+            return;
+        }
+
+        var words = PromptWords.Parse(ticket.Words);
+        var fault = verdict == SignedUrls.Verdict.Expired ? Fault.Find("expired-url") : faults.ForDownload(ticket.PromptKey, words);
+        var gone = http.RequestAborted;
+        switch (fault?.Word)
+        {
+            case null: await SendPictureAsync(http, ticket, words, drip: false, gone); break;
+            case "slow-body": await SendPictureAsync(http, ticket, words, drip: true, gone); break;
+            case "cut-body": await SendHalfAsync(http, ticket, words, gone); break;
+            case "oversized": await SendPiecesAsync(http, ticket, GreyPicture.Endless(ticket.Recipe.Width, ticket.Recipe.Height), null, gone); break;
+            case "wrong-type": await Results.Content(Page, "text/html; charset=utf-8").ExecuteAsync(http); break;
+            case "html-as-png": await Results.Content(Page, "image/png").ExecuteAsync(http); break;
+            case "zip-as-png": await Results.Bytes(Archive(), "image/png").ExecuteAsync(http); break;
+            case "dead-url": await RefuseAsync(http, 404, "NoSuchKey", "The specified key does not exist."); break;
+            case "expired-url": await RefuseAsync(http, 403, "AccessDenied", "Request has expired"); break;
+            case "redirect-private": http.Response.Redirect("http://169.254.169.254/latest/meta-data/"); break;
+            case "redirect" when !http.Request.Query.ContainsKey("hop"):
+                http.Response.Redirect($"{http.Request.Path.ToUriComponent()}{http.Request.QueryString}&hop=1");
+                break;
+            default: await SendPictureAsync(http, ticket, words, drip: false, gone); break;
+        }
+    }
+
+    private async Task SendPictureAsync(HttpContext http, ResultTicket ticket, PromptWords words, bool drip, CancellationToken gone)
+    {
+        var (pieces, length) = await FileAsync(ticket, words);
+        if (drip) pieces = pieces.SelectMany(piece => Enumerable.Range(0, (piece.Length + DripBytes - 1) / DripBytes)
+            .Select(n => piece.Slice(n * DripBytes, Math.Min(DripBytes, piece.Length - n * DripBytes))));
+        await SendPiecesAsync(http, ticket, pieces, length, gone, drip ? DripInterval : default, words.DownloadGate);
+    }
+
+    private async Task<(IEnumerable<ReadOnlyMemory<byte>> Pieces, long Length)> FileAsync(ResultTicket ticket, PromptWords words)
+    {
+        var (width, height) = (ticket.Recipe.Width, ticket.Recipe.Height);
+        if (words.Bytes is { } bytes) return (GreyPicture.Pieces(width, height, bytes), GreyPicture.Length(width, height, bytes));
+        ReadOnlyMemory<byte> drawn = await studio.DrawAsync(ticket.Recipe);
+        // In two halves, so that a download gate has a middle to wait in.
+        return ([drawn[..(drawn.Length / 2)], drawn[(drawn.Length / 2)..]], drawn.Length);
+    }
+
+    private async Task SendHalfAsync(HttpContext http, ResultTicket ticket, PromptWords words, CancellationToken gone)
+    {
+        var (pieces, length) = await FileAsync(ticket, words);
+        var left = length / 2;
+        http.Response.ContentType = ticket.ContentType;
+        http.Response.ContentLength = length;
+        foreach (var piece in pieces)
+        {
+            await http.Response.Body.WriteAsync(piece.Length <= left ? piece : piece[..(int)left], gone);
+            left -= Math.Min(left, piece.Length);
+            if (left == 0) break;
+        }
+
+        await http.Response.Body.FlushAsync(gone);
+        http.Abort();
+    }
+
+    private async Task SendPiecesAsync(
+        HttpContext http, ResultTicket ticket, IEnumerable<ReadOnlyMemory<byte>> pieces, long? length, CancellationToken gone,
+        TimeSpan interval = default, string? gateInTheMiddle = null)
+    {
+        http.Response.ContentType = ticket.ContentType;
+        http.Response.ContentLength = length;
+        http.Response.Headers.ETag = $"\"{ticket.Recipe.Seed:x16}\"";
+        if (HttpMethods.IsHead(http.Request.Method)) return;
+        var sent = 0L;
+        foreach (var piece in pieces)
+        {
+            if (gateInTheMiddle is not null && sent >= length / 2)
+            {
+                await http.Response.Body.FlushAsync(gone);
+                await gates.PassAsync(gateInTheMiddle, gone);
+                gateInTheMiddle = null;
+            }
+
+            await http.Response.Body.WriteAsync(piece, gone);
+            sent += piece.Length;
+            if (interval == default) continue;
+            await http.Response.Body.FlushAsync(gone);
+            await Task.Delay(interval, time, gone);
+            lifetime.ApplicationStopping.ThrowIfCancellationRequested();
+        }
+    }
+
+    private static async Task RefuseAsync(HttpContext http, int status, string code, string message)
+    {
+        http.Response.StatusCode = status;
+        http.Response.Headers["x-tos-request-id"] = http.TraceIdentifier;
+        await http.Response.WriteAsJsonAsync(new { Code = code, RequestId = http.TraceIdentifier, HostId = "sim", Message = message },
+            new System.Text.Json.JsonSerializerOptions());
+    }
+
+    private static Recipe Thumbnail(Recipe recipe)
+    {
+        var scale = Math.Min(1, 480.0 / Math.Max(recipe.Width, recipe.Height));
+        return recipe with
+        {
+            Width = Math.Max(16, (int)(recipe.Width * scale)),
+            Height = Math.Max(16, (int)(recipe.Height * scale)),
+            Format = PictureFormat.Jpeg,
+        };
+    }
+
+    private static byte[] Archive()
+    {
+        using var bytes = new MemoryStream();
+        using (var archive = new ZipArchive(bytes, ZipArchiveMode.Create, leaveOpen: true))
+        {
+            using var entry = archive.CreateEntry("payload.txt").Open();
+            entry.Write("this is not a picture"u8);
+        }
+
+        return bytes.ToArray();
+    }
+}

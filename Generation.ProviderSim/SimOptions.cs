@@ -1,0 +1,74 @@
+using Generation.ProviderSim.Faults;
+using Microsoft.Extensions.Options;
+
+namespace Generation.ProviderSim;
+
+/// <summary>Section <c>Sim</c>. The defaults are those of a developer who watches; tests set <see cref="LatencyMs"/> to 0.</summary>
+public sealed class SimOptions
+{
+    /// <summary>Bearer keys that Ark's endpoints accept. Default: <c>sim-ark-key</c>. Any other key is answered with 401.</summary>
+    public string[] ArkKeys { get; set; } = [];
+
+    /// <summary>Address that result URLs start with, e.g. <c>http://sim:8081</c>. Default: scheme and host of the request.</summary>
+    public string? PublicUrl { get; set; }
+
+    /// <summary>Milliseconds that one picture takes. Default 1500. <c>[latency=n]</c> in a prompt overrides it for one call.</summary>
+    public int LatencyMs { get; set; } = 1500;
+
+    /// <summary>Share by which the latency varies up and down, 0…1. Default 0.3. The variation follows from the picture's seed.</summary>
+    public double LatencyJitter { get; set; } = 0.3;
+
+    /// <summary>Another seed makes other pictures of the same prompts and another sequence of probable faults. Default 0.</summary>
+    public ulong Seed { get; set; }
+
+    /// <summary>Signs result URLs. They stay valid across a restart as long as it stays the same. Default: <c>sim-signing-key</c>.</summary>
+    public string SigningKey { get; set; } = "sim-signing-key";
+
+    /// <summary>Seconds a result URL is valid. Default 86400, as Ark's.</summary>
+    public int UrlLifetimeSeconds { get; set; } = 86_400;
+
+    /// <summary>Bytes every result has, as if each prompt said <c>[bytes=n]</c>: grey pictures that cost no drawing. Default 0: draw.</summary>
+    public long PictureBytes { get; set; }
+
+    /// <summary>Pictures drawn at the same time, a core each. Default: the machine's cores.</summary>
+    public int DrawingConcurrency { get; set; } = Environment.ProcessorCount;
+
+    /// <summary>Finished files kept in memory, about half a megabyte each. Default 24; the home page alone shows 12.</summary>
+    public int CachedPictures { get; set; } = 24;
+
+    /// <summary>Calls remembered for <c>GET /sim/calls</c>. Default 100,000; the oldest is forgotten first.</summary>
+    public int RememberedCalls { get; set; } = 100_000;
+
+    /// <summary>Faults from the start, by fault word: <c>Sim:Faults:rate-limit:Probability=0.1</c>, <c>Sim:Faults:server-error:Count=3</c>.</summary>
+    public Dictionary<string, FaultRule> Faults { get; set; } = [];
+}
+
+/// <summary>Stops the start with a message that names the setting.</summary>
+internal sealed class SimOptionsValidation : IValidateOptions<SimOptions>
+{
+    public ValidateOptionsResult Validate(string? name, SimOptions options)
+    {
+        var problems = new List<string>();
+        Check(options.PublicUrl is null || Uri.TryCreate(options.PublicUrl, UriKind.Absolute, out _), "Sim:PublicUrl must be an absolute URL.");
+        Check(options.LatencyMs is >= 0 and <= 600_000, "Sim:LatencyMs must be 0 to 600000 milliseconds.");
+        Check(options.LatencyJitter is >= 0 and <= 1, "Sim:LatencyJitter must be 0 to 1.");
+        Check(options.SigningKey.Length > 0, "Sim:SigningKey must not be empty.");
+        Check(options.UrlLifetimeSeconds is >= 1 and <= 604_800, "Sim:UrlLifetimeSeconds must be 1 to 604800 seconds.");
+        Check(options.PictureBytes >= 0, "Sim:PictureBytes must not be negative.");
+        Check(options.DrawingConcurrency >= 1, "Sim:DrawingConcurrency must be at least 1.");
+        Check(options.CachedPictures >= 1, "Sim:CachedPictures must be at least 1.");
+        Check(options.RememberedCalls >= 1, "Sim:RememberedCalls must be at least 1.");
+        foreach (var (word, rule) in options.Faults)
+        {
+            Check(Fault.Find(word) is not null, $"Sim:Faults:{word} is no fault. Known: {string.Join(", ", Fault.All.Select(fault => fault.Word))}.");
+            Check(rule.IsValid, $"Sim:Faults:{word} needs a Count of at least 1 or a Probability above 0 and at most 1.");
+        }
+
+        return problems.Count == 0 ? ValidateOptionsResult.Success : ValidateOptionsResult.Fail(problems);
+
+        void Check(bool holds, string problem)
+        {
+            if (!holds) problems.Add(problem);
+        }
+    }
+}
