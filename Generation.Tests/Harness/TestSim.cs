@@ -1,10 +1,46 @@
+using System.Net.Http.Json;
+using System.Text.Json.Nodes;
+using Generation.ProviderSim;
+
 namespace Generation.Tests.Harness;
 
+/// <summary>A provider simulator of the test's own, quick and with small pictures. It counts what was paid for.</summary>
 public sealed class TestSim : IAsyncDisposable
 {
-    public Uri Address { get; } = new("http://127.0.0.1:9/");
+    private readonly InProcessService<SimOptions> service;
+    private readonly HttpClient http;
 
-    public static Task<TestSim> StartAsync() => Task.FromResult(new TestSim());
+    private TestSim(InProcessService<SimOptions> service)
+    {
+        this.service = service;
+        http = new HttpClient { BaseAddress = service.Address };
+    }
 
-    public ValueTask DisposeAsync() => default;
+    public Uri Address => service.Address;
+
+    public static Task<TestSim> StartAsync(IReadOnlyDictionary<string, string>? more = null) => Task.Run(() =>
+    {
+        var settings = new Dictionary<string, string>(StringComparer.Ordinal) { ["Sim:LatencyMs"] = "0", ["Sim:PictureBytes"] = "20000" };
+        foreach (var (key, value) in more ?? new Dictionary<string, string>(StringComparer.Ordinal))
+        {
+            settings[key] = value;
+        }
+
+        return new TestSim(new InProcessService<SimOptions>(settings, null));
+    });
+
+    /// <summary>How many pictures were made, and would have been billed, for prompts that contain this.</summary>
+    public async Task<int> PaidAsync(string prompt) =>
+        (await http.GetFromJsonAsync<JsonObject>($"/sim/calls?prompt={Uri.EscapeDataString(prompt)}"))!["paid"]!.GetValue<int>();
+
+    /// <summary>Waits until a call or a download stands at the gate.</summary>
+    public async Task WaitAtGateAsync(string gate) => (await http.GetAsync($"/sim/gates/{gate}/waiting")).EnsureSuccessStatusCode();
+
+    public async Task OpenGateAsync(string gate) => (await http.PostAsync($"/sim/gates/{gate}", null)).EnsureSuccessStatusCode();
+
+    public async ValueTask DisposeAsync()
+    {
+        http.Dispose();
+        await service.DisposeAsync();
+    }
 }
