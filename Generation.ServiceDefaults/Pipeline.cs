@@ -30,7 +30,7 @@ public static class GenerationPipeline
         builder.AddChecked<QueueOptions>(QueueOptions.Section, o => o.Problem());
         services.AddMedia(builder.Configuration);
 
-        services.TryAddSingleton<ModelRegistry>();
+        services.TryAddSingleton(_ => new ModelRegistry());
         services.AddSingleton<PriceList>();
         services.AddSingleton<ApiKeys>();
         services.AddSingleton<AppSettings>();

@@ -1,6 +1,7 @@
 using Generation.Worker;
 using Generation.Worker.Jobs;
 using Generation.Worker.Providers;
+using Generation.Worker.Providers.Ark;
 using Generation.Worker.Tools;
 
 var builder = WebApplication.CreateBuilder(args);
@@ -15,6 +16,7 @@ foreach (var handler in HandlerRegistry.Scan(typeof(IGenerationHandler).Assembly
     builder.Services.AddSingleton(services => (IGenerationHandler)services.GetRequiredService(handler));
 }
 
+builder.Services.AddArk(builder.Configuration);
 builder.Services.AddSingleton<HandlerRegistry>();
 builder.Services.AddSingleton<ProviderBreakers>();
 builder.Services.AddSingleton(_ => new Random());

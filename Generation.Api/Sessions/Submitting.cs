@@ -31,7 +31,7 @@ public sealed record Accepted(Guid SessionId, string ClientKey, Guid Reservation
 /// </summary>
 public sealed class Submitting(
     ModelRegistry registry, PriceList prices, SubmitWriter writer, SessionReader sessions, AppSettings settings, MockOverrides overrides,
-    ApiOptions options, IConfiguration configuration, TimeProvider time)
+    ApiOptions options, TimeProvider time)
 {
     private const int MaxKeyLength = 200;
     private static readonly JsonElement NoParams = JsonSerializer.SerializeToElement(new { });
@@ -170,7 +170,7 @@ public sealed class Submitting(
             return (null, Problems.Of(StatusCodes.Status404NotFound, "model_without_price", $"{model.Id} has no price and cannot be sold."));
         }
 
-        input["providerModel"] = configuration[$"Providers:{model.Provider}:Models:{model.ProviderModel}"] ?? model.ProviderModel;
+        input["providerModel"] = model.ProviderModel;
         return (new SubmitRequest
         {
             UserId = user,

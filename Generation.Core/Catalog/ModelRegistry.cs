@@ -30,7 +30,7 @@ public sealed record Model
     /// <summary>Who runs it, such as <c>ark</c>: a section under <c>Providers</c>.</summary>
     public required string Provider { get; init; }
 
-    /// <summary>The provider's name for it. <c>Providers:&lt;provider&gt;:Models:&lt;id&gt;</c> overrides it.</summary>
+    /// <summary>The provider's name for it; <c>Providers:&lt;provider&gt;:Models:&lt;name&gt;</c> sends another in its place.</summary>
     public required string ProviderModel { get; init; }
 
     /// <summary><c>image</c>, <c>video</c> or <c>audio</c>.</summary>

@@ -1,5 +1,4 @@
 using System.Buffers;
-using System.Diagnostics.Metrics;
 using System.Security.Cryptography;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
@@ -50,9 +49,6 @@ public sealed class MediaTransfer(
     /// <summary>How far into a body its size is looked for, in bytes.</summary>
     public const int HeaderWindowBytes = 256 << 10;
 
-    private static readonly EventId StreamStart = new(1, "storage.stream.start");
-    private static readonly EventId StreamDone = new(2, "storage.stream.done");
-
     /// <summary>Stores one output.</summary>
     /// <param name="reportBytes">Called with the bytes so far, after each read and on the reading thread: be quick.</param>
     /// <exception cref="MediaException">For every expected failure; then there is no object.</exception>
@@ -66,7 +62,7 @@ public sealed class MediaTransfer(
         {
             var stored = await StoreCoreAsync(source, destination, reportBytes, either.Token);
             logger.LogInformation(
-                StreamDone,
+                LogEvents.StorageStreamDone,
                 "Stored {Key}: {Bytes} bytes of {ContentType} in {ElapsedMs} ms",
                 stored.Key, stored.Bytes, stored.ContentType, (long)time.GetElapsedTime(started).TotalMilliseconds);
             return stored;
@@ -91,7 +87,7 @@ public sealed class MediaTransfer(
         var address = download?.Address ?? "the handler";
         var maxBytes = options.Value.MaxBytes(destination.Kind);
         logger.LogInformation(
-            StreamStart, "Streaming output {Ordinal} of {SessionId} from {Source}, {DeclaredBytes} bytes declared",
+            LogEvents.StorageStreamStart, "Streaming output {Ordinal} of {SessionId} from {Source}, {DeclaredBytes} bytes declared",
             destination.Ordinal, destination.SessionId, address, declaredBytes);
         if (declaredBytes > maxBytes)
         {
@@ -108,7 +104,7 @@ public sealed class MediaTransfer(
             body.Unread(window.AsMemory(0, length));
             var key = destination.KeyFor(type);
             await store.PutAsync(key, body, type.ContentType, either.Token);
-            MediaMetrics.Bytes.Add(body.BytesRead, new KeyValuePair<string, object?>("kind", type.Kind.ToString().ToLowerInvariant()));
+            Telemetry.StreamedBytes.Add(body.BytesRead, new KeyValuePair<string, object?>("kind", type.Kind.ToString().ToLowerInvariant()));
             return new(key, type.ContentType, body.BytesRead, body.Sha256(), header.Width, header.Height, header.DurationSeconds);
         }
         catch (OperationCanceledException error) when (idle.IsCancellationRequested && !cancellationToken.IsCancellationRequested)
@@ -279,12 +275,4 @@ public sealed class MediaTransfer(
             $"{address} ended after {BytesRead} bytes" + (declaredBytes is { } declared ? $" of {declared}." : "."),
             inner);
     }
-}
-
-/// <summary>Counts what is moved, on the meter that all of Generation shares by name.</summary>
-internal static class MediaMetrics
-{
-    private static readonly Meter Meter = new("Generation");
-
-    public static readonly Counter<long> Bytes = Meter.CreateCounter<long>("generation.media.bytes", "By", "Bytes streamed into the store");
 }
