@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using System.Diagnostics.CodeAnalysis;
 using System.Net;
 using System.Text.Json.Nodes;
+using Generation.Core.Media;
 using Generation.Worker.Providers.Ark;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
@@ -16,6 +17,9 @@ internal sealed class LocalArk : IAsyncDisposable
 {
     /// <summary>For a test that would otherwise hang.</summary>
     public static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
+
+    /// <summary>Where the server has a picture to fetch.</summary>
+    public const string Picture = "/files/lagoon.jpg";
 
     private readonly WebApplication server;
 
@@ -33,6 +37,14 @@ internal sealed class LocalArk : IAsyncDisposable
         var ark = new LocalArk(builder.Build());
         ark.server.Run(async context =>
         {
+            if (context.Request.Path == Picture)
+            {
+                await using var picture = MockSamples.Choose(0).Open();
+                context.Response.ContentType = "image/jpeg";
+                await picture.CopyToAsync(context.Response.Body);
+                return;
+            }
+
             var body = await JsonNode.ParseAsync(context.Request.Body, cancellationToken: context.RequestAborted);
             ark.Calls.Enqueue(new Call(
                 $"{context.Request.Method} {context.Request.Path}",
