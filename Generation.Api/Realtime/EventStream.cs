@@ -164,7 +164,8 @@ public static class EventStream
         private async Task EndAsync(CancellationToken ct)
         {
             var name = shown.Status switch { "completed" => "done", var other => other };
-            await WriteAsync(name, shown.Version, links.Present(shown, context), ct);
+            // The row of a failed session may be behind what was shown: progress reaches it with the next renewal of the lease.
+            await WriteAsync(name, shown.Version, links.Present(shown with { Progress = Math.Max(percent, shown.Progress) }, context), ct);
             IsOver = true;
         }
 
