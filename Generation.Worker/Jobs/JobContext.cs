@@ -213,10 +213,17 @@ public sealed class JobContext(
                 ReportProgress(percent, "generating");
             });
 
+        var common = failed.Find(f => f.Failure.IsForAllOutputs)?.Failure;
+        if (common is not null) // it speaks for the calls that were not begun because of it
+        {
+            failed.AddRange(Enumerable.Range(0, RequestedOutputs).Except(stored).Except(failed.Select(f => f.Ordinal)).Select(o => new FailedOutput(o, common)).ToList());
+        }
+
         failed.Sort((a, b) => a.Ordinal.CompareTo(b.Ordinal));
-        return failed.Find(f => f.Failure.IsRetryable) is { } again ? new StepOutcome.Failed(again.Failure, failed)
-            : stored.Count == 0 && failed.Count > 0 ? new StepOutcome.Failed((failed.Find(f => f.Failure.IsForAllOutputs) ?? failed[0]).Failure, failed)
-            : new StepOutcome.Completed(SumUsage(), failed);
+        var usage = SumUsage();
+        return failed.Find(f => f.Failure.IsRetryable) is { } again ? new StepOutcome.Failed(again.Failure, failed) { Usage = usage }
+            : stored.Count == 0 && failed.Count > 0 ? new StepOutcome.Failed(common ?? failed[0].Failure, failed) { Usage = usage }
+            : new StepOutcome.Completed(usage, failed);
     }
 
     private async Task<Failure?> MakeAsync(
@@ -270,8 +277,8 @@ public sealed class JobContext(
         : failure.Kind == FailureKind.OutcomeUnknown ? ProviderTaskState.Unknown
         : ProviderTaskState.Failed;
 
-    /// <summary>The usage of all delivered calls: numbers are added up.</summary>
-    private JsonObject SumUsage()
+    /// <summary>The usage of all delivered calls, numbers added up; null without any.</summary>
+    private JsonObject? SumUsage()
     {
         var sum = new JsonObject();
         foreach (var task in tasks.Where(t => t.Result is { ValueKind: JsonValueKind.Object }))
@@ -285,7 +292,7 @@ public sealed class JobContext(
             }
         }
 
-        return sum;
+        return sum.Count == 0 ? null : sum;
     }
 
     private async Task RememberAsync(ProviderTask task)

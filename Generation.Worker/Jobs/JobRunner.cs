@@ -100,6 +100,7 @@ public sealed class JobRunner(
                 break;
 
             case StepOutcome.Completed completed:
+                Alarm(session, completed.FailedOutputs.Select(f => f.Failure));
                 await SettleAsync(job, new Settle(session.SessionId, SettleGuard.Fenced)
                 {
                     ProviderUsage = completed.Usage?.ToJsonString(),
@@ -118,11 +119,7 @@ public sealed class JobRunner(
                 break;
 
             case StepOutcome.Failed { Failure: var failure } failed:
-                if (failure.Kind is FailureKind.Unauthorized or FailureKind.QuotaExhausted)
-                {
-                    log.LogCritical("{Provider} refuses us ({ProviderCode}): check Providers:{Section}:ApiKey and the account", session.Provider, failure.ProviderCode, session.Provider);
-                }
-
+                Alarm(session, failed.FailedOutputs.Select(f => f.Failure).Append(failure));
                 log.LogWarning("{SessionId} failed: {Code} {ProviderCode} {Detail} (request {RequestId})",
                     session.SessionId, failure.Code, failure.ProviderCode, failure.Detail, failure.RequestId);
                 await SettleAsync(job, new Settle(session.SessionId, SettleGuard.Fenced)
@@ -130,9 +127,19 @@ public sealed class JobRunner(
                     ErrorCode = failure.Code,
                     ErrorMessage = failure.UserMessage,
                     ErrorRetryable = failure.UserMayRetry,
+                    ProviderUsage = failed.Usage?.ToJsonString(),
                     FailedOutputs = Describe(failed.FailedOutputs),
                 });
                 break;
+        }
+    }
+
+    /// <summary>Says that the account is refused or empty, also when some outputs came before it was.</summary>
+    private void Alarm(ClaimedSession session, IEnumerable<Failure> failures)
+    {
+        if (failures.FirstOrDefault(f => f.Kind is FailureKind.Unauthorized or FailureKind.QuotaExhausted) is { } refusal)
+        {
+            log.LogCritical("{Provider} refuses us ({ProviderCode}): check Providers:{Section}:ApiKey and the account", session.Provider, refusal.ProviderCode, session.Provider);
         }
     }
 

@@ -34,7 +34,11 @@ public abstract record StepOutcome
     public sealed record Completed(JsonObject? Usage, IReadOnlyList<FailedOutput> FailedOutputs) : StepOutcome;
 
     /// <summary>It failed; the kind decides whether it is tried again.</summary>
-    public sealed record Failed(Failure Failure, IReadOnlyList<FailedOutput> FailedOutputs) : StepOutcome;
+    public sealed record Failed(Failure Failure, IReadOnlyList<FailedOutput> FailedOutputs) : StepOutcome
+    {
+        /// <summary>What the provider counted up to then: outputs stored by now are paid although the last attempt failed.</summary>
+        public JsonObject? Usage { get; init; }
+    }
 
     /// <summary>The provider works on it. The slot is freed; the handler runs again after the delay, or when a callback comes.</summary>
     public sealed record Suspended(TimeSpan WakeAfter) : StepOutcome;
