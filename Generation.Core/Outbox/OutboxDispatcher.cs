@@ -40,6 +40,10 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
         var live = due.Where(d => !d.Obsolete && jobTypes.Contains(d.EventType)).ToList();
         var sent = live.Count == 0 ? new Sent([], false) : await queue.SendAsync(lane, [.. live.Select(d => d.Message)], window, ct);
         var dispatched = live.Take(sent.MessageIds.Count).ToList();
+        if (dispatched.Count > 0)
+        {
+            log.LogDebug(LogEvents.QueueEnqueue, "The queue took {Count} messages of lane {Lane}", dispatched.Count, lane);
+        }
 
         await using var mark = new NpgsqlCommand(Sql.Text("Outbox/mark.sql"), connection, transaction);
         mark.Parameters.AddWithValue(dispatched.Select(d => d.Message.OutboxId).ToArray());

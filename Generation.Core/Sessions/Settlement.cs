@@ -60,6 +60,7 @@ public sealed class Settlement(NpgsqlDataSource database, ChangeNotifier notifie
     /// </summary>
     public async Task<IReadOnlyList<Settled>> SettleAsync(IReadOnlyList<Settle> requests, CancellationToken ct)
     {
+        using var activity = Telemetry.Source.StartActivity("settle");
         T[] Column<T>(Func<Settle, T> value) => [.. requests.Select(value)];
         var sessions = Column(r => r.SessionId);
 
@@ -96,6 +97,12 @@ public sealed class Settlement(NpgsqlDataSource database, ChangeNotifier notifie
                 }
             }
             while (await reader.NextResultAsync(ct));
+        }
+
+        if (settled is [var only] && requests.Count == 1)
+        {
+            activity?.SetTag("session.id", only.SessionId).SetTag("session.status", only.Status)
+                .SetTag("credits.captured", only.Captured).SetTag("credits.released", only.Released);
         }
 
         foreach (var end in settled)

@@ -136,6 +136,11 @@ public sealed partial class SubmitWriter(NpgsqlDataSource database, ChangeNotifi
     private bool Answer(List<Pending> batch, List<(string Outcome, SubmitResult Result)> results, List<Pending> again)
     {
         var lockedOut = false;
+        if (log.IsEnabled(LogLevel.Debug) && results.Count(r => r.Outcome == "accepted") is > 0 and var written)
+        {
+            log.LogDebug(LogEvents.OutboxWrite, "Committed {Count} sessions with their holds and outbox rows", written);
+        }
+
         foreach (var (pending, (outcome, result)) in batch.Zip(results))
         {
             switch (outcome)
