@@ -36,6 +36,12 @@ public sealed class WorkerOptions
     public TimeSpan MaxRetryBackoff { get; set; } = TimeSpan.FromMinutes(2);
 
     /// <summary>
+    /// How long a provider is left alone after five failures in a row, before one call probes it; default 60 s, at least 1 s. Sessions
+    /// wait that long in the outbox.
+    /// </summary>
+    public TimeSpan BreakDuration { get; set; } = TimeSpan.FromSeconds(60);
+
+    /// <summary>
     /// How long running jobs may go on after a stop was asked for, before they are handed back; default 40 s, below the host's grace
     /// period. A paid call that is cut off here ends as outcome_unknown, so rather too long than too short.
     /// </summary>
@@ -47,6 +53,7 @@ public sealed class WorkerOptions
         : LeaseDuration < RenewInterval * 3 ? "Worker:LeaseDuration must be at least three times Worker:RenewInterval, so that one lost renewal loses no job."
         : MaxAttempts < 1 ? "Worker:MaxAttempts must be at least 1."
         : RetryBackoff <= TimeSpan.Zero || MaxRetryBackoff < RetryBackoff ? "Worker:MaxRetryBackoff must be at least Worker:RetryBackoff, which must be positive."
+        : BreakDuration < TimeSpan.FromSeconds(1) || BreakDuration > TimeSpan.FromHours(1) ? "Worker:BreakDuration must be from 00:00:01 to 01:00:00."
         : Lanes.Except(Core.Queue.QueueOptions.Lanes, StringComparer.Ordinal).FirstOrDefault() is { } lane ? $"Worker:Lanes names '{lane}'; there are {string.Join(", ", Core.Queue.QueueOptions.Lanes)}."
         : null;
 }

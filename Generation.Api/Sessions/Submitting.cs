@@ -37,6 +37,10 @@ public sealed class Submitting(
     ApiOptions options, TimeProvider time)
 {
     private const int MaxKeyLength = 200;
+
+    /// <summary>A name that stands twice means one thing to a proxy and another to us: refused.</summary>
+    private static readonly JsonDocumentOptions Strict = new() { AllowDuplicateProperties = false };
+
     private static readonly JsonElement NoParams = JsonSerializer.SerializeToElement(new { });
 
     /// <summary>Reads <c>{ model, params, clientKey }</c>.</summary>
@@ -235,7 +239,7 @@ public sealed class Submitting(
         JsonElement body;
         try
         {
-            using var document = await JsonDocument.ParseAsync(context.Request.Body, cancellationToken: ct);
+            using var document = await JsonDocument.ParseAsync(context.Request.Body, Strict, ct);
             body = document.RootElement.Clone();
         }
         catch (JsonException e)

@@ -207,7 +207,8 @@ public sealed class JobContext(
                     Volatile.Write(ref hopeless, failure.IsForAllOutputs ? 1 : hopeless);
                 }
 
-                var percent = 10 + (85 * ++done / RequestedOutputs);
+                done += failure is { IsRetryable: true } ? 0 : 1; // what comes again is still to be done
+                var percent = 10 + (85 * done / RequestedOutputs);
                 recording.Release();
                 ReportProgress(percent, "generating");
             });

@@ -8,18 +8,20 @@ using Polly.CircuitBreaker;
 namespace Generation.Worker.Providers;
 
 /// <summary>
-/// A circuit breaker a provider: five calls in a row that found it away open it for a minute, then one call probes. While it is open
-/// jobs come back later through the outbox, and nobody waits for a timeout.
+/// A circuit breaker a provider: five calls in a row that found it away open it for <see cref="WorkerOptions.BreakDuration"/>, then one
+/// call probes. While it is open jobs come back later through the outbox, and nobody waits for a timeout.
 /// </summary>
 public sealed class ProviderBreakers : IDisposable
 {
     private readonly ConcurrentDictionary<string, ProviderBreaker> breakers = new(StringComparer.Ordinal);
     private readonly IDisposable observation;
+    private readonly TimeSpan breakDuration;
     private readonly TimeProvider time;
 
-    public ProviderBreakers(TimeProvider time)
+    public ProviderBreakers(WorkerOptions options, TimeProvider time)
     {
-        this.time = time;
+        ArgumentNullException.ThrowIfNull(options);
+        (breakDuration, this.time) = (options.BreakDuration, time);
         observation = Telemetry.ObserveBreakers(() => breakers.Select(b => (b.Key, b.Value.State switch
         {
             CircuitState.Closed => 0,
@@ -28,38 +30,37 @@ public sealed class ProviderBreakers : IDisposable
         })));
     }
 
-    public ProviderBreaker Of(string provider) => breakers.GetOrAdd(provider, name => new ProviderBreaker(name, time));
+    public ProviderBreaker Of(string provider) => breakers.GetOrAdd(provider, name => new ProviderBreaker(name, breakDuration, time));
 
     public void Dispose() => observation.Dispose();
 }
 
 public sealed class ProviderBreaker
 {
-    private const int Failures = 5;
-
-    private static readonly TimeSpan BreakDuration = TimeSpan.FromSeconds(60);
+    private const int MaxFailuresInARow = 5;
 
     private readonly CircuitBreakerStateProvider state = new();
     private readonly ResiliencePipeline<ProviderReply> pipeline;
     private readonly string provider;
+    private readonly TimeSpan breakDuration;
     private readonly TimeProvider time;
+    private int failuresInARow;
     private long openedAt;
 
-    public ProviderBreaker(string provider, TimeProvider time)
+    public ProviderBreaker(string provider, TimeSpan breakDuration, TimeProvider time)
     {
-        this.provider = provider;
-        this.time = time;
+        (this.provider, this.breakDuration, this.time) = (provider, breakDuration, time);
         pipeline = new ResiliencePipelineBuilder<ProviderReply> { TimeProvider = time }
             .AddCircuitBreaker(new CircuitBreakerStrategyOptions<ProviderReply>
             {
-                FailureRatio = 1,
-                MinimumThroughput = Failures,
-                SamplingDuration = TimeSpan.FromSeconds(60),
-                BreakDuration = BreakDuration,
+                // Polly judges by the share of failures in a window: with a share of 1 a single success, up to a minute old, would keep
+                // the breaker closed. The row is counted here instead, and Polly is told of a failure when it is long enough.
+                FailureRatio = 0,
+                MinimumThroughput = 2,
+                SamplingDuration = TimeSpan.FromHours(1),
+                BreakDuration = breakDuration,
                 StateProvider = state,
-                ShouldHandle = arguments => ValueTask.FromResult(
-                    arguments.Outcome.Exception is HttpRequestException
-                    || arguments.Outcome.Result?.Failure?.Kind is FailureKind.Unavailable or FailureKind.OutcomeUnknown),
+                ShouldHandle = arguments => ValueTask.FromResult(EndsTheRow(arguments.Outcome)),
                 OnOpened = _ =>
                 {
                     openedAt = time.GetTimestamp();
@@ -76,7 +77,7 @@ public sealed class ProviderBreaker
     {
         get
         {
-            var left = BreakDuration - time.GetElapsedTime(openedAt);
+            var left = breakDuration - time.GetElapsedTime(openedAt);
             return State == CircuitState.Open && left > TimeSpan.Zero ? left : null;
         }
     }
@@ -91,7 +92,7 @@ public sealed class ProviderBreaker
         }
         catch (BrokenCircuitException e)
         {
-            return ProviderReply.Failed(new Failure(FailureKind.Unavailable, "breaker.open", e.Message) { RetryAfter = BreakDuration });
+            return ProviderReply.Failed(new Failure(FailureKind.Unavailable, "breaker.open", e.Message) { RetryAfter = breakDuration });
         }
 
         Telemetry.ProviderDuration.Record(
@@ -100,5 +101,21 @@ public sealed class ProviderBreaker
             new KeyValuePair<string, object?>("operation", "submit"),
             new KeyValuePair<string, object?>("outcome", reply.Failure?.Code ?? "ok"));
         return reply;
+    }
+
+    /// <summary>Counts, and says whether this failure is the one too many. A call that was called off says nothing either way.</summary>
+    private bool EndsTheRow(Outcome<ProviderReply> outcome)
+    {
+        if (outcome.Exception is HttpRequestException || outcome.Result?.Failure?.Kind is FailureKind.Unavailable or FailureKind.OutcomeUnknown)
+        {
+            return Interlocked.Increment(ref failuresInARow) >= MaxFailuresInARow || State != CircuitState.Closed; // the probe stands for the row
+        }
+
+        if (outcome.Exception is null)
+        {
+            Volatile.Write(ref failuresInARow, 0);
+        }
+
+        return false;
     }
 }
