@@ -28,10 +28,15 @@ internal sealed class Report(Benchmark benchmark)
     /// <summary>A line for whoever waits. Not part of the result.</summary>
     public static void Say(string line) => AnsiConsole.MarkupLineInterpolated($"[grey]{line}[/]");
 
-    public void Add(string name, double value, string unit) => results.Add(new Measurement(name, value, unit));
+    /// <summary>A name that comes again (another round) replaces what was there.</summary>
+    public void Add(string name, double value, string unit)
+    {
+        results.RemoveAll(result => result.Name == name);
+        results.Add(new Measurement(name, Math.Round(value, 3), unit));
+    }
 
     /// <summary>What was reached, as a share of a limit that was measured in the same run: 1 is the limit, more is better.</summary>
-    public void AddRatio(string name, double reached, double limit) => ratios.Add(name, reached / limit);
+    public void AddRatio(string name, double share) => ratios.Add(name, Math.Round(share, 3));
 
     /// <summary>Unless the condition is true the run ends with exit code 1 and says why.</summary>
     public void Check(bool condition, string refutation)

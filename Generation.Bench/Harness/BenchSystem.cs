@@ -14,6 +14,9 @@ namespace Generation.Bench.Harness;
 /// </summary>
 internal sealed class BenchSystem : IAsyncDisposable
 {
+    /// <summary>Opens the simulator's Ark.</summary>
+    public const string ProviderKey = "sim-ark-key";
+
     private const string UserKey = "gk_bench_user";
     private const string Database = "generation";
     private const long Credits = 1_000_000;
@@ -91,7 +94,7 @@ internal sealed class BenchSystem : IAsyncDisposable
             ["Media:Folder:Root"] = folder["media"],
             ["Media:AllowPrivateAddresses"] = "true", // the simulator's
             ["Providers:Ark:BaseUrl"] = new Uri(Sim.Address, "api/v3").ToString(),
-            ["Providers:Ark:ApiKey"] = "sim-ark-key",
+            ["Providers:Ark:ApiKey"] = ProviderKey,
             ["Providers:Ark:SourceHosts"] = "127.0.0.1",
             ["Shutdown:DrainDelay"] = "00:00:00", // no load balancer
         };

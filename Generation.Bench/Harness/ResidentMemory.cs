@@ -33,7 +33,7 @@ internal sealed class ResidentMemory
     }
 
     /// <summary>The most it had until the work was done, sampled and by the kernel's own mark: a spike between two samples counts too.</summary>
-    public async Task<(long SampledBytes, long KernelBytes)> PeakWhileAsync(Task work, CancellationToken ct)
+    public async Task<long> PeakWhileAsync(Task work, CancellationToken ct)
     {
         await File.WriteAllTextAsync(Path.Combine(folder, "clear_refs"), ResetPeak, ct);
         var sampled = 0L;
@@ -44,7 +44,7 @@ internal sealed class ResidentMemory
         }
 
         await work;
-        return (Math.Max(sampled, Read("VmRSS:")), Read("VmHWM:"));
+        return Math.Max(sampled, Read("VmHWM:"));
     }
 
     private long Read(string field)

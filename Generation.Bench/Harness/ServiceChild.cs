@@ -51,8 +51,7 @@ internal sealed class ServiceChild : IAsyncDisposable
             while (!started.Exited.IsCompleted)
             {
                 var address = await listening.Task;
-                using var answer = await http.GetAsync(new Uri(address, healthPath), ct);
-                if (answer.StatusCode == HttpStatusCode.OK) return new ServiceChild(project, started, address);
+                if (await IsHealthyAsync(http, new Uri(address, healthPath), ct)) return new ServiceChild(project, started, address);
                 await Task.Delay(PollInterval, TimeProvider.System, ct);
             }
 
@@ -76,6 +75,19 @@ internal sealed class ServiceChild : IAsyncDisposable
     {
         await child.StopAsync(StopGrace, TimeProvider.System, CancellationToken.None);
         child.Dispose();
+    }
+
+    private static async Task<bool> IsHealthyAsync(HttpClient http, Uri health, CancellationToken ct)
+    {
+        try
+        {
+            using var answer = await http.GetAsync(health, ct);
+            return answer.StatusCode == HttpStatusCode.OK;
+        }
+        catch (HttpRequestException)
+        {
+            return false; // it has just ended: its exit code and last lines say more
+        }
     }
 }
 
