@@ -92,6 +92,7 @@ public sealed class ProcessService : ITestService
     private readonly Process process;
     private readonly ConcurrentQueue<string> lines = new();
     private readonly TaskCompletionSource<Uri> listening = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private bool disposed;
 
     private ProcessService(string project, IReadOnlyDictionary<string, string> settings)
     {
@@ -157,8 +158,15 @@ public sealed class ProcessService : ITestService
     /// <summary>SIGCONT.</summary>
     public void Resume() => Signal("CONT");
 
+    /// <summary>Called by the test's system, and again after the last test for those whose test did not get that far.</summary>
     public async ValueTask DisposeAsync()
     {
+        if (disposed)
+        {
+            return; // a disposed Process refuses every question
+        }
+
+        disposed = true;
         await KillAsync();
         process.Dispose();
     }
