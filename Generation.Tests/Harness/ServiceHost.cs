@@ -33,7 +33,7 @@ public sealed class InProcessService<TMarker> : ITestService
             services.AddSingleton<ILoggerProvider>(lines);
             configure?.Invoke(services);
         });
-        factory.UseKestrel(0);
+        factory.UseKestrel(); // without a port: setting one from here races with the program's own start
         factory.StartServer();
         Address = new Uri(factory.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First());
     }
@@ -55,6 +55,8 @@ public sealed class InProcessService<TMarker> : ITestService
                 builder.UseSetting(key, value);
             }
 
+            builder.UseSetting(WebHostDefaults.ServerUrlsKey, "http://127.0.0.1:0");
+            builder.UseSetting("hostBuilder:reloadConfigOnChange", "false"); // a file watcher a host would exhaust the machine's
             builder.UseEnvironment("Production"); // no development accounts
             builder.ConfigureServices(configure);
             builder.ConfigureLogging(logging => logging.ClearProviders());
