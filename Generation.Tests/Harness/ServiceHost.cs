@@ -58,8 +58,8 @@ public sealed class InProcessService<TMarker> : ITestService
             builder.UseSetting(WebHostDefaults.ServerUrlsKey, "http://127.0.0.1:0");
             builder.UseSetting("hostBuilder:reloadConfigOnChange", "false"); // a file watcher a host would exhaust the machine's
             builder.UseEnvironment("Production"); // no development accounts
+            builder.ConfigureLogging(logging => logging.ClearProviders()); // first: it would take the test's own with it
             builder.ConfigureServices(configure);
-            builder.ConfigureLogging(logging => logging.ClearProviders());
         }
     }
 
