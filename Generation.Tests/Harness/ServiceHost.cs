@@ -58,8 +58,8 @@ public sealed class InProcessService<TMarker> : ITestService
             builder.UseSetting(WebHostDefaults.ServerUrlsKey, "http://127.0.0.1:0");
             builder.UseSetting("hostBuilder:reloadConfigOnChange", "false"); // a file watcher a host would exhaust the machine's
             builder.UseEnvironment("Production"); // no development accounts
+            builder.ConfigureLogging(logging => logging.ClearProviders()); // first: it would take the test's own with it
             builder.ConfigureServices(configure);
-            builder.ConfigureLogging(logging => logging.ClearProviders());
         }
     }
 
@@ -94,6 +94,7 @@ public sealed class ProcessService : ITestService
     private readonly Process process;
     private readonly ConcurrentQueue<string> lines = new();
     private readonly TaskCompletionSource<Uri> listening = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private bool disposed;
 
     private ProcessService(string project, IReadOnlyDictionary<string, string> settings)
     {
@@ -159,8 +160,15 @@ public sealed class ProcessService : ITestService
     /// <summary>SIGCONT.</summary>
     public void Resume() => Signal("CONT");
 
+    /// <summary>Called by the test's system, and again after the last test for those whose test did not get that far.</summary>
     public async ValueTask DisposeAsync()
     {
+        if (disposed)
+        {
+            return; // a disposed Process refuses every question
+        }
+
+        disposed = true;
         await KillAsync();
         process.Dispose();
     }
