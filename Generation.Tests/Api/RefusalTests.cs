@@ -72,6 +72,7 @@ public sealed class RefusalTests
         ["a key with a line break"] = ("""{"model":"seedream-4","clientKey":"a\nb","params":{"prompt":"x"}}""", 400, Validation, "clientKey"),
         ["a key beyond ASCII"] = ("""{"model":"seedream-4","clientKey":"schlüssel","params":{"prompt":"x"}}""", 400, Validation, "clientKey"),
         ["too long a key"] = ($$$"""{"model":"seedream-4","clientKey":"{{{new string('k', 201)}}}","params":{"prompt":"x"}}""", 400, Validation, "clientKey"),
+        ["a name twice"] = ("""{"model":"seedream-4","params":{"prompt":"x","n":1,"n":15}}""", 400, Malformed, ""),
         ["a body of more than 256 KiB"] = ($$$"""{"model":"seedream-4","params":{"prompt":"{{{new string('x', 256 << 10)}}}"}}""", 413, "body_too_large", ""),
     };
 
