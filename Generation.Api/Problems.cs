@@ -12,6 +12,11 @@ public static class Problems
     public static ProblemHttpResult Of(int status, string code, string detail, params (string Name, object? Value)[] more)
     {
         var extensions = new Dictionary<string, object?>(StringComparer.Ordinal) { ["code"] = code };
+        if (Activity.Current?.Id is { } traceId)
+        {
+            extensions["traceId"] = traceId; // the framework adds it only for clients that accept JSON, which a watcher of events does not
+        }
+
         foreach (var (name, value) in more)
         {
             extensions[name] = value;
@@ -29,6 +34,20 @@ public static class Problems
     public static ProblemHttpResult NotFound(string what) =>
         Of(StatusCodes.Status404NotFound, "not_found", $"There is no such {what}, or it is not yours.");
 
+    /// <summary>What the framework refuses by itself, without a body: no such route, or not by this method.</summary>
+    public static Task BareStatusAsync(StatusCodeContext refused)
+    {
+        var status = refused.HttpContext.Response.StatusCode;
+        var request = refused.HttpContext.Request;
+        var problem = status switch
+        {
+            404 => Of(status, "not_found", $"There is nothing at {request.Path}."),
+            405 => Of(status, "method_not_allowed", $"{request.Path} does not take {request.Method}; it takes {refused.HttpContext.Response.Headers.Allow}."),
+            _ => Of(status, "refused", $"The request was refused with {status}."),
+        };
+        return problem.ExecuteAsync(refused.HttpContext);
+    }
+
     /// <summary>Refused now, welcome later; the header says when.</summary>
     public static IResult Later(HttpContext context, string code, string detail, int retryAfterSeconds = 1)
     {
@@ -43,6 +62,7 @@ public static class Problems
         402 => "Not enough credits",
         403 => "Not allowed",
         404 => "Not found",
+        405 => "Not possible here",
         409 => "Too late",
         410 => "No longer offered",
         413 => "The request is too large",

@@ -35,6 +35,7 @@ builder.Services.AddSingleton<CreditReader>();
 var app = builder.Build();
 app.MapServiceDefaults();
 app.UseExceptionHandler();
+app.UseStatusCodePages(Problems.BareStatusAsync);
 app.UseAuthentication();
 app.UseAuthorization();
 

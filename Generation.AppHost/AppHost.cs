@@ -43,7 +43,8 @@ if (onThisMachine)
         .WithHttpHealthCheck("/healthz");
 
     var mediaFolder = Path.Combine(dataFolder, "media");
-    api.WithEnvironment("Media__Folder__Root", mediaFolder);
+    api.WithEnvironment("Media__Folder__Root", mediaFolder)
+        .WithEnvironment("Mock__OverrideKey", Guid.NewGuid().ToString("N")); // signs x-mock-override; a new one every run
     worker.WithEnvironment("Media__Folder__Root", mediaFolder)
         .WithReference(providerSim).WaitFor(providerSim)
         .WithEnvironment("Providers__Ark__BaseUrl", ReferenceExpression.Create($"{providerSim.GetEndpoint("http")}/api/v3"))

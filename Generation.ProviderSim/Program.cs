@@ -9,6 +9,7 @@ using Microsoft.Extensions.Options;
 
 var builder = WebApplication.CreateBuilder(args);
 
+builder.Logging.AddFilter("Microsoft.AspNetCore", LogLevel.Warning); // a line a call is on the home page; signed URLs stay out of logs
 builder.WebHost.ConfigureKestrel(kestrel =>
 {
     kestrel.Limits.MaxRequestBodySize = 64_000_000; // fourteen reference images as data URIs stay below what Ark documents

@@ -1,3 +1,4 @@
+using System.Security.Cryptography;
 using Generation.Worker;
 using Generation.Worker.Jobs;
 using Generation.Worker.Providers;
@@ -19,7 +20,7 @@ foreach (var handler in HandlerRegistry.Scan(typeof(IGenerationHandler).Assembly
 builder.Services.AddArk(builder.Configuration);
 builder.Services.AddSingleton<HandlerRegistry>();
 builder.Services.AddSingleton<ProviderBreakers>();
-builder.Services.AddSingleton(_ => new Random());
+builder.Services.AddSingleton(_ => new Random(RandomNumberGenerator.GetInt32(int.MaxValue)));
 builder.Services.AddSingleton<JobRunner>();
 builder.Services.AddSingleton<ActiveJobs>();
 

@@ -20,7 +20,7 @@ public static class MediaApi
             ? TypedResults.Redirect(links.Sign(key, context).Url)
             : Problems.NotFound("media");
 
-    private static IResult ServeFile(string key, HttpContext context, IMediaStore store)
+    private static IResult ServeFile(string? key, HttpContext context, IMediaStore store)
     {
         if (store is not FolderMediaStore folder)
         {

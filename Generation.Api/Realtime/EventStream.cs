@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text.Json;
 using Generation.Api.Identity;
 using Generation.Api.Media;
+using Generation.Core.Realtime;
 using Generation.Core.Sessions;
 
 namespace Generation.Api.Realtime;
@@ -83,6 +84,7 @@ public static class EventStream
         private int percent = first.Progress;
         private string phase = first.Phase;
         private long leaseToken = first.LeaseToken;
+        private Progress? early; // of a version whose state has not come yet
 
         public bool IsOver { get; private set; }
 
@@ -100,12 +102,14 @@ public static class EventStream
         {
             if (item.Progress is { } progress)
             {
-                // Older than what was shown, from a worker that lost the session, or a step back: not told.
-                if (progress.Version >= shown.Version && progress.LeaseToken >= leaseToken && progress.Percent >= percent
-                    && (progress.Percent > percent || progress.Phase != phase))
+                // Redis is quicker than the read that follows a notification. Told at once, this would be newer than the state after it.
+                if (progress.Version > shown.Version)
                 {
-                    (percent, phase, leaseToken) = (progress.Percent, progress.Phase, progress.LeaseToken);
-                    await WriteAsync("progress", null, new { progress.SessionId, progress.Version, progress.LeaseToken, progress.Percent, progress.Phase }, ct);
+                    early = progress;
+                }
+                else
+                {
+                    await ShowProgressAsync(progress, ct);
                 }
             }
             else if (item.State is { } state && state.Version > shown.Version)
@@ -143,6 +147,23 @@ public static class EventStream
                         state.CancelRequested,
                     }, ct);
                 }
+
+                if (!IsOver && early is { } waited && waited.Version <= shown.Version)
+                {
+                    early = null;
+                    await ShowProgressAsync(waited, ct);
+                }
+            }
+        }
+
+        private async Task ShowProgressAsync(Progress progress, CancellationToken ct)
+        {
+            // Older than what was shown, from a worker that lost the session, or a step back: not told.
+            if (progress.Version >= shown.Version && progress.LeaseToken >= leaseToken && progress.Percent >= percent
+                && (progress.Percent > percent || progress.Phase != phase))
+            {
+                (percent, phase, leaseToken) = (progress.Percent, progress.Phase, progress.LeaseToken);
+                await WriteAsync("progress", null, new { progress.SessionId, progress.Version, progress.LeaseToken, progress.Percent, progress.Phase }, ct);
             }
         }
 
@@ -164,8 +185,8 @@ public static class EventStream
         private async Task EndAsync(CancellationToken ct)
         {
             var name = shown.Status switch { "completed" => "done", var other => other };
-            // The row of a failed session may be behind what was shown: progress reaches it with the next renewal of the lease.
-            await WriteAsync(name, shown.Version, links.Present(shown with { Progress = Math.Max(percent, shown.Progress) }, context), ct);
+            // The row gets progress with a lease renewal, so it may end behind what was shown.
+            await WriteAsync(name, shown.Version, links.Present(shown with { Progress = Math.Max(shown.Progress, percent) }, context), ct);
             IsOver = true;
         }
 

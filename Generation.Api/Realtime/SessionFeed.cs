@@ -31,7 +31,7 @@ public sealed class SessionFeed(
     {
         while (true)
         {
-            var session = watched.GetOrAdd(sessionId, id => new Watched(id, progress));
+            var session = watched.GetOrAdd(sessionId, id => new Watched(id, progress, () => Touch([id])));
             if (await session.AddAsync() is { } channel)
             {
                 return new Watcher(this, session, channel);
@@ -139,7 +139,7 @@ public sealed class SessionFeed(
     }
 
     /// <summary>A session that somebody watches: its subscribers, and the one subscription to its progress.</summary>
-    internal sealed class Watched(Guid sessionId, ProgressChannel progress)
+    internal sealed class Watched(Guid sessionId, ProgressChannel progress, Action onBehind)
     {
         private const int MaxBehind = 256;
         private readonly SemaphoreSlim gate = new(1, 1);
@@ -170,7 +170,7 @@ public sealed class SessionFeed(
                     subscribers.Add(channel);
                 }
 
-                subscription ??= await progress.SubscribeAsync(sessionId, p => Publish(new FeedItem(null, p)));
+                subscription ??= await progress.SubscribeAsync(sessionId, Receive);
                 return channel;
             }
             finally
@@ -222,6 +222,16 @@ public sealed class SessionFeed(
             lock (subscribersGate)
             {
                 subscribers.ForEach(s => s.Writer.TryComplete());
+            }
+        }
+
+        /// <summary>Progress may tell of a version before the notification does; watchers are shown it after its state.</summary>
+        private void Receive(Progress news)
+        {
+            Publish(new FeedItem(null, news));
+            if (news.Version > Version)
+            {
+                onBehind();
             }
         }
 

@@ -102,7 +102,7 @@ public static class GenerationsApi
         {
             CancelOutcome.Canceled => TypedResults.Ok(links.Present(session, context)),
             CancelOutcome.Requested => TypedResults.Json(links.Present(session, context), statusCode: StatusCodes.Status202Accepted),
-            _ => Problems.Of(StatusCodes.Status409Conflict, "already_ended", $"It has ended already: {session.Status}.", ("status", session.Status)),
+            _ => Problems.Of(StatusCodes.Status409Conflict, "already_ended", $"It has ended already: {session.Status}.", ("sessionStatus", session.Status)),
         };
     }
 }

@@ -20,6 +20,9 @@ namespace Generation.Api.Sessions;
 public sealed record Asked(string ClientKey, string Model, JsonElement Params, Dictionary<string, string[]> Errors)
 {
     public byte[] Fingerprint { get; } = Core.Sessions.Fingerprint.Of(Model, Params);
+
+    /// <summary>No session can have been accepted under this key, so there is nothing to replay.</summary>
+    public bool HasImpossibleKey => Errors.ContainsKey("clientKey") || Errors.ContainsKey("Idempotency-Key");
 }
 
 /// <summary>An accepted request, new or replayed.</summary>
@@ -34,6 +37,10 @@ public sealed class Submitting(
     ApiOptions options, TimeProvider time)
 {
     private const int MaxKeyLength = 200;
+
+    /// <summary>A name that stands twice means one thing to a proxy and another to us: refused.</summary>
+    private static readonly JsonDocumentOptions Strict = new() { AllowDuplicateProperties = false };
+
     private static readonly JsonElement NoParams = JsonSerializer.SerializeToElement(new { });
 
     /// <summary>Reads <c>{ model, params, clientKey }</c>.</summary>
@@ -84,16 +91,41 @@ public sealed class Submitting(
         }
 
         var errors = new Dictionary<string, string[]>(StringComparer.Ordinal);
-        var named = body.TryGetProperty("model", out var model) && model.ValueKind == JsonValueKind.String ? model.GetString()! : null;
-        var byDefault = registry.DefaultOf(tool ?? "seedream4")?.Id;
-        if (tool is not null && (byDefault is null || (named is not null && registry.Find(named) is { } other && other.Tool != tool)))
+        if (registry.DefaultOf(tool ?? "seedream4") is not { } byDefault)
         {
-            errors["model"] = [byDefault is null ? $"there is no tool '{tool}'" : $"is not a model of the tool '{tool}'"];
+            return (null, Problems.Of(StatusCodes.Status404NotFound, "tool_not_found", $"There is no tool '{tool}'. GET /api/models lists the models with their tools."));
         }
 
-        if (body.TryGetProperty("params", out var nested) && nested.ValueKind == JsonValueKind.Object)
+        var model = byDefault.Id;
+        if (body.TryGetProperty("model", out var named))
         {
-            return Frame(context, body, named ?? byDefault ?? "", nested, errors);
+            if (named.ValueKind != JsonValueKind.String)
+            {
+                errors["model"] = ["must be the id of a model, see GET /api/models; without it the tool's first model is meant"];
+            }
+            else
+            {
+                model = named.GetString()!;
+                if (tool is not null && registry.Find(model) is { } other && other.Tool != byDefault.Tool)
+                {
+                    errors["model"] = [$"is not a model of the tool '{byDefault.Tool}'"];
+                }
+            }
+        }
+
+        if (body.TryGetProperty("params", out var nested))
+        {
+            foreach (var field in body.EnumerateObject().Where(f => f.Name is not ("model" or "params" or "clientKey")))
+            {
+                errors[field.Name] = ["must stand in params, or the others beside it: not some here and some there"];
+            }
+
+            if (nested.ValueKind != JsonValueKind.Object)
+            {
+                errors["params"] = ["must be an object with the model's parameters"];
+            }
+
+            return Frame(context, body, model, nested.ValueKind == JsonValueKind.Object ? nested : NoParams, errors);
         }
 
         var flat = new JsonObject();
@@ -102,7 +134,7 @@ public sealed class Submitting(
             flat[field.Name] = JsonNode.Parse(field.Value.GetRawText());
         }
 
-        return Frame(context, body, named ?? byDefault ?? "", JsonSerializer.SerializeToElement(flat), errors);
+        return Frame(context, body, model, JsonSerializer.SerializeToElement(flat), errors);
     }
 
     /// <summary>Accepts the request or says why not.</summary>
@@ -113,6 +145,11 @@ public sealed class Submitting(
         var (request, refusal) = await CheckAsync(context, user, asked, ct);
         if (refusal is not null)
         {
+            if (asked.HasImpossibleKey)
+            {
+                return (null, refusal);
+            }
+
             return await sessions.FindByKeyAsync(user, asked.ClientKey, ct) is not { } known ? (null, refusal)
                 : known.RequestHash.AsSpan().SequenceEqual(asked.Fingerprint) ? (new Accepted(known.Session.SessionId, asked.ClientKey, known.ReservationId, known.Session.Held, true), null)
                 : (null, KeyReused());
@@ -137,9 +174,9 @@ public sealed class Submitting(
 
     private async Task<(SubmitRequest? Request, IResult? Refusal)> CheckAsync(HttpContext context, Guid user, Asked asked, CancellationToken ct)
     {
-        if (asked.Errors.Count > 0)
+        if (asked.Errors.ContainsKey("model"))
         {
-            return (null, Problems.Invalid(asked.Errors));
+            return (null, Problems.Invalid(asked.Errors)); // without a model there is nothing to hold the parameters against
         }
 
         if (registry.Find(asked.Model) is not { } model)
@@ -153,7 +190,7 @@ public sealed class Submitting(
         }
 
         var errors = asked.Errors;
-        var input = model.Validate(asked.Params, errors);
+        var input = errors.ContainsKey("params") ? [] : model.Validate(asked.Params, errors);
         if (errors.Count > 0)
         {
             return (null, Problems.Invalid(errors));
@@ -202,7 +239,7 @@ public sealed class Submitting(
         JsonElement body;
         try
         {
-            using var document = await JsonDocument.ParseAsync(context.Request.Body, cancellationToken: ct);
+            using var document = await JsonDocument.ParseAsync(context.Request.Body, Strict, ct);
             body = document.RootElement.Clone();
         }
         catch (JsonException e)
@@ -219,10 +256,15 @@ public sealed class Submitting(
     private static (Asked? Asked, IResult? Refusal) Frame(HttpContext context, JsonElement body, string model, JsonElement given, Dictionary<string, string[]> errors)
     {
         var header = context.Request.Headers["Idempotency-Key"].ToString();
-        var field = body.TryGetProperty("clientKey", out var sent) ? sent.ValueKind == JsonValueKind.String ? sent.GetString()! : "\0" : "";
-        foreach (var (name, key) in new[] { ("Idempotency-Key", header), ("clientKey", field) })
+        var field = body.TryGetProperty("clientKey", out var sent) && sent.ValueKind == JsonValueKind.String ? sent.GetString()! : "";
+        foreach (var (name, key, isSent) in new[]
         {
-            if (key.Length > MaxKeyLength || key.AsSpan().IndexOfAnyExceptInRange(' ', '~') >= 0)
+            ("Idempotency-Key", header, context.Request.Headers.ContainsKey("Idempotency-Key")),
+            ("clientKey", field, sent.ValueKind != JsonValueKind.Undefined),
+        })
+        {
+            // An empty key is refused, not replaced: who sends it believes to be safe from paying twice.
+            if (isSent && (key.Length is 0 or > MaxKeyLength || key.AsSpan().IndexOfAnyExceptInRange(' ', '~') >= 0))
             {
                 errors[name] = [$"must be a string of 1 to {MaxKeyLength} printable ASCII characters"];
             }

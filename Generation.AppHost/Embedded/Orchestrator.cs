@@ -143,9 +143,7 @@ internal sealed class Orchestrator(IReadOnlyList<RunnableResource> resources, st
 
                 Make a picture:
                   curl -s {{{url}}}/api/generations -H 'Authorization: Bearer gk_dev_demo' -H 'Content-Type: application/json' -H 'Idempotency-Key: '$RANDOM -d '{"model":"seedream-4","params":{"prompt":"a lighthouse at dusk","size":"2K","n":1}}'
-                Watch it, and all your others:
-                  curl -N {{{url}}}/api/events -H 'Authorization: Bearer gk_dev_demo'
-                or only that one, with the sessionId from the answer:
+                Watch it, with the sessionId from the answer; the last event has the picture's URL:
                   curl -N {{{url}}}/api/generations/SESSION_ID/events -H 'Authorization: Bearer gk_dev_demo'
 
                 """);

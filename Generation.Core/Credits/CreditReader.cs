@@ -26,7 +26,8 @@ public sealed class CreditReader(NpgsqlDataSource database)
             LEFT JOIN credit_lots AS l ON l.user_id = a.user_id AND l.available + l.held > 0
             WHERE a.user_id = $1
             ORDER BY l.priority, l.expires_at NULLS LAST, l.created_at, l.lot_id
-            """) { Parameters = { new() { Value = userId } } });
+            """)
+        { Parameters = { new() { Value = userId } } });
 
         await using var reader = await batch.ExecuteReaderAsync(ct);
         await reader.NextResultAsync(ct);

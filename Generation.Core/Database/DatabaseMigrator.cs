@@ -6,8 +6,8 @@ using Npgsql;
 namespace Generation.Core.Database;
 
 /// <summary>
-/// Brings a database to the schema of this build. Any number of processes may start it at once: a session-level advisory lock lets
-/// one through at a time (EF's own lock is a lock on a table that does not exist before the first run), the rest find nothing to do.
+/// Brings a database to the schema of this build. Any number of processes may start it at once: an advisory lock lets one
+/// through at a time (EF's own lock is a lock on a table that does not exist before the first run), the rest find nothing to do.
 /// </summary>
 public static class DatabaseMigrator
 {
@@ -20,28 +20,29 @@ public static class DatabaseMigrator
     /// <summary>Applies what is missing, as the database's owner. Returns the names of the migrations applied.</summary>
     public static async Task<IReadOnlyList<string>> MigrateAsync(string ownerConnectionString, CancellationToken ct)
     {
-        // Not pooled: a connection that only goes back into its pool keeps its lock until somebody takes it out again.
         ownerConnectionString = new NpgsqlConnectionStringBuilder(ownerConnectionString) { Pooling = false }.ConnectionString;
         await using var owner = new NpgsqlConnection(ownerConnectionString);
         await owner.OpenAsync(ct);
-        await using (var take = new NpgsqlCommand("SELECT pg_advisory_lock($1)", owner) { CommandTimeout = 120 })
+        await using var turn = await owner.BeginTransactionAsync(ct); // its end gives the lock back, whatever happens
+        await using (var take = new NpgsqlCommand("SELECT pg_advisory_xact_lock($1)", owner, turn) { CommandTimeout = 120 })
         {
             take.Parameters.AddWithValue(LockKey);
             await take.ExecuteNonQueryAsync(ct);
         }
 
-        // The connection is closed at the end in any case, which gives the lock back.
         var options = new DbContextOptionsBuilder<GenerationDbContext>();
         GenerationDbContext.Configure(options, ownerConnectionString);
         await using var context = new GenerationDbContext(options.Options);
+        await context.GetService<IHistoryRepository>().CreateIfNotExistsAsync(ct); // asking an empty database would be an error in its log
         var pending = (await context.Database.GetPendingMigrationsAsync(ct)).ToList();
         if (pending.Count > 0)
         {
             await context.Database.GetService<IMigrator>().MigrateAsync(cancellationToken: ct);
-            await using var grant = new NpgsqlCommand("""GRANT SELECT ON "__EFMigrationsHistory" TO generation_service""", owner);
+            await using var grant = new NpgsqlCommand("""GRANT SELECT ON "__EFMigrationsHistory" TO generation_service""", owner, turn);
             await grant.ExecuteNonQueryAsync(ct);
         }
 
+        await turn.CommitAsync(ct);
         return pending;
     }
 

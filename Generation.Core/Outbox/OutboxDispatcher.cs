@@ -36,7 +36,9 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
             return default;
         }
 
-        var unknown = due.Where(d => !d.Obsolete && !jobTypes.Contains(d.EventType)).ToList();
+        // Set aside whatever its session says: what we do not understand is not ours to delete.
+        var unknown = due.Where(d => !jobTypes.Contains(d.EventType)).ToList();
+        var obsolete = due.Where(d => d.Obsolete && jobTypes.Contains(d.EventType)).ToList();
         var live = due.Where(d => !d.Obsolete && jobTypes.Contains(d.EventType)).ToList();
         var sent = live.Count == 0 ? new Sent([], false) : await queue.SendAsync(lane, [.. live.Select(d => d.Message)], window, ct);
         var dispatched = live.Take(sent.MessageIds.Count).ToList();
@@ -48,7 +50,7 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
         await using var mark = new NpgsqlCommand(Sql.Text("Outbox/mark.sql"), connection, transaction);
         mark.Parameters.AddWithValue(dispatched.Select(d => d.Message.OutboxId).ToArray());
         mark.Parameters.AddWithValue(sent.MessageIds.ToArray());
-        mark.Parameters.AddWithValue(due.Where(d => d.Obsolete).Select(d => d.Message.OutboxId).ToArray());
+        mark.Parameters.AddWithValue(obsolete.Select(d => d.Message.OutboxId).ToArray());
         mark.Parameters.AddWithValue(unknown.Select(d => d.Message.OutboxId).ToArray());
         mark.Parameters.AddWithValue(unknown.Select(d => $"no handler knows the event type '{d.EventType}'").ToArray());
         await mark.ExecuteNonQueryAsync(ct);

@@ -47,7 +47,7 @@ public sealed class Cancellation(NpgsqlDataSource database, Settlement settlemen
             if (!await reader.ReadAsync(ct))
             {
                 await reader.CloseAsync();
-                return await ExistsAsync(userId, sessionId, ct) ? CancelOutcome.AlreadyEnded : CancelOutcome.NotFound;
+                return await HasEndedAsync(userId, sessionId, ct) is null ? CancelOutcome.NotFound : CancelOutcome.AlreadyEnded;
             }
 
             var status = reader.GetString(0);
@@ -67,18 +67,19 @@ public sealed class Cancellation(NpgsqlDataSource database, Settlement settlemen
         var settled = await settlement.SettleAsync([new Settle(sessionId, SettleGuard.Queued) { Canceled = true }], ct);
         return settled switch
         {
-            [] => CancelOutcome.Requested, // a worker claimed it in between, and has the wish with its claim
+            // Somebody else canceled it in between; or a worker claimed it, and has the wish with its claim.
+            [] => await HasEndedAsync(userId, sessionId, ct) is true ? CancelOutcome.AlreadyEnded : CancelOutcome.Requested,
             [{ Status: "canceled" }] => CancelOutcome.Canceled,
             _ => CancelOutcome.AlreadyEnded, // every output was stored already
         };
     }
 
-    /// <summary>On a fresh snapshot: the session may have ended while the statement above waited for its row.</summary>
-    private async Task<bool> ExistsAsync(Guid userId, Guid sessionId, CancellationToken ct)
+    /// <summary>On a fresh snapshot: the session may have ended while the statement before waited for its row. Null when there is none.</summary>
+    private async Task<bool?> HasEndedAsync(Guid userId, Guid sessionId, CancellationToken ct)
     {
-        await using var look = database.CreateCommand("SELECT EXISTS (SELECT FROM generation_sessions WHERE session_id = $1 AND user_id = $2)");
+        await using var look = database.CreateCommand("SELECT completed_at IS NOT NULL FROM generation_sessions WHERE session_id = $1 AND user_id = $2");
         look.Parameters.AddWithValue(sessionId);
         look.Parameters.AddWithValue(userId);
-        return (bool)(await look.ExecuteScalarAsync(ct))!;
+        return await look.ExecuteScalarAsync(ct) as bool?;
     }
 }

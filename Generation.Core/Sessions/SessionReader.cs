@@ -171,7 +171,8 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
             FROM generation_sessions AS s
             JOIN credit_reservations AS v USING (session_id)
             WHERE s.client_key = $1 AND s.user_id = $2
-            """) { Parameters = { new() { Value = clientKey }, new() { Value = userId } } });
+            """)
+        { Parameters = { new() { Value = clientKey }, new() { Value = userId } } });
 
         await using var reader = await batch.ExecuteReaderAsync(ct);
         await reader.NextResultAsync(ct);

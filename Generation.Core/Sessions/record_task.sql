@@ -1,13 +1,18 @@
 -- Right after a call: what came of it, written by the holder of the lease. An outcome that an operator has to reconcile
 -- (unknown) leaves a record of its own.
 -- $1 session · $2 lease_token · $3 task · $4 state · $5 provider's task id · $6 request id · $7 result · $8 failure · $9 its code
-WITH task AS (
+WITH holder AS ( -- locked: whoever takes the session away does so before this statement or after it
+    SELECT session_id, user_id
+    FROM generation_sessions
+    WHERE session_id = $1 AND lease_token = $2 AND lease_until IS NOT NULL
+    FOR NO KEY UPDATE
+),
+task AS (
     UPDATE provider_tasks AS t
     SET state = $4, task_id = coalesce($5, t.task_id), request_id = coalesce($6, t.request_id), result = coalesce($7, t.result),
         failure = $8, failure_code = $9, updated_at = now()
-    FROM generation_sessions AS s
-    WHERE t.provider_task_id = $3
-      AND s.session_id = $1 AND t.session_id = s.session_id AND s.lease_token = $2 AND s.lease_until IS NOT NULL
+    FROM holder AS s
+    WHERE t.provider_task_id = $3 AND t.session_id = s.session_id
     RETURNING t.provider_task_id, s.session_id, s.user_id, t.provider, t.request_id, t.first_ordinal, t.created_at
 ),
 reconcile AS (

@@ -112,6 +112,19 @@ failure AS ( -- what an operator is asked about at night
     FROM ending
     WHERE status = 'failed'
 ),
+cut_off AS ( -- a paid call that is under way while its session ends (cancel, deadline, dead worker): nobody will hear its answer
+    UPDATE provider_tasks AS t
+    SET state = 'unknown', failure = 'OutcomeUnknown', failure_code = 'session.ended', updated_at = now()
+    FROM ending AS e
+    WHERE t.session_id = e.session_id AND t.state = 'intent'
+    RETURNING t.provider_task_id, e.session_id, e.user_id, t.provider, t.request_id, t.first_ordinal, t.created_at, e.status
+),
+reconcile AS ( -- the same record as record_task.sql writes
+    INSERT INTO error_events (session_id, user_id, code, message, detail)
+    SELECT session_id, user_id, 'outcome_unknown', 'A paid call was under way when its session ended as ' || status || '. Look it up at the provider before refunding or blaming anybody.',
+           jsonb_build_object('providerTaskId', provider_task_id, 'provider', provider, 'requestId', request_id, 'ordinal', first_ordinal, 'sentAt', created_at)
+    FROM cut_off
+),
 undispatched AS ( -- SKIP LOCKED: a row that a relay is publishing is refused at the claim instead
     DELETE FROM outbox
     WHERE outbox_id IN (

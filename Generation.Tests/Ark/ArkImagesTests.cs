@@ -411,6 +411,19 @@ public sealed class ArkImagesTests
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => call);
     }
 
+    /// <summary>A drain while Ark is out of reach must not leave calls behind that look as if they had been paid.</summary>
+    [Fact]
+    public async Task A_caller_that_stops_before_the_call_was_sent_is_told_that_nothing_was_bought()
+    {
+        using var ark = ArkUnderTest.NewArk("http://127.0.0.1:9/");
+        using var stop = new CancellationTokenSource();
+        await stop.CancelAsync();
+
+        var failure = (await ark.GenerateAsync(Lighthouse, "c", stop.Token)).Failure!;
+
+        Assert.Equal((FailureKind.Unavailable, "ark.not_sent"), (failure.Kind, failure.ProviderCode));
+    }
+
     [Fact]
     public async Task The_log_tells_of_both_ends_of_a_call_and_never_of_prompt_key_or_address()
     {

@@ -33,7 +33,7 @@ public sealed class InProcessService<TMarker> : ITestService
             services.AddSingleton<ILoggerProvider>(lines);
             configure?.Invoke(services);
         });
-        factory.UseKestrel(0);
+        factory.UseKestrel(); // without a port: setting one from here races with the program's own start
         factory.StartServer();
         Address = new Uri(factory.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First());
     }
@@ -55,9 +55,11 @@ public sealed class InProcessService<TMarker> : ITestService
                 builder.UseSetting(key, value);
             }
 
+            builder.UseSetting(WebHostDefaults.ServerUrlsKey, "http://127.0.0.1:0");
+            builder.UseSetting("hostBuilder:reloadConfigOnChange", "false"); // a file watcher a host would exhaust the machine's
             builder.UseEnvironment("Production"); // no development accounts
+            builder.ConfigureLogging(logging => logging.ClearProviders()); // first: it would take the test's own with it
             builder.ConfigureServices(configure);
-            builder.ConfigureLogging(logging => logging.ClearProviders());
         }
     }
 
@@ -92,6 +94,7 @@ public sealed class ProcessService : ITestService
     private readonly Process process;
     private readonly ConcurrentQueue<string> lines = new();
     private readonly TaskCompletionSource<Uri> listening = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private bool disposed;
 
     private ProcessService(string project, IReadOnlyDictionary<string, string> settings)
     {
@@ -157,8 +160,15 @@ public sealed class ProcessService : ITestService
     /// <summary>SIGCONT.</summary>
     public void Resume() => Signal("CONT");
 
+    /// <summary>Called by the test's system, and again after the last test for those whose test did not get that far.</summary>
     public async ValueTask DisposeAsync()
     {
+        if (disposed)
+        {
+            return; // a disposed Process refuses every question
+        }
+
+        disposed = true;
         await KillAsync();
         process.Dispose();
     }

@@ -162,8 +162,15 @@ public class ArkImagesTests(SimApp sim) : IClassFixture<SimApp>
         async Task<string> FileAsync(int seed)
         {
             using var response = await sim.PostAsync(
-                new { model = "seedream-3-0-t2i-250415", prompt = "seeds", size = "512x512", seed, guidance_scale = 2.5,
-                    response_format = "b64_json" });
+                new
+                {
+                    model = "seedream-3-0-t2i-250415",
+                    prompt = "seeds",
+                    size = "512x512",
+                    seed,
+                    guidance_scale = 2.5,
+                    response_format = "b64_json"
+                });
             using var json = await SimApp.JsonAsync(response);
             return json.RootElement.GetProperty("data")[0].GetProperty("b64_json").GetString()!;
         }
@@ -174,8 +181,12 @@ public class ArkImagesTests(SimApp sim) : IClassFixture<SimApp>
     {
         using var response = await sim.PostAsync(new
         {
-            model = SimApp.Model, prompt = "three pictures of a fjord [fault=image-error]", size = "1K", stream = true,
-            sequential_image_generation = "auto", sequential_image_generation_options = new { max_images = 5 },
+            model = SimApp.Model,
+            prompt = "three pictures of a fjord [fault=image-error]",
+            size = "1K",
+            stream = true,
+            sequential_image_generation = "auto",
+            sequential_image_generation_options = new { max_images = 5 },
         });
         Assert.Equal("text/event-stream", response.Content.Headers.ContentType?.MediaType);
         var frames = (await response.Content.ReadAsStringAsync()).Split("\n\n", StringSplitOptions.RemoveEmptyEntries);

@@ -41,6 +41,7 @@ public class SimApp : WebApplicationFactory<SimOptions>, IAsyncLifetime
     protected override void ConfigureWebHost(IWebHostBuilder builder)
     {
         builder.UseSetting("Sim:LatencyMs", "0");
+        builder.UseSetting("hostBuilder:reloadConfigOnChange", "false"); // a file watcher a host: they are few on a shared machine
         foreach (var (key, value) in Settings) builder.UseSetting(key, value);
         builder.ConfigureLogging(logging => logging.ClearProviders());
         builder.ConfigureTestServices(services => services.AddSingleton<TimeProvider>(Time));

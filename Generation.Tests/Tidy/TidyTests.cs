@@ -172,7 +172,9 @@ public sealed partial class TidyTests
         Files.Where(file => file.EndsWith(".csproj", StringComparison.Ordinal)).Select(file => (Path.GetFileNameWithoutExtension(file), file));
 
     private static IEnumerable<string> ProjectReferences(string project) =>
-        XDocument.Parse(Read(project)).Descendants("ProjectReference").Select(reference => Path.GetFileNameWithoutExtension(reference.Attribute("Include")!.Value.Replace('\\', '/')));
+        XDocument.Parse(Read(project)).Descendants("ProjectReference")
+            .Where(reference => reference.Attribute("ReferenceOutputAssembly")?.Value != "false") // built with it, unknown to it
+            .Select(reference => Path.GetFileNameWithoutExtension(reference.Attribute("Include")!.Value.Replace('\\', '/')));
 
     private static bool InFolders(string file, params string[] folders) => folders.Contains(file.Split('/')[0]);
 

@@ -173,7 +173,7 @@ public sealed class JobRunner(
 
     private async Task SettleAsync(ActiveJob job, Settle settle)
     {
-        progress.Publish(job.Report(99, "finalising"));
+        progress.Publish(job.Report(0, "finalising")); // a phase, not a step: the stages a watcher counts on are the handler's, and then 100
         var settled = await Transient.RetryAsync(
             () => settlement.SettleAsync([settle with { LeaseToken = job.Session.LeaseToken }], CancellationToken.None), time, log, job.Stopped);
         if (settled.Count == 0)

@@ -52,7 +52,7 @@ public sealed class ArkImages : IDisposable
     /// <param name="request">As <see cref="ArkImageRequest.From"/> made it; its model is exchanged for the configured endpoint here.</param>
     /// <param name="clientRequestId">Ours, sent as <c>X-Client-Request-Id</c>: Ark's support finds a call by it whose answer we never saw.</param>
     /// <param name="ct">Stops waiting; a call under way is then of unknown outcome.</param>
-    /// <exception cref="OperationCanceledException"><paramref name="ct"/> was cancelled.</exception>
+    /// <exception cref="OperationCanceledException"><paramref name="ct"/> was cancelled after the call was sent.</exception>
     public async Task<ProviderReply> GenerateAsync(ArkImageRequest request, string clientRequestId, CancellationToken ct)
     {
         ArgumentNullException.ThrowIfNull(request);
@@ -89,6 +89,11 @@ public sealed class ArkImages : IDisposable
         try
         {
             response = await client.SendAsync(message, HttpCompletionOption.ResponseHeadersRead, either.Token);
+        }
+        catch (OperationCanceledException) when (ct.IsCancellationRequested && !body.HasBegun)
+        {
+            // Stopped before a byte was sent: nothing was bought, and the record must say so or the next run could not know.
+            return (null, ProviderReply.Failed(ArkFailures.OfSilence(wasSent: false, "ark.not_sent", "The worker stopped before the call was sent.")));
         }
         catch (OperationCanceledException) when (!ct.IsCancellationRequested)
         {

@@ -1,0 +1,110 @@
+using System.Net;
+using Generation.AppHost.Embedded;
+
+namespace Generation.Bench.Harness;
+
+/// <summary>
+/// One of our services as a process of its own, on a port of its own, run from its project's own output folder: its runtime
+/// configuration (garbage collector, tiering) is part of what is measured.
+/// </summary>
+internal sealed class ServiceChild : IAsyncDisposable
+{
+    private const string ListeningLine = "Now listening on: ";
+    private static readonly TimeSpan PollInterval = TimeSpan.FromMilliseconds(100);
+    private static readonly TimeSpan StopGrace = TimeSpan.FromSeconds(20);
+
+    private readonly string project;
+    private readonly ChildProcess child;
+
+    private ServiceChild(string project, ChildProcess child, Uri address) => (this.project, this.child, Address) = (project, child, address);
+
+    public Uri Address { get; }
+
+    public int ProcessId => child.Id;
+
+    /// <summary>Starts it and waits until <paramref name="healthPath"/> answers 200.</summary>
+    /// <param name="settings">Names with colons, as in configuration files.</param>
+    /// <exception cref="StartFailure">It ended before, with its last lines.</exception>
+    public static async Task<ServiceChild> StartAsync(
+        string project, string healthPath, IReadOnlyDictionary<string, string> settings, RunFolder folder, CancellationToken ct)
+    {
+        var assembly = Path.Combine(Repository.OutputFolder(project), $"{project}.dll");
+        var environment = settings.ToDictionary(pair => pair.Key.Replace(":", "__", StringComparison.Ordinal), pair => (string?)pair.Value, StringComparer.Ordinal);
+        environment["Logging__LogLevel__Microsoft.Hosting.Lifetime"] = "Information"; // says the port
+        var listening = new TaskCompletionSource<Uri>(TaskCreationOptions.RunContinuationsAsynchronously);
+        var started = await ChildProcess.StartAsync(
+            new ChildCommand(Programs.Find("dotnet") ?? throw new StartFailure("There is no dotnet command."), assembly, "--urls", "http://127.0.0.1:0")
+            {
+                WorkingDirectory = Path.GetDirectoryName(assembly),
+                Environment = environment,
+                RecordPath = folder.RecordPath(project),
+            },
+            line =>
+            {
+                if (line.IndexOf(ListeningLine, StringComparison.Ordinal) is >= 0 and var at)
+                    listening.TrySetResult(new Uri(line[(at + ListeningLine.Length)..].Split('"', ' ')[0].Trim()));
+            });
+        try
+        {
+            await Task.WhenAny(listening.Task, started.Exited).WaitAsync(ct);
+            using var http = new HttpClient();
+            while (!started.Exited.IsCompleted)
+            {
+                var address = await listening.Task;
+                if (await IsHealthyAsync(http, new Uri(address, healthPath), ct)) return new ServiceChild(project, started, address);
+                await Task.Delay(PollInterval, TimeProvider.System, ct);
+            }
+
+            throw new StartFailure($"{project} ended with {await started.Exited}:\n{started.LastLines}");
+        }
+        catch
+        {
+            started.Signal(UnixSignal.Kill);
+            throw;
+        }
+    }
+
+    /// <summary>Waits for a result, or fails as soon as the process has ended instead.</summary>
+    public async Task<T> WhileItLivesAsync<T>(Task<T> result)
+    {
+        if (await Task.WhenAny(result, child.Exited) != result) throw new StartFailure($"{project} ended with {await child.Exited}:\n{child.LastLines}");
+        return await result;
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await child.StopAsync(StopGrace, TimeProvider.System, CancellationToken.None);
+        child.Dispose();
+    }
+
+    private static async Task<bool> IsHealthyAsync(HttpClient http, Uri health, CancellationToken ct)
+    {
+        try
+        {
+            using var answer = await http.GetAsync(health, ct);
+            return answer.StatusCode == HttpStatusCode.OK;
+        }
+        catch (HttpRequestException)
+        {
+            return false; // it has just ended: its exit code and last lines say more
+        }
+    }
+}
+
+/// <summary>Where things are in the checkout that this program was built from.</summary>
+internal static class Repository
+{
+    /// <summary>The folder of Generation.sln.</summary>
+    public static string Root { get; } = FindRoot();
+
+    /// <summary>Where a project's assembly is, built in the same configuration as this one.</summary>
+    public static string OutputFolder(string project) =>
+        Path.Combine(Root, project, Path.GetRelativePath(Path.Combine(Root, "Generation.Bench"), AppContext.BaseDirectory));
+
+    private static string FindRoot()
+    {
+        var folder = new DirectoryInfo(AppContext.BaseDirectory);
+        while (folder is not null && !File.Exists(Path.Combine(folder.FullName, "Generation.sln"))) folder = folder.Parent;
+        return folder?.FullName ?? throw new StartFailure("The benchmarks run inside the repository only: they start its services.");
+    }
+}
