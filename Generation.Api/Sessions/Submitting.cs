@@ -242,7 +242,7 @@ public sealed class Submitting(
             using var document = await JsonDocument.ParseAsync(context.Request.Body, Strict, ct);
             body = document.RootElement.Clone();
         }
-        catch (JsonException e)
+        catch (Exception e) when (e is JsonException or InvalidOperationException) // the latter: a name with half a surrogate pair
         {
             return (default, Problems.Of(StatusCodes.Status400BadRequest, "malformed_json", $"The body is not valid JSON: {e.Message}"));
         }

@@ -23,22 +23,24 @@ public sealed class Cancellation(NpgsqlDataSource database, Settlement settlemen
 {
     public async Task<CancelOutcome> CancelAsync(Guid userId, Guid sessionId, CancellationToken ct)
     {
-        // Asking first, ending second: a worker that claims in between finds the wish in its claim.
+        // Asking first, ending second: a worker that claims in between finds the wish in its claim. Of several who ask, the first is told
+        // of the cancel, whoever of us or of the workers then carries it out.
+        bool isFirst;
         await using (var ask = database.CreateCommand(
             """
             WITH asked AS (
                 UPDATE generation_sessions
                 SET cancel_requested_at = coalesce(cancel_requested_at, now()), version = version + 1, updated_at = now()
                 WHERE session_id = $1 AND user_id = $2 AND completed_at IS NULL
-                RETURNING session_id, user_id, job_type, lane, status, phase, version
+                RETURNING session_id, user_id, job_type, lane, status, phase, version, cancel_requested_at = now() AS is_first
             ),
             woken AS ( -- somebody has to take it from the provider
                 INSERT INTO outbox (event_type, lane, session_id)
                 SELECT job_type, lane, session_id FROM asked WHERE phase = 'awaiting_provider'
             )
-            SELECT status, version FROM asked
+            SELECT status, version, is_first FROM asked
             UNION ALL
-            SELECT 'ended', version FROM generation_sessions WHERE session_id = $1 AND user_id = $2 AND completed_at IS NOT NULL
+            SELECT 'ended', version, false FROM generation_sessions WHERE session_id = $1 AND user_id = $2 AND completed_at IS NOT NULL
             """))
         {
             ask.Parameters.AddWithValue(sessionId);
@@ -47,9 +49,10 @@ public sealed class Cancellation(NpgsqlDataSource database, Settlement settlemen
             if (!await reader.ReadAsync(ct))
             {
                 await reader.CloseAsync();
-                return await HasEndedAsync(userId, sessionId, ct) is null ? CancelOutcome.NotFound : CancelOutcome.AlreadyEnded;
+                return await StatusAsync(userId, sessionId, ct) is null ? CancelOutcome.NotFound : CancelOutcome.AlreadyEnded;
             }
 
+            isFirst = reader.GetBoolean(2);
             var status = reader.GetString(0);
             if (status == "ended")
             {
@@ -65,21 +68,20 @@ public sealed class Cancellation(NpgsqlDataSource database, Settlement settlemen
         }
 
         var settled = await settlement.SettleAsync([new Settle(sessionId, SettleGuard.Queued) { Canceled = true }], ct);
-        return settled switch
+        return (settled is [var end] ? end.Status : await StatusAsync(userId, sessionId, ct)) switch
         {
-            // Somebody else canceled it in between; or a worker claimed it, and has the wish with its claim.
-            [] => await HasEndedAsync(userId, sessionId, ct) is true ? CancelOutcome.AlreadyEnded : CancelOutcome.Requested,
-            [{ Status: "canceled" }] => CancelOutcome.Canceled,
-            _ => CancelOutcome.AlreadyEnded, // every output was stored already
+            "canceled" when isFirst => CancelOutcome.Canceled,
+            "queued" or "processing" => CancelOutcome.Requested, // a worker claimed it in between, and has the wish with its claim
+            _ => CancelOutcome.AlreadyEnded,
         };
     }
 
     /// <summary>On a fresh snapshot: the session may have ended while the statement before waited for its row. Null when there is none.</summary>
-    private async Task<bool?> HasEndedAsync(Guid userId, Guid sessionId, CancellationToken ct)
+    private async Task<string?> StatusAsync(Guid userId, Guid sessionId, CancellationToken ct)
     {
-        await using var look = database.CreateCommand("SELECT completed_at IS NOT NULL FROM generation_sessions WHERE session_id = $1 AND user_id = $2");
+        await using var look = database.CreateCommand("SELECT status FROM generation_sessions WHERE session_id = $1 AND user_id = $2");
         look.Parameters.AddWithValue(sessionId);
         look.Parameters.AddWithValue(userId);
-        return await look.ExecuteScalarAsync(ct) as bool?;
+        return await look.ExecuteScalarAsync(ct) as string;
     }
 }
