@@ -1,0 +1,53 @@
+using Generation.Tests.Harness;
+
+namespace Generation.Tests.Crashes;
+
+/// <summary>A worker that is asked to stop finishes what it has, hands back what takes too long, and takes nothing new.</summary>
+public sealed class DrainTests
+{
+    [Fact]
+    public async Task A_stopping_worker_finishes_its_paid_calls_takes_nothing_new_and_exits_with_0()
+    {
+        TestSystemOptions options = null!;
+        await using var system = await TestSystem.StartAsync(o => ((options = o).Workers, o.Settings["Worker:DrainTimeout"]) = (0, "00:00:40")); // a second worker starts meanwhile
+        var worker = await options.AsProcessAsync(system.AddWorkerAsync);
+        var running = await Task.WhenAll(Enumerable.Range(0, 3).Select(i => system.SubmitAsync($"begun {i} [gate=call]")));
+        await system.UntilAsync("SELECT count(*) = 3 FROM provider_tasks");
+        await system.Sim.WaitAtGateAsync("call");
+        var leaving = worker.StopAsync(Killing.Patience);
+        await worker.UntilLoggedAsync("Application is shutting down");
+        await system.AddWorkerAsync();
+        var later = await system.SubmitAsync("begun elsewhere");
+        Assert.Equal("completed", (string?)(await system.EndOfAsync(later))["status"]);
+        await system.Sim.OpenGateAsync("call");
+
+        Assert.Equal(0, await leaving);
+        Assert.All(await Task.WhenAll(running.Select(id => system.EndOfAsync(id))), end => Assert.Equal("completed", (string?)end["status"]));
+        Assert.Equal(3, await system.Sim.PaidAsync("[gate=call]"));
+        Assert.Equal(4, await system.ScalarAsync<long>("SELECT count(*) FROM generation_sessions WHERE lease_token = 2")); // one claim, one end
+        await system.AssertAllIsWellAsync();
+    }
+
+    [Fact]
+    public async Task Jobs_longer_than_the_drain_time_are_handed_back_at_once_and_count_as_no_failure()
+    {
+        TestSystemOptions options = null!;
+        await using var system = await TestSystem.StartAsync(o =>
+        {
+            (options = o).Workers = 0;
+            o.Settings["Mock:Enabled"] = "true";
+            o.Settings["Mock:StageDelay"] = "00:00:01.500"; // four of them: the drain time is over long before the job
+            o.Settings["Worker:DrainTimeout"] = "00:00:00.500";
+            o.Settings["Worker:LeaseDuration"] = "00:01:00"; // had they to wait for a lease, the test would not end
+        });
+        var worker = await options.AsProcessAsync(system.AddWorkerAsync);
+        var ids = await Task.WhenAll(Enumerable.Range(0, 3).Select(i => system.SubmitAsync($"long {i}")));
+        await system.UntilAsync("SELECT count(*) = 3 FROM generation_sessions WHERE status = 'processing'");
+        Assert.Equal(0, await worker.StopAsync(Killing.Patience));
+        Assert.Equal(3, await system.ScalarAsync<long>("SELECT count(*) FROM generation_sessions WHERE status = 'queued' AND attempt = 0 AND lost_leases = 0"));
+        await system.AddWorkerAsync();
+
+        Assert.All(await Task.WhenAll(ids.Select(id => system.EndOfAsync(id))), end => Assert.Equal("completed", (string?)end["status"]));
+        await system.AssertAllIsWellAsync();
+    }
+}
