@@ -5,6 +5,7 @@ namespace Generation.Tests.Crashes;
 /// <summary>A worker that is asked to stop finishes what it has, hands back what takes too long, and takes nothing new.</summary>
 public sealed class DrainTests
 {
+    /// <summary>A lane without jobs, done with its drain at once, stopped the jobs of all lanes: every shutdown cut paid calls off.</summary>
     [Fact]
     public async Task A_stopping_worker_finishes_its_paid_calls_takes_nothing_new_and_exits_with_0()
     {
@@ -15,16 +16,19 @@ public sealed class DrainTests
         await system.UntilAsync("SELECT count(*) = 3 FROM provider_tasks");
         await system.Sim.WaitAtGateAsync("call");
         var leaving = worker.StopAsync(Killing.Patience);
-        await worker.UntilLoggedAsync("Application is shutting down");
+        await worker.UntilLoggedAsync("Lane video takes no more jobs; 0 go on");
+        await worker.UntilLoggedAsync("Lane gpu takes no more jobs; 0 go on");
+        await worker.UntilLoggedAsync("Lane image takes no more jobs; 3 go on");
         await system.AddWorkerAsync();
         var later = await system.SubmitAsync("begun elsewhere");
         Assert.Equal("completed", (string?)(await system.EndOfAsync(later))["status"]);
+        Assert.DoesNotContain(worker.Log, line => line.Contains(later.ToString(), StringComparison.Ordinal));
         await system.Sim.OpenGateAsync("call");
 
         Assert.Equal(0, await leaving);
         Assert.All(await Task.WhenAll(running.Select(id => system.EndOfAsync(id))), end => Assert.Equal("completed", (string?)end["status"]));
         Assert.Equal(3, await system.Sim.PaidAsync("[gate=call]"));
-        Assert.Equal(4, await system.ScalarAsync<long>("SELECT count(*) FROM generation_sessions WHERE lease_token = 2")); // one claim, one end
+        await system.AssertRanOnceAsync(4);
         await system.AssertAllIsWellAsync();
     }
 

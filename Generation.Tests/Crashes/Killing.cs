@@ -41,6 +41,15 @@ internal static class Killing
     public static IReadOnlyList<string> Objects(this TestSystem system) =>
         [.. Directory.EnumerateFiles(system.MediaFolder, "output-*", SearchOption.AllDirectories).Select(file => Path.GetRelativePath(system.MediaFolder, file)).Order(StringComparer.Ordinal)];
 
+    /// <summary>So many sessions were completed, each with one claim and one end: the token grows with both.</summary>
+    public static async Task AssertRanOnceAsync(this TestSystem system, int sessions) => Assert.Equal(
+        $"{sessions} completed, token 2, lost 0",
+        await system.ScalarAsync<string>(
+            """
+            SELECT string_agg(format('%s %s, token %s, lost %s', n, status, lease_token, lost_leases), '; ')
+            FROM (SELECT count(*) AS n, status, lease_token, lost_leases FROM generation_sessions GROUP BY 2, 3, 4) AS g
+            """));
+
     /// <summary>What must hold when everything is over: every session ended once, money and media agree, each row has its object.</summary>
     public static async Task AssertAllIsWellAsync(this TestSystem system)
     {

@@ -103,14 +103,6 @@ public sealed class ActiveJobs(Leases leases, WorkerOptions options, TimeProvide
 
     public void Remove(ActiveJob job) => jobs.TryRemove(KeyValuePair.Create(job.Session.SessionId, job));
 
-    public void StopAll(StopReason reason)
-    {
-        foreach (var job in jobs.Values)
-        {
-            job.Stop(reason);
-        }
-    }
-
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         // Not stopped with the host but after the last job: a draining job needs its lease.

@@ -36,25 +36,32 @@ public sealed class LaneConsumers(
 
     private async Task ConsumeAsync(string lane, CancellationToken ct)
     {
-        var running = new HashSet<Task>();
+        var running = new Dictionary<Task, ActiveJob>();
         var problem = new Complaint(log, time);
         while (!ct.IsCancellationRequested)
         {
             try
             {
-                running.RemoveWhere(job => job.IsCompleted);
+                foreach (var ended in running.Keys.Where(job => job.IsCompleted).ToList())
+                {
+                    running.Remove(ended);
+                }
+
                 var slots = await settings.WorkerConcurrencyAsync(ct) ?? options.Concurrency;
                 if (running.Count >= slots)
                 {
                     var pause = Task.Delay(ReceiveWait, time, ct);
-                    await Task.WhenAny([.. running, pause]);
+                    await Task.WhenAny([.. running.Keys, pause]);
                     continue;
                 }
 
                 var deliveries = await queue.ReceiveAsync(lane, Math.Min(slots - running.Count, MaxReceive), ReceiveWait, CancellationToken.None);
                 if (deliveries.Count > 0)
                 {
-                    running.UnionWith(await TakeAsync(lane, deliveries));
+                    foreach (var (job, task) in await TakeAsync(lane, deliveries))
+                    {
+                        running.Add(task, job);
+                    }
                 }
 
                 problem.Over();
@@ -70,12 +77,21 @@ public sealed class LaneConsumers(
             }
         }
 
-        await Task.WhenAny(Task.WhenAll(running), Task.Delay(options.DrainTimeout, time, CancellationToken.None));
-        active.StopAll(StopReason.Drained);
-        await Task.WhenAll(running);
+        log.LogInformation("Lane {Lane} takes no more jobs; {Count} go on", lane, running.Keys.Count(job => !job.IsCompleted));
+
+        // Only its own jobs: a lane that is idle comes here at once, while the others still wait for theirs.
+        var done = Task.WhenAll(running.Keys);
+        await Task.WhenAny(done, Task.Delay(options.DrainTimeout, time, CancellationToken.None));
+        foreach (var (_, job) in running.Where(r => !r.Key.IsCompleted))
+        {
+            log.LogWarning("{SessionId} was not done within {DrainTimeout} (Worker:DrainTimeout) and is handed back", job.Session.SessionId, options.DrainTimeout);
+            job.Stop(StopReason.Drained);
+        }
+
+        await done;
     }
 
-    private async Task<List<Task>> TakeAsync(string lane, IReadOnlyList<Delivery> deliveries)
+    private async Task<List<(ActiveJob Job, Task Task)>> TakeAsync(string lane, IReadOnlyList<Delivery> deliveries)
     {
         foreach (var broken in deliveries.Where(d => d.Message.SessionId == Guid.Empty))
         {
@@ -97,7 +113,7 @@ public sealed class LaneConsumers(
         {
             var job = active.Add(session, claimedAt);
             var trace = messages.First(m => m.Message.SessionId == session.SessionId).Message.TraceParent;
-            return Task.Run(() => RunAsync(job, trace));
+            return (job, Task.Run(() => RunAsync(job, trace)));
         }).ToList();
         try
         {
