@@ -17,7 +17,7 @@ public sealed class FaultSystem : IAsyncLifetime
         options.Settings["Worker:MaxAttempts"] = "2";
         options.Settings["Media:MaxImageDownloadBytes"] = $"{MaxImageBytes}";
         options.Settings["Providers:Ark:ConnectTimeout"] = "00:00:01";
-        options.Settings["Providers:Ark:CallTimeout"] = "00:00:02";
+        options.Settings["Providers:Ark:CallTimeout"] = "00:00:04";
     });
 
     public ValueTask DisposeAsync() => System.DisposeAsync();

@@ -9,14 +9,14 @@ namespace Generation.Tests.Faults;
 public sealed class SilenceTests
 {
     [Theory]
-    [InlineData("timeout", false)]
-    [InlineData("malformed", true)]
-    public async Task A_call_of_unknown_outcome_is_recorded_for_the_operator_and_never_made_again(string fault, bool hasRequestId)
+    [InlineData("timeout", "00:00:01", false)]
+    [InlineData("malformed", "00:01:00", true)]
+    public async Task A_call_of_unknown_outcome_is_recorded_for_the_operator_and_never_made_again(string fault, string callTimeout, bool hasRequestId)
     {
         await using var system = await TestSystem.StartAsync(o =>
         {
             o.Settings["Providers:Ark:ConnectTimeout"] = "00:00:00.900";
-            o.Settings["Providers:Ark:CallTimeout"] = "00:00:01";
+            o.Settings["Providers:Ark:CallTimeout"] = callTimeout;
         });
         var id = await system.SubmitAsync($"silence [fault={fault}]", n: 2);
         var events = await system.AllEventsAsync(id);
