@@ -10,7 +10,12 @@ public sealed class DrainTests
     public async Task A_stopping_worker_finishes_its_paid_calls_takes_nothing_new_and_exits_with_0()
     {
         TestSystemOptions options = null!;
-        await using var system = await TestSystem.StartAsync(o => ((options = o).Workers, o.Settings["Worker:DrainTimeout"]) = (0, "00:00:40")); // a second worker starts meanwhile
+        await using var system = await TestSystem.StartAsync(o =>
+        {
+            (options = o).Workers = 0;
+            o.Settings["Worker:DrainTimeout"] = "00:00:40"; // a second worker starts meanwhile
+            o.Settings["Worker:LeaseDuration"] = "00:00:30"; // a busy machine must not look like a dead worker
+        });
         var worker = await options.AsProcessAsync(system.AddWorkerAsync);
         var running = await Task.WhenAll(Enumerable.Range(0, 3).Select(i => system.SubmitAsync($"begun {i} [gate=call]")));
         await system.UntilAsync("SELECT count(*) = 3 FROM provider_tasks");
