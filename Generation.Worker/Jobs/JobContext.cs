@@ -8,6 +8,7 @@ using Generation.Core.Realtime;
 using Generation.Core.Sessions;
 using Generation.Worker.Providers;
 using Generation.Worker.Tools;
+using Npgsql;
 
 namespace Generation.Worker.Jobs;
 
@@ -247,7 +248,17 @@ public sealed class JobContext(
             return new Failure(FailureKind.Unavailable, "breaker.open", $"{Session.Provider} failed too often and is left alone.") { RetryAfter = pause };
         }
 
-        var intent = await RecordIntentAsync(ordinal, 1, callTimeout, callbackTokenHash: null, ct) ?? throw new LeaseLostException();
+        ProviderTask intent;
+        try
+        {
+            intent = await RecordIntentAsync(ordinal, 1, callTimeout, callbackTokenHash: null, ct) ?? throw new LeaseLostException();
+        }
+        catch (Exception e) when (e is NpgsqlException or TimeoutException)
+        {
+            // Nothing was sent. Thrown on, this would cut off the calls beside it, which may be paid for already.
+            return new Failure(FailureKind.Unavailable, "intent.not_recorded", e.Message);
+        }
+
         var reply = await breaker.CallAsync(token => call(ordinal, token), ct);
         if (reply.Failure is { } failure)
         {
