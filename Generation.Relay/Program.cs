@@ -15,6 +15,7 @@ AddDuty<Dispatch>();
 AddDuty<DeadLeases>();
 AddDuty<Deadlines>();
 AddDuty<Strays>();
+AddDuty<Measuring>();
 builder.Services.AddHostedService<OutboxListener>();
 
 var app = builder.Build();

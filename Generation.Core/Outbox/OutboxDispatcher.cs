@@ -122,6 +122,14 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
         return count;
     }
 
+    /// <summary>Seconds that the oldest due row has waited for its dispatch; 0 when none waits.</summary>
+    public async Task<double> LagSecondsAsync(CancellationToken ct)
+    {
+        await using var command = database.CreateCommand(Sql.Text("Outbox/lag.sql"));
+        command.Parameters.AddWithValue(QueueOptions.Lanes);
+        return (double)(await command.ExecuteScalarAsync(ct))!;
+    }
+
     private static async Task<List<Due>> ReadDueAsync(NpgsqlConnection connection, string lane, int batch, CancellationToken ct)
     {
         var due = new List<Due>();

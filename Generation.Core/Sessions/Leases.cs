@@ -106,6 +106,14 @@ public sealed class Leases(NpgsqlDataSource database, ChangeNotifier notifier, T
         }
 
         await reader.NextResultAsync(ct);
+        while (await reader.ReadAsync(ct))
+        {
+            if (!await reader.IsDBNullAsync(1, ct))
+            {
+                Telemetry.PickupDuration.Record(reader.GetDouble(1), new KeyValuePair<string, object?>("lane", reader.GetString(0)));
+            }
+        }
+
         foreach (var session in claimed)
         {
             notifier.Changed(ChangeChannel.SessionChanged, new Change(session.SessionId, session.UserId, session.Version));
