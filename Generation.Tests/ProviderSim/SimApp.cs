@@ -3,6 +3,8 @@ using System.Net.Http.Json;
 using System.Text.Json;
 using Generation.ProviderSim;
 using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Hosting.Server;
+using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.AspNetCore.Mvc.Testing;
 using Microsoft.AspNetCore.TestHost;
 using Microsoft.Extensions.DependencyInjection;
@@ -23,10 +25,11 @@ public class SimApp : WebApplicationFactory<SimOptions>, IAsyncLifetime
 
     public ValueTask InitializeAsync()
     {
-        UseKestrel(0);
+        UseKestrel(); // without a port: setting one from here races with the program's own start
         StartServer();
+        var address = Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First();
         // A client of our own: the factory's follows redirects over Kestrel whatever its options say.
-        Http = new HttpClient(new SocketsHttpHandler { AllowAutoRedirect = false }) { BaseAddress = ClientOptions.BaseAddress };
+        Http = new HttpClient(new SocketsHttpHandler { AllowAutoRedirect = false }) { BaseAddress = new Uri(address) };
         Http.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", "sim-ark-key");
         return ValueTask.CompletedTask;
     }
@@ -40,6 +43,7 @@ public class SimApp : WebApplicationFactory<SimOptions>, IAsyncLifetime
 
     protected override void ConfigureWebHost(IWebHostBuilder builder)
     {
+        builder.UseSetting(WebHostDefaults.ServerUrlsKey, "http://127.0.0.1:0");
         builder.UseSetting("Sim:LatencyMs", "0");
         builder.UseSetting("hostBuilder:reloadConfigOnChange", "false"); // a file watcher a host: they are few on a shared machine
         foreach (var (key, value) in Settings) builder.UseSetting(key, value);
