@@ -15,6 +15,7 @@ AddDuty<Dispatch>();
 AddDuty<DeadLeases>();
 AddDuty<Deadlines>();
 AddDuty<Strays>();
+AddDuty<HoldsAndLots>();
 AddDuty<Measuring>();
 builder.Services.AddHostedService<OutboxListener>();
 

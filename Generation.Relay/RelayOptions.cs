@@ -29,6 +29,9 @@ public sealed class RelayOptions
     /// <summary>How often, and how long a session must look forgotten; default 1 min.</summary>
     public TimeSpan StrayInterval { get; set; } = TimeSpan.FromMinutes(1);
 
+    /// <summary>How often holds are extended and overdue lots expired; default 1 min. A hold has at least 30 minutes left when it is looked at.</summary>
+    public TimeSpan HoldInterval { get; set; } = TimeSpan.FromMinutes(1);
+
     /// <summary>How often outbox lag and queue depth are measured for their gauges; default 5 s.</summary>
     public TimeSpan MeasureInterval { get; set; } = TimeSpan.FromSeconds(5);
 
@@ -36,6 +39,7 @@ public sealed class RelayOptions
         OutboxBatch is < 1 or > 10_000 ? "Relay:OutboxBatch (OUTBOX_BATCH) must be from 1 to 10000."
         : DispatchWindow is < 1 or > 1_000_000 ? "Relay:DispatchWindow must be from 1 to 1000000."
         : PollInterval <= TimeSpan.Zero || LostDispatchInterval <= TimeSpan.Zero || DeadLeaseInterval <= TimeSpan.Zero
-          || DeadlineInterval <= TimeSpan.Zero || StrayInterval <= TimeSpan.Zero || MeasureInterval <= TimeSpan.Zero ? "The intervals of Relay must be positive."
+          || DeadlineInterval <= TimeSpan.Zero || StrayInterval <= TimeSpan.Zero || MeasureInterval <= TimeSpan.Zero
+          || HoldInterval <= TimeSpan.Zero ? "The intervals of Relay must be positive."
         : null;
 }

@@ -1,4 +1,5 @@
 using Generation.Core.Catalog;
+using Generation.Core.Credits;
 using Generation.Core.Database;
 using Generation.Core.Identity;
 using Generation.Core.Media;
@@ -28,6 +29,7 @@ public static class GenerationPipeline
         builder.AddSchemaCheck(DatabaseMigrator.IsCurrentAsync);
         builder.AddChecked<SettingsOptions>(SettingsOptions.Section, o => o.Problem());
         builder.AddChecked<QueueOptions>(QueueOptions.Section, o => o.Problem());
+        builder.AddChecked<CreditOptions>(CreditOptions.Section, o => o.Problem());
         services.AddMedia(builder.Configuration);
 
         services.TryAddSingleton(_ => new ModelRegistry());
@@ -49,6 +51,7 @@ public static class GenerationPipeline
         services.AddSingleton<Cancellation>();
         services.AddSingleton<Leases>();
         services.AddSingleton<Sweeps>();
+        services.AddSingleton<Holds>();
         services.AddSingleton<SessionReader>();
         return builder;
     }

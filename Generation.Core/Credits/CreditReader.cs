@@ -1,4 +1,5 @@
 using Npgsql;
+using NpgsqlTypes;
 
 namespace Generation.Core.Credits;
 
@@ -9,16 +10,51 @@ public sealed record LotView(Guid LotId, string Kind, long Available, long Held,
 /// <param name="Lots">Those that still have something, in the order in which they are drawn.</param>
 public sealed record Balance(long Available, long Reserved, IReadOnlyList<LotView> Lots);
 
+/// <summary>A row of the ledger as its user sees it.</summary>
+/// <param name="TransactionId">Grows with time.</param>
+/// <param name="Type"><c>reservation</c>, <c>usage</c>, <c>refund</c>, <c>adjustment</c>, <c>purchase</c>, <c>bonus</c> or <c>expiry</c>.</param>
+/// <param name="Direction"><c>credit</c> when it made more available, else <c>debit</c>. A usage of what was reserved is a debit that left the available credits as they were.</param>
+/// <param name="Amount">Always positive.</param>
+/// <param name="FromBucket">Double entry: it left <c>external</c>, <c>available</c>, <c>reserved</c>, <c>spent</c> or <c>expired</c> …</param>
+/// <param name="ToBucket">… and went there.</param>
+/// <param name="AvailableAfter">The balance after it.</param>
+/// <param name="ReservedAfter">The holds after it.</param>
+/// <param name="SessionId">The work it was for.</param>
+/// <param name="ReservationId">The hold.</param>
+/// <param name="LotId">The lot that came or expired.</param>
+/// <param name="CreatedAt">When.</param>
+public sealed record TransactionView(
+    long TransactionId, string Type, string Direction, long Amount, string FromBucket, string ToBucket, long AvailableAfter, long ReservedAfter,
+    Guid? SessionId, Guid? ReservationId, Guid? LotId, DateTimeOffset CreatedAt);
+
+/// <summary>Which rows of the ledger; null is no limit.</summary>
+public sealed record TransactionFilter
+{
+    public string? Type { get; init; }
+
+    /// <summary><c>credit</c> or <c>debit</c>.</summary>
+    public string? Direction { get; init; }
+
+    public Guid? SessionId { get; init; }
+
+    /// <summary>At or after.</summary>
+    public DateTimeOffset? Since { get; init; }
+
+    /// <summary>Before.</summary>
+    public DateTimeOffset? Until { get; init; }
+}
+
+/// <summary>What of a user's credits is held, and when some of it comes back.</summary>
+/// <param name="RunningJobs">Sessions that are not over.</param>
+/// <param name="EarliestRelease">When the first of them is expected to end, by its progress; by its deadline when nothing is known.</param>
+public sealed record OpenHolds(int RunningJobs, DateTimeOffset? EarliestRelease);
+
 /// <summary>What users read about their credits, under row-level security like <see cref="Sessions.SessionReader"/>.</summary>
 public sealed class CreditReader(NpgsqlDataSource database)
 {
     public async Task<Balance> BalanceAsync(Guid userId, CancellationToken ct)
     {
-        await using var batch = database.CreateBatch();
-        batch.BatchCommands.Add(new NpgsqlBatchCommand("SELECT set_config('role', 'generation_reader', true), set_config('app.user_id', $1, true)")
-        {
-            Parameters = { new() { Value = userId.ToString() } },
-        });
+        await using var batch = ActingAs(userId);
         batch.BatchCommands.Add(new NpgsqlBatchCommand(
             """
             SELECT a.available, a.reserved, l.lot_id, l.kind, l.available, l.held, l.expires_at
@@ -46,4 +82,84 @@ public sealed class CreditReader(NpgsqlDataSource database)
 
         return new Balance(available, reserved, lots);
     }
+
+    /// <summary>A page of the ledger, newest first; <paramref name="before"/> is the last id of the page before.</summary>
+    public async Task<IReadOnlyList<TransactionView>> TransactionsAsync(Guid userId, TransactionFilter filter, long? before, int limit, CancellationToken ct)
+    {
+        ArgumentNullException.ThrowIfNull(filter);
+        await using var batch = ActingAs(userId);
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(
+            """
+            SELECT transaction_id, type, CASE to_bucket WHEN 'available' THEN 'credit' ELSE 'debit' END, amount, from_bucket, to_bucket,
+                   available_after, reserved_after, session_id, reservation_id, lot_id, created_at
+            FROM credit_transactions
+            WHERE user_id = $1
+              AND ($2::bigint IS NULL OR transaction_id < $2)
+              AND ($3::text IS NULL OR type = $3)
+              AND ($4::text IS NULL OR (to_bucket = 'available') = ($4 = 'credit'))
+              AND ($5::uuid IS NULL OR reservation_id = (SELECT v.reservation_id FROM credit_reservations AS v WHERE v.session_id = $5))
+              AND ($6::timestamptz IS NULL OR created_at >= $6)
+              AND ($7::timestamptz IS NULL OR created_at < $7)
+            ORDER BY transaction_id DESC
+            LIMIT $8
+            """)
+        {
+            Parameters =
+            {
+                new() { Value = userId },
+                Optional(NpgsqlDbType.Bigint, before),
+                Optional(NpgsqlDbType.Text, filter.Type),
+                Optional(NpgsqlDbType.Text, filter.Direction),
+                Optional(NpgsqlDbType.Uuid, filter.SessionId),
+                Optional(NpgsqlDbType.TimestampTz, filter.Since?.ToUniversalTime()),
+                Optional(NpgsqlDbType.TimestampTz, filter.Until?.ToUniversalTime()),
+                new() { Value = limit },
+            },
+        });
+
+        await using var reader = await batch.ExecuteReaderAsync(ct);
+        await reader.NextResultAsync(ct);
+        async Task<Guid?> IdAsync(int column) => await reader.IsDBNullAsync(column, ct) ? null : reader.GetGuid(column);
+        var rows = new List<TransactionView>();
+        while (await reader.ReadAsync(ct))
+        {
+            rows.Add(new TransactionView(
+                reader.GetInt64(0), reader.GetString(1), reader.GetString(2), reader.GetInt64(3), reader.GetString(4), reader.GetString(5),
+                reader.GetInt64(6), reader.GetInt64(7), await IdAsync(8), await IdAsync(9), await IdAsync(10), reader.GetFieldValue<DateTimeOffset>(11)));
+        }
+
+        return rows;
+    }
+
+    /// <summary>For a refusal that says how long to wait.</summary>
+    public async Task<OpenHolds> OpenHoldsAsync(Guid userId, CancellationToken ct)
+    {
+        await using var batch = ActingAs(userId);
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(
+            """
+            SELECT count(*)::integer,
+                   min(CASE WHEN status = 'processing' AND progress BETWEEN 10 AND 99
+                            THEN least(deadline, greatest(now(), started_at + (now() - started_at) * (100.0 / progress)))
+                            ELSE deadline END)
+            FROM generation_sessions
+            WHERE user_id = $1 AND completed_at IS NULL
+            """)
+        { Parameters = { new() { Value = userId } } });
+        await using var reader = await batch.ExecuteReaderAsync(ct);
+        await reader.NextResultAsync(ct);
+        await reader.ReadAsync(ct);
+        return new OpenHolds(reader.GetInt32(0), await reader.IsDBNullAsync(1, ct) ? null : reader.GetFieldValue<DateTimeOffset>(1));
+    }
+
+    private NpgsqlBatch ActingAs(Guid userId)
+    {
+        var batch = database.CreateBatch();
+        batch.BatchCommands.Add(new NpgsqlBatchCommand("SELECT set_config('role', 'generation_reader', true), set_config('app.user_id', $1, true)")
+        {
+            Parameters = { new() { Value = userId.ToString() } },
+        });
+        return batch;
+    }
+
+    private static NpgsqlParameter Optional(NpgsqlDbType type, object? value) => new() { NpgsqlDbType = type, Value = value ?? DBNull.Value };
 }

@@ -2,12 +2,27 @@ CREATE FUNCTION public.refuse_ledger_change() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 BEGIN
-    RAISE EXCEPTION 'credit_transactions is append-only: % refused. Correct a mistake with a new adjustment row.', TG_OP
+    RAISE EXCEPTION '% is append-only: % refused. Correct a mistake with a new row.', TG_TABLE_NAME, TG_OP
         USING ERRCODE = 'insufficient_privilege';
 END $$;
 CREATE TABLE public."__EFMigrationsHistory" (
     "MigrationId" character varying(150) NOT NULL,
     "ProductVersion" character varying(32) NOT NULL
+);
+CREATE TABLE public.admin_actions (
+    admin_action_id uuid NOT NULL,
+    idempotency_key text NOT NULL,
+    request_hash bytea NOT NULL,
+    actor_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    action text NOT NULL,
+    reason text NOT NULL,
+    result jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT admin_actions_action_check CHECK ((action = ANY (ARRAY['grant'::text, 'adjustment'::text, 'freeze'::text, 'unfreeze'::text]))),
+    CONSTRAINT admin_actions_idempotency_key_check CHECK (((length(idempotency_key) >= 1) AND (length(idempotency_key) <= 200))),
+    CONSTRAINT admin_actions_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 1000))),
+    CONSTRAINT admin_actions_request_hash_check CHECK ((octet_length(request_hash) = 32))
 );
 CREATE TABLE public.api_keys (
     key_hash bytea NOT NULL,
@@ -46,13 +61,15 @@ CREATE TABLE public.credit_lots (
     reference text NOT NULL,
     reason text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT a_lot_adds_up CHECK ((granted = (((available + held) + spent) + expired))),
+    withdrawn bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT a_lot_adds_up CHECK ((granted = ((((available + held) + spent) + expired) + withdrawn))),
     CONSTRAINT credit_lots_available_check CHECK ((available >= 0)),
     CONSTRAINT credit_lots_expired_check CHECK ((expired >= 0)),
     CONSTRAINT credit_lots_granted_check CHECK ((granted > 0)),
     CONSTRAINT credit_lots_held_check CHECK ((held >= 0)),
     CONSTRAINT credit_lots_kind_check CHECK ((kind = ANY (ARRAY['purchase'::text, 'bonus'::text, 'grant'::text, 'plan'::text]))),
-    CONSTRAINT credit_lots_spent_check CHECK ((spent >= 0))
+    CONSTRAINT credit_lots_spent_check CHECK ((spent >= 0)),
+    CONSTRAINT credit_lots_withdrawn_check CHECK ((withdrawn >= 0))
 );
 CREATE TABLE public.credit_reservation_draws (
     reservation_id uuid NOT NULL,
@@ -61,10 +78,12 @@ CREATE TABLE public.credit_reservation_draws (
     amount bigint NOT NULL,
     captured bigint DEFAULT 0 NOT NULL,
     released bigint DEFAULT 0 NOT NULL,
+    extra boolean DEFAULT false NOT NULL,
     CONSTRAINT credit_reservation_draws_amount_check CHECK ((amount > 0)),
     CONSTRAINT credit_reservation_draws_captured_check CHECK ((captured >= 0)),
     CONSTRAINT credit_reservation_draws_check CHECK ((((captured + released) = 0) OR ((captured + released) = amount))),
-    CONSTRAINT credit_reservation_draws_released_check CHECK ((released >= 0))
+    CONSTRAINT credit_reservation_draws_released_check CHECK ((released >= 0)),
+    CONSTRAINT extra_is_spent CHECK (((NOT extra) OR (captured = amount)))
 );
 CREATE TABLE public.credit_reservations (
     reservation_id uuid NOT NULL,
@@ -77,6 +96,7 @@ CREATE TABLE public.credit_reservations (
     expires_at timestamp with time zone NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     closed_at timestamp with time zone,
+    extra bigint DEFAULT 0 NOT NULL,
     CONSTRAINT closed_means_divided CHECK (
 CASE
     WHEN (status = 'held'::text) THEN ((captured = 0) AND (released = 0) AND (closed_at IS NULL))
@@ -84,8 +104,10 @@ CASE
 END),
     CONSTRAINT credit_reservations_amount_check CHECK ((amount > 0)),
     CONSTRAINT credit_reservations_captured_check CHECK ((captured >= 0)),
+    CONSTRAINT credit_reservations_extra_check CHECK ((extra >= 0)),
     CONSTRAINT credit_reservations_released_check CHECK ((released >= 0)),
-    CONSTRAINT credit_reservations_status_check CHECK ((status = ANY (ARRAY['held'::text, 'captured'::text, 'released'::text, 'expired'::text])))
+    CONSTRAINT credit_reservations_status_check CHECK ((status = ANY (ARRAY['held'::text, 'captured'::text, 'released'::text, 'expired'::text]))),
+    CONSTRAINT extra_follows_the_whole_hold CHECK (((extra = 0) OR (captured = amount)))
 );
 CREATE TABLE public.credit_transactions (
     transaction_id bigint NOT NULL,
@@ -100,13 +122,15 @@ CREATE TABLE public.credit_transactions (
     session_id uuid,
     lot_id uuid,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    admin_action_id uuid,
     CONSTRAINT credit_transactions_amount_check CHECK ((amount > 0)),
     CONSTRAINT credit_transactions_available_after_check CHECK ((available_after >= 0)),
     CONSTRAINT credit_transactions_check CHECK ((from_bucket <> to_bucket)),
     CONSTRAINT credit_transactions_from_bucket_check CHECK ((from_bucket = ANY (ARRAY['external'::text, 'available'::text, 'reserved'::text, 'spent'::text, 'expired'::text]))),
     CONSTRAINT credit_transactions_reserved_after_check CHECK ((reserved_after >= 0)),
     CONSTRAINT credit_transactions_to_bucket_check CHECK ((to_bucket = ANY (ARRAY['external'::text, 'available'::text, 'reserved'::text, 'spent'::text, 'expired'::text]))),
-    CONSTRAINT credit_transactions_type_check CHECK ((type = ANY (ARRAY['reservation'::text, 'usage'::text, 'refund'::text, 'adjustment'::text, 'purchase'::text, 'bonus'::text, 'expiry'::text])))
+    CONSTRAINT credit_transactions_type_check CHECK ((type = ANY (ARRAY['reservation'::text, 'usage'::text, 'refund'::text, 'adjustment'::text, 'purchase'::text, 'bonus'::text, 'expiry'::text]))),
+    CONSTRAINT every_row_has_a_cause CHECK ((COALESCE(reservation_id, lot_id, admin_action_id) IS NOT NULL))
 );
 ALTER TABLE public.credit_transactions ALTER COLUMN transaction_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.credit_transactions_transaction_id_seq
@@ -177,22 +201,27 @@ CREATE TABLE public.generation_sessions (
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     started_at timestamp with time zone,
     completed_at timestamp with time zone,
+    extra_credits bigint DEFAULT 0 NOT NULL,
+    shortfall_credits bigint DEFAULT 0 NOT NULL,
     CONSTRAINT a_lease_has_an_owner CHECK (((lease_owner IS NULL) = (lease_until IS NULL))),
     CONSTRAINT a_lease_is_for_work CHECK (((lease_until IS NOT NULL) = ((status = 'processing'::text) AND (phase <> 'awaiting_provider'::text)))),
+    CONSTRAINT captured_is_held_or_extra CHECK ((((captured_credits - extra_credits) >= 0) AND ((captured_credits - extra_credits) <= held_credits))),
     CONSTRAINT completed_means_charged_and_whole CHECK (((status <> 'completed'::text) OR ((captured_credits > 0) AND (progress = 100)))),
     CONSTRAINT ended_sessions_are_settled CHECK (((completed_at IS NOT NULL) = (captured_credits IS NOT NULL))),
     CONSTRAINT ended_sessions_have_an_end CHECK (((status = ANY (ARRAY['completed'::text, 'failed'::text, 'canceled'::text])) = (completed_at IS NOT NULL))),
+    CONSTRAINT extra_follows_the_whole_hold CHECK ((((extra_credits + shortfall_credits) = 0) OR ((captured_credits - extra_credits) = held_credits))),
     CONSTRAINT failed_means_free_and_explained CHECK (((status <> 'failed'::text) OR ((captured_credits = 0) AND (error_code IS NOT NULL)))),
     CONSTRAINT generation_sessions_attempt_check CHECK ((attempt >= 0)),
     CONSTRAINT generation_sessions_check CHECK ((held_credits = (unit_price * requested_outputs))),
-    CONSTRAINT generation_sessions_check1 CHECK (((captured_credits >= 0) AND (captured_credits <= held_credits))),
     CONSTRAINT generation_sessions_client_key_check CHECK (((length(client_key) >= 1) AND (length(client_key) <= 200))),
+    CONSTRAINT generation_sessions_extra_credits_check CHECK ((extra_credits >= 0)),
     CONSTRAINT generation_sessions_kind_check CHECK ((kind = ANY (ARRAY['image'::text, 'video'::text, 'audio'::text]))),
     CONSTRAINT generation_sessions_lane_check CHECK ((lane = ANY (ARRAY['image'::text, 'video'::text, 'gpu'::text]))),
     CONSTRAINT generation_sessions_lost_leases_check CHECK ((lost_leases >= 0)),
     CONSTRAINT generation_sessions_progress_check CHECK (((progress >= 0) AND (progress <= 100))),
     CONSTRAINT generation_sessions_request_hash_check CHECK ((octet_length(request_hash) = 32)),
     CONSTRAINT generation_sessions_requested_outputs_check CHECK (((requested_outputs >= 1) AND (requested_outputs <= 100))),
+    CONSTRAINT generation_sessions_shortfall_credits_check CHECK ((shortfall_credits >= 0)),
     CONSTRAINT generation_sessions_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'processing'::text, 'completed'::text, 'failed'::text, 'canceled'::text]))),
     CONSTRAINT generation_sessions_unit_price_check CHECK ((unit_price > 0)),
     CONSTRAINT generation_sessions_version_check CHECK ((version > 0)),
@@ -213,8 +242,18 @@ CREATE TABLE public.image_variant_pricing (
     credits bigint NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     retired_at timestamp with time zone,
+    per text DEFAULT 'output'::text NOT NULL,
+    usage_field text,
+    credits_per_unit numeric(18,9),
+    usd_per_output numeric(12,6),
+    usd_per_unit numeric(18,12),
+    CONSTRAINT a_metered_price_has_a_rate CHECK (((usage_field IS NULL) = (credits_per_unit IS NULL))),
     CONSTRAINT image_variant_pricing_check CHECK ((retired_at >= created_at)),
-    CONSTRAINT image_variant_pricing_credits_check CHECK ((credits > 0))
+    CONSTRAINT image_variant_pricing_credits_check CHECK ((credits > 0)),
+    CONSTRAINT image_variant_pricing_credits_per_unit_check CHECK ((credits_per_unit > (0)::numeric)),
+    CONSTRAINT image_variant_pricing_per_check CHECK ((per = ANY (ARRAY['output'::text, 'second'::text]))),
+    CONSTRAINT image_variant_pricing_usd_per_output_check CHECK ((usd_per_output >= (0)::numeric)),
+    CONSTRAINT image_variant_pricing_usd_per_unit_check CHECK ((usd_per_unit >= (0)::numeric))
 );
 CREATE TABLE public.media (
     media_id uuid NOT NULL,
@@ -233,6 +272,7 @@ CREATE TABLE public.media (
     lease_token bigint NOT NULL,
     session_version bigint NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    usage jsonb,
     CONSTRAINT media_bytes_check CHECK ((bytes > 0)),
     CONSTRAINT media_credits_check CHECK ((credits > 0)),
     CONSTRAINT media_duration_seconds_check CHECK ((duration_seconds >= (0)::double precision)),
@@ -267,8 +307,18 @@ CREATE TABLE public.model_pricing (
     credits bigint NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     retired_at timestamp with time zone,
+    per text DEFAULT 'output'::text NOT NULL,
+    usage_field text,
+    credits_per_unit numeric(18,9),
+    usd_per_output numeric(12,6),
+    usd_per_unit numeric(18,12),
+    CONSTRAINT a_metered_price_has_a_rate CHECK (((usage_field IS NULL) = (credits_per_unit IS NULL))),
     CONSTRAINT model_pricing_check CHECK ((retired_at >= created_at)),
-    CONSTRAINT model_pricing_credits_check CHECK ((credits > 0))
+    CONSTRAINT model_pricing_credits_check CHECK ((credits > 0)),
+    CONSTRAINT model_pricing_credits_per_unit_check CHECK ((credits_per_unit > (0)::numeric)),
+    CONSTRAINT model_pricing_per_check CHECK ((per = ANY (ARRAY['output'::text, 'second'::text]))),
+    CONSTRAINT model_pricing_usd_per_output_check CHECK ((usd_per_output >= (0)::numeric)),
+    CONSTRAINT model_pricing_usd_per_unit_check CHECK ((usd_per_unit >= (0)::numeric))
 );
 CREATE TABLE public.outbox (
     outbox_id bigint NOT NULL,
@@ -295,6 +345,32 @@ ALTER TABLE public.outbox ALTER COLUMN outbox_id ADD GENERATED ALWAYS AS IDENTIT
     NO MAXVALUE
     CACHE 1
 );
+CREATE VIEW public.price_rows WITH (security_invoker='true') AS
+ SELECT model_pricing.price_version,
+    model_pricing.model,
+    NULL::text AS resolution,
+    ''::text AS quality,
+    model_pricing.credits,
+    model_pricing.per,
+    model_pricing.usage_field,
+    model_pricing.credits_per_unit,
+    model_pricing.usd_per_output,
+    model_pricing.usd_per_unit,
+    model_pricing.retired_at
+   FROM public.model_pricing
+UNION ALL
+ SELECT image_variant_pricing.price_version,
+    image_variant_pricing.model,
+    image_variant_pricing.resolution,
+    image_variant_pricing.quality,
+    image_variant_pricing.credits,
+    image_variant_pricing.per,
+    image_variant_pricing.usage_field,
+    image_variant_pricing.credits_per_unit,
+    image_variant_pricing.usd_per_output,
+    image_variant_pricing.usd_per_unit,
+    image_variant_pricing.retired_at
+   FROM public.image_variant_pricing;
 CREATE TABLE public.provider_tasks (
     provider_task_id uuid NOT NULL,
     session_id uuid NOT NULL,
@@ -348,6 +424,10 @@ CREATE VIEW public.videos WITH (security_invoker='true') AS
   WHERE (media.kind = 'video'::text);
 ALTER TABLE ONLY public."__EFMigrationsHistory"
     ADD CONSTRAINT "PK___EFMigrationsHistory" PRIMARY KEY ("MigrationId");
+ALTER TABLE ONLY public.admin_actions
+    ADD CONSTRAINT admin_actions_idempotency_key_key UNIQUE (idempotency_key);
+ALTER TABLE ONLY public.admin_actions
+    ADD CONSTRAINT admin_actions_pkey PRIMARY KEY (admin_action_id);
 ALTER TABLE ONLY public.api_keys
     ADD CONSTRAINT api_keys_pkey PRIMARY KEY (key_hash);
 ALTER TABLE ONLY public.app_settings
@@ -390,10 +470,14 @@ ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_handle_key UNIQUE (handle);
 ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_pkey PRIMARY KEY (user_id);
+CREATE INDEX admin_actions_recent ON public.admin_actions USING btree (created_at DESC, admin_action_id);
+CREATE INDEX admin_actions_user ON public.admin_actions USING btree (user_id, created_at DESC, admin_action_id);
 CREATE INDEX api_keys_user ON public.api_keys USING btree (user_id);
 CREATE INDEX credit_lots_drawable ON public.credit_lots USING btree (user_id, priority, expires_at, created_at, lot_id) WHERE (available > 0);
 CREATE INDEX credit_lots_expiring ON public.credit_lots USING btree (expires_at) WHERE ((available > 0) AND (expires_at IS NOT NULL));
+CREATE INDEX credit_reservations_expiring ON public.credit_reservations USING btree (expires_at) WHERE (status = 'held'::text);
 CREATE INDEX credit_reservations_open ON public.credit_reservations USING btree (user_id) WHERE (status = 'held'::text);
+CREATE UNIQUE INDEX credit_transactions_admin_action ON public.credit_transactions USING btree (admin_action_id) WHERE (admin_action_id IS NOT NULL);
 CREATE UNIQUE INDEX credit_transactions_once ON public.credit_transactions USING btree (reservation_id, type, from_bucket) WHERE (reservation_id IS NOT NULL);
 CREATE INDEX credit_transactions_user ON public.credit_transactions USING btree (user_id, transaction_id DESC);
 CREATE INDEX error_events_open ON public.error_events USING btree (code, error_event_id DESC) WHERE (resolved_at IS NULL);
@@ -408,7 +492,12 @@ CREATE INDEX outbox_in_queue ON public.outbox USING btree (lane, dispatched_at) 
 CREATE INDEX outbox_session ON public.outbox USING btree (session_id);
 CREATE INDEX outbox_waiting ON public.outbox USING btree (lane, available_at, outbox_id) WHERE ((dispatched_at IS NULL) AND (set_aside_at IS NULL));
 CREATE UNIQUE INDEX provider_tasks_one ON public.provider_tasks USING btree (session_id, first_ordinal) WHERE (state <> 'rejected'::text);
+CREATE TRIGGER admin_actions_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.admin_actions FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_ledger_change();
 CREATE TRIGGER credit_transactions_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.credit_transactions FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_ledger_change();
+ALTER TABLE ONLY public.admin_actions
+    ADD CONSTRAINT admin_actions_actor_id_fkey FOREIGN KEY (actor_id) REFERENCES public.users(user_id);
+ALTER TABLE ONLY public.admin_actions
+    ADD CONSTRAINT admin_actions_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.credit_accounts(user_id);
 ALTER TABLE ONLY public.api_keys
     ADD CONSTRAINT api_keys_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(user_id);
 ALTER TABLE ONLY public.app_settings
@@ -425,6 +514,8 @@ ALTER TABLE ONLY public.credit_reservations
     ADD CONSTRAINT credit_reservations_session_id_fkey FOREIGN KEY (session_id) REFERENCES public.generation_sessions(session_id);
 ALTER TABLE ONLY public.credit_reservations
     ADD CONSTRAINT credit_reservations_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.credit_accounts(user_id);
+ALTER TABLE ONLY public.credit_transactions
+    ADD CONSTRAINT credit_transactions_admin_action_id_fkey FOREIGN KEY (admin_action_id) REFERENCES public.admin_actions(admin_action_id);
 ALTER TABLE ONLY public.credit_transactions
     ADD CONSTRAINT credit_transactions_lot_id_fkey FOREIGN KEY (lot_id) REFERENCES public.credit_lots(lot_id);
 ALTER TABLE ONLY public.credit_transactions
@@ -462,6 +553,7 @@ CREATE POLICY service_sees_all ON public.media TO generation_service USING (true
 GRANT USAGE ON SCHEMA public TO generation_service;
 GRANT USAGE ON SCHEMA public TO generation_reader;
 GRANT SELECT ON TABLE public."__EFMigrationsHistory" TO generation_service;
+GRANT SELECT,INSERT ON TABLE public.admin_actions TO generation_service;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.api_keys TO generation_service;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.app_settings TO generation_service;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.credit_accounts TO generation_service;
@@ -477,13 +569,16 @@ GRANT SELECT,INSERT,UPDATE ON TABLE public.error_events TO generation_service;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.generation_sessions TO generation_service;
 GRANT SELECT ON TABLE public.generation_sessions TO generation_reader;
 GRANT USAGE ON SEQUENCE public.price_version TO generation_service;
-GRANT SELECT,INSERT,UPDATE ON TABLE public.image_variant_pricing TO generation_service;
+GRANT SELECT,INSERT ON TABLE public.image_variant_pricing TO generation_service;
+GRANT UPDATE(retired_at) ON TABLE public.image_variant_pricing TO generation_service;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.media TO generation_service;
 GRANT SELECT ON TABLE public.media TO generation_reader;
 GRANT SELECT ON TABLE public.images TO generation_service;
 GRANT SELECT ON TABLE public.images TO generation_reader;
-GRANT SELECT,INSERT,UPDATE ON TABLE public.model_pricing TO generation_service;
+GRANT SELECT,INSERT ON TABLE public.model_pricing TO generation_service;
+GRANT UPDATE(retired_at) ON TABLE public.model_pricing TO generation_service;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.outbox TO generation_service;
+GRANT SELECT ON TABLE public.price_rows TO generation_service;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.provider_tasks TO generation_service;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.users TO generation_service;
 GRANT SELECT ON TABLE public.videos TO generation_service;

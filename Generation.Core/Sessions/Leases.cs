@@ -156,9 +156,16 @@ public sealed class Leases(NpgsqlDataSource database, ChangeNotifier notifier, T
 
     /// <summary>
     /// Records a stored output. The new version of the session, or null when the lease was lost. An ordinal that was stored before keeps
-    /// its first object: <paramref name="duplicate"/> is then called, so that the new object can be deleted.
+    /// its first object.
     /// </summary>
-    public async Task<long?> StoreMediaAsync(ClaimedSession session, int ordinal, StoredMedia media, Func<Task> duplicate, CancellationToken ct)
+    /// <param name="session">As claimed.</param>
+    /// <param name="ordinal">From 0.</param>
+    /// <param name="media">The object.</param>
+    /// <param name="usage">What the provider counted for this output, as JSON, if it says so: the session's price may go by it.</param>
+    /// <param name="duplicate">Called when the ordinal has its object already.</param>
+    /// <param name="ct">Stops waiting, not the commit.</param>
+    public async Task<long?> StoreMediaAsync(
+        ClaimedSession session, int ordinal, StoredMedia media, string? usage, Func<Task> duplicate, CancellationToken ct)
     {
         await using var command = database.CreateCommand(Sql.Text("Sessions/store_media.sql"));
         command.Parameters.AddWithValue(session.SessionId);
@@ -173,6 +180,7 @@ public sealed class Leases(NpgsqlDataSource database, ChangeNotifier notifier, T
         Add(command, NpgsqlDbType.Integer, media.Width);
         Add(command, NpgsqlDbType.Integer, media.Height);
         Add(command, NpgsqlDbType.Double, media.DurationSeconds);
+        Add(command, NpgsqlDbType.Jsonb, usage);
 
         await using var reader = await command.ExecuteReaderAsync(ct);
         if (!await reader.ReadAsync(ct))

@@ -1,3 +1,4 @@
+using Generation.Core.Credits;
 using Generation.Core.Database;
 using Generation.Core.Realtime;
 using Microsoft.Extensions.Logging;
@@ -42,6 +43,7 @@ public sealed record Settle(Guid SessionId, SettleGuard Guard)
     /// <summary>What the provider counted, as JSON.</summary>
     public string? ProviderUsage { get; init; }
 
+    /// <summary>What the provider takes from us, where it says so; else it is computed from the price row.</summary>
     public decimal? ProviderUsd { get; init; }
 
     /// <summary>Outputs that were asked for and did not come, as JSON <c>[{ordinal, code, message}]</c>.</summary>
@@ -49,10 +51,18 @@ public sealed record Settle(Guid SessionId, SettleGuard Guard)
 }
 
 /// <summary>How a session ended.</summary>
+/// <param name="SessionId">Which.</param>
+/// <param name="UserId">Whose.</param>
+/// <param name="Status"><c>completed</c>, <c>failed</c> or <c>canceled</c>.</param>
+/// <param name="Version">Of its last event.</param>
+/// <param name="Captured">Credits paid, those beyond the hold included.</param>
+/// <param name="Released">Credits of the hold that went back.</param>
+/// <param name="ErrorCode">Why it failed.</param>
+/// <param name="Mock">Whether no provider was asked.</param>
 public sealed record Settled(Guid SessionId, Guid UserId, string Status, long Version, long Captured, long Released, string? ErrorCode, bool Mock);
 
 /// <summary>Promise 4: the one place where sessions end and money follows the work.</summary>
-public sealed class Settlement(NpgsqlDataSource database, ChangeNotifier notifier, ILogger<Settlement> log)
+public sealed class Settlement(NpgsqlDataSource database, ChangeNotifier notifier, CreditOptions options, ILogger<Settlement> log)
 {
     /// <summary>
     /// Ends the sessions that the guards allow, in one transaction and one round trip; the others are left alone and are not in the
@@ -81,6 +91,7 @@ public sealed class Settlement(NpgsqlDataSource database, ChangeNotifier notifie
                 new() { Value = Column(r => r.ProviderUsage), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Jsonb },
                 new() { Value = Column(r => r.ProviderUsd), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Numeric },
                 new() { Value = Column(r => r.FailedOutputs), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Jsonb },
+                new() { Value = options.CostPolicy == CostPolicy.ChargeAvailable },
             },
         });
 

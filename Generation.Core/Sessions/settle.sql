@@ -10,10 +10,13 @@ WITH request AS MATERIALIZED (
     FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::boolean[], $5::text[], $6::text[], $7::boolean[], $8::jsonb[], $9::numeric[], $10::jsonb[])
         AS r (session_id, guard, lease_token, canceled, error_code, error_message, error_retryable, provider_usage, provider_usd, failed_outputs)
 ),
-ending AS MATERIALIZED (
-    SELECT s.session_id, s.user_id, v.reservation_id, v.amount AS held, r.error_code, r.error_message, r.error_retryable,
-           r.provider_usage, r.provider_usd, r.failed_outputs,
-           least(stored.credits, v.amount)::bigint AS capture,
+ending AS MATERIALIZED ( -- the cost is the sum of what was stored; beyond the hold it is the policy's ($11: whether to charge it)
+    SELECT s.session_id, s.user_id, v.reservation_id, v.amount AS held, s.price_version, r.error_code, r.error_message, r.error_retryable,
+           r.provider_usage, r.failed_outputs,
+           coalesce(r.provider_usd, billed.usd) AS provider_usd,
+           stored.credits AS cost,
+           least(stored.credits, v.amount) AS capture,
+           greatest(stored.credits - v.amount, 0) AS excess,
            CASE
                WHEN stored.outputs = s.requested_outputs THEN 'completed' -- too late to cancel, too late to fail
                WHEN r.canceled OR s.cancel_requested_at IS NOT NULL THEN 'canceled'
@@ -23,11 +26,19 @@ ending AS MATERIALIZED (
     FROM request AS r
     JOIN generation_sessions AS s USING (session_id)
     JOIN credit_reservations AS v ON v.session_id = s.session_id AND v.status = 'held'
+    LEFT JOIN price_rows AS p ON p.price_version = s.price_version
     CROSS JOIN LATERAL (
-        SELECT count(*) AS outputs, coalesce(sum(m.credits), 0) AS credits
+        SELECT count(*) AS outputs, coalesce(sum(m.credits), 0)::bigint AS credits
         FROM media AS m
         WHERE m.session_id = s.session_id
     ) AS stored
+    CROSS JOIN LATERAL ( -- what the provider bills us: every call with a result, also when its output could not be stored
+        SELECT sum(CASE WHEN jsonb_typeof(t.result #> ARRAY['usage', p.usage_field]) = 'number' AND p.usd_per_unit IS NOT NULL
+                        THEN (t.result #>> ARRAY['usage', p.usage_field])::numeric * p.usd_per_unit
+                        ELSE t.output_count * p.usd_per_output END) AS usd
+        FROM provider_tasks AS t
+        WHERE t.session_id = s.session_id AND t.result IS NOT NULL
+    ) AS billed
     WHERE s.completed_at IS NULL
       AND CASE r.guard
               WHEN 'fenced' THEN s.status = 'processing' AND s.lease_token = r.lease_token
@@ -46,35 +57,72 @@ share AS MATERIALIZED ( -- of each draw, what is spent; the draws are consumed i
     JOIN credit_lots AS l USING (lot_id)
     WINDOW consuming AS (PARTITION BY d.reservation_id ORDER BY d.ordinal)
 ),
+purse AS MATERIALIZED ( -- whoever owes more than was held: what is left and still good, laid end to end in the order of drawing
+    SELECT lot_id, user_id,
+           sum(available) OVER drawing - available AS since,
+           sum(available) OVER drawing AS upto
+    FROM credit_lots
+    WHERE $11 AND user_id IN (SELECT user_id FROM ending WHERE excess > 0)
+      AND available > 0 AND (expires_at IS NULL OR expires_at > now())
+    WINDOW drawing AS (PARTITION BY user_id ORDER BY priority, expires_at NULLS LAST, created_at, lot_id)
+),
+owed AS MATERIALIZED ( -- and the excesses laid beside it
+    SELECT session_id, reservation_id, user_id, sum(excess) OVER owing - excess AS since, sum(excess) OVER owing AS upto
+    FROM ending
+    WHERE excess > 0
+    WINDOW owing AS (PARTITION BY user_id ORDER BY session_id)
+),
+extra_draw AS MATERIALIZED (
+    SELECT o.session_id, o.reservation_id, l.lot_id, (least(o.upto, l.upto) - greatest(o.since, l.since))::bigint AS amount,
+           (SELECT max(d.ordinal) FROM credit_reservation_draws AS d WHERE d.reservation_id = o.reservation_id)
+           + row_number() OVER (PARTITION BY o.reservation_id ORDER BY l.since) AS ordinal
+    FROM owed AS o
+    JOIN purse AS l ON l.user_id = o.user_id AND l.since < o.upto AND l.upto > o.since
+),
+paid AS MATERIALIZED ( -- each ending with what it takes beyond its hold
+    SELECT e.*, coalesce(x.amount, 0) AS extra, e.excess - coalesce(x.amount, 0) AS shortfall
+    FROM ending AS e
+    LEFT JOIN (SELECT session_id, sum(amount)::bigint AS amount FROM extra_draw GROUP BY session_id) AS x USING (session_id)
+),
 draw AS (
     UPDATE credit_reservation_draws AS d
     SET captured = share.captured, released = share.amount - share.captured
     FROM share
     WHERE d.reservation_id = share.reservation_id AND d.ordinal = share.ordinal
 ),
-lot AS (
+extra_drawn AS (
+    INSERT INTO credit_reservation_draws (reservation_id, lot_id, ordinal, amount, captured, extra)
+    SELECT reservation_id, lot_id, ordinal, amount, amount, true
+    FROM extra_draw
+),
+lot AS ( -- one update a lot, whatever happens to it: a second one of the same statement would be lost
     UPDATE credit_lots AS l
-    SET held = l.held - d.amount,
-        spent = l.spent + d.captured,
-        available = l.available + CASE WHEN d.lapsed THEN 0 ELSE d.amount - d.captured END,
-        expired = l.expired + CASE WHEN d.lapsed THEN d.amount - d.captured ELSE 0 END
+    SET available = l.available + d.available, held = l.held + d.held, spent = l.spent + d.spent, expired = l.expired + d.expired
     FROM (
-        SELECT lot_id, lapsed, sum(amount)::bigint AS amount, sum(captured)::bigint AS captured
-        FROM share
-        GROUP BY lot_id, lapsed
+        SELECT lot_id, sum(available)::bigint AS available, sum(held)::bigint AS held, sum(spent)::bigint AS spent, sum(expired)::bigint AS expired
+        FROM (
+            SELECT lot_id, CASE WHEN lapsed THEN 0 ELSE amount - captured END AS available, -amount AS held, captured AS spent,
+                   CASE WHEN lapsed THEN amount - captured ELSE 0 END AS expired
+            FROM share
+            UNION ALL
+            SELECT lot_id, -amount, 0, amount, 0
+            FROM extra_draw
+        ) AS change
+        GROUP BY lot_id
     ) AS d
     WHERE l.lot_id = d.lot_id
 ),
-entry AS MATERIALIZED ( -- double entry: what leaves the hold, and what of the released part lapses at once
+entry AS MATERIALIZED ( -- double entry: what leaves the hold, what of the released part lapses at once, what is charged beyond it
     SELECT e.user_id, e.session_id, e.reservation_id, step.n, step.type, step.from_bucket, step.to_bucket, step.amount::bigint,
            CASE step.n WHEN 1 THEN 0 WHEN 2 THEN step.amount ELSE -step.amount END AS available_delta,
-           CASE step.n WHEN 3 THEN 0 ELSE -step.amount END AS reserved_delta
-    FROM ending AS e
+           CASE WHEN step.n IN (1, 2) THEN -step.amount ELSE 0 END AS reserved_delta
+    FROM paid AS e
     CROSS JOIN LATERAL (
         VALUES (1, 'usage', 'reserved', 'spent', e.capture),
                (2, CASE WHEN e.capture = 0 THEN 'refund' ELSE 'adjustment' END, 'reserved', 'available', e.held - e.capture),
                (3, 'expiry', 'available', 'expired',
-                (SELECT sum(s.amount - s.captured) FROM share AS s WHERE s.reservation_id = e.reservation_id AND s.lapsed))
+                (SELECT sum(s.amount - s.captured) FROM share AS s WHERE s.reservation_id = e.reservation_id AND s.lapsed)),
+               (4, 'usage', 'available', 'spent', e.extra)
     ) AS step (n, type, from_bucket, to_bucket, amount)
     WHERE step.amount > 0
 ),
@@ -102,14 +150,21 @@ account AS (
 reservation AS (
     UPDATE credit_reservations AS v
     SET status = CASE WHEN e.capture > 0 THEN 'captured' ELSE 'released' END,
-        captured = e.capture, released = e.held - e.capture, closed_at = now()
-    FROM ending AS e
+        captured = e.capture, released = e.held - e.capture, extra = e.extra, closed_at = now()
+    FROM paid AS e
     WHERE v.reservation_id = e.reservation_id
+),
+short AS ( -- the work cost more than was held and nobody paid the rest: the price is wrong, or the estimate
+    INSERT INTO error_events (session_id, user_id, code, message, detail)
+    SELECT session_id, user_id, 'cost_shortfall', 'The work cost more than was held for it; ' || shortfall || ' credits of it were not charged. Check the price.',
+           jsonb_build_object('cost', cost, 'held', held, 'charged', capture + extra, 'shortfall', shortfall, 'priceVersion', price_version, 'providerUsage', provider_usage)
+    FROM paid
+    WHERE shortfall > 0
 ),
 failure AS ( -- what an operator is asked about at night
     INSERT INTO error_events (session_id, user_id, code, message, detail)
     SELECT session_id, user_id, error_code, coalesce(error_message, error_code), jsonb_build_object('released', held)
-    FROM ending
+    FROM paid
     WHERE status = 'failed'
 ),
 cut_off AS ( -- a paid call that is under way while its session ends (cancel, deadline, dead worker): nobody will hear its answer
@@ -139,7 +194,9 @@ SET status = e.status,
     phase = e.status,
     progress = CASE e.status WHEN 'completed' THEN 100 ELSE s.progress END,
     version = s.version + 1,
-    captured_credits = e.capture,
+    captured_credits = e.capture + e.extra,
+    extra_credits = e.extra,
+    shortfall_credits = e.shortfall,
     error_code = CASE e.status WHEN 'failed' THEN e.error_code END,
     error_message = CASE e.status WHEN 'failed' THEN e.error_message END,
     error_retryable = CASE e.status WHEN 'failed' THEN e.error_retryable END,
@@ -148,6 +205,6 @@ SET status = e.status,
     failed_outputs = e.failed_outputs,
     lease_owner = NULL, lease_until = NULL, lease_token = s.lease_token + 1, wake_at = NULL,
     completed_at = now(), updated_at = now()
-FROM ending AS e
+FROM paid AS e
 WHERE s.session_id = e.session_id
-RETURNING s.session_id, s.user_id, s.status, s.version, e.capture, e.held - e.capture AS released, s.error_code, s.mock
+RETURNING s.session_id, s.user_id, s.status, s.version, s.captured_credits, e.held - e.capture AS released, s.error_code, s.mock

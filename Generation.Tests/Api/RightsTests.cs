@@ -71,6 +71,8 @@ public sealed class RightsTests
     [InlineData(null, "UPDATE credit_transactions SET amount = 1 WHERE false", "append-only")]
     [InlineData(null, "DELETE FROM credit_transactions", "append-only")]
     [InlineData(null, "TRUNCATE credit_transactions", "append-only")]
+    [InlineData(null, "UPDATE admin_actions SET reason = 'another'", "append-only")]
+    [InlineData(null, "DELETE FROM admin_actions", "append-only")]
     public async Task The_ledger_only_grows(string? role, string sql, string reason)
     {
         var system = await ApiSystem.Queued;
@@ -125,9 +127,9 @@ public sealed class RightsTests
     [InlineData("UPDATE credit_lots SET available = available + 1 WHERE user_id = {u}")]
     [InlineData("UPDATE credit_lots SET available = available + 8, held = held - 8 WHERE user_id = {u}")]
     [InlineData("UPDATE credit_reservation_draws AS d SET captured = d.amount + 1 FROM credit_reservations AS r WHERE r.reservation_id = d.reservation_id AND r.session_id = {s}")]
-    [InlineData("INSERT INTO credit_transactions (user_id, type, from_bucket, to_bucket, amount, available_after, reserved_after) VALUES ({u}, 'bonus', 'external', 'available', 0, 1, 0)")]
-    [InlineData("INSERT INTO credit_transactions (user_id, type, from_bucket, to_bucket, amount, available_after, reserved_after) VALUES ({u}, 'bonus', 'available', 'available', 1, 1, 0)")]
-    [InlineData("INSERT INTO credit_transactions (user_id, type, from_bucket, to_bucket, amount, available_after, reserved_after) VALUES ({u}, 'gift', 'external', 'available', 1, 1, 0)")]
+    [InlineData("INSERT INTO credit_transactions (user_id, type, from_bucket, to_bucket, amount, available_after, reserved_after, lot_id) SELECT {u}, 'bonus', 'external', 'available', 0, 1, 0, lot_id FROM credit_lots LIMIT 1")]
+    [InlineData("INSERT INTO credit_transactions (user_id, type, from_bucket, to_bucket, amount, available_after, reserved_after, lot_id) SELECT {u}, 'bonus', 'available', 'available', 1, 1, 0, lot_id FROM credit_lots LIMIT 1")]
+    [InlineData("INSERT INTO credit_transactions (user_id, type, from_bucket, to_bucket, amount, available_after, reserved_after, lot_id) SELECT {u}, 'gift', 'external', 'available', 1, 1, 0, lot_id FROM credit_lots LIMIT 1")]
     [InlineData("UPDATE outbox SET dispatched_at = now(), message_id = NULL WHERE session_id = {s}")]
     public async Task An_impossible_row_is_refused(string sql)
     {

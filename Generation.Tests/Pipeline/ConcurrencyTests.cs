@@ -64,8 +64,9 @@ public sealed class ConcurrencyTests
                 ('00000000-0000-7000-8000-000000000002', '{system.UserId}', 'plan', 1, 2, 2, NULL, 'first'),
                 ('00000000-0000-7000-8000-000000000003', '{system.UserId}', 'grant', 1, 5, 5, now() - interval '1 second', 'overdue');
             UPDATE credit_accounts SET available = available + 10;
-            INSERT INTO credit_transactions (user_id, type, from_bucket, to_bucket, amount, available_after, reserved_after)
-            VALUES ('{system.UserId}', 'bonus', 'external', 'available', 10, 20, 0)
+            INSERT INTO credit_transactions (user_id, type, from_bucket, to_bucket, amount, available_after, reserved_after, lot_id)
+            SELECT user_id, 'bonus', 'external', 'available', granted, 10 + sum(granted) OVER (ORDER BY lot_id), 0, lot_id
+            FROM credit_lots WHERE reference <> 'opening' ORDER BY lot_id
             """);
         await system.EndOfAsync(await system.SubmitAsync("two of them", n: 2));
 

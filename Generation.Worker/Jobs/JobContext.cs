@@ -126,8 +126,12 @@ public sealed class JobContext(
     /// <summary>
     /// Stores one output and shows it. Comes back with null, or with why it could not be stored. Transient trouble has been retried.
     /// </summary>
+    /// <param name="ordinal">From 0.</param>
+    /// <param name="source">Where the bytes come from.</param>
+    /// <param name="usage">What the provider counted for this output, in its own words; the session's price may go by one of its fields.</param>
+    /// <param name="ct">Stops the transfer.</param>
     /// <exception cref="LeaseLostException">Nothing counts any more.</exception>
-    public async Task<Failure?> DeliverAsync(int ordinal, MediaSource source, CancellationToken ct)
+    public async Task<Failure?> DeliverAsync(int ordinal, MediaSource source, JsonObject? usage, CancellationToken ct)
     {
         if (stored.Contains(ordinal))
         {
@@ -149,17 +153,17 @@ public sealed class JobContext(
                 : new Failure(FailureKind.OutputUnusable, $"media.{e.Failure}", e.Message);
         }
 
-        await RecordStoredAsync(ordinal, media);
+        await RecordStoredAsync(ordinal, media, usage);
         return null;
     }
 
     /// <summary>Records an output whose object is in the store already (a sample).</summary>
-    public async Task RecordStoredAsync(int ordinal, StoredMedia media)
+    public async Task RecordStoredAsync(int ordinal, StoredMedia media, JsonObject? usage = null)
     {
         ArgumentNullException.ThrowIfNull(media);
         var version = await Transient.RetryAsync(
             () => leases.StoreMediaAsync(
-                Session, ordinal, media, () => media.Key.IsSample ? Task.CompletedTask : store.DeleteAsync(media.Key, CancellationToken.None), CancellationToken.None),
+                Session, ordinal, media, usage?.ToJsonString(), () => media.Key.IsSample ? Task.CompletedTask : store.DeleteAsync(media.Key, CancellationToken.None), CancellationToken.None),
             time, log, job.Stopped);
         if (version is null)
         {
@@ -274,7 +278,8 @@ public sealed class JobContext(
     private async Task<Failure?> FetchAsync(int ordinal, ProviderTask task, IReadOnlyList<string> sourceHosts, CancellationToken ct)
     {
         var url = new Uri(task.Result!.Value.GetProperty("url").GetString()!);
-        var failure = await DeliverAsync(ordinal, new MediaSource.Remote(url, sourceHosts), ct);
+        var usage = task.Result.Value.TryGetProperty("usage", out var counted) && counted.ValueKind == JsonValueKind.Object ? JsonObject.Create(counted) : null;
+        var failure = await DeliverAsync(ordinal, new MediaSource.Remote(url, sourceHosts), usage, ct);
         if (failure is { IsRetryable: false })
         {
             await RecordTaskAsync(task, ProviderTaskState.Failed, failure: failure);

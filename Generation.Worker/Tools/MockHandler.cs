@@ -42,7 +42,7 @@ public sealed class MockHandler(AppSettings settings, MockOptions options, TimeP
             }
 
             await using var body = sample.Open();
-            if (await job.DeliverAsync(ordinal, new MediaSource.Direct(body, body.Length), ct) is { } failure)
+            if (await job.DeliverAsync(ordinal, new MediaSource.Direct(body, body.Length), usage: null, ct) is { } failure)
             {
                 return new StepOutcome.Failed(failure, [new FailedOutput(ordinal, failure)]);
             }

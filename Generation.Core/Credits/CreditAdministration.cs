@@ -1,0 +1,189 @@
+using System.Text.Json;
+using Generation.Core.Database;
+using Npgsql;
+using NpgsqlTypes;
+
+namespace Generation.Core.Credits;
+
+/// <summary>Who does what to whom, and why. The same key with the same hash is the same deed.</summary>
+/// <param name="Key">The idempotency key; one deed has it, whoever sends it.</param>
+/// <param name="RequestHash">SHA-256 of what is asked for.</param>
+/// <param name="ActorId">The administrator.</param>
+/// <param name="UserId">Whose credits; the user must exist, an account is made when there is none.</param>
+/// <param name="Reason">For whoever asks later.</param>
+public sealed record AdminDeed(string Key, byte[] RequestHash, Guid ActorId, Guid UserId, string Reason);
+
+public enum AdminOutcome
+{
+    /// <summary>Done, with its audit row.</summary>
+    Done,
+
+    /// <summary>It was done before, by an equal request with this key; the result is what that one got.</summary>
+    Replayed,
+
+    /// <summary>The key belongs to another request.</summary>
+    KeyReused,
+
+    /// <summary>More is to be taken than is available. Nothing was written.</summary>
+    NotEnough,
+}
+
+/// <param name="Outcome">What became of it.</param>
+/// <param name="Result">The answer, as JSON, for <c>Done</c> and <c>Replayed</c>.</param>
+/// <param name="Available">Credits available before, for <c>NotEnough</c>.</param>
+/// <param name="Reserved">Credits held.</param>
+public sealed record AdminAnswer(AdminOutcome Outcome, JsonElement Result, long Available, long Reserved);
+
+/// <summary>An audit row.</summary>
+public sealed record AdminActionView(
+    Guid ActionId, string Action, Guid UserId, string User, Guid ActorId, string Actor, string Reason, string IdempotencyKey, JsonElement Result, DateTimeOffset CreatedAt);
+
+/// <summary>
+/// What administrators do to credits. Each deed is one transaction and one round trip: lock the account, look the key up, change, write
+/// ledger and audit rows. A double click, a retry after a lost reply and two administrators with one key all come to one deed.
+/// </summary>
+public sealed class CreditAdministration(NpgsqlDataSource database, TimeProvider time)
+{
+    /// <summary>More at once is a slip of the finger.</summary>
+    public const long MaxAmount = 1_000_000_000;
+
+    /// <summary>The user of an id or a handle; null when there is none.</summary>
+    public async Task<Guid?> FindUserAsync(string idOrHandle, CancellationToken ct)
+    {
+        await using var command = database.CreateCommand("SELECT user_id FROM users WHERE user_id = $1 OR handle = $2");
+        command.Parameters.AddWithValue(Guid.TryParse(idOrHandle, out var id) ? id : Guid.Empty);
+        command.Parameters.AddWithValue(idOrHandle);
+        return await command.ExecuteScalarAsync(ct) as Guid?;
+    }
+
+    /// <summary>A new lot. Kind <c>purchase</c> is booked as such, the others as <c>bonus</c>.</summary>
+    /// <param name="deed">Who, whom, why.</param>
+    /// <param name="amount">From 1 to <see cref="MaxAmount"/>.</param>
+    /// <param name="kind"><c>purchase</c>, <c>bonus</c>, <c>grant</c> or <c>plan</c>.</param>
+    /// <param name="priority">Lower is drawn first; 100 is the usual.</param>
+    /// <param name="expiresAt">Null for never.</param>
+    /// <param name="ct">Stops waiting; the deed may be done all the same, and asking again with the key tells.</param>
+    public Task<AdminAnswer> GrantAsync(AdminDeed deed, long amount, string kind, int priority, DateTimeOffset? expiresAt, CancellationToken ct) =>
+        DoAsync(deed, () => Grant(deed, amount, kind, priority, expiresAt, kind == "purchase" ? "purchase" : "bonus", "grant"), ct);
+
+    /// <summary>A correction: more becomes a lot of kind <c>grant</c>, less is taken from what is available, all of it or nothing.</summary>
+    public Task<AdminAnswer> AdjustAsync(AdminDeed deed, long amount, CancellationToken ct) => DoAsync(
+        deed,
+        () => amount > 0
+            ? Grant(deed, amount, "grant", priority: 100, expiresAt: null, "adjustment", "adjustment")
+            : Statement("Credits/withdraw.sql", deed, new NpgsqlParameter { Value = -amount }),
+        ct);
+
+    /// <summary>A frozen account submits nothing; what runs goes on to its end.</summary>
+    public Task<AdminAnswer> FreezeAsync(AdminDeed deed, bool frozen, CancellationToken ct) =>
+        DoAsync(deed, () => Statement("Credits/freeze.sql", deed, new NpgsqlParameter { Value = frozen }), ct);
+
+    /// <summary>The audit rows, newest first, of one user or of all; <paramref name="before"/> is the last action of the page before.</summary>
+    public async Task<IReadOnlyList<AdminActionView>> ActionsAsync(Guid? userId, Guid? before, int limit, CancellationToken ct)
+    {
+        await using var command = database.CreateCommand(
+            """
+            SELECT a.admin_action_id, a.action, a.user_id, u.handle, a.actor_id, w.handle, a.reason, a.idempotency_key, a.result::text, a.created_at
+            FROM admin_actions AS a
+            JOIN users AS u ON u.user_id = a.user_id
+            JOIN users AS w ON w.user_id = a.actor_id
+            WHERE ($1::uuid IS NULL OR a.user_id = $1)
+              AND ($2::uuid IS NULL OR (a.created_at, a.admin_action_id) < (SELECT b.created_at, b.admin_action_id FROM admin_actions AS b WHERE b.admin_action_id = $2))
+            ORDER BY a.created_at DESC, a.admin_action_id DESC
+            LIMIT $3
+            """);
+        command.Parameters.Add(new() { Value = (object?)userId ?? DBNull.Value, NpgsqlDbType = NpgsqlDbType.Uuid });
+        command.Parameters.Add(new() { Value = (object?)before ?? DBNull.Value, NpgsqlDbType = NpgsqlDbType.Uuid });
+        command.Parameters.AddWithValue(limit);
+        var actions = new List<AdminActionView>();
+        await using var reader = await command.ExecuteReaderAsync(ct);
+        while (await reader.ReadAsync(ct))
+        {
+            actions.Add(new AdminActionView(
+                reader.GetGuid(0), reader.GetString(1), reader.GetGuid(2), reader.GetString(3), reader.GetGuid(4), reader.GetString(5), reader.GetString(6),
+                reader.GetString(7), JsonSerializer.Deserialize<JsonElement>(reader.GetString(8)), reader.GetFieldValue<DateTimeOffset>(9)));
+        }
+
+        return actions;
+    }
+
+    private NpgsqlBatchCommand Grant(
+        AdminDeed deed, long amount, string kind, int priority, DateTimeOffset? expiresAt, string ledgerType, string action) => Statement(
+        "Credits/grant.sql", deed,
+        new NpgsqlParameter { Value = amount },
+        new() { Value = kind },
+        new() { Value = priority },
+        new() { Value = (object?)expiresAt?.ToUniversalTime() ?? DBNull.Value, NpgsqlDbType = NpgsqlDbType.TimestampTz },
+        new() { Value = Guid.CreateVersion7(time.GetUtcNow()) },
+        new() { Value = ledgerType },
+        new() { Value = action });
+
+    private NpgsqlBatchCommand Statement(string file, AdminDeed deed, params NpgsqlParameter[] more)
+    {
+        var statement = new NpgsqlBatchCommand(Sql.Text(file))
+        {
+            Parameters =
+            {
+                new() { Value = Guid.CreateVersion7(time.GetUtcNow()) },
+                new() { Value = deed.Key },
+                new() { Value = deed.RequestHash },
+                new() { Value = deed.ActorId },
+                new() { Value = deed.UserId },
+                new() { Value = deed.Reason },
+            },
+        };
+        foreach (var parameter in more)
+        {
+            statement.Parameters.Add(parameter);
+        }
+
+        return statement;
+    }
+
+    private async Task<AdminAnswer> DoAsync(AdminDeed deed, Func<NpgsqlBatchCommand> statement, CancellationToken ct)
+    {
+        try
+        {
+            return await TryAsync(deed, statement, ct);
+        }
+        catch (PostgresException e) when (e.SqlState == PostgresErrorCodes.UniqueViolation)
+        {
+            return await TryAsync(deed, statement, ct); // the key was used for another user at this moment; now it can be read
+        }
+    }
+
+    private async Task<AdminAnswer> TryAsync(AdminDeed deed, Func<NpgsqlBatchCommand> statement, CancellationToken ct)
+    {
+        var act = statement();
+        await using var batch = database.CreateBatch();
+        batch.BatchCommands.Add(new NpgsqlBatchCommand("INSERT INTO credit_accounts (user_id) VALUES ($1) ON CONFLICT DO NOTHING") { Parameters = { new() { Value = deed.UserId } } });
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(
+            "SELECT set_config('generation.locked', user_id::text, true), available, reserved FROM credit_accounts WHERE user_id = $1 FOR NO KEY UPDATE")
+        { Parameters = { new() { Value = deed.UserId } } });
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Credits/expire_lots.sql")));
+        batch.BatchCommands.Add(act);
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(
+            """
+            SELECT k.admin_action_id, k.request_hash, k.result::text, a.available, a.reserved
+            FROM credit_accounts AS a
+            LEFT JOIN admin_actions AS k ON k.idempotency_key = $1
+            WHERE a.user_id = $2
+            """)
+        { Parameters = { new() { Value = deed.Key }, new() { Value = deed.UserId } } });
+
+        await using var reader = await batch.ExecuteReaderAsync(ct);
+        await reader.NextResultAsync(ct); // the account; the statements in between have no rows
+        await reader.ReadAsync(ct);
+        var (available, reserved) = (reader.GetInt64(3), reader.GetInt64(4));
+        if (await reader.IsDBNullAsync(0, ct))
+        {
+            return new AdminAnswer(AdminOutcome.NotEnough, default, available, reserved);
+        }
+
+        var outcome = reader.GetGuid(0) == (Guid)act.Parameters[0].Value! ? AdminOutcome.Done
+            : reader.GetFieldValue<byte[]>(1).AsSpan().SequenceEqual(deed.RequestHash) ? AdminOutcome.Replayed
+            : AdminOutcome.KeyReused;
+        var result = outcome == AdminOutcome.KeyReused ? default : JsonSerializer.Deserialize<JsonElement>(reader.GetString(2));
+        return new AdminAnswer(outcome, result, available, reserved);
+    }
+}

@@ -1,0 +1,12 @@
+-- Holds of sessions that are not over live on: $1 is the time to live, and half of it is left when it is renewed. $2 rows at most.
+UPDATE credit_reservations
+SET expires_at = now() + $1
+WHERE reservation_id IN (
+    SELECT v.reservation_id
+    FROM credit_reservations AS v
+    JOIN generation_sessions AS s USING (session_id)
+    WHERE v.status = 'held' AND v.expires_at < now() + $1 / 2 AND s.completed_at IS NULL
+    ORDER BY v.expires_at
+    LIMIT $2
+    FOR NO KEY UPDATE OF v SKIP LOCKED
+)
