@@ -31,6 +31,7 @@ builder.Services.AddSingleton<Answers>();
 builder.Services.AddSingleton<MockOverrides>();
 builder.Services.AddSingleton<MediaLinks>();
 builder.Services.AddSingleton<CreditReader>();
+builder.Services.AddSingleton<CreditAdministration>();
 
 var app = builder.Build();
 app.MapServiceDefaults();
@@ -44,5 +45,6 @@ app.MapGenerations();
 app.MapMedia();
 app.MapModels();
 app.MapCredits();
+app.MapCreditAdministration();
 MockOverrides.Map(app);
 await app.RunAsync();

@@ -23,7 +23,16 @@ public static class ModelsApi
                 model.Successor,
                 model.Sunset,
                 Parameters = (JsonNode)model.ToSchema(),
-                Prices = (await prices.OfAsync(model.Id, ct)).Select(p => new { p.Variant, CreditsPerOutput = p.Credits, PriceVersion = p.Version }),
+                Prices = (await prices.OfAsync(model.Id, ct)).Select(p => new
+                {
+                    p.Variant,
+                    p.Quality,
+                    p.Credits,
+                    p.Per,
+                    CreditsPerOutput = p.Per == "output" ? p.Credits : (long?)null,
+                    p.Metering,
+                    PriceVersion = p.Version,
+                }),
             });
         }
 
