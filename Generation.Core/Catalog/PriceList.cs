@@ -55,8 +55,12 @@ public sealed class PriceList(NpgsqlDataSource database, SettingsOptions options
         var list = await prices.GetAsync(ct);
         var price = (Text("quality") is { } quality ? list.GetValueOrDefault((model.Id, resolution, quality)) : null)
             ?? list.GetValueOrDefault((model.Id, resolution, "")) ?? list.GetValueOrDefault((model.Id, null, ""));
-        return price is null ? null
-            : new Quote(price, price.Per == "second" && input["duration"] is { } seconds ? seconds.GetValue<int>() : 1, Model.Outputs(input));
+        return price switch
+        {
+            null => null,
+            { Per: "second" } => input["duration"] is { } seconds ? new Quote(price, seconds.GetValue<int>(), Model.Outputs(input)) : null, // of unknown length
+            _ => new Quote(price, 1, Model.Outputs(input)),
+        };
     }
 
     public async ValueTask<IReadOnlyList<Price>> OfAsync(string model, CancellationToken ct) =>

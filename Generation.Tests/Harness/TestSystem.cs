@@ -71,6 +71,7 @@ public sealed class TestSystem : IAsyncDisposable
             ["Relay:LostDispatchInterval"] = "00:00:00.250",
             ["Relay:DeadLeaseInterval"] = "00:00:00.250",
             ["Relay:DeadlineInterval"] = "00:00:00.250",
+            ["Relay:HoldInterval"] = "00:00:00.250",
             ["Worker:LeaseDuration"] = "00:00:02",
             ["Worker:RenewInterval"] = "00:00:00.200",
             ["Worker:SlotRetries:0"] = "00:00:00.050",
