@@ -298,12 +298,13 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
                 ? (int)((time.GetUtcNow() - began).TotalSeconds * (100 - progress) / progress)
                 : null,
             Receipt = captured is { } paid
-                ? new Receipt(
-                    held, paid, extra, paid == 0 ? held : 0, paid == 0 ? 0 : held + extra - paid, reader.GetInt64(21), Node(22),
-                    Summary(paid, held, extra, media.Count, reader.GetInt32(24)))
+                ? Summarised(new Receipt(held, paid, extra, paid == 0 ? held : 0, paid == 0 ? 0 : held + extra - paid, reader.GetInt64(21), Node(22), ""), media.Count, reader.GetInt32(24))
                 : null,
         };
     }
+
+    private static Receipt Summarised(Receipt receipt, int stored, int requested) =>
+        receipt with { Summary = UserWords.OfReceipt(receipt, stored, requested, UserWords.DefaultLanguage) };
 
     private static List<MediaView> ReadMedia(string list)
     {
@@ -322,15 +323,5 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
             ObjectKey = m.GetProperty("objectKey").GetString()!,
             Version = m.GetProperty("version").GetInt64(),
         })];
-    }
-
-    private static string Summary(long paid, long held, long extra, int stored, int requested)
-    {
-        static string Credits(long n) => n == 1 ? "1 credit" : $"{n} credits";
-        return paid == 0 ? "You were not charged."
-            : extra > 0 ? $"You paid {Credits(paid)}: the {held} that were held, and {extra} more because the work took more than expected."
-            : stored < requested ? $"You paid {Credits(paid)} for {stored} of {requested} outputs{(held > paid ? $"; {held - paid} were given back" : "")}."
-            : paid < held ? $"You paid {Credits(paid)}; {held - paid} of the {held} held were given back because the work took less than expected."
-            : $"You paid {Credits(paid)}.";
     }
 }
