@@ -37,6 +37,7 @@ public sealed class Submitting(
     MockOverrides overrides, ApiOptions options, TimeProvider time)
 {
     private const int MaxKeyLength = 200;
+    private const int DisabledRetrySeconds = 60;
 
     private static readonly JsonElement NoParams = JsonSerializer.SerializeToElement(new { });
 
@@ -172,7 +173,7 @@ public sealed class Submitting(
     /// <summary>What it would cost, by the same checks as a submit; nothing is reserved.</summary>
     public async Task<IResult> EstimateAsync(HttpContext context, Asked asked, CancellationToken ct)
     {
-        var (offer, refusal) = await PriceAsync(asked, ct);
+        var (offer, refusal) = await PriceAsync(context, asked, ct);
         if (refusal is not null)
         {
             return refusal;
@@ -207,7 +208,7 @@ public sealed class Submitting(
 
     private async Task<(SubmitRequest? Request, IResult? Refusal)> CheckAsync(HttpContext context, Guid user, Asked asked, CancellationToken ct)
     {
-        var (offer, refusal) = await PriceAsync(asked, ct);
+        var (offer, refusal) = await PriceAsync(context, asked, ct);
         if (refusal is not null)
         {
             return (null, refusal);
@@ -236,7 +237,7 @@ public sealed class Submitting(
     }
 
     /// <summary>Model, parameters and price, or everything that is wrong with them.</summary>
-    private async Task<(Offer? Offer, IResult? Refusal)> PriceAsync(Asked asked, CancellationToken ct)
+    private async Task<(Offer? Offer, IResult? Refusal)> PriceAsync(HttpContext context, Asked asked, CancellationToken ct)
     {
         if (asked.Errors.ContainsKey("model"))
         {
@@ -253,11 +254,21 @@ public sealed class Submitting(
             return (null, Problems.Of(StatusCodes.Status410Gone, "model_retired", $"{model.Id} is no longer offered. Use {model.Successor}.", ("successor", model.Successor)));
         }
 
+        if ((await settings.DisabledModelsAsync(ct)).Contains(model.Id))
+        {
+            return (null, Problems.Later(context, "model_disabled", $"{model.Id} is switched off at the moment. Try another model, or later.", DisabledRetrySeconds));
+        }
+
         var errors = asked.Errors;
         var input = errors.ContainsKey("params") ? [] : model.Validate(asked.Params, errors);
         if (errors.Count > 0)
         {
             return (null, Problems.Invalid(errors));
+        }
+
+        if (model.Lifecycle == ModelLifecycle.Deprecated)
+        {
+            Announce(context.Response.Headers, model);
         }
 
         return await prices.QuoteAsync(model, input, ct) is { } quote
@@ -296,6 +307,26 @@ public sealed class Submitting(
     private static ProblemHttpResult KeyReused() => Problems.Of(
         StatusCodes.Status422UnprocessableEntity, "idempotency_key_reused",
         "This idempotency key was used for a request with another body. Use a new key for a new request.");
+
+    /// <summary>The end of a model, where programs look for it: Deprecation (RFC 9745), Sunset (RFC 8594), and a link to the model's successor.</summary>
+    private static void Announce(IHeaderDictionary headers, Model model)
+    {
+        static DateTimeOffset Midnight(DateOnly day) => new(day.ToDateTime(TimeOnly.MinValue), TimeSpan.Zero);
+        if (model.DeprecatedSince is { } since)
+        {
+            headers["Deprecation"] = $"@{Midnight(since).ToUnixTimeSeconds()}";
+        }
+
+        if (model.Sunset is { } lastDay)
+        {
+            headers["Sunset"] = Midnight(lastDay.AddDays(1)).ToString("R");
+        }
+
+        if (model.Successor is { } successor)
+        {
+            headers.Append("Link", $"</api/models#{Uri.EscapeDataString(successor)}>; rel=\"successor-version\"");
+        }
+    }
 
     /// <summary>402 with one code, because a client does the same first, and <c>reason</c>: not_enough (buy more) or held (waiting helps).</summary>
     private async Task<ProblemHttpResult> NotEnoughAsync(Guid user, SubmitResult result, CancellationToken ct)

@@ -36,6 +36,9 @@ public sealed class TestSystemOptions
 
     /// <summary>Services of the workers in this process: a test adds handlers and clocks here.</summary>
     public Action<IServiceCollection>? Worker { get; set; }
+
+    /// <summary>Services of the Apis in this process: a test adds models here.</summary>
+    public Action<IServiceCollection>? Api { get; set; }
 }
 
 /// <summary>
@@ -136,7 +139,7 @@ public sealed class TestSystem : IAsyncDisposable
         return system;
     }
 
-    public Task<ITestService> AddApiAsync() => AddAsync<ApiOptions>(Apis, "Generation.Api", null);
+    public Task<ITestService> AddApiAsync() => AddAsync<ApiOptions>(Apis, "Generation.Api", options.Api);
 
     public Task<ITestService> AddRelayAsync() => AddAsync<RelayOptions>(Relays, "Generation.Relay", null);
 
