@@ -3,10 +3,12 @@ using System.Reflection;
 using System.Runtime.InteropServices;
 using Generation.AppHost.Embedded;
 using Generation.Bench;
+using Generation.Bench.Submit;
 using Spectre.Console;
 
 Benchmark[] benchmarks =
 [
+    SubmitBenchmark.Entry,
     MediaBenchmark.Entry,
 ];
 
