@@ -14,6 +14,7 @@ var builder = WebApplication.CreateBuilder(args);
 builder.AddServiceDefaults();
 builder.AddPipeline();
 builder.AddChecked<ApiOptions>(ApiOptions.Section, o => o.Problem());
+builder.AddChecked<SubmitOptions>(SubmitOptions.Section, o => o.Problem());
 
 builder.Services.AddAuthentication(ApiKeyAuthentication.SchemeName)
     .AddScheme<AuthenticationSchemeOptions, ApiKeyAuthentication>(ApiKeyAuthentication.SchemeName, null);
