@@ -44,5 +44,6 @@ app.MapGenerations();
 app.MapMedia();
 app.MapModels();
 app.MapCredits();
+app.MapLedgerAudit();
 MockOverrides.Map(app);
 await app.RunAsync();
