@@ -8,10 +8,11 @@
 WITH request AS MATERIALIZED (
     SELECT *
     FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::boolean[], $5::text[], $6::text[], $7::boolean[], $8::jsonb[], $9::numeric[], $10::jsonb[])
-        AS r (session_id, guard, lease_token, canceled, error_code, error_message, error_retryable, provider_usage, provider_usd, failed_outputs)
+        WITH ORDINALITY AS r (session_id, guard, lease_token, canceled, error_code, error_message, error_retryable, provider_usage, provider_usd, failed_outputs, n)
 ),
 ending AS MATERIALIZED ( -- the cost is the sum of what was stored; beyond the hold it is the policy's ($11: whether to charge it)
-    SELECT s.session_id, s.user_id, v.reservation_id, v.amount AS held, s.price_version, r.error_code, r.error_message, r.error_retryable,
+    SELECT DISTINCT ON (s.session_id) -- a session that is asked for twice in a batch ends once, by the first request that may end it
+           s.session_id, s.user_id, v.reservation_id, v.amount AS held, s.price_version, r.error_code, r.error_message, r.error_retryable,
            r.provider_usage, r.failed_outputs,
            coalesce(r.provider_usd, billed.usd) AS provider_usd,
            stored.credits AS cost,
@@ -47,6 +48,7 @@ ending AS MATERIALIZED ( -- the cost is the sum of what was stored; beyond the h
               WHEN 'dead' THEN s.status = 'processing' AND s.lease_until <= now() AND s.cancel_requested_at IS NOT NULL
               ELSE false
           END
+    ORDER BY s.session_id, r.n
 ),
 share AS MATERIALIZED ( -- of each draw, what is spent; the draws are consumed in their order
     SELECT e.user_id, e.session_id, d.reservation_id, d.ordinal, d.lot_id, d.amount,
