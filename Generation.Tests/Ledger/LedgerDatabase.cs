@@ -45,7 +45,7 @@ internal sealed class LedgerDatabase : IAsyncDisposable
         }.ConnectionString);
         var loggers = new LoggerFactory([Complaints]);
         Notifier = new ChangeNotifier(service, loggers.CreateLogger<ChangeNotifier>());
-        Writers = [.. Enumerable.Repeat(0, writers).Select(_ => new SubmitWriter(service, Notifier, TimeProvider.System, loggers.CreateLogger<SubmitWriter>()))];
+        Writers = [.. Enumerable.Repeat(0, writers).Select(_ => new SubmitWriter(service, Notifier, new SubmitOptions(), TimeProvider.System, loggers.CreateLogger<SubmitWriter>()))];
         Leases = new Leases(service, Notifier, TimeProvider.System);
         Holds = new Holds(service);
         Administration = new CreditAdministration(service, TimeProvider.System);
