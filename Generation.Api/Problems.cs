@@ -28,7 +28,7 @@ public static class Problems
     /// <summary>400 with every wrong field by its path.</summary>
     public static ProblemHttpResult Invalid(Dictionary<string, string[]> errors) => Of(
         StatusCodes.Status400BadRequest, "validation_failed",
-        $"{errors.Count} field{(errors.Count == 1 ? " is" : "s are")} not as the model takes {(errors.Count == 1 ? "it" : "them")}: {string.Join(", ", errors.Keys)}.",
+        $"{errors.Count} field{(errors.Count == 1 ? " is" : "s are")} not valid: {string.Join(", ", errors.Keys)}.",
         ("errors", errors));
 
     public static ProblemHttpResult NotFound(string what) =>

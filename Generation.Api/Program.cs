@@ -14,6 +14,7 @@ var builder = WebApplication.CreateBuilder(args);
 builder.AddServiceDefaults();
 builder.AddPipeline();
 builder.AddChecked<ApiOptions>(ApiOptions.Section, o => o.Problem());
+builder.AddChecked<SubmitOptions>(SubmitOptions.Section, o => o.Problem());
 
 builder.Services.AddAuthentication(ApiKeyAuthentication.SchemeName)
     .AddScheme<AuthenticationSchemeOptions, ApiKeyAuthentication>(ApiKeyAuthentication.SchemeName, null);
@@ -31,6 +32,7 @@ builder.Services.AddSingleton<Answers>();
 builder.Services.AddSingleton<MockOverrides>();
 builder.Services.AddSingleton<MediaLinks>();
 builder.Services.AddSingleton<CreditReader>();
+builder.Services.AddSingleton<CreditAdministration>();
 
 var app = builder.Build();
 app.MapServiceDefaults();
@@ -44,5 +46,6 @@ app.MapGenerations();
 app.MapMedia();
 app.MapModels();
 app.MapCredits();
+app.MapCreditAdministration();
 MockOverrides.Map(app);
 await app.RunAsync();

@@ -3,10 +3,15 @@ using System.Reflection;
 using System.Runtime.InteropServices;
 using Generation.AppHost.Embedded;
 using Generation.Bench;
+using Generation.Bench.Ledger;
+using Generation.Bench.Submit;
 using Spectre.Console;
 
 Benchmark[] benchmarks =
 [
+    SubmitBenchmark.Entry,
+    GrowthBenchmark.Entry,
+    LedgerBenchmark.Entry,
     MediaBenchmark.Entry,
 ];
 
@@ -19,7 +24,7 @@ var (name, jsonPath) = args switch
 if (Array.Find(benchmarks, benchmark => benchmark.Name == name) is not { } chosen)
 {
     AnsiConsole.WriteLine("dotnet run -c Release --project Generation.Bench -- NAME [--json FILE]");
-    foreach (var benchmark in benchmarks) AnsiConsole.WriteLine($"  {benchmark.Name,-10} {benchmark.Claim}");
+    foreach (var benchmark in benchmarks) AnsiConsole.WriteLine($"  {benchmark.Name,-14} {benchmark.Claim}");
     return args.Length == 0 ? 0 : 2;
 }
 

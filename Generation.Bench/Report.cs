@@ -54,6 +54,13 @@ internal sealed class Report(Benchmark benchmark)
         if (Holds) AnsiConsole.MarkupLine("[green]The claim holds.[/]");
     }
 
+    /// <summary>Of an odd number of rounds: one that the machine was busy with something else in does not count.</summary>
+    public static double Median(IEnumerable<double> values)
+    {
+        var sorted = values.Order().ToArray();
+        return sorted[sorted.Length / 2];
+    }
+
     /// <summary>Writes <c>{ name, results: [ { name, value, unit } ], ratios: { … } }</c>.</summary>
     public Task WriteJsonAsync(string path) =>
         File.WriteAllTextAsync(path, JsonSerializer.Serialize(new { benchmark.Name, results, ratios }, Indented) + "\n");

@@ -60,7 +60,21 @@ public sealed class MediaLinks(IMediaStore store, IOptions<MediaOptions> options
     }
 
     /// <summary>The session with links to its outputs.</summary>
-    public SessionView Present(SessionView session, HttpContext context) => session with { Media = [.. session.Media.Select(m => Present(m, context))] };
+    public SessionView Present(SessionView session, HttpContext context)
+    {
+        ArgumentNullException.ThrowIfNull(session);
+        ArgumentNullException.ThrowIfNull(context);
+        var language = UserWords.Choose(context.Request.GetTypedHeaders().AcceptLanguage
+            .Where(l => l.Quality is not 0).OrderByDescending(l => l.Quality ?? 1).Select(l => l.Value.ToString()));
+        if (!context.Response.HasStarted)
+        {
+            context.Response.Headers.ContentLanguage = language;
+            context.Response.Headers.Vary = "Accept-Language";
+        }
+
+        return UserWords.Say(session, language) with { Media = [.. session.Media.Select(m => Present(m, context))] };
+    }
+
 
     public MediaView Present(MediaView media, HttpContext context)
     {

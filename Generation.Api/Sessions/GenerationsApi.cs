@@ -16,6 +16,7 @@ public static class GenerationsApi
     {
         var group = routes.MapGroup("/api/generations").RequireAuthorization();
         group.MapPost("", SubmitAsync);
+        group.MapPost("/estimate", EstimateAsync);
         group.MapGet("", ListAsync);
         group.MapGet("/{sessionId:guid}", GetAsync);
         group.MapGet("/{sessionId:guid}/events", EventStream.StreamAsync);
@@ -29,6 +30,12 @@ public static class GenerationsApi
     {
         var (asked, refusal) = await submitting.ReadAsync(context, ct);
         return refusal ?? await AcceptAsync(context, asked!, submitting, answers, answers.PreferredWait(context), ct);
+    }
+
+    private static async Task<IResult> EstimateAsync(HttpContext context, Submitting submitting, CancellationToken ct)
+    {
+        var (asked, refusal) = await submitting.ReadAsync(context, ct);
+        return refusal ?? await submitting.EstimateAsync(context, asked!, ct);
     }
 
     private static async Task<IResult> SubmitByToolAsync(string tool, HttpContext context, Submitting submitting, Answers answers, CancellationToken ct)

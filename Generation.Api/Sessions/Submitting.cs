@@ -5,9 +5,9 @@ using Generation.Api.Identity;
 using Generation.Api.Settings;
 using Generation.Core;
 using Generation.Core.Catalog;
+using Generation.Core.Credits;
 using Generation.Core.Sessions;
 using Generation.Core.Settings;
-using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.Http.HttpResults;
 
 namespace Generation.Api.Sessions;
@@ -33,20 +33,18 @@ public sealed record Accepted(Guid SessionId, string ClientKey, Guid Reservation
 /// repeats a request that was accepted gets the first answer again, also when it would be refused today.
 /// </summary>
 public sealed class Submitting(
-    ModelRegistry registry, PriceList prices, SubmitWriter writer, SessionReader sessions, AppSettings settings, MockOverrides overrides,
-    ApiOptions options, TimeProvider time)
+    ModelRegistry registry, PriceList prices, SubmitWriter writer, SessionReader sessions, CreditReader credits, AppSettings settings,
+    MockOverrides overrides, ApiOptions options, TimeProvider time)
 {
     private const int MaxKeyLength = 200;
-
-    /// <summary>A name that stands twice means one thing to a proxy and another to us: refused.</summary>
-    private static readonly JsonDocumentOptions Strict = new() { AllowDuplicateProperties = false };
+    private const int DisabledRetrySeconds = 60;
 
     private static readonly JsonElement NoParams = JsonSerializer.SerializeToElement(new { });
 
     /// <summary>Reads <c>{ model, params, clientKey }</c>.</summary>
     public async Task<(Asked? Asked, IResult? Refusal)> ReadAsync(HttpContext context, CancellationToken ct)
     {
-        var (body, refusal) = await ReadBodyAsync(context, ct);
+        var (body, refusal) = await JsonBody.ReadAsync(context, options.MaxBodyBytes, ct);
         if (refusal is not null)
         {
             return (null, refusal);
@@ -84,7 +82,7 @@ public sealed class Submitting(
     /// <summary>Reads the flat form of the aliases: the parameters beside an optional <c>model</c> and <c>clientKey</c>.</summary>
     public async Task<(Asked? Asked, IResult? Refusal)> ReadFlatAsync(HttpContext context, string? tool, CancellationToken ct)
     {
-        var (body, refusal) = await ReadBodyAsync(context, ct);
+        var (body, refusal) = await JsonBody.ReadAsync(context, options.MaxBodyBytes, ct);
         if (refusal is not null)
         {
             return (null, refusal);
@@ -164,15 +162,82 @@ public sealed class Submitting(
             SubmitOutcome.Accepted or SubmitOutcome.Replayed =>
                 (new Accepted(result.SessionId, asked.ClientKey, result.ReservationId, result.HeldCredits, result.Outcome == SubmitOutcome.Replayed), null),
             SubmitOutcome.Conflict => (null, KeyReused()),
-            SubmitOutcome.NotEnoughCredits => (null, NotEnough(result)),
-            SubmitOutcome.NoAccount => (null, NotEnough(result with { HeldCredits = request!.Price.Credits * request.Outputs })),
+            SubmitOutcome.NotEnoughCredits => (null, await NotEnoughAsync(user, result, ct)),
+            SubmitOutcome.NoAccount => (null, await NotEnoughAsync(user, result with { HeldCredits = request!.Price.Credits * request.Outputs }, ct)),
             SubmitOutcome.Frozen => (null, Problems.Of(StatusCodes.Status403Forbidden, "account_frozen", "This account is frozen. Write to support.")),
             SubmitOutcome.Overloaded => (null, Problems.Later(context, "overloaded", "Too many requests are waiting already. Nothing was stored; try again.")),
             _ => (null, Problems.Later(context, "database_unavailable", "The database does not answer at the moment. Try again with the same key: it cannot be charged twice.")),
         };
     }
 
+    /// <summary>What it would cost, by the same checks as a submit; nothing is reserved.</summary>
+    public async Task<IResult> EstimateAsync(HttpContext context, Asked asked, CancellationToken ct)
+    {
+        var (offer, refusal) = await PriceAsync(context, asked, ct);
+        if (refusal is not null)
+        {
+            return refusal;
+        }
+
+        var (model, quote) = (offer!.Model, offer.Quote);
+        var balance = await credits.BalanceAsync(context.Caller().UserId, ct);
+        return TypedResults.Ok(new
+        {
+            Model = model.Id,
+            quote.Total,
+            Items = new[]
+            {
+                new
+                {
+                    Output = model.Kind,
+                    quote.Price.Variant,
+                    quote.Price.Quality,
+                    UnitPrice = quote.Price.Credits,
+                    quote.Price.Per,
+                    quote.Multiplier,
+                    Quantity = quote.Outputs,
+                    Credits = quote.Total,
+                },
+            },
+            PriceVersion = quote.Price.Version,
+            quote.Price.Metering,
+            balance.Available,
+            Affordable = balance.Available >= quote.Total,
+        });
+    }
+
     private async Task<(SubmitRequest? Request, IResult? Refusal)> CheckAsync(HttpContext context, Guid user, Asked asked, CancellationToken ct)
+    {
+        var (offer, refusal) = await PriceAsync(context, asked, ct);
+        if (refusal is not null)
+        {
+            return (null, refusal);
+        }
+
+        if (!overrides.TryRead(context, out var mock))
+        {
+            return (null, Problems.Of(StatusCodes.Status403Forbidden, "mock_override_invalid", $"The token in {MockOverrides.Header} is not ours, or is over."));
+        }
+
+        offer!.Input["providerModel"] = offer.Model.ProviderModel;
+        return (new SubmitRequest
+        {
+            UserId = user,
+            ClientKey = asked.ClientKey,
+            RequestHash = asked.Fingerprint,
+            Model = offer.Model,
+            Params = asked.Params.GetRawText(),
+            InputSettings = offer.Input.ToJsonString(),
+            Mock = mock ?? await settings.MockModeAsync(ct),
+            Outputs = offer.Quote.Outputs,
+            Price = offer.Quote.PerOutput,
+            Lifetime = options.SessionLifetime,
+            TraceParent = Telemetry.CurrentTraceParent,
+        }, null);
+    }
+
+    /// <summary>Model, parameters and price, or everything that is wrong with them.</summary>
+    private async Task<(Offer? Offer, IResult? Refusal)> PriceAsync(HttpContext context, Asked asked, CancellationToken ct)
     {
         if (asked.Errors.ContainsKey("model"))
         {
@@ -189,6 +254,11 @@ public sealed class Submitting(
             return (null, Problems.Of(StatusCodes.Status410Gone, "model_retired", $"{model.Id} is no longer offered. Use {model.Successor}.", ("successor", model.Successor)));
         }
 
+        if ((await settings.DisabledModelsAsync(ct)).Contains(model.Id))
+        {
+            return (null, Problems.Later(context, "model_disabled", $"{model.Id} is switched off at the moment. Try another model, or later.", DisabledRetrySeconds));
+        }
+
         var errors = asked.Errors;
         var input = errors.ContainsKey("params") ? [] : model.Validate(asked.Params, errors);
         if (errors.Count > 0)
@@ -196,60 +266,14 @@ public sealed class Submitting(
             return (null, Problems.Invalid(errors));
         }
 
-        if (!overrides.TryRead(context, out var mock))
+        if (model.Lifecycle == ModelLifecycle.Deprecated)
         {
-            return (null, Problems.Of(StatusCodes.Status403Forbidden, "mock_override_invalid", $"The token in {MockOverrides.Header} is not ours, or is over."));
+            Announce(context.Response.Headers, model);
         }
 
-        var resolution = input["size"] is { } size ? SizeParameter.Resolution(size.GetValue<string>()) : null;
-        if (await prices.FindAsync(model.Id, resolution, ct) is not { } price)
-        {
-            return (null, Problems.Of(StatusCodes.Status404NotFound, "model_without_price", $"{model.Id} has no price and cannot be sold."));
-        }
-
-        input["providerModel"] = model.ProviderModel;
-        return (new SubmitRequest
-        {
-            UserId = user,
-            ClientKey = asked.ClientKey,
-            RequestHash = asked.Fingerprint,
-            Model = model,
-            Params = asked.Params.GetRawText(),
-            InputSettings = input.ToJsonString(),
-            Mock = mock ?? await settings.MockModeAsync(ct),
-            Outputs = Model.Outputs(input),
-            Price = price,
-            Lifetime = options.SessionLifetime,
-            TraceParent = Telemetry.CurrentTraceParent,
-        }, null);
-    }
-
-    private async Task<(JsonElement Body, IResult? Refusal)> ReadBodyAsync(HttpContext context, CancellationToken ct)
-    {
-        if (!context.Request.HasJsonContentType())
-        {
-            return (default, Problems.Of(StatusCodes.Status415UnsupportedMediaType, "unsupported_media_type", "Send JSON, with Content-Type: application/json."));
-        }
-
-        if (context.Features.Get<IHttpMaxRequestBodySizeFeature>() is { IsReadOnly: false } limit)
-        {
-            limit.MaxRequestBodySize = options.MaxBodyBytes;
-        }
-
-        JsonElement body;
-        try
-        {
-            using var document = await JsonDocument.ParseAsync(context.Request.Body, Strict, ct);
-            body = document.RootElement.Clone();
-        }
-        catch (Exception e) when (e is JsonException or InvalidOperationException) // the latter: a name with half a surrogate pair
-        {
-            return (default, Problems.Of(StatusCodes.Status400BadRequest, "malformed_json", $"The body is not valid JSON: {e.Message}"));
-        }
-
-        return body.ValueKind != JsonValueKind.Object ? (default, Problems.Of(StatusCodes.Status400BadRequest, "malformed_json", "The body must be a JSON object."))
-            : !IsStorable(body) ? (default, Problems.Of(StatusCodes.Status400BadRequest, "malformed_json", "The body has a string with U+0000 or half a surrogate pair in it."))
-            : (body, null);
+        return await prices.QuoteAsync(model, input, ct) is { } quote
+            ? (new Offer(model, input, quote), null)
+            : (null, Problems.Of(StatusCodes.Status404NotFound, "model_without_price", $"{model.Id} has no price and cannot be sold."));
     }
 
     /// <summary>The key from the header or the body; both may be sent if they agree.</summary>
@@ -280,33 +304,48 @@ public sealed class Submitting(
         return (new Asked(chosen, model, given, errors), null);
     }
 
-    /// <summary>Whether Postgres can store every string in it: no U+0000, no lone surrogates.</summary>
-    private static bool IsStorable(JsonElement value)
-    {
-        try
-        {
-            return value.ValueKind switch
-            {
-                JsonValueKind.Object => value.EnumerateObject().All(f => !f.Name.Contains('\0') && IsStorable(f.Value)),
-                JsonValueKind.Array => value.EnumerateArray().All(IsStorable),
-                JsonValueKind.String => !value.GetString()!.Contains('\0'),
-                _ => true,
-            };
-        }
-        catch (InvalidOperationException)
-        {
-            return false; // half a surrogate pair: the reader refuses to make a string of it
-        }
-    }
-
     private static ProblemHttpResult KeyReused() => Problems.Of(
         StatusCodes.Status422UnprocessableEntity, "idempotency_key_reused",
         "This idempotency key was used for a request with another body. Use a new key for a new request.");
 
-    private static ProblemHttpResult NotEnough(SubmitResult result) => Problems.Of(
-        StatusCodes.Status402PaymentRequired, "insufficient_credits",
-        result.Available + result.Reserved >= result.HeldCredits
-            ? $"This needs {result.HeldCredits} credits; you have {result.Available}, and {result.Reserved} more are held by running jobs. Wait for one to end, or buy more."
-            : $"This needs {result.HeldCredits} credits; you have {result.Available}. Buy more, or ask for less.",
-        ("available", result.Available), ("needed", result.HeldCredits), ("held", result.Reserved));
+    /// <summary>The end of a model, where programs look for it: Deprecation (RFC 9745), Sunset (RFC 8594), and a link to the model's successor.</summary>
+    private static void Announce(IHeaderDictionary headers, Model model)
+    {
+        static DateTimeOffset Midnight(DateOnly day) => new(day.ToDateTime(TimeOnly.MinValue), TimeSpan.Zero);
+        if (model.DeprecatedSince is { } since)
+        {
+            headers["Deprecation"] = $"@{Midnight(since).ToUnixTimeSeconds()}";
+        }
+
+        if (model.Sunset is { } lastDay)
+        {
+            headers["Sunset"] = Midnight(lastDay.AddDays(1)).ToString("R");
+        }
+
+        if (model.Successor is { } successor)
+        {
+            headers.Append("Link", $"</api/models#{Uri.EscapeDataString(successor)}>; rel=\"successor-version\"");
+        }
+    }
+
+    /// <summary>402 with one code, because a client does the same first, and <c>reason</c>: not_enough (buy more) or held (waiting helps).</summary>
+    private async Task<ProblemHttpResult> NotEnoughAsync(Guid user, SubmitResult result, CancellationToken ct)
+    {
+        if (result.Available + result.Reserved < result.HeldCredits)
+        {
+            return Problems.Of(
+                StatusCodes.Status402PaymentRequired, "insufficient_credits",
+                $"This needs {result.HeldCredits} credits; you have {result.Available}{(result.Reserved > 0 ? $", and even with the {result.Reserved} that running jobs hold it is not enough" : "")}. Buy more, or ask for less.",
+                ("reason", "not_enough"), ("available", result.Available), ("needed", result.HeldCredits), ("held", result.Reserved));
+        }
+
+        var holds = await credits.OpenHoldsAsync(user, ct);
+        return Problems.Of(
+            StatusCodes.Status402PaymentRequired, "insufficient_credits",
+            $"This needs {result.HeldCredits} credits; you have {result.Available}, and {result.Reserved} more are held by {holds.RunningJobs} running job{(holds.RunningJobs == 1 ? "" : "s")}. "
+            + "What they do not use comes back when they end; wait, cancel one, or buy more.",
+            ("reason", "held"), ("available", result.Available), ("needed", result.HeldCredits), ("held", result.Reserved), ("runningJobs", holds.RunningJobs), ("earliestRelease", holds.EarliestRelease));
+    }
+
+    private sealed record Offer(Model Model, JsonObject Input, Quote Quote);
 }

@@ -8,8 +8,18 @@ using Npgsql;
 
 namespace Generation.Bench.Harness;
 
+/// <summary>What a <see cref="BenchSystem"/> is made of.</summary>
+internal enum BenchScope
+{
+    /// <summary>Everything; Postgres writes without care (no fsync), because the database is not what is measured.</summary>
+    WholePipeline,
+
+    /// <summary>Postgres with its default durability (fsync, synchronous commit), Redis, relay and Api: what a submit needs, and no worker.</summary>
+    Submits,
+}
+
 /// <summary>
-/// The whole system for one measurement: throw-away Postgres and Redis, the provider simulator without latency, and one process each
+/// The system for one measurement: Postgres and Redis of its own, the provider simulator without latency, and one process each
 /// of relay, api and worker, with the settings of production but for their addresses.
 /// </summary>
 internal sealed class BenchSystem : IAsyncDisposable
@@ -24,11 +34,18 @@ internal sealed class BenchSystem : IAsyncDisposable
 
     private readonly Stack<Func<Task>> stops = new();
 
+    private PostgresProcess postgres = null!;
+
     private BenchSystem()
     {
     }
 
+    /// <summary>The database, as its superuser.</summary>
+    public string OwnerConnectionString => postgres.ConnectionString(Database);
+
     public ServiceChild Sim { get; private set; } = null!;
+
+    public ServiceChild Relay { get; private set; } = null!;
 
     public ServiceChild Api { get; private set; } = null!;
 
@@ -37,13 +54,17 @@ internal sealed class BenchSystem : IAsyncDisposable
     /// <summary>The Api, as a user who has credits. No timeout: a run is as long as it is.</summary>
     public HttpClient Http { get; private set; } = null!;
 
+    /// <param name="folder">Where its servers write.</param>
+    /// <param name="scope">What of it is started.</param>
     /// <param name="settings">Of all services, over those here.</param>
-    public static async Task<BenchSystem> StartAsync(RunFolder folder, IReadOnlyDictionary<string, string> settings, CancellationToken ct)
+    /// <param name="ct">Stops the start; what has been started is stopped again.</param>
+    public static async Task<BenchSystem> StartAsync(
+        RunFolder folder, BenchScope scope, IReadOnlyDictionary<string, string> settings, CancellationToken ct)
     {
         var system = new BenchSystem();
         try
         {
-            await system.StartCoreAsync(folder, settings, ct);
+            await system.StartCoreAsync(folder, scope, settings, ct);
             return system;
         }
         catch
@@ -73,10 +94,11 @@ internal sealed class BenchSystem : IAsyncDisposable
         while (stops.TryPop(out var stop)) await stop();
     }
 
-    private async Task StartCoreAsync(RunFolder folder, IReadOnlyDictionary<string, string> more, CancellationToken ct)
+    private async Task StartCoreAsync(RunFolder folder, BenchScope scope, IReadOnlyDictionary<string, string> more, CancellationToken ct)
     {
-        var postgres = new PostgresProcess(
-            new PostgresOptions { Folder = folder[$"postgres-{Guid.NewGuid():N}"], RecordPath = folder.RecordPath("postgres"), ThrowAway = true }, TimeProvider.System);
+        var isWhole = scope == BenchScope.WholePipeline;
+        postgres = new PostgresProcess(
+            new PostgresOptions { Folder = folder[$"postgres-{Guid.NewGuid():N}"], RecordPath = folder.RecordPath("postgres"), ThrowAway = isWhole }, TimeProvider.System);
         stops.Push(async () =>
         {
             await postgres.StopAsync(StopGrace, CancellationToken.None);
@@ -85,27 +107,31 @@ internal sealed class BenchSystem : IAsyncDisposable
         var redis = new RedisProcess(
             new RedisOptions { Folder = folder[$"redis-{Guid.NewGuid():N}"], RecordPath = folder.RecordPath("redis"), ThrowAway = true }, TimeProvider.System);
         stops.Push(() => redis.StopAsync(StopGrace, CancellationToken.None));
-        await Task.WhenAll(StartPostgresAsync(), redis.StartAsync(ct), StartSimAsync());
+        await Task.WhenAll(StartPostgresAsync(), redis.StartAsync(ct), isWhole ? StartSimAsync() : Task.CompletedTask);
 
         var settings = new Dictionary<string, string>(StringComparer.Ordinal)
         {
             ["ConnectionStrings:generation"] = postgres.ConnectionString(Database),
             ["ConnectionStrings:redis"] = redis.ConnectionString,
             ["Media:Folder:Root"] = folder["media"],
-            ["Media:AllowPrivateAddresses"] = "true", // the simulator's
-            ["Providers:Ark:BaseUrl"] = new Uri(Sim.Address, "api/v3").ToString(),
-            ["Providers:Ark:ApiKey"] = ProviderKey,
-            ["Providers:Ark:SourceHosts"] = "127.0.0.1",
             ["Shutdown:DrainDelay"] = "00:00:00", // no load balancer
         };
+        if (isWhole)
+        {
+            settings["Media:AllowPrivateAddresses"] = "true"; // the simulator's
+            settings["Providers:Ark:BaseUrl"] = new Uri(Sim.Address, "api/v3").ToString();
+            settings["Providers:Ark:ApiKey"] = ProviderKey;
+            settings["Providers:Ark:SourceHosts"] = "127.0.0.1";
+        }
+
         foreach (var (key, value) in more) settings[key] = value;
         var relay = AddAsync("Generation.Relay", "/readyz", settings);
         var api = AddAsync("Generation.Api", "/readyz", settings);
-        var worker = AddAsync("Generation.Worker", "/readyz", settings);
-        await Task.WhenAll(relay, api, worker);
-        (Api, Worker) = (await api, await worker);
+        await Task.WhenAll(relay, api);
+        (Relay, Api) = (await relay, await api);
+        if (isWhole) Worker = await AddAsync("Generation.Worker", "/readyz", settings);
 
-        await using (var database = NpgsqlDataSource.Create(postgres.ConnectionString(Database) + ";Pooling=false"))
+        await using (var database = NpgsqlDataSource.Create(OwnerConnectionString + ";Pooling=false"))
             await DevelopmentAccounts.CreateUserAsync(database, "bench", "user", UserKey, Credits, ct);
         Http = new HttpClient
         {

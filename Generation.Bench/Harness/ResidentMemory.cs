@@ -47,6 +47,9 @@ internal sealed class ResidentMemory
         return Math.Max(sampled, Read("VmHWM:"));
     }
 
+    /// <summary>The most it had since it started, or since <see cref="PeakWhileAsync"/>.</summary>
+    public long Peak() => Read("VmHWM:");
+
     private long Read(string field)
     {
         var line = File.ReadLines(Path.Combine(folder, "status")).First(line => line.StartsWith(field, StringComparison.Ordinal));

@@ -43,6 +43,9 @@ public sealed record Model
 
     public string? Successor { get; init; }
 
+    /// <summary>Since when a deprecated model is not recommended any more.</summary>
+    public DateOnly? DeprecatedSince { get; init; }
+
     /// <summary>The last day of a deprecated model.</summary>
     public DateOnly? Sunset { get; init; }
 

@@ -1,4 +1,4 @@
--- Second statement of a submit batch: what is left in the overdue lots of the locked accounts expires now.
+-- Of a submit batch, after the locks: what is left in the overdue lots of the locked accounts expires now.
 -- (What is held in them does not: it expires when it is released, see Sessions/settle.sql.)
 WITH due AS (
     SELECT lot_id, user_id, available

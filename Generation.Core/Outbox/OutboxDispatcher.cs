@@ -28,6 +28,15 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
     /// <exception cref="QueueException">The queue is away; nothing was marked.</exception>
     public async Task<DispatchResult> DispatchAsync(string lane, int batch, int window, CancellationToken ct)
     {
+        // A backlog keeps the window full for hours while every submit rings the bell: reading, locking and passing over a batch of rows
+        // each time cost more than the submits themselves (measured: docs/benchmarks/submit.md).
+        var room = window - await queue.DepthAsync(lane, ct);
+        if (room <= 0)
+        {
+            return default;
+        }
+
+        batch = (int)Math.Min(batch, room);
         await using var connection = await database.OpenConnectionAsync(ct);
         await using var transaction = await connection.BeginTransactionAsync(ct);
         var due = await ReadDueAsync(connection, lane, batch, ct);

@@ -1,3 +1,5 @@
+using Generation.Core.Sessions;
+
 namespace Generation.Core.Providers;
 
 /// <summary>The closed set of ways in which a provider's work can fail. Each decides retry, refund and the words for the user.</summary>
@@ -63,17 +65,8 @@ public sealed record Failure(FailureKind Kind, string ProviderCode, string Detai
         _ => "output_unusable",
     };
 
-    /// <summary>What the user reads: what happened, what it cost, what to do next.</summary>
-    public string UserMessage => Kind switch
-    {
-        FailureKind.InvalidRequest => "The model did not accept these settings. Change them and try again.",
-        FailureKind.ModerationInput => "The prompt was refused by the model's content policy. Rephrase it and try again.",
-        FailureKind.ModerationOutput => "The model made something that its content policy does not let out. Trying again may give another result.",
-        FailureKind.Unauthorized or FailureKind.QuotaExhausted => "The model cannot be used at the moment; we have been told. Try another model, or later.",
-        FailureKind.RateLimited or FailureKind.Unavailable => "The model is overloaded or away. Try again in a few minutes.",
-        FailureKind.OutcomeUnknown => "The connection to the model broke before its answer came. Try again.",
-        _ => "The model delivered a file that cannot be used. Try again.",
-    };
+    /// <summary>What the user reads, in the default language; <see cref="UserWords"/> has the others.</summary>
+    public string UserMessage => UserWords.OfFailure(Code, UserWords.DefaultLanguage)!;
 
     /// <summary>Whether it makes sense that the user asks again, unchanged.</summary>
     public bool UserMayRetry => Kind is not (FailureKind.InvalidRequest or FailureKind.ModerationInput);

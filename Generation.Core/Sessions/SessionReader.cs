@@ -43,15 +43,17 @@ public sealed record MediaView
 
 public sealed record ErrorView(string Code, string Message, bool Retryable);
 
-/// <summary>What an ended session cost: <c>held = captured + released + adjusted</c>, each of them a row of the ledger.</summary>
+/// <summary>What an ended session cost: <c>held + extra = captured + released + adjusted</c>, each of them a row of the ledger.</summary>
 /// <param name="Held">Credits taken when the session was accepted.</param>
 /// <param name="Captured">Paid.</param>
+/// <param name="Extra">Of what was paid, what the hold did not cover; only with the policy <c>ChargeAvailable</c>.</param>
 /// <param name="Released">Given back because nothing was delivered.</param>
-/// <param name="Adjusted">Given back because less was delivered than asked for.</param>
+/// <param name="Adjusted">Given back because less was delivered than asked for, or it cost less than expected.</param>
 /// <param name="PriceVersion">The price row it was sold at.</param>
 /// <param name="ProviderUsage">What the provider counted, in its own words.</param>
 /// <param name="Summary">A sentence for the user.</param>
-public sealed record Receipt(long Held, long Captured, long Released, long Adjusted, long PriceVersion, JsonElement? ProviderUsage, string Summary);
+public sealed record Receipt(
+    long Held, long Captured, long Extra, long Released, long Adjusted, long PriceVersion, JsonElement? ProviderUsage, string Summary);
 
 public sealed record SessionView
 {
@@ -263,8 +265,9 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
         var progress = (int)reader.GetInt16(8);
         var startedAt = When(14);
         var held = reader.GetInt64(19);
+        var extra = reader.GetInt64(28);
         long? captured = reader.IsDBNull(20) ? null : reader.GetInt64(20);
-        var media = Text(28) is { } list ? ReadMedia(list) : [];
+        var media = Text(29) is { } list ? ReadMedia(list) : [];
         return new SessionView
         {
             SessionId = reader.GetGuid(0),
@@ -295,10 +298,13 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
                 ? (int)((time.GetUtcNow() - began).TotalSeconds * (100 - progress) / progress)
                 : null,
             Receipt = captured is { } paid
-                ? new Receipt(held, paid, paid == 0 ? held : 0, paid == 0 ? 0 : held - paid, reader.GetInt64(21), Node(22), Summary(paid, held, media.Count, reader.GetInt32(24)))
+                ? Summarised(new Receipt(held, paid, extra, paid == 0 ? held : 0, paid == 0 ? 0 : held + extra - paid, reader.GetInt64(21), Node(22), ""), media.Count, reader.GetInt32(24))
                 : null,
         };
     }
+
+    private static Receipt Summarised(Receipt receipt, int stored, int requested) =>
+        receipt with { Summary = UserWords.OfReceipt(receipt, stored, requested, UserWords.DefaultLanguage) };
 
     private static List<MediaView> ReadMedia(string list)
     {
@@ -318,9 +324,4 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
             Version = m.GetProperty("version").GetInt64(),
         })];
     }
-
-    private static string Summary(long paid, long held, int stored, int requested) =>
-        paid == 0 ? "You were not charged."
-        : stored == requested ? $"You paid {paid} credits."
-        : $"You paid {paid} credits for {stored} of {requested} outputs; {held - paid} were given back.";
 }

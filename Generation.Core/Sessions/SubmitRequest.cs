@@ -4,6 +4,37 @@ using System.Text.Json;
 
 namespace Generation.Core.Sessions;
 
+/// <summary>Section <c>Submit</c>: how many requests may wait for the group commit, and for how long.</summary>
+public sealed class SubmitOptions
+{
+    public const string Section = "Submit";
+
+    /// <summary>
+    /// Requests that may wait in one Api; default 10,000, a second or two of work. More get 503 at once, which serves them better than a
+    /// longer queue would; too few refuse a burst that would have been written in time.
+    /// </summary>
+    public int QueueLength { get; set; } = 10_000;
+
+    /// <summary>The longest that a request waits for its answer, in the queue and in the database; default 5 s. Then it gets 503.</summary>
+    public TimeSpan Patience { get; set; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>
+    /// Whole seconds that one batch may take in the database; default 3. Then it is rolled back and all who wait get 503; must be less
+    /// than <see cref="Patience"/>.
+    /// </summary>
+    public int StatementTimeoutSeconds { get; set; } = 3;
+
+    /// <summary>How long nobody is let in after the database was found away; default 1 s. Then the next request tries it.</summary>
+    public TimeSpan Pause { get; set; } = TimeSpan.FromSeconds(1);
+
+    public string? Problem() =>
+        QueueLength is < 1 or > 1_000_000 ? "Submit:QueueLength must be from 1 to 1000000."
+        : StatementTimeoutSeconds < 1 ? "Submit:StatementTimeoutSeconds must be at least 1."
+        : Patience.TotalSeconds <= StatementTimeoutSeconds ? "Submit:Patience must be longer than Submit:StatementTimeoutSeconds."
+        : Pause < TimeSpan.Zero ? "Submit:Pause must not be negative."
+        : null;
+}
+
 /// <summary>A validated and priced request, on its way into the database.</summary>
 public sealed record SubmitRequest
 {
@@ -56,7 +87,7 @@ public enum SubmitOutcome
     /// <summary>The user has no credit account.</summary>
     NoAccount,
 
-    /// <summary>Too many are waiting already; nothing was stored.</summary>
+    /// <summary>Too many are waiting already, or it waited too long; nothing was stored, and nothing will be.</summary>
     Overloaded,
 
     /// <summary>The database did not answer; whether it committed is not known. The same key asks again safely.</summary>

@@ -13,110 +13,158 @@ namespace Generation.Core.Sessions;
 /// delay when idle (the first request goes alone, those that arrive meanwhile go together). Every request gets its own answer.
 /// <para>
 /// Protocol. A batch holds at most one request of a (user, client key); duplicates that arrive together are answered from the first
-/// one's outcome. Accounts that are locked elsewhere are left for the next batch. A batch that fails as a whole is retried one by
-/// one, so that one poisoned request does not take its neighbours along; a commit whose reply was lost is safe to repeat because the
-/// key check then finds the committed session. The queue is bounded: beyond it the caller gets <see cref="SubmitOutcome.Overloaded"/>.
+/// one's outcome. Accounts that are locked elsewhere are left for a later batch, and hold up nobody. What the database refuses because of
+/// what is in it is written again one by one, so that one poisoned request does not take its neighbours along. Trouble with the
+/// database itself is everybody's: the batch and all who wait get <see cref="SubmitOutcome.Unavailable"/> at once, and for
+/// <see cref="SubmitOptions.Pause"/> so does whoever comes.
+/// </para>
+/// <para>
+/// Nobody waits longer than <see cref="SubmitOptions.Patience"/>. Whoever gives up while still in the queue is never written. Whoever
+/// gives up while the batch is with the database may find it committed, as with any lost reply: the same key then replays that
+/// session, so that asking again cannot cost twice. For the same reason a batch whose reply was lost is safe to repeat.
 /// </para>
 /// </summary>
-public sealed partial class SubmitWriter(NpgsqlDataSource database, ChangeNotifier notifier, TimeProvider time, ILogger<SubmitWriter> log) : BackgroundService
+public sealed class SubmitWriter(
+    NpgsqlDataSource database, ChangeNotifier notifier, SubmitOptions options, TimeProvider time, ILogger<SubmitWriter> log) : BackgroundService
 {
-    /// <summary>Rows a statement. More does not pay: 100 reach 20,000 to 26,000 rows/s on two cores.</summary>
+    /// <summary>Rows a statement. More does not pay: docs/benchmarks/submit.md.</summary>
     public const int MaxBatch = 100;
 
-    /// <summary>About a second of work; whoever comes later is better served by a 503 now.</summary>
-    private const int MaxWaiting = 10_000;
-
-    /// <summary>How often an account may be found locked before the request gives up: two seconds of <see cref="LockedPause"/>s.</summary>
-    private const int MaxTimesLocked = 400;
+    /// <summary>How long an account may be found locked, every <see cref="LockedPause"/>, before the request gives up.</summary>
+    private static readonly TimeSpan LockedPatience = TimeSpan.FromSeconds(2);
 
     private static readonly TimeSpan LockedPause = TimeSpan.FromMilliseconds(5);
 
-    private readonly Channel<Pending> waiting = Channel.CreateBounded<Pending>(
-        new BoundedChannelOptions(MaxWaiting) { SingleReader = true, FullMode = BoundedChannelFullMode.Wait });
+    // A plan fits the tables as they were when it was made, and is kept until statistics change: on a system that starts empty and is
+    // busy at once, batches took ten times as long after a minute. So plans are made anew, soon at first (docs/benchmarks/submit.md).
+    private static readonly TimeSpan MinPlanLifetime = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan MaxPlanLifetime = TimeSpan.FromMinutes(1);
 
-    /// <summary>Stores the request, or says why not. Returns after the commit.</summary>
-    public Task<SubmitResult> SubmitAsync(SubmitRequest request, CancellationToken ct)
+    private readonly Channel<Pending> waiting = Channel.CreateBounded<Pending>(
+        new BoundedChannelOptions(options.QueueLength) { SingleReader = true, FullMode = BoundedChannelFullMode.Wait });
+
+    // Taken in once and not answered yet: locked elsewhere, behind a dearer neighbour, or the double of one that was refused.
+    private readonly List<Pending> again = [];
+
+    // Kept, so that plans and caches of its backend stay warm: through the pool the batches would go round all its connections.
+    private NpgsqlConnection? connection;
+    private long plannedAt;
+    private TimeSpan planLifetime;
+    private long closedAt;
+    private bool isClosed;
+
+    /// <summary>Stores the request, or says why not. Returns after the commit, and in any case after <see cref="SubmitOptions.Patience"/>.</summary>
+    /// <exception cref="PostgresException">The database refused this very request; nothing was stored.</exception>
+    public async Task<SubmitResult> SubmitAsync(SubmitRequest request, CancellationToken ct)
     {
-        var pending = new Pending(request);
-        return waiting.Writer.TryWrite(pending)
-            ? pending.Result.Task.WaitAsync(ct) // the request itself goes on: it may be committed already
-            : Task.FromResult(new SubmitResult(SubmitOutcome.Overloaded));
+        if (Volatile.Read(ref isClosed) && time.GetElapsedTime(Volatile.Read(ref closedAt)) < options.Pause)
+        {
+            return new SubmitResult(SubmitOutcome.Unavailable);
+        }
+
+        var pending = new Pending(request, time);
+        if (!waiting.Writer.TryWrite(pending))
+        {
+            return new SubmitResult(SubmitOutcome.Overloaded);
+        }
+
+        try
+        {
+            return await pending.Result.Task.WaitAsync(options.Patience, time, ct);
+        }
+        catch (TimeoutException)
+        {
+            return new SubmitResult(pending.GiveUp() ? SubmitOutcome.Overloaded : SubmitOutcome.Unavailable);
+        }
+        catch (OperationCanceledException)
+        {
+            pending.GiveUp(); // it has hung up, and does not pay for what it does not know of, unless it is being written already
+            throw;
+        }
+    }
+
+    public override void Dispose()
+    {
+        connection?.Dispose();
+        base.Dispose();
     }
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         var batch = new List<Pending>(MaxBatch);
-        var again = new List<Pending>();
-        while (again.Count > 0 || waiting.Reader.TryPeek(out _) || await SomethingWaitsAsync(stoppingToken))
+        Task<bool>? arrival = null;
+        while (true)
         {
-            batch.AddRange(again.Take(MaxBatch));
-            again.RemoveRange(0, batch.Count);
-            while (batch.Count < MaxBatch && waiting.Reader.TryRead(out var next))
+            Fill(batch);
+            if (batch.Count > 0)
+            {
+                // What has been taken in is written, also when the process is stopping: no token here.
+                await WriteAsync(batch);
+                batch.Clear();
+                continue;
+            }
+
+            arrival ??= waiting.Reader.WaitToReadAsync(stoppingToken).AsTask();
+            if (again.Count > 0)
+            {
+                await Task.WhenAny(arrival, Task.Delay(LockedPause, time, CancellationToken.None));
+            }
+            else
+            {
+                await ((Task)arrival).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                if (stoppingToken.IsCancellationRequested && !waiting.Reader.TryPeek(out _))
+                {
+                    waiting.Writer.TryComplete();
+                    return;
+                }
+            }
+
+            arrival = arrival.IsCompletedSuccessfully ? null : arrival;
+        }
+    }
+
+    private void Fill(List<Pending> batch)
+    {
+        var now = time.GetTimestamp();
+        for (var i = 0; i < again.Count && batch.Count < MaxBatch;)
+        {
+            if (again[i].NotBefore > now)
+            {
+                i++;
+                continue;
+            }
+
+            if (again[i].Take())
+            {
+                batch.Add(again[i]);
+            }
+
+            again.RemoveAt(i);
+        }
+
+        while (batch.Count < MaxBatch && waiting.Reader.TryRead(out var next))
+        {
+            if (next.Take())
             {
                 batch.Add(next);
             }
-
-            // What has been taken in is written, also when the process is stopping: no token here.
-            if (await WriteAsync(batch, again))
-            {
-                await Task.Delay(LockedPause, time, CancellationToken.None);
-            }
-
-            batch.Clear();
         }
     }
 
-    private async ValueTask<bool> SomethingWaitsAsync(CancellationToken ct)
-    {
-        try
-        {
-            return await waiting.Reader.WaitToReadAsync(ct);
-        }
-        catch (OperationCanceledException)
-        {
-            return false;
-        }
-    }
-
-    /// <summary>
-    /// Writes a batch, answers its requests, and puts those that must come again into <paramref name="again"/>. True when an account was
-    /// locked elsewhere, so that coming back at once would only find it locked again.
-    /// </summary>
-    private async Task<bool> WriteAsync(List<Pending> batch, List<Pending> again)
+    private async Task WriteAsync(List<Pending> batch)
     {
         var first = new Dictionary<(Guid, string), Pending>(batch.Count);
         var doubles = new List<(Pending Twin, Pending First)>();
         foreach (var pending in batch)
         {
-            if (!first.TryAdd((pending.Request.UserId, pending.Request.ClientKey), pending))
+            var key = (pending.Request.UserId, pending.Request.ClientKey);
+            if (!first.TryAdd(key, pending))
             {
-                doubles.Add((pending, first[(pending.Request.UserId, pending.Request.ClientKey)]));
+                doubles.Add((pending, first[key]));
             }
         }
 
-        var unique = first.Values.ToList();
-        var lockedOut = false;
-        try
-        {
-            lockedOut = Answer(unique, await ExecuteAsync(unique), again);
-        }
-        catch (Exception e) when (e is NpgsqlException or TimeoutException or InvalidOperationException)
-        {
-            if (unique.Count > 1)
-            {
-                log.LogWarning(e, "A batch of {Count} submits failed; writing them one by one", unique.Count);
-                foreach (var one in unique)
-                {
-                    lockedOut |= await WriteAsync([one], again);
-                }
-            }
-            else
-            {
-                LogUnavailable(log, e);
-                unique[0].Result.TrySetResult(new SubmitResult(SubmitOutcome.Unavailable));
-            }
-        }
-
+        await WriteUniqueAsync([.. first.Values], mayRepeat: true);
         foreach (var (twin, original) in doubles)
         {
             if (original.Result.Task is { IsCompletedSuccessfully: true, Result: { Outcome: SubmitOutcome.Accepted or SubmitOutcome.Replayed } result })
@@ -124,18 +172,90 @@ public sealed partial class SubmitWriter(NpgsqlDataSource database, ChangeNotifi
                 var same = twin.Request.RequestHash.AsSpan().SequenceEqual(original.Request.RequestHash);
                 twin.Result.TrySetResult(result with { Outcome = same ? SubmitOutcome.Replayed : SubmitOutcome.Conflict });
             }
+            else if (original.Result.Task is { IsCompletedSuccessfully: true, Result.Outcome: SubmitOutcome.Unavailable })
+            {
+                twin.Result.TrySetResult(new SubmitResult(SubmitOutcome.Unavailable));
+            }
             else
             {
-                again.Add(twin);
+                ComeAgain(twin);
             }
         }
-
-        return lockedOut;
     }
 
-    private bool Answer(List<Pending> batch, List<(string Outcome, SubmitResult Result)> results, List<Pending> again)
+    /// <summary>Writes requests of different keys, and answers them or lets them come again.</summary>
+    private async Task WriteUniqueAsync(List<Pending> batch, bool mayRepeat)
     {
-        var lockedOut = false;
+        try
+        {
+            Answer(batch, await ExecuteAsync(batch));
+            Volatile.Write(ref isClosed, false);
+        }
+        catch (PostgresException e) when (IsAboutContent(e))
+        {
+            await RefuseOrSplitAsync(batch, e);
+        }
+        catch (Exception e) when (e is NpgsqlException or TimeoutException or IOException or ObjectDisposedException)
+        {
+            await DisconnectAsync();
+            // A deadlock, or a connection that died while nobody used it, is over by now. What took its time will take it again.
+            if (mayRepeat && !IsTimeout(e))
+            {
+                await WriteUniqueAsync(batch, mayRepeat: false);
+            }
+            else
+            {
+                Close(batch, e);
+            }
+        }
+        catch (Exception e) // what cannot be put into a message to the database, such as half a surrogate pair
+        {
+            await DisconnectAsync();
+            await RefuseOrSplitAsync(batch, e);
+        }
+    }
+
+    private async Task RefuseOrSplitAsync(List<Pending> batch, Exception e)
+    {
+        if (batch is [var only])
+        {
+            only.Result.TrySetException(e); // a fault of ours: whoever logs unexpected failures logs it
+            return;
+        }
+
+        log.LogWarning(e, "The database refused a batch of {Count} submits for its content; writing them one by one", batch.Count);
+        foreach (var one in batch)
+        {
+            if (isClosed)
+            {
+                one.Result.TrySetResult(new SubmitResult(SubmitOutcome.Unavailable));
+            }
+            else
+            {
+                await WriteUniqueAsync([one], mayRepeat: true);
+            }
+        }
+    }
+
+    /// <summary>The database is away: everybody hears it now, not each after a timeout of its own.</summary>
+    private void Close(List<Pending> batch, Exception e)
+    {
+        Volatile.Write(ref closedAt, time.GetTimestamp());
+        Volatile.Write(ref isClosed, true);
+        var told = batch.Count + again.Count;
+        batch.ForEach(pending => pending.Result.TrySetResult(new SubmitResult(SubmitOutcome.Unavailable)));
+        again.ForEach(pending => pending.Result.TrySetResult(new SubmitResult(SubmitOutcome.Unavailable)));
+        again.Clear();
+        for (; waiting.Reader.TryRead(out var pending); told++)
+        {
+            pending.Result.TrySetResult(new SubmitResult(SubmitOutcome.Unavailable));
+        }
+
+        log.LogError(e, "The database does not take submits; {Count} callers got 503, and so does whoever comes in the next {Pause}", told, options.Pause);
+    }
+
+    private void Answer(List<Pending> batch, List<(string Outcome, SubmitResult Result)> results)
+    {
         if (log.IsEnabled(LogLevel.Debug) && results.Count(r => r.Outcome == "accepted") is > 0 and var written)
         {
             log.LogDebug(LogEvents.OutboxWrite, "Committed {Count} sessions with their holds and outbox rows", written);
@@ -145,17 +265,20 @@ public sealed partial class SubmitWriter(NpgsqlDataSource database, ChangeNotifi
         {
             switch (outcome)
             {
-                case "locked" when ++pending.TimesLocked >= MaxTimesLocked:
+                case "locked" when pending.LockedSince != 0 && time.GetElapsedTime(pending.LockedSince) >= LockedPatience:
                     pending.Result.TrySetResult(new SubmitResult(SubmitOutcome.Unavailable));
                     break;
                 case "locked":
-                    lockedOut = true;
-                    again.Add(pending);
+                    var now = time.GetTimestamp();
+                    pending.LockedSince = pending.LockedSince == 0 ? now : pending.LockedSince;
+                    pending.NotBefore = now + (long)(LockedPause.TotalSeconds * time.TimestampFrequency); // at once it would only be locked again
+                    ComeAgain(pending);
                     break;
                 case "retry": // it fits, but not behind a dearer neighbour of the same batch
-                    again.Add(pending);
+                    ComeAgain(pending);
                     break;
                 case "accepted":
+                case "replayed" when result.SessionId == pending.SessionId: // ours, of a try whose reply was lost
                     notifier.SessionCreated(result.SessionId, pending.Request.UserId);
                     Telemetry.Credits.Add(result.HeldCredits, new KeyValuePair<string, object?>("type", "reservation"));
                     pending.Result.TrySetResult(result);
@@ -165,8 +288,14 @@ public sealed partial class SubmitWriter(NpgsqlDataSource database, ChangeNotifi
                     break;
             }
         }
+    }
 
-        return lockedOut;
+    private void ComeAgain(Pending pending)
+    {
+        if (pending.PutBack())
+        {
+            again.Add(pending);
+        }
     }
 
     /// <summary>The round trip: lock, expire, submit. One implicit transaction, each statement on its own snapshot.</summary>
@@ -176,9 +305,22 @@ public sealed partial class SubmitWriter(NpgsqlDataSource database, ChangeNotifi
         activity?.SetTag("batch.size", batch.Count);
         T[] Column<T>(Func<SubmitRequest, T> value) => [.. batch.Select(p => value(p.Request))];
 
-        await using var statements = database.CreateBatch();
-        statements.Timeout = 5;
+        if (connection is null)
+        {
+            connection = await database.OpenConnectionAsync();
+            (plannedAt, planLifetime) = (time.GetTimestamp(), MinPlanLifetime);
+        }
+
+        await using var statements = new NpgsqlBatch(connection);
+        statements.Timeout = options.StatementTimeoutSeconds;
+        if (time.GetElapsedTime(plannedAt) > planLifetime)
+        {
+            statements.BatchCommands.Add(new NpgsqlBatchCommand("DISCARD PLANS"));
+            (plannedAt, planLifetime) = (time.GetTimestamp(), planLifetime * 2 < MaxPlanLifetime ? planLifetime * 2 : MaxPlanLifetime);
+        }
+
         var users = Column(r => r.UserId).Distinct().ToArray();
+        statements.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/submit_plan.sql")));
         statements.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Credits/lock_accounts.sql")) { Parameters = { new() { Value = users } } });
         statements.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Credits/expire_lots.sql")));
         statements.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/submit.sql"))
@@ -188,8 +330,8 @@ public sealed partial class SubmitWriter(NpgsqlDataSource database, ChangeNotifi
                 new() { Value = Column(r => r.UserId) },
                 new() { Value = Column(r => r.ClientKey) },
                 new() { Value = Column(r => r.RequestHash) },
-                new() { Value = Column(_ => Guid.CreateVersion7(time.GetUtcNow())) },
-                new() { Value = Column(_ => Guid.CreateVersion7(time.GetUtcNow())) },
+                new() { Value = batch.Select(p => p.SessionId).ToArray() },
+                new() { Value = batch.Select(p => p.ReservationId).ToArray() },
                 new() { Value = Column(r => r.Model.Id) },
                 new() { Value = Column(r => r.Model.Tool) },
                 new() { Value = Column(r => r.Model.Provider) },
@@ -225,15 +367,52 @@ public sealed partial class SubmitWriter(NpgsqlDataSource database, ChangeNotifi
             : throw new InvalidOperationException($"Submit answered {results.Count} rows for {batch.Count} requests.");
     }
 
-    [LoggerMessage(Level = LogLevel.Error, Message = "A submit could not be written; its caller got 503")]
-    private static partial void LogUnavailable(ILogger log, Exception e);
-
-    private sealed class Pending(SubmitRequest request)
+    private async Task DisconnectAsync()
     {
+        var broken = connection;
+        connection = null;
+        if (broken is not null)
+        {
+            NpgsqlConnection.ClearPool(broken); // those that idle in the pool died with it
+            await broken.DisposeAsync();
+        }
+    }
+
+    /// <summary>Values, constraints, and sizes beyond a limit: the same request will be refused again, and its neighbours need not be.</summary>
+    private static bool IsAboutContent(PostgresException e) => e.SqlState[..2] is "21" or "22" or "23" or "54";
+
+    private static bool IsTimeout(Exception e) => e is TimeoutException || e.InnerException is TimeoutException || e is PostgresException { SqlState: PostgresErrorCodes.QueryCanceled };
+
+    private sealed class Pending(SubmitRequest request, TimeProvider time)
+    {
+        private const int Waiting = 0;
+        private const int Taken = 1;
+        private const int GivenUp = 2;
+
+        private int state = Waiting;
+
         public SubmitRequest Request { get; } = request;
+
+        // The same in every try, so that a try whose reply was lost is recognised.
+        public Guid SessionId { get; } = Guid.CreateVersion7(time.GetUtcNow());
+
+        public Guid ReservationId { get; } = Guid.CreateVersion7(time.GetUtcNow());
 
         public TaskCompletionSource<SubmitResult> Result { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-        public int TimesLocked { get; set; }
+        /// <summary>A timestamp; 0 while it was not.</summary>
+        public long LockedSince { get; set; }
+
+        /// <summary>A timestamp.</summary>
+        public long NotBefore { get; set; }
+
+        /// <summary>Into a batch; false when its caller has gone.</summary>
+        public bool Take() => Interlocked.CompareExchange(ref state, Taken, Waiting) == Waiting;
+
+        /// <summary>Out of a batch that did not write it; false when its caller has gone.</summary>
+        public bool PutBack() => Interlocked.CompareExchange(ref state, Waiting, Taken) == Taken;
+
+        /// <summary>The caller goes. True: it will never be written. False: it is with the database at this moment.</summary>
+        public bool GiveUp() => Interlocked.Exchange(ref state, GivenUp) == Waiting;
     }
 }

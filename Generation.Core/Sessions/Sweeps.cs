@@ -45,7 +45,7 @@ public sealed class Sweeps(NpgsqlDataSource database, Settlement settlement, Cha
             [.. overdue.Select(id => new Settle(id, SettleGuard.Deadline)
             {
                 ErrorCode = "expired",
-                ErrorMessage = "The generation took longer than it may. You were not charged; try again.",
+                ErrorMessage = UserWords.OfFailure("expired", UserWords.DefaultLanguage),
                 ErrorRetryable = true,
             })], ct)).Count;
     }

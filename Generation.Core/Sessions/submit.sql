@@ -21,10 +21,15 @@ account AS MATERIALIZED (
     WHERE user_id = ANY (string_to_array(current_setting('generation.locked'), ',')::uuid[])
 ),
 known AS MATERIALIZED (
-    SELECT r.n, s.session_id, s.held_credits, v.reservation_id, s.request_hash = r.request_hash AS same
+    SELECT r.n, s.session_id, s.held_credits, s.reservation_id, s.request_hash = r.request_hash AS same
     FROM request AS r
-    JOIN generation_sessions AS s ON s.user_id = r.user_id AND s.client_key = r.client_key
-    JOIN credit_reservations AS v ON v.session_id = s.session_id
+    CROSS JOIN LATERAL (
+        SELECT s.session_id, s.held_credits, s.request_hash, v.reservation_id
+        FROM generation_sessions AS s
+        JOIN credit_reservations AS v ON v.session_id = s.session_id
+        WHERE s.user_id = r.user_id AND s.client_key = r.client_key
+        OFFSET 0 -- a look-up each, never a join with the whole table
+    ) AS s
 ),
 affordable AS (
     SELECT r.*, r.unit_price * r.outputs AS amount, a.available, a.reserved,
@@ -46,13 +51,13 @@ held AS MATERIALIZED (
     GROUP BY user_id
 ),
 lot AS MATERIALIZED ( -- the user's credits laid end to end, in the order in which they are drawn
-    SELECT lot_id, user_id,
-           sum(available) OVER drawing - available AS since,
-           sum(available) OVER drawing AS upto
-    FROM credit_lots
-    WHERE user_id IN (SELECT user_id FROM held)
-      AND available > 0
-    WINDOW drawing AS (PARTITION BY user_id ORDER BY priority, expires_at NULLS LAST, created_at, lot_id)
+    SELECT h.user_id, l.lot_id, l.upto - l.available AS since, l.upto
+    FROM held AS h
+    CROSS JOIN LATERAL (
+        SELECT lot_id, available, sum(available) OVER (ORDER BY priority, expires_at NULLS LAST, created_at, lot_id) AS upto
+        FROM credit_lots
+        WHERE user_id = h.user_id AND available > 0
+    ) AS l
 ),
 draw AS MATERIALIZED ( -- and the holds laid beside them: where the two overlap is a draw
     SELECT a.reservation_id, l.lot_id,

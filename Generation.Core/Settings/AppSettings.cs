@@ -23,6 +23,8 @@ public sealed class SettingsOptions
 /// <summary>The operator's overrides (<c>app_settings</c>), which win over configuration and take effect without a restart.</summary>
 public sealed class AppSettings(NpgsqlDataSource database, IConfiguration configuration, SettingsOptions options, TimeProvider time)
 {
+    private static readonly HashSet<string> NoModels = [];
+
     private readonly Cached<Dictionary<string, JsonElement>> settings = new(ct => ReadAsync(database, ct), options.CacheDuration, time);
 
     /// <summary><c>gen_worker_concurrency</c>: jobs a lane at once in one worker; null leaves it to configuration.</summary>
@@ -39,6 +41,12 @@ public sealed class AppSettings(NpgsqlDataSource database, IConfiguration config
     /// <summary><c>upload_mock_outputs_to_b2</c>, else <c>Mock:UploadOutputs</c> (default true): whether mock pictures are stored like real ones.</summary>
     public async ValueTask<bool> UploadMockOutputsAsync(CancellationToken ct) =>
         await FlagAsync("upload_mock_outputs_to_b2", ct) ?? configuration.GetValue("Mock:UploadOutputs", true);
+
+    /// <summary><c>disabled_models</c>, a list of model ids: the operator's kill switch. What was accepted before goes on.</summary>
+    public async ValueTask<IReadOnlySet<string>> DisabledModelsAsync(CancellationToken ct) =>
+        (await settings.GetAsync(ct)).TryGetValue("disabled_models", out var value) && value.ValueKind == JsonValueKind.Array
+            ? value.EnumerateArray().Where(id => id.ValueKind == JsonValueKind.String).Select(id => id.GetString()!).ToHashSet(StringComparer.Ordinal)
+            : NoModels;
 
     private async ValueTask<bool?> FlagAsync(string key, CancellationToken ct) =>
         (await settings.GetAsync(ct)).TryGetValue(key, out var value)

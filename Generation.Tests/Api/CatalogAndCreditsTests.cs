@@ -108,7 +108,8 @@ public sealed class CatalogAndCreditsTests
         {
             "post /api/generations", "get /api/generations", "get /api/generations/{sessionId}", "get /api/generations/{sessionId}/events",
             "post /api/generations/{sessionId}/cancel", "post /api/images/{tool}/generate", "post /api/image/generate", "get /api/media/{mediaId}",
-            "get /api/models", "get /api/credits", "post /api/admin/mock-overrides",
+            "get /api/models", "get /api/credits", "post /api/admin/mock-overrides", "post /api/generations/estimate", "get /api/credits/transactions",
+            "post /api/admin/credits/grants", "post /api/admin/credits/adjustments", "post /api/admin/users/{user}/freeze", "get /api/admin/actions",
         })
         {
             Assert.Contains(route, routes);

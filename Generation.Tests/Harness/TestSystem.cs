@@ -36,6 +36,9 @@ public sealed class TestSystemOptions
 
     /// <summary>Services of the workers in this process: a test adds handlers and clocks here.</summary>
     public Action<IServiceCollection>? Worker { get; set; }
+
+    /// <summary>Services of the Apis in this process: a test adds models here.</summary>
+    public Action<IServiceCollection>? Api { get; set; }
 }
 
 /// <summary>
@@ -71,6 +74,7 @@ public sealed class TestSystem : IAsyncDisposable
             ["Relay:LostDispatchInterval"] = "00:00:00.250",
             ["Relay:DeadLeaseInterval"] = "00:00:00.250",
             ["Relay:DeadlineInterval"] = "00:00:00.250",
+            ["Relay:HoldInterval"] = "00:00:00.250",
             ["Worker:LeaseDuration"] = "00:00:02",
             ["Worker:RenewInterval"] = "00:00:00.200",
             ["Worker:SlotRetries:0"] = "00:00:00.050",
@@ -135,7 +139,7 @@ public sealed class TestSystem : IAsyncDisposable
         return system;
     }
 
-    public Task<ITestService> AddApiAsync() => AddAsync<ApiOptions>(Apis, "Generation.Api", null);
+    public Task<ITestService> AddApiAsync() => AddAsync<ApiOptions>(Apis, "Generation.Api", options.Api);
 
     public Task<ITestService> AddRelayAsync() => AddAsync<RelayOptions>(Relays, "Generation.Relay", null);
 

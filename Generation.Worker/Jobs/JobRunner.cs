@@ -41,7 +41,7 @@ public sealed class JobRunner(
             await SettleAsync(job, new Settle(session.SessionId, SettleGuard.Fenced)
             {
                 ErrorCode = "worker_lost",
-                ErrorMessage = "Something in this request brought our workers down. You were not charged.",
+                ErrorMessage = UserWords.OfFailure("worker_lost", UserWords.DefaultLanguage),
                 ErrorRetryable = false,
             });
             return;

@@ -85,3 +85,7 @@ ALTER TABLE credit_lots
     ADD COLUMN withdrawn bigint NOT NULL DEFAULT 0 CHECK (withdrawn >= 0), -- taken back by an adjustment
     DROP CONSTRAINT a_lot_adds_up,
     ADD CONSTRAINT a_lot_adds_up CHECK (granted = available + held + spent + expired + withdrawn);
+
+-- What Ark lists per picture (2026-06), for the operator's margin; a contract may say otherwise.
+UPDATE model_pricing SET usd_per_output = CASE model WHEN 'seedream-4.5' THEN 0.04 ELSE 0.03 END WHERE model LIKE 'seedream-%';
+UPDATE image_variant_pricing SET usd_per_output = CASE model WHEN 'seedream-4.5' THEN 0.04 ELSE 0.03 END WHERE model LIKE 'seedream-%';

@@ -1,0 +1,128 @@
+using System.Net;
+using Generation.Core.Sessions;
+using Generation.Tests.Harness;
+
+namespace Generation.Tests.Submit;
+
+/// <summary>Promise 12: overload and a database in trouble are answered at once, never by a queue of hung requests.</summary>
+public sealed class BackpressureTests
+{
+    private static readonly SubmitOptions Hasty = new() { StatementTimeoutSeconds = 1, Patience = TimeSpan.FromSeconds(2), Pause = TimeSpan.FromMilliseconds(200) };
+
+    [Fact]
+    public async Task A_full_queue_answers_503_with_Retry_After_and_stores_nothing()
+    {
+        await using var system = await TestSystem.StartAsync(o => (o.Relays, o.Workers, o.Settings["Submit:QueueLength"]) = (0, 0, "2"));
+        var body = new { model = "seedream-4", @params = new { prompt = "one too many" } };
+        List<Task<HttpResponseMessage>> waiting;
+        await using (var holder = await system.Db.OpenConnectionAsync())
+        await using (var transaction = await holder.BeginTransactionAsync())
+        {
+            await using (var take = new Npgsql.NpgsqlCommand("LOCK TABLE outbox", holder, transaction)) await take.ExecuteNonQueryAsync();
+            waiting = [system.PostAsync(body, "in the database")];
+            await system.UntilAsync("EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')");
+            waiting.AddRange(Enumerable.Range(0, 10).Select(i => system.PostAsync(body, $"key-{i}")));
+            for (var refused = 0; refused < 8; refused++)
+            {
+                var answer = await await Task.WhenAny(waiting);
+                waiting.RemoveAll(w => w.IsCompletedSuccessfully && w.Result == answer);
+                Assert.Equal(HttpStatusCode.ServiceUnavailable, answer.StatusCode);
+                Assert.Equal("overloaded", (string?)(await TestSystem.ReadAsync(answer))["code"]);
+                Assert.NotNull(answer.Headers.RetryAfter?.Delta);
+            }
+        }
+
+        Assert.All(await Task.WhenAll(waiting), answer => Assert.Equal(HttpStatusCode.Accepted, answer.StatusCode));
+        Assert.Equal(3, waiting.Count);
+        Assert.Equal(3, await system.ScalarAsync<long>("SELECT count(*) FROM generation_sessions"));
+        await system.AssertBooksAreCleanAsync();
+    }
+
+    [Fact]
+    public async Task A_database_that_does_not_move_is_told_to_all_at_once_and_nothing_is_written_later()
+    {
+        await using var writer = await WriterUnderTest.CreateAsync(Hasty);
+        var user = await writer.UserAsync();
+        await writer.StartAsync();
+        await using (await writer.LockAsync("LOCK TABLE outbox"))
+        {
+            var started = TimeProvider.System.GetTimestamp();
+            var ahead = writer.SubmitAsync(user, "ahead");
+            await writer.UntilItIsBlockedAsync();
+            var behind = Enumerable.Range(0, 250).Select(i => writer.SubmitAsync(user, $"key-{i}")).ToList();
+            Assert.All(await Task.WhenAll(behind.Append(ahead)), result => Assert.Equal(SubmitOutcome.Unavailable, result.Outcome));
+            var took = TimeProvider.System.GetElapsedTime(started); // each on its own would have taken minutes
+            Assert.True(took < TimeSpan.FromSeconds(10), $"It took {took}.");
+        }
+
+        Assert.Equal(SubmitOutcome.Accepted, (await AskUntilLetInAsync(writer, user, "afterwards")).Outcome);
+        Assert.Equal("afterwards", await writer.ScalarAsync<string>("SELECT string_agg(client_key, ' ') FROM generation_sessions"));
+        await writer.AssertBooksAreCleanAsync();
+    }
+
+    [Fact]
+    public async Task A_database_that_is_gone_is_told_to_all_at_once_and_its_return_is_noticed()
+    {
+        await using var writer = await WriterUnderTest.CreateAsync(Hasty);
+        var user = await writer.UserAsync();
+        await writer.StartAsync();
+        Assert.Equal(SubmitOutcome.Accepted, (await writer.SubmitAsync(user, "before")).Outcome);
+        await writer.TakeAwayAsync();
+
+        var started = TimeProvider.System.GetTimestamp();
+        var refused = await Task.WhenAll(Enumerable.Range(0, 200).Select(i => writer.SubmitAsync(user, $"key-{i}")));
+        var took = TimeProvider.System.GetElapsedTime(started);
+        Assert.All(refused, result => Assert.Equal(SubmitOutcome.Unavailable, result.Outcome));
+        Assert.True(took < TimeSpan.FromSeconds(10), $"It took {took}.");
+
+        await writer.GiveBackAsync();
+        Assert.Equal(SubmitOutcome.Accepted, (await AskUntilLetInAsync(writer, user, "key-0")).Outcome);
+        Assert.Equal(2, await writer.SessionsAsync());
+    }
+
+    [Fact]
+    public async Task A_connection_that_died_while_idle_costs_nobody_a_503()
+    {
+        await using var writer = await WriterUnderTest.CreateAsync();
+        var user = await writer.UserAsync();
+        await writer.StartAsync();
+        Assert.Equal(SubmitOutcome.Accepted, (await writer.SubmitAsync(user, "before")).Outcome);
+        await writer.ExecuteAsync("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'writer'");
+
+        Assert.Equal(SubmitOutcome.Accepted, (await writer.SubmitAsync(user, "after")).Outcome);
+    }
+
+    [Fact]
+    public async Task Who_hangs_up_while_waiting_is_not_written()
+    {
+        await using var writer = await WriterUnderTest.CreateAsync();
+        var user = await writer.UserAsync();
+        await writer.StartAsync();
+        Task<SubmitResult> ahead;
+        await using (await writer.LockAsync("LOCK TABLE outbox"))
+        {
+            ahead = writer.SubmitAsync(user, "ahead");
+            await writer.UntilItIsBlockedAsync();
+            using var hangUp = new CancellationTokenSource();
+            var gone = writer.SubmitAsync(user, "gone", ct: hangUp.Token);
+            await hangUp.CancelAsync();
+            await Assert.ThrowsAnyAsync<OperationCanceledException>(() => gone);
+        }
+
+        Assert.Equal(SubmitOutcome.Accepted, (await ahead).Outcome);
+        Assert.Equal(SubmitOutcome.Accepted, (await writer.SubmitAsync(user, "behind")).Outcome);
+        Assert.Equal("ahead behind", await writer.ScalarAsync<string>("SELECT string_agg(client_key, ' ' ORDER BY client_key) FROM generation_sessions"));
+        await writer.AssertBooksAreCleanAsync();
+    }
+
+    /// <summary>What a client does that believes Retry-After.</summary>
+    private static async Task<SubmitResult> AskUntilLetInAsync(WriterUnderTest writer, Guid user, string key)
+    {
+        while (true)
+        {
+            var result = await writer.SubmitAsync(user, key);
+            if (result.Outcome != SubmitOutcome.Unavailable) return result;
+            await Task.Delay(Hasty.Pause / 4, TimeProvider.System, CancellationToken.None);
+        }
+    }
+}
