@@ -79,7 +79,7 @@ internal abstract record Command
             from who in user
             from key in Gen.Choose(0, 9)
             from price in Gen.Choose(0, LedgerCase.Prices.Length - 1)
-            from outputs in Gen.Choose(1, 3)
+            from outputs in Gen.Elements(1, 1, 2, 3)
             select new Order(who, key, price, outputs);
         var ending =
             from which in session
@@ -90,12 +90,12 @@ internal abstract record Command
         return Gen.Frequency(
             (8, Wrap(
                 from who in user
-                from amount in Gen.Choose(1, 30)
+                from amount in Gen.Choose(1, 40)
                 from kind in Gen.Elements("purchase", "bonus", "grant", "plan")
                 from priority in Gen.Elements(50, 100, 100, 200)
-                from expires in Gen.Elements<int?>(null, 30, 90, 250)
+                from expires in Gen.Elements<int?>(null, null, 30, 90, 250)
                 select new Grant(who, amount, kind, priority, expires))),
-            (3, Wrap(from who in user from amount in Gen.Choose(-25, 15).Where(a => a != 0) select new Adjust(who, amount))),
+            (4, Wrap(from who in user from amount in Gen.Choose(-25, 15).Where(a => a != 0) select new Adjust(who, amount))),
             (1, Wrap(from who in user from frozen in Gen.Elements(true, false, false) select new Freeze(who, frozen))),
             (2, Wrap(from deed in session from changed in isLate select new RepeatDeed(deed, changed))),
             (12, Wrap(Gen.Choose(1, 5).SelectMany(n => order.ArrayOf(n)).Select(orders => new Submit(orders)))),
@@ -104,14 +104,14 @@ internal abstract record Command
             (12, Wrap(from s in session from late in isLate from ordinal in Gen.Choose(0, 2) from u in usage select new Store(s, late, ordinal, u))),
             (2, Wrap(from s in session from late in isLate select new Suspend(s, late))),
             (8, Wrap(from n in Gen.Choose(1, 4) from endings in ending.ArrayOf(n) from p in policy select new Settle(endings, p))),
-            (5, Wrap(from s in session from u in usage from p in policy select new Finish(s, u, p))),
+            (10, Wrap(from s in session from u in usage from p in policy select new Finish(s, u, p))),
             (3, Wrap(from s in session from p in policy select new Cancel(s, p))),
             (2, Gen.Constant<Command>(new ExtendHolds())),
             (2, Gen.Constant<Command>(new ReleaseAbandoned())),
             (2, Gen.Constant<Command>(new ExpireLots())),
             (2, Wrap(policy.Select(p => new EndOverdue(p)))),
             (2, Wrap(policy.Select(p => new RevokeDeadLeases(p)))),
-            (6, Wrap(Gen.Elements(20, 40, 60, 100, 200).Select(m => new Jump(m)))),
+            (5, Wrap(Gen.Elements(20, 20, 40, 40, 60, 100, 200).Select(m => new Jump(m)))),
             (1, Wrap(session.Select(s => new Abandon(s)))));
     }
 
@@ -145,8 +145,13 @@ internal sealed record Usage(string? Json, decimal? Counted)
 /// <summary>A sequence, printed a command a line.</summary>
 internal sealed record Script(Command[] Commands)
 {
-    public static Arbitrary<Script> Any(int longest) =>
-        Arb.From(Gen.Choose(3, longest).SelectMany(n => Command.Any().ArrayOf(n)).Select(commands => new Script(commands)), Shorter);
+    /// <summary>Most begin with something to spend: who has nothing can only be refused.</summary>
+    public static Arbitrary<Script> Any(int longest) => Arb.From(
+        from wealth in Gen.Frequency((9, Gen.Choose(20, 80)), (1, Gen.Constant(0)))
+        from length in Gen.Choose(longest / 2, longest)
+        from commands in Command.Any().ArrayOf(length)
+        select new Script([.. Enumerable.Range(0, LedgerCase.Users).Where(_ => wealth > 0).Select(n => new Command.Grant(n, wealth / (n + 1), "purchase", 100, null)), .. commands]),
+        Shorter);
 
     public override string ToString() => $"\n  {string.Join("\n  ", Commands.AsEnumerable())}\n";
 

@@ -26,6 +26,9 @@ internal sealed class LedgerDatabase : IAsyncDisposable
 
     public static readonly TimeSpan Lifetime = TimeSpan.FromMinutes(190);
 
+    /// <summary>A busy machine is not what these tests are about.</summary>
+    private static readonly SubmitOptions Patient = new() { Patience = TimeSpan.FromMinutes(1), StatementTimeoutSeconds = 30 };
+
     private static readonly Model Seedream = ModelRegistry.BuiltIn[0];
 
     private readonly TestDatabase database;
@@ -45,7 +48,7 @@ internal sealed class LedgerDatabase : IAsyncDisposable
         }.ConnectionString);
         var loggers = new LoggerFactory([Complaints]);
         Notifier = new ChangeNotifier(service, loggers.CreateLogger<ChangeNotifier>());
-        Writers = [.. Enumerable.Repeat(0, writers).Select(_ => new SubmitWriter(service, Notifier, new SubmitOptions(), TimeProvider.System, loggers.CreateLogger<SubmitWriter>()))];
+        Writers = [.. Enumerable.Repeat(0, writers).Select(_ => new SubmitWriter(service, Notifier, Patient, TimeProvider.System, loggers.CreateLogger<SubmitWriter>()))];
         Leases = new Leases(service, Notifier, TimeProvider.System);
         Holds = new Holds(service);
         Administration = new CreditAdministration(service, TimeProvider.System);

@@ -106,7 +106,14 @@ internal sealed class LedgerModel
 
         var session = new ModelSession
         {
-            User = user, Key = key, Body = body, Price = price, Outputs = outputs, Held = amount, HoldUntil = Now + HoldMinutes, Deadline = Now + lifetimeMinutes,
+            User = user,
+            Key = key,
+            Body = body,
+            Price = price,
+            Outputs = outputs,
+            Held = amount,
+            HoldUntil = Now + HoldMinutes,
+            Deadline = Now + lifetimeMinutes,
         };
         foreach (var (lot, part) in Draw(user, amount))
         {
