@@ -190,20 +190,22 @@ internal sealed class LedgerDatabase : IAsyncDisposable
 
     public async Task ExecuteAsync(string sql, params object?[] parameters)
     {
-        await using var command = Command(sql, parameters);
+        await using var command = Command(Db, sql, parameters);
         await command.ExecuteNonQueryAsync();
     }
 
     public async Task<T?> ScalarAsync<T>(string sql, params object?[] parameters)
     {
-        await using var command = Command(sql, parameters);
+        await using var command = Command(Db, sql, parameters);
         return await command.ExecuteScalarAsync() is T value ? value : default;
     }
 
     /// <summary>Rows as text, their columns separated by spaces: what a reader of a failed test wants to see.</summary>
-    public async Task<List<string>> LinesAsync(string sql, params object?[] parameters)
+    public Task<List<string>> LinesAsync(string sql, params object?[] parameters) => LinesAsync(Db, sql, parameters);
+
+    private static async Task<List<string>> LinesAsync(NpgsqlDataSource db, string sql, params object?[] parameters)
     {
-        await using var command = Command(sql, parameters);
+        await using var command = Command(db, sql, parameters);
         await using var reader = await command.ExecuteReaderAsync();
         var lines = new List<string>();
         while (await reader.ReadAsync())
@@ -224,12 +226,14 @@ internal sealed class LedgerDatabase : IAsyncDisposable
     public Task<List<string>> LotsAsync(Guid user) => LinesAsync(
         "SELECT available, held, spent, expired FROM credit_lots WHERE user_id = $1 ORDER BY created_at, lot_id", user);
 
+    public Task AssertBooksAreCleanAsync() => AssertBooksAreCleanAsync(Db);
+
     /// <summary>What must hold about money at any moment holds. The one place in these tests that says how that is asked.</summary>
-    public async Task AssertBooksAreCleanAsync()
+    public static async Task AssertBooksAreCleanAsync(NpgsqlDataSource db)
     {
         foreach (var (rule, sql) in Books.Rules.Where(r => !r.Sql.Contains("s.captured_credits", StringComparison.Ordinal)).Concat(ChargedRules))
         {
-            var broken = await LinesAsync(sql);
+            var broken = await LinesAsync(db, sql);
             Assert.True(broken.Count == 0, $"{rule}:\n{string.Join('\n', broken.Take(10))}");
         }
     }
@@ -289,9 +293,9 @@ internal sealed class LedgerDatabase : IAsyncDisposable
         await database.DisposeAsync();
     }
 
-    private NpgsqlCommand Command(string sql, object?[] parameters)
+    private static NpgsqlCommand Command(NpgsqlDataSource db, string sql, object?[] parameters)
     {
-        var command = Db.CreateCommand(sql);
+        var command = db.CreateCommand(sql);
         foreach (var parameter in parameters)
         {
             command.Parameters.Add(new NpgsqlParameter { Value = parameter ?? DBNull.Value });
