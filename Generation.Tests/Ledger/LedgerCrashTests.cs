@@ -13,9 +13,9 @@ public sealed class LedgerCrashTests
     private const int Seed = 20_262;
     private const int Users = 3;
     private const int ClientsPerUser = 2;
-    private const int Keys = 14;
+    private const int KeysPerRound = 3;
     private const int Kills = 8;
-    private const int Granted = 90;
+    private const int Granted = 130;
 
     private readonly ConcurrentDictionary<string, Guid> accepted = new(StringComparer.Ordinal);
     private readonly ConcurrentBag<string> refused = [];
@@ -45,13 +45,15 @@ public sealed class LedgerCrashTests
         var random = new Random(Seed);
         ProcessService[] apis = [.. system.Apis.Cast<ProcessService>()];
         ProcessService[] workers = [.. system.Workers.Cast<ProcessService>()];
-        var clients = Enumerable.Range(0, Users * ClientsPerUser)
-            .Select(n => BuyAsync(system, apis, n, users[n % Users].Key, new Random(Seed + 1 + n)))
-            .ToList();
+        var (clients, starting) = (new List<Task>(), new List<Task>());
+        var underLoad = 0;
         for (var kill = 0; kill < Kills; kill++)
         {
+            var round = kill;
+            clients.AddRange(Enumerable.Range(0, Users * ClientsPerUser).Select(n => BuyAsync(system, apis, n, users[n % Users].Key, round, new Random(Seed + (100 * round) + n))));
+
             // A random moment is some steps of the pipeline later, unless everything has come to its end before.
-            var steps = await StepsAsync(system) + random.Next(1, 8);
+            var steps = await StepsAsync(system) + random.Next(1, 12);
             while (await StepsAsync(system) < steps && !await IsOverAsync(system, clients))
             {
                 await Task.Delay(TimeSpan.FromMilliseconds(5), TimeProvider.System, CancellationToken.None);
@@ -59,10 +61,16 @@ public sealed class LedgerCrashTests
 
             var (fleet, add) = random.Next(2) == 0 ? (apis, (Func<Task<ITestService>>)system.AddApiAsync) : (workers, system.AddWorkerAsync);
             var victim = random.Next(fleet.Length);
+            underLoad += await IsOverAsync(system, clients) ? 0 : 1;
             await fleet[victim].KillAsync();
-            Volatile.Write(ref fleet[victim], (ProcessService)await add());
+            starting.Add(ReplaceAsync(fleet, victim, add));
+            if (starting.Count % 2 == 0)
+            {
+                await Task.WhenAll(starting); // somebody must be there to be killed
+            }
         }
 
+        await Task.WhenAll(starting);
         await Task.WhenAll(clients);
         await system.UntilAsync("SELECT count(*) = 0 FROM generation_sessions WHERE completed_at IS NULL", TimeSpan.FromMinutes(2));
 
@@ -91,19 +99,23 @@ public sealed class LedgerCrashTests
                               count(*) FILTER (WHERE status = 'failed'), count(*) FILTER (WHERE status = 'canceled'), count(*) FILTER (WHERE extra_credits > 0),
                               count(*) FILTER (WHERE captured_credits BETWEEN 1 AND held_credits - 1), count(*) FILTER (WHERE shortfall_credits > 0))
                 FROM generation_sessions
-                """) + $"; {refused.Count} refused");
+                """) + $"; {refused.Count} refused; {underLoad} of {Kills} kills under load");
+        Assert.True(underLoad > Kills / 2, $"Only {underLoad} of {Kills} kills met any work.");
         Assert.True(await system.ScalarAsync<bool>("SELECT bool_or(status = 'completed') AND bool_or(extra_credits > 0) AND bool_or(captured_credits BETWEEN 1 AND held_credits - 1) FROM generation_sessions"));
     }
+
+    /// <summary>The dead one keeps its place until then: clients find nobody there.</summary>
+    private static async Task ReplaceAsync(ProcessService[] fleet, int victim, Func<Task<ITestService>> add) => Volatile.Write(ref fleet[victim], (ProcessService)await add());
 
     private static int OutputsOf(int key) => 1 + (key % 2);
 
     /// <summary>As a client does that wants its pictures: the same key again, to whichever Api answers, until it has an answer.</summary>
-    private async Task BuyAsync(TestSystem system, ProcessService[] apis, int client, string apiKey, Random random)
+    private async Task BuyAsync(TestSystem system, ProcessService[] apis, int client, string apiKey, int round, Random random)
     {
-        for (var number = 0; number < Keys; number++)
+        for (var number = KeysPerRound * round; number < KeysPerRound * (round + 1); number++)
         {
             var key = $"{apiKey} {number}"; // the other client of this user sends the same
-            var body = new { model = "seedream-4", @params = new { prompt = $"{key}. [latency={20 + (37 * number % 200)}]", size = number % 3 == 0 ? "2K" : "1K", n = OutputsOf(number) } };
+            var body = new { model = "seedream-4", @params = new { prompt = $"{key}. [latency={100 + (37 * number % 300)}]", size = number % 3 == 0 ? "2K" : "1K", n = OutputsOf(number) } };
             for (var attempt = client; ; attempt++)
             {
                 using var http = system.Client(Volatile.Read(ref apis[attempt % apis.Length]), apiKey);
@@ -121,7 +133,7 @@ public sealed class LedgerCrashTests
                     {
                         var session = (Guid)(await TestSystem.ReadAsync(response))["sessionId"]!;
                         Assert.Equal(session, accepted.GetOrAdd(key, session));
-                        if (random.Next(6) == 0)
+                        if (random.Next(10) == 0)
                         {
                             using var canceled = await http.PostAsync(new Uri($"/api/generations/{session}/cancel", UriKind.Relative), null);
                         }
