@@ -47,5 +47,6 @@ app.MapMedia();
 app.MapModels();
 app.MapCredits();
 app.MapCreditAdministration();
+app.MapLedgerAudit();
 MockOverrides.Map(app);
 await app.RunAsync();

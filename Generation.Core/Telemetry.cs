@@ -51,6 +51,10 @@ public static class Telemetry
     public static readonly Counter<long> Credits = Meter.CreateCounter<long>(
         "generation.credits", "{credit}", "Credits moved, by ledger type");
 
+    /// <summary>One audit of the ledger. Tag <c>outcome</c>: clean, differences.</summary>
+    public static readonly Histogram<double> AuditDuration = Meter.CreateHistogram(
+        "generation.ledger.audit.duration", "s", "Time of an audit of the ledger", advice: JobSeconds);
+
     /// <summary>Event streams open at this process. Tag <c>transport</c>: sse, websocket.</summary>
     public static readonly UpDownCounter<long> OpenStreams = Meter.CreateUpDownCounter<long>(
         "generation.streams.open", "{stream}", "Open event streams");
@@ -58,12 +62,14 @@ public static class Telemetry
     private static readonly Observers<double> OutboxLagObservers = new();
     private static readonly Observers<long> QueueDepthObservers = new();
     private static readonly Observers<int> BreakerObservers = new();
+    private static readonly Observers<long> LedgerObservers = new();
 
     static Telemetry()
     {
         Meter.CreateObservableGauge("generation.outbox.lag", OutboxLagObservers.Observe, "s", "Age of the oldest outbox row that is due and not dispatched");
         Meter.CreateObservableGauge("generation.queue.depth", QueueDepthObservers.Observe, "{message}", "Messages in the queue, by lane");
         Meter.CreateObservableGauge("generation.provider.breaker.state", BreakerObservers.Observe, "{state}", "0 closed, 1 half open, 2 open, by provider");
+        Meter.CreateObservableGauge("generation.ledger.differences", LedgerObservers.Observe, "{difference}", "Rows that broke a rule at the last audit of the ledger, by rule");
     }
 
     /// <summary>
@@ -80,6 +86,10 @@ public static class Telemetry
     /// <summary>Reports breakers (0 closed, 1 half open, 2 open) by provider until the result is disposed; same terms as <see cref="ObserveOutboxLag"/>.</summary>
     public static IDisposable ObserveBreakers(Func<IEnumerable<(string Provider, int State)>> states) =>
         BreakerObservers.Add(() => states().Select(state => new Measurement<int>(state.State, new KeyValuePair<string, object?>("provider", state.Provider))));
+
+    /// <summary>Reports what the last audit found, by rule, until the result is disposed; same terms as <see cref="ObserveOutboxLag"/>.</summary>
+    public static IDisposable ObserveLedgerDifferences(Func<IEnumerable<(string Rule, long Rows)>> differences) =>
+        LedgerObservers.Add(() => differences().Select(found => new Measurement<long>(found.Rows, new KeyValuePair<string, object?>("rule", found.Rule))));
 
     /// <summary>The W3C <c>traceparent</c> of the current activity, to be stored in an outbox row or a message; null outside a trace.</summary>
     public static string? CurrentTraceParent =>
@@ -146,4 +156,6 @@ public static class LogEvents
 
     public static readonly EventId CreditsCapture = new(1701, "credits.capture");
     public static readonly EventId CreditsRelease = new(1702, "credits.release");
+
+    public static readonly EventId LedgerAudit = new(1801, "ledger.audit");
 }

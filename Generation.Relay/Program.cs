@@ -1,3 +1,4 @@
+using System.Security.Cryptography;
 using Generation.Core.Database;
 using Generation.Relay;
 using Generation.Relay.Duties;
@@ -8,6 +9,8 @@ builder.AddServiceDefaults();
 builder.AddPipeline();
 builder.AddChecked<RelayOptions>(RelayOptions.Section, o => o.Problem());
 
+builder.Services.AddSingleton(_ => new Random(RandomNumberGenerator.GetInt32(int.MaxValue)));
+
 // Hosted services start in this order: nothing runs on an old schema.
 builder.Services.AddHostedService<Migrating>();
 AddDuty<LostDispatches>();
@@ -17,17 +20,24 @@ AddDuty<Deadlines>();
 AddDuty<Strays>();
 AddDuty<HoldsAndLots>();
 AddDuty<Measuring>();
+AddDuty<Auditing>();
 builder.Services.AddHostedService<OutboxListener>();
 
 var app = builder.Build();
 if (args is ["migrate"])
 {
     await DatabaseMigrator.MigrateAsync(app.Services.GetRequiredService<DatabaseConnections>().Owner, CancellationToken.None);
-    return;
+    return 0;
+}
+
+if (args is ["audit", ..])
+{
+    return await AuditCommand.RunAsync(app.Services, Console.Out);
 }
 
 app.MapServiceDefaults();
 await app.RunAsync();
+return 0;
 
 void AddDuty<TDuty>()
     where TDuty : Duty

@@ -35,11 +35,17 @@ public sealed class RelayOptions
     /// <summary>How often outbox lag and queue depth are measured for their gauges; default 5 s.</summary>
     public TimeSpan MeasureInterval { get; set; } = TimeSpan.FromSeconds(5);
 
+    /// <summary>
+    /// How often the ledger is audited; default 1 h. Several relays audit one after another, each for its own gauges. An audit reads the
+    /// whole ledger on one core: much more often only makes the disk warm.
+    /// </summary>
+    public TimeSpan AuditInterval { get; set; } = TimeSpan.FromHours(1);
+
     public string? Problem() =>
         OutboxBatch is < 1 or > 10_000 ? "Relay:OutboxBatch (OUTBOX_BATCH) must be from 1 to 10000."
         : DispatchWindow is < 1 or > 1_000_000 ? "Relay:DispatchWindow must be from 1 to 1000000."
         : PollInterval <= TimeSpan.Zero || LostDispatchInterval <= TimeSpan.Zero || DeadLeaseInterval <= TimeSpan.Zero
           || DeadlineInterval <= TimeSpan.Zero || StrayInterval <= TimeSpan.Zero || MeasureInterval <= TimeSpan.Zero
-          || HoldInterval <= TimeSpan.Zero ? "The intervals of Relay must be positive."
+          || HoldInterval <= TimeSpan.Zero || AuditInterval <= TimeSpan.Zero ? "The intervals of Relay must be positive."
         : null;
 }

@@ -30,6 +30,7 @@ public static class GenerationPipeline
         builder.AddChecked<SettingsOptions>(SettingsOptions.Section, o => o.Problem());
         builder.AddChecked<QueueOptions>(QueueOptions.Section, o => o.Problem());
         builder.AddChecked<CreditOptions>(CreditOptions.Section, o => o.Problem());
+        builder.AddChecked<AuditOptions>(AuditOptions.Section, o => o.Problem());
         services.AddMedia(builder.Configuration);
 
         services.TryAddSingleton(_ => new ModelRegistry());
@@ -52,6 +53,7 @@ public static class GenerationPipeline
         services.AddSingleton<Leases>();
         services.AddSingleton<Sweeps>();
         services.AddSingleton<Holds>();
+        services.AddSingleton<LedgerAudit>();
         services.AddSingleton<SessionReader>();
         return builder;
     }

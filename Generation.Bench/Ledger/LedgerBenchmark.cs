@@ -1,5 +1,6 @@
 using Generation.Bench.Harness;
 using Generation.Core.Catalog;
+using Generation.Core.Credits;
 using Generation.Core.Identity;
 using Generation.Core.Realtime;
 using Generation.Core.Sessions;
@@ -42,7 +43,7 @@ internal static class LedgerBenchmark
         // As ServiceDefaults/Data.cs has it.
         await using var service = NpgsqlDataSource.Create(system.OwnerConnectionString + ";Options=-c role=generation_service;MaxAutoPrepare=64;No Reset On Close=true;Maximum Pool Size=20");
         using var notifier = new ChangeNotifier(service, NullLogger<ChangeNotifier>.Instance);
-        var settlement = new Settlement(service, notifier, NullLogger<Settlement>.Instance);
+        var settlement = new Settlement(service, notifier, new CreditOptions(), NullLogger<Settlement>.Instance);
         using var writer = new SubmitWriter(service, notifier, new SubmitOptions(), TimeProvider.System, NullLogger<SubmitWriter>.Instance);
         await writer.StartAsync(ct);
         try

@@ -51,6 +51,9 @@ public sealed record Model
 
     public required Parameter[] Parameters { get; init; }
 
+    /// <summary>What must hold between them.</summary>
+    public Rule[] Rules { get; init; } = [];
+
     /// <summary>How many outputs a request asks for: the parameter <c>n</c>, or one.</summary>
     public static int Outputs(JsonObject settings) => settings.TryGetPropertyValue("n", out var n) && n is not null ? n.GetValue<int>() : 1;
 
@@ -93,11 +96,28 @@ public sealed record Model
             }
         }
 
+        var present = given.EnumerateObject().Where(f => f.Value.ValueKind != JsonValueKind.Null).ToDictionary(f => f.Name, f => f.Value, StringComparer.Ordinal);
+        foreach (var (field, problem) in Rules.Select(r => r.Check(present)).OfType<(string, string)>())
+        {
+            errors.TryAdd($"params.{field}", [problem]);
+        }
+
         return settings;
     }
 
     /// <summary>The parameters as JSON Schema, draft 2020-12.</summary>
-    public JsonObject ToSchema() => new()
+    public JsonObject ToSchema()
+    {
+        var schema = Describe();
+        if (Rules.Length > 0)
+        {
+            schema["allOf"] = new JsonArray([.. Rules.Select(r => (JsonNode)r.ToSchema())]);
+        }
+
+        return schema;
+    }
+
+    private JsonObject Describe() => new()
     {
         ["$schema"] = "https://json-schema.org/draft/2020-12/schema",
         ["type"] = "object",

@@ -150,3 +150,36 @@ public sealed record SizeParameter(string Name, string Description, string[] Key
         ["x-maxPixels"] = MaxPixels,
     };
 }
+
+/// <summary>A picture to begin with: an https address that the provider fetches by itself.</summary>
+public sealed record ImageParameter(string Name, string Description) : Parameter(Name, Description)
+{
+    private const int MaxLength = 2_048;
+
+    public override string? Check(JsonElement value) => value.ValueKind == JsonValueKind.String && IsAddress(value.GetString()!) ? null : Wanted;
+
+    internal const string Wanted = "must be an https address of a picture";
+
+    /// <summary>Whether it can be handed to a provider: absolute, https, no user and password in it.</summary>
+    internal static bool IsAddress(string text) =>
+        text.Length <= MaxLength && Uri.TryCreate(text, UriKind.Absolute, out var address) && address.Scheme == Uri.UriSchemeHttps
+        && address.UserInfo.Length == 0 && address.IsDefaultPort && address.HostNameType == UriHostNameType.Dns && address.Host.Contains('.', StringComparison.Ordinal);
+
+    internal static JsonObject DescribeAddress() => new() { ["type"] = "string", ["format"] = "uri", ["pattern"] = "^https://", ["maxLength"] = MaxLength, ["x-media"] = "image" };
+
+    protected override JsonObject Describe() => DescribeAddress();
+}
+
+/// <param name="Name">The field.</param>
+/// <param name="Description">For the form.</param>
+/// <param name="MaxCount">How many pictures at most.</param>
+public sealed record ImagesParameter(string Name, string Description, int MaxCount) : Parameter(Name, Description)
+{
+    public override string? Check(JsonElement value) =>
+        value.ValueKind == JsonValueKind.Array && value.GetArrayLength() >= 1 && value.GetArrayLength() <= MaxCount
+        && value.EnumerateArray().All(v => v.ValueKind == JsonValueKind.String && ImageParameter.IsAddress(v.GetString()!))
+            ? null
+            : $"must be a list of 1 to {MaxCount}, each of which {ImageParameter.Wanted}";
+
+    protected override JsonObject Describe() => new() { ["type"] = "array", ["minItems"] = 1, ["maxItems"] = MaxCount, ["items"] = ImageParameter.DescribeAddress() };
+}

@@ -16,7 +16,8 @@ public sealed class TelemetryTests
     public async Task The_log_has_every_event_and_no_prompt_key_or_signed_address()
     {
         // Debug: what comes with every batch is not in an ordinary log, and must not give anything away where it is switched on.
-        await using var system = await TestSystem.StartAsync(o => (o.OwnRedis, o.Settings["Logging:LogLevel:Default"]) = (true, "Debug"));
+        await using var system = await TestSystem.StartAsync(o =>
+            (o.OwnRedis, o.Settings["Logging:LogLevel:Default"], o.Settings["Relay:AuditInterval"]) = (true, "Debug", "00:00:01"));
 
         // Real: one that completes, with a picture that is opened by its signed URL, and one that is released.
         var real = await system.EndOfAsync(await system.SubmitAsync($"{Prompt} in paint"));
@@ -37,6 +38,8 @@ public sealed class TelemetryTests
         await system.Redis.KillAsync();
         await system.SubmitAsync($"{Prompt} without a queue");
         await UntilAsync(() => Names(system).Contains(LogEvents.OutboxQueueMissing.Name!), system);
+
+        await UntilAsync(() => Names(system).Contains(LogEvents.LedgerAudit.Name!), system);
 
         AssertNames(system, [.. typeof(LogEvents).GetFields(BindingFlags.Public | BindingFlags.Static).Select(field => (EventId)field.GetValue(null)!)]);
         var signature = url[(url.IndexOf("signature=", StringComparison.Ordinal) + "signature=".Length)..];

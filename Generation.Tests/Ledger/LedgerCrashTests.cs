@@ -74,7 +74,7 @@ public sealed class LedgerCrashTests
         await Task.WhenAll(clients);
         await system.UntilAsync("SELECT count(*) = 0 FROM generation_sessions WHERE completed_at IS NULL", TimeSpan.FromMinutes(2));
 
-        await LedgerDatabase.AssertBooksAreCleanAsync(system.Db);
+        await system.AssertBooksAreCleanAsync();
         await system.AssertMediaAreStoredAsync();
         Assert.Equal(accepted.Values.Order(), (await IdsAsync(system)).Order());
         Assert.Equal(0, await system.ScalarAsync<decimal>("SELECT sum(reserved) FROM credit_accounts"));

@@ -61,7 +61,7 @@ public sealed class LongWaitTests
                 """));
         Assert.Equal(shortfall > 0 ? 1 : 0, await system.ScalarAsync<long>("SELECT count(*) FROM error_events WHERE code = 'cost_shortfall'"));
         Assert.Equal(0, await system.ScalarAsync<long>("SELECT count(*) FROM error_events WHERE code = 'hold_abandoned'"));
-        await LedgerDatabase.AssertBooksAreCleanAsync(system.Db);
+        await system.AssertBooksAreCleanAsync();
     }
 
     /// <summary>Waits until the Api, which keeps prices for a moment, sells by this field of the provider's usage.</summary>

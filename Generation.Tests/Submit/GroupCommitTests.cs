@@ -83,8 +83,8 @@ public sealed class GroupCommitTests
             INSERT INTO credit_lots (lot_id, user_id, kind, priority, granted, available, expires_at, reference)
             VALUES ('00000000-0000-7000-8000-000000000001', '{user}', 'bonus', 1, 100, 100, now() - interval '1 second', 'overdue');
             UPDATE credit_accounts SET available = available + 100;
-            INSERT INTO credit_transactions (user_id, type, from_bucket, to_bucket, amount, available_after, reserved_after)
-            VALUES ('{user}', 'bonus', 'external', 'available', 100, 104, 0)
+            INSERT INTO credit_transactions (user_id, type, from_bucket, to_bucket, amount, available_after, reserved_after, lot_id)
+            VALUES ('{user}', 'bonus', 'external', 'available', 100, 104, 0, '00000000-0000-7000-8000-000000000001')
             """);
         var waiting = new[] { writer.SubmitAsync(user, "first"), writer.SubmitAsync(user, "second") };
         await writer.StartAsync();
