@@ -7,7 +7,7 @@ using Generation.Bench.Ledger;
 using Generation.Bench.Submit;
 using Spectre.Console;
 
-Benchmark[] benchmarks = [SubmitBenchmark.Entry, GrowthBenchmark.Entry, LedgerBenchmark.Entry, MediaBenchmark.Entry];
+Benchmark[] benchmarks = [SubmitBenchmark.Entry, GrowthBenchmark.Entry, LedgerBenchmark.Entry, AuditBenchmark.Entry, MediaBenchmark.Entry];
 
 var (name, jsonPath) = args switch
 {
