@@ -15,6 +15,7 @@ internal sealed class ServiceChild : IAsyncDisposable
 
     private readonly string project;
     private readonly ChildProcess child;
+    private bool isDisposed;
 
     private ServiceChild(string project, ChildProcess child, Uri address) => (this.project, this.child, Address) = (project, child, address);
 
@@ -71,8 +72,11 @@ internal sealed class ServiceChild : IAsyncDisposable
         return await result;
     }
 
+    /// <summary>Stops it. A benchmark may do so before its system does.</summary>
     public async ValueTask DisposeAsync()
     {
+        if (isDisposed) return;
+        isDisposed = true;
         await child.StopAsync(StopGrace, TimeProvider.System, CancellationToken.None);
         child.Dispose();
     }

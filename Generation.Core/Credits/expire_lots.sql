@@ -4,7 +4,7 @@ WITH due AS (
     SELECT lot_id, user_id, available
     FROM credit_lots
     WHERE user_id = ANY (string_to_array(current_setting('generation.locked'), ',')::uuid[])
-      AND available > 0
+      AND drawable
       AND expires_at <= now()
     ORDER BY lot_id
     FOR UPDATE

@@ -6,7 +6,7 @@ FROM (
     WHERE user_id IN (
         SELECT user_id
         FROM credit_lots
-        WHERE available > 0 AND expires_at <= now()
+        WHERE drawable AND expires_at <= now()
         ORDER BY expires_at
         LIMIT $1
     )

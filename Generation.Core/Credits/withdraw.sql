@@ -9,7 +9,7 @@ WITH account AS (
 purse AS (
     SELECT lot_id, sum(available) OVER drawing - available AS since, sum(available) OVER drawing AS upto
     FROM credit_lots
-    WHERE user_id = (SELECT user_id FROM account) AND available > 0
+    WHERE user_id = (SELECT user_id FROM account) AND drawable
     WINDOW drawing AS (ORDER BY priority, expires_at NULLS LAST, created_at, lot_id)
 ),
 lot AS (

@@ -46,7 +46,8 @@ CREATE TABLE public.credit_accounts (
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT credit_accounts_available_check CHECK ((available >= 0)),
     CONSTRAINT credit_accounts_reserved_check CHECK ((reserved >= 0))
-);
+)
+WITH (fillfactor='70');
 CREATE TABLE public.credit_lots (
     lot_id uuid NOT NULL,
     user_id uuid NOT NULL,
@@ -62,6 +63,7 @@ CREATE TABLE public.credit_lots (
     reason text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     withdrawn bigint DEFAULT 0 NOT NULL,
+    drawable boolean GENERATED ALWAYS AS ((available > 0)) STORED NOT NULL,
     CONSTRAINT a_lot_adds_up CHECK ((granted = ((((available + held) + spent) + expired) + withdrawn))),
     CONSTRAINT credit_lots_available_check CHECK ((available >= 0)),
     CONSTRAINT credit_lots_expired_check CHECK ((expired >= 0)),
@@ -70,7 +72,8 @@ CREATE TABLE public.credit_lots (
     CONSTRAINT credit_lots_kind_check CHECK ((kind = ANY (ARRAY['purchase'::text, 'bonus'::text, 'grant'::text, 'plan'::text]))),
     CONSTRAINT credit_lots_spent_check CHECK ((spent >= 0)),
     CONSTRAINT credit_lots_withdrawn_check CHECK ((withdrawn >= 0))
-);
+)
+WITH (fillfactor='70');
 CREATE TABLE public.credit_reservation_draws (
     reservation_id uuid NOT NULL,
     lot_id uuid NOT NULL,
@@ -473,8 +476,8 @@ ALTER TABLE ONLY public.users
 CREATE INDEX admin_actions_recent ON public.admin_actions USING btree (created_at DESC, admin_action_id);
 CREATE INDEX admin_actions_user ON public.admin_actions USING btree (user_id, created_at DESC, admin_action_id);
 CREATE INDEX api_keys_user ON public.api_keys USING btree (user_id);
-CREATE INDEX credit_lots_drawable ON public.credit_lots USING btree (user_id, priority, expires_at, created_at, lot_id) WHERE (available > 0);
-CREATE INDEX credit_lots_expiring ON public.credit_lots USING btree (expires_at) WHERE ((available > 0) AND (expires_at IS NOT NULL));
+CREATE INDEX credit_lots_drawable ON public.credit_lots USING btree (user_id, priority, expires_at, created_at, lot_id) WHERE drawable;
+CREATE INDEX credit_lots_expiring ON public.credit_lots USING btree (expires_at) WHERE (drawable AND (expires_at IS NOT NULL));
 CREATE INDEX credit_reservations_expiring ON public.credit_reservations USING btree (expires_at) WHERE (status = 'held'::text);
 CREATE INDEX credit_reservations_open ON public.credit_reservations USING btree (user_id) WHERE (status = 'held'::text);
 CREATE UNIQUE INDEX credit_transactions_admin_action ON public.credit_transactions USING btree (admin_action_id) WHERE (admin_action_id IS NOT NULL);

@@ -65,7 +65,7 @@ purse AS MATERIALIZED ( -- whoever owes more than was held: what is left and sti
            sum(available) OVER drawing AS upto
     FROM credit_lots
     WHERE $11 AND user_id IN (SELECT user_id FROM ending WHERE excess > 0)
-      AND available > 0 AND (expires_at IS NULL OR expires_at > now())
+      AND drawable AND (expires_at IS NULL OR expires_at > now())
     WINDOW drawing AS (PARTITION BY user_id ORDER BY priority, expires_at NULLS LAST, created_at, lot_id)
 ),
 owed AS MATERIALIZED ( -- and the excesses laid beside it

@@ -56,7 +56,7 @@ lot AS MATERIALIZED ( -- the user's credits laid end to end, in the order in whi
     CROSS JOIN LATERAL (
         SELECT lot_id, available, sum(available) OVER (ORDER BY priority, expires_at NULLS LAST, created_at, lot_id) AS upto
         FROM credit_lots
-        WHERE user_id = h.user_id AND available > 0
+        WHERE user_id = h.user_id AND drawable
     ) AS l
 ),
 draw AS MATERIALIZED ( -- and the holds laid beside them: where the two overlap is a draw

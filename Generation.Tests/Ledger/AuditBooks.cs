@@ -28,7 +28,7 @@ internal static class AuditBooks
         var ended = await Task.WhenAll(
             system.SubmitAsync("two lighthouses", n: 2), system.SubmitAsync("one lighthouse"),
             system.SubmitAsync("one of two [fault=image-error:times=1]", n: 2), system.SubmitAsync("refused [fault=moderation-input]"));
-        var states = await Task.WhenAll(ended.Select(async id => (string?)(await system.EndOfAsync(id))["status"]));
+        var states = await Task.WhenAll(ended.Select(async id => (await system.EndOfAsync(id))["status"]!.GetValue<string>()));
         Assert.Equal(["completed", "completed", "completed", "failed"], states);
         await worker.DisposeAsync();
         await system.SubmitAsync("it waits", n: 3);

@@ -195,10 +195,11 @@ public sealed class AuditReachTests
     {
         using var process = Process.Start(new ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, "Generation.Relay.dll"), "audit"])
         {
+            UseShellExecute = false,
             RedirectStandardOutput = true,
             RedirectStandardError = true,
             WorkingDirectory = AppContext.BaseDirectory,
-            Environment = { ["ConnectionStrings__generation"] = connectionString },
+            Environment = { ["ConnectionStrings__generation"] = connectionString, ["ConnectionStrings__redis"] = "127.0.0.1:1" }, // it is not asked
         })!;
         var (said, errors) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
         await process.WaitForExitAsync();

@@ -5,11 +5,12 @@ WITH broken AS MATERIALIZED (
     FROM (
         SELECT s.session_id, s.user_id, s.status, s.completed_at, s.held_credits, s.captured_credits, s.extra_credits, s.shortfall_credits,
                s.unit_price * s.requested_outputs AS price,
-               v.reservation_id, v.user_id AS hold_user_id, v.status AS hold_status, v.amount, v.captured, v.extra,
+               v.reservation_id, v.session_id AS hold_session_id, v.user_id AS hold_user_id, v.status AS hold_status, v.amount, v.captured, v.extra,
                coalesce(m.outputs, 0) AS outputs, coalesce(m.credits, 0) AS stored,
 
                (s.status IN ('completed', 'failed', 'canceled')) <> (s.completed_at IS NOT NULL) AS end_disagrees,
                (s.completed_at IS NULL) <> (s.captured_credits IS NULL) AS charge_untimely,
+               s.session_id IS NULL AS session_missing,
                v.reservation_id IS NULL AS hold_missing,
                s.held_credits <> v.amount AS held_differs,
                s.held_credits <> s.unit_price * s.requested_outputs AS price_differs,
@@ -22,12 +23,12 @@ WITH broken AS MATERIALIZED (
                s.status = 'failed' AND m.session_id IS NOT NULL AS failed_full,
                v.user_id <> s.user_id AS hold_of_another,
                s.completed_at IS NOT NULL AND v.status = 'held' AS hold_left_open,
-               s.completed_at IS NULL AND v.status <> 'held' AS hold_closed_early
+               s.session_id IS NOT NULL AND s.completed_at IS NULL AND v.status <> 'held' AS hold_closed_early
         FROM generation_sessions AS s
-        LEFT JOIN credit_reservations AS v ON v.session_id = s.session_id
+        FULL JOIN credit_reservations AS v ON v.session_id = s.session_id
         LEFT JOIN (SELECT session_id, count(*) AS outputs, sum(credits) AS credits FROM media GROUP BY session_id) AS m ON m.session_id = s.session_id
     ) AS s
-    WHERE end_disagrees OR charge_untimely OR hold_missing OR held_differs OR price_differs OR charge_differs OR extra_differs OR extra_early
+    WHERE end_disagrees OR charge_untimely OR session_missing OR hold_missing OR held_differs OR price_differs OR charge_differs OR extra_differs OR extra_early
        OR charge_unearned OR completed_empty OR failed_full OR hold_of_another OR hold_left_open OR hold_closed_early
 )
 SELECT 'session-end-agrees' AS rule, session_id::text AS id,
@@ -75,3 +76,6 @@ FROM broken WHERE hold_left_open
 UNION ALL
 SELECT 'hold-open-while-session-runs', reservation_id::text, format('held, as session %s is %s', session_id, status), hold_status
 FROM broken WHERE hold_closed_early
+UNION ALL
+SELECT 'hold-has-session', reservation_id::text, 'session ' || hold_session_id, 'none'
+FROM broken WHERE session_missing

@@ -84,7 +84,14 @@ CREATE UNIQUE INDEX credit_transactions_admin_action ON credit_transactions (adm
 ALTER TABLE credit_lots
     ADD COLUMN withdrawn bigint NOT NULL DEFAULT 0 CHECK (withdrawn >= 0), -- taken back by an adjustment
     DROP CONSTRAINT a_lot_adds_up,
-    ADD CONSTRAINT a_lot_adds_up CHECK (granted = available + held + spent + expired + withdrawn);
+    ADD CONSTRAINT a_lot_adds_up CHECK (granted = available + held + spent + expired + withdrawn),
+    -- In the predicate of an index the amount itself would make every hold write all indexes of the table anew (no heap-only update).
+    ADD COLUMN drawable boolean NOT NULL GENERATED ALWAYS AS (available > 0) STORED,
+    SET (fillfactor = 70);
+DROP INDEX credit_lots_drawable, credit_lots_expiring;
+CREATE INDEX credit_lots_drawable ON credit_lots (user_id, priority, expires_at, created_at, lot_id) WHERE drawable;
+CREATE INDEX credit_lots_expiring ON credit_lots (expires_at) WHERE drawable AND expires_at IS NOT NULL;
+ALTER TABLE credit_accounts SET (fillfactor = 70);
 
 -- What Ark lists per picture (2026-06), for the operator's margin; a contract may say otherwise.
 UPDATE model_pricing SET usd_per_output = CASE model WHEN 'seedream-4.5' THEN 0.04 ELSE 0.03 END WHERE model LIKE 'seedream-%';
