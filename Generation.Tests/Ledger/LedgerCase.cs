@@ -107,10 +107,11 @@ internal sealed class LedgerCase
                 await SettleAsync(endings.Select(e => (Session: Pick(e.Session), Ending: e)).Where(e => e.Session is not null && Claimed(e.Session, e.Ending.IsLate) is not null)
                     .Select(e => (e.Session!, Claimed(e.Session!, e.Ending.IsLate)!, e.Ending.IsCanceled)), policy);
                 break;
-            case Command.Finish(var which, var usage, var policy) when Pick(which) is { } session:
+            case Command.Finish(var which, var minutes, var usage, var policy) when Pick(which) is { } session:
                 await ClaimAsync(session);
                 if (Claimed(session, false) is { } last)
                 {
+                    await JumpAsync(minutes);
                     for (var ordinal = 0; ordinal < session.Outputs; ordinal++) await StoreAsync(session, last, ordinal, usage);
                     await SettleAsync([(session, last, false)], policy);
                 }
@@ -141,11 +142,10 @@ internal sealed class LedgerCase
                 model.RevokeDeadLeases(policy);
                 await real.Sweeps(policy).RevokeDeadLeasesAsync(CancellationToken.None);
                 break;
-            case Command.Jump(var minutes):
-                model.Jump(minutes);
-                await real.JumpAsync(TimeSpan.FromMinutes(minutes), userIds);
+            case Command.Jump(var passed):
+                await JumpAsync(passed);
                 break;
-            case Command.Abandon(var which) when Pick(which) is { IsOver: false } session:
+            case Command.Abandon(var which) when Pick(which) is { IsOver: false, Stored.Count: 0 } session: // of others the audit would say, rightly, that they were not paid
                 LedgerModel.Abandon(session);
                 await real.ExecuteAsync(
                     """
@@ -194,6 +194,12 @@ internal sealed class LedgerCase
         }
 
         if (requests is [var only]) Assert.Equal((only.User.Available, only.User.Reserved), (answers[0].Available, answers[0].Reserved));
+    }
+
+    private async Task JumpAsync(int minutes)
+    {
+        model.Jump(minutes);
+        await real.JumpAsync(TimeSpan.FromMinutes(minutes), userIds);
     }
 
     private async Task ClaimAsync(ModelSession session)
@@ -264,7 +270,9 @@ internal sealed class LedgerCase
         var missing = model.ToList();
         missing.RemoveAll(real.Contains);
         real.RemoveAll(line => model.Remove(line));
-        Assert.Fail($"After {command}, {what}:\nexpected  {string.Join("\n          ", missing.Concat(model.Where(line => !missing.Contains(line))).Distinct())}\nfound     {string.Join("\n          ", real)}");
+        Assert.Fail(
+            $"After {command}, {what}:\nexpected  {string.Join("\n          ", missing.Concat(model.Where(line => !missing.Contains(line))).Distinct())}\n"
+            + $"found     {string.Join("\n          ", real)}");
     }
 
     private IEnumerable<string> Describe()
@@ -272,13 +280,17 @@ internal sealed class LedgerCase
         foreach (var user in model.Users.Where(u => u.HasAccount))
         {
             yield return $"account {user.Name} available {user.Available} reserved {user.Reserved} frozen {(user.Frozen ? "t" : "f")}";
-            foreach (var lot in user.Lots) yield return $"lot {lot.Name} available {lot.Available} held {lot.Held} spent {lot.Spent} expired {lot.Expired} withdrawn {lot.Withdrawn} of {lot.Granted}";
+            foreach (var lot in user.Lots)
+            {
+                yield return $"lot {lot.Name} available {lot.Available} held {lot.Held} spent {lot.Spent} expired {lot.Expired} withdrawn {lot.Withdrawn} of {lot.Granted}";
+            }
         }
 
         foreach (var session in model.Sessions)
         {
             var status = session.Status ?? (session.Phase == ModelPhase.Queued ? "queued" : "processing");
-            yield return $"session {session.Key} {status} captured {(session.IsOver ? session.Captured + session.Extra : "-")} extra {session.Extra} shortfall {session.Shortfall} token {session.Token}";
+            var charged = session.IsOver ? $"{session.Captured + session.Extra}" : "-";
+            yield return $"session {session.Key} {status} captured {charged} extra {session.Extra} shortfall {session.Shortfall} token {session.Token}";
             var left = session.HoldStatus == "held" ? $" for {session.HoldUntil - model.Now}" : "";
             yield return $"hold {session.Key} {session.HoldStatus} {session.Held} captured {session.Captured} released {session.Released} extra {session.Extra}{left}";
             if (session.Shortfall > 0) yield return $"shortfall {session.Key} {session.Shortfall} charged {session.Captured + session.Extra}";

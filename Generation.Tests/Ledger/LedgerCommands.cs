@@ -44,8 +44,8 @@ internal abstract record Command
 
     internal sealed record Ending(int Session, bool IsLate, bool IsCanceled);
 
-    /// <summary>Claim, store every output, settle.</summary>
-    internal sealed record Finish(int Session, Usage Usage, CostPolicy Policy) : Command;
+    /// <summary>Claim, work for so long, store every output, settle.</summary>
+    internal sealed record Finish(int Session, int Minutes, Usage Usage, CostPolicy Policy) : Command;
 
     internal sealed record Cancel(int Session, CostPolicy Policy) : Command;
 
@@ -74,7 +74,7 @@ internal abstract record Command
         var session = Gen.Choose(0, 99);
         var policy = Gen.Elements(Enum.GetValues<CostPolicy>());
         var isLate = Gen.Frequency((4, Gen.Constant(false)), (1, Gen.Constant(true)));
-        var usage = Gen.OneOf(Gen.Choose(20, 900).Select(Usage.Tokens), Gen.Elements(Usage.Odd));
+        var usage = Gen.Frequency((3, Gen.Choose(20, 1_500).Select(Usage.Tokens)), (1, Gen.Elements(Usage.Odd)));
         var order =
             from who in user
             from key in Gen.Choose(0, 9)
@@ -93,7 +93,7 @@ internal abstract record Command
                 from amount in Gen.Choose(1, 40)
                 from kind in Gen.Elements("purchase", "bonus", "grant", "plan")
                 from priority in Gen.Elements(50, 100, 100, 200)
-                from expires in Gen.Elements<int?>(null, null, 30, 90, 250)
+                from expires in Gen.Elements<int?>(null, 30, 30, 90, 250)
                 select new Grant(who, amount, kind, priority, expires))),
             (4, Wrap(from who in user from amount in Gen.Choose(-25, 15).Where(a => a != 0) select new Adjust(who, amount))),
             (1, Wrap(from who in user from frozen in Gen.Elements(true, false, false) select new Freeze(who, frozen))),
@@ -104,7 +104,7 @@ internal abstract record Command
             (12, Wrap(from s in session from late in isLate from ordinal in Gen.Choose(0, 2) from u in usage select new Store(s, late, ordinal, u))),
             (2, Wrap(from s in session from late in isLate select new Suspend(s, late))),
             (8, Wrap(from n in Gen.Choose(1, 4) from endings in ending.ArrayOf(n) from p in policy select new Settle(endings, p))),
-            (10, Wrap(from s in session from u in usage from p in policy select new Finish(s, u, p))),
+            (20, Wrap(from s in session from m in Gen.Elements(0, 0, 20, 40) from u in usage from p in policy select new Finish(s, m, u, p))),
             (3, Wrap(from s in session from p in policy select new Cancel(s, p))),
             (2, Gen.Constant<Command>(new ExtendHolds())),
             (2, Gen.Constant<Command>(new ReleaseAbandoned())),
@@ -112,7 +112,7 @@ internal abstract record Command
             (2, Wrap(policy.Select(p => new EndOverdue(p)))),
             (2, Wrap(policy.Select(p => new RevokeDeadLeases(p)))),
             (5, Wrap(Gen.Elements(20, 20, 40, 40, 60, 100, 200).Select(m => new Jump(m)))),
-            (1, Wrap(session.Select(s => new Abandon(s)))));
+            (3, Wrap(session.Select(s => new Abandon(s)))));
     }
 
     private static Gen<Command> Wrap<T>(Gen<T> gen)

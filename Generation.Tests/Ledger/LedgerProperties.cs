@@ -54,6 +54,7 @@ public sealed class LedgerProperties
 
         property.Check(config);
         Assert.Empty(real.Complaints.Lines);
+        await real.AssertBooksAreCleanAsync();
 
         // A sequence that never gets anywhere agrees with any model.
         var seen = await real.LinesAsync(Reached);
