@@ -6,7 +6,8 @@ namespace Generation.Tests.Ledger;
 
 /// <summary>
 /// Random sequences against the model (<see cref="LedgerModel"/>). A failure prints the shortest sequence that fails and a seed, which
-/// <c>LEDGER_SEED=seed,gamma</c> repeats.
+/// <c>LEDGER_SEED=seed,gamma</c> repeats. Without it every run has the same sequences, so that what fails is what has changed;
+/// <c>LEDGER_SEED=random LEDGER_CASES=3000</c> looks for new ones.
 /// </summary>
 public sealed class LedgerProperties
 {
@@ -47,7 +48,7 @@ public sealed class LedgerProperties
             LedgerCase.RunAsync(real, prices, $"c{++run}", script).GetAwaiter().GetResult();
         });
         var config = Config.QuickThrowOnFailure.WithMaxTest(Cases);
-        if (Environment.GetEnvironmentVariable("LEDGER_SEED")?.Split(',') is [var seed, var gamma])
+        if ((Environment.GetEnvironmentVariable("LEDGER_SEED") ?? "20261122,11").Split(',') is [var seed, var gamma])
         {
             config = config.WithReplay(ulong.Parse(seed, CultureInfo.InvariantCulture), ulong.Parse(gamma, CultureInfo.InvariantCulture));
         }
