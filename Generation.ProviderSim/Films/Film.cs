@@ -10,7 +10,7 @@ public sealed class Film
 {
     public const int FramesPerSecond = 24;
 
-    /// <summary>Pixels that the camera moves in every second frame. Even, so that colour, which has half the pixels, moves by whole ones.</summary>
+    /// <summary>Pixels that the camera moves at a time. Even, so that colour, which has half the pixels, moves by whole ones.</summary>
     private const int StepPixels = 2;
 
     private static readonly byte[] Padding = new byte[64 << 10];
@@ -31,15 +31,17 @@ public sealed class Film
 
     /// <param name="recipe">The scene, and the size in which the film says it is to be shown.</param>
     /// <param name="seconds">Its length.</param>
-    public static Film Of(Recipe recipe, int seconds)
+    /// <param name="codedPixels">About how many pixels are coded; the first frame has one and a half times as many bytes.</param>
+    /// <param name="framesPerStep">The camera moves in every such frame, which costs a column of blocks.</param>
+    public static Film Of(Recipe recipe, int seconds, int codedPixels = 36_864, int framesPerStep = 2)
     {
-        var (width, height) = CodedSize(recipe.Width, recipe.Height, 36_864);
+        var (width, height) = CodedSize(recipe.Width, recipe.Height, codedPixels);
         var frames = Frames(seconds);
-        var wide = new PlanarPicture(width + (frames - 1) / 2 * StepPixels, height);
+        var wide = new PlanarPicture(width + (frames - 1) / framesPerStep * StepPixels, height);
         Studio.Paint(recipe with { Width = wide.Width, Height = height }, wide, grain: 0);
         var encoder = new H264Encoder(width, height);
         var coded = new List<byte[]> { encoder.Still(wide, 0) };
-        for (var n = 1; n < frames; n++) coded.Add(n % 2 == 0 ? encoder.Moved(wide, n / 2 * StepPixels, StepPixels) : encoder.Same());
+        for (var n = 1; n < frames; n++) coded.Add(n % framesPerStep == 0 ? encoder.Moved(wide, n / framesPerStep * StepPixels, StepPixels) : encoder.Same());
         return Assemble(recipe.Width, recipe.Height, encoder, coded);
     }
 

@@ -309,7 +309,8 @@ public sealed class JobContext(
                         log.LogWarning("Could not ask for task {TaskId} of {SessionId}: {Code} {ProviderCode} {Detail}", task.TaskId, Session.SessionId, silence.Code, silence.ProviderCode, silence.Detail);
                         return new StepOutcome.Suspended(silence.RetryAfter is { } wanted && wanted > pause ? wanted : pause);
                     case TaskReport.Ended ended:
-                        failure = ended.Failure;
+                        // Another task is made through the outbox, which counts, and not in the slot: there it would begin anew without an end.
+                        failure = ended.Failure is { IsRetryable: true, RetryAfter: null } ? ended.Failure with { RetryAfter = pollInterval } : ended.Failure;
                         await RecordTaskAsync(task, StateOf(failure), requestId: failure.RequestId, failure: failure);
                         break;
                     case TaskReport.Delivered delivered:
