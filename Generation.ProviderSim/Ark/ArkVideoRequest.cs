@@ -82,8 +82,8 @@ internal sealed partial record ArkVideoRequest(
         "omni_reference_task_type", "tools",
     ];
 
-    /// <summary>Width × height × frames / 1024: what is billed.</summary>
-    public long Tokens => (long)Math.Round((double)Width * Height * Film.Frames(Seconds) / 1024, MidpointRounding.AwayFromZero);
+    /// <summary>Width × height × frames / 1024, of which a part does not count: what is billed.</summary>
+    public long Tokens => (long)Width * Height * Film.Frames(Seconds) / 1024;
 
     /// <summary>Reads a body that is a JSON object; exactly one of the two results is there.</summary>
     public static (ArkVideoRequest? Request, ArkError? Error) Read(JsonElement body)
