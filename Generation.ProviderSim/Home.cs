@@ -49,10 +49,11 @@ internal static class Home
             figcaption{font-size:13px;color:#b8b3a8;margin-top:.3rem;overflow-wrap:anywhere}td{padding:.15rem .8rem .15rem 0;vertical-align:top}
             </style>
             <h1>Provider simulator</h1>
-            <p>Stands in for the image providers: Ark at <code>POST /api/v3/images/generations</code>.
-            {{report.Total}} calls, {{report.Paid}} paid, {{report.Images}} pictures
+            <p>Stands in for the providers of images and videos: Ark at <code>POST /api/v3/images/generations</code>
+            and <code>POST /api/v3/contents/generations/tasks</code>.
+            {{report.Total}} calls, {{report.Paid}} paid, {{report.Images}} pictures and videos
             (<a href="/sim/calls">calls</a>, <a href="/sim/faults">fault rules</a>).</p>
-            <h2>Last pictures</h2>
+            <h2>Last pictures, and what the last videos show</h2>
             """);
         var pictures = recent.List();
         if (pictures.Count == 0) html.Append("<p>None yet.</p>");
@@ -70,7 +71,8 @@ internal static class Home
             </table><p><code>[fault=word:times=2]</code> strikes the first two calls (a download fault: the first two downloads) of the same prompt.
             <code>POST /sim/faults {"fault","count"|"probability","prompt","retryAfterSeconds"}</code> strikes prompts that did not ask;
             <code>DELETE /sim/faults</code> ends it.</p><h2>Other words</h2><table>
-            <tr><td><code>[latency=250]</code><td>milliseconds this picture takes
+            <tr><td><code>[latency=250]</code><td>milliseconds this picture or video takes
+            <tr><td><code>[queued=5000]</code><td>milliseconds this video task is queued before that
             <tr><td><code>[retry-after=5]</code><td>seconds in the Retry-After of a rate limit
             <tr><td><code>[bytes=500000000]</code><td>a grey picture of exactly so many bytes
             <tr><td><code>[gate=name]</code><td>the call waits, already paid, until <code>POST /sim/gates/name</code>;

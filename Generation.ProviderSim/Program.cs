@@ -25,11 +25,15 @@ builder.Services.AddSingleton<RecentPictures>();
 builder.Services.AddSingleton<FaultDesk>();
 builder.Services.AddSingleton<Gates>();
 builder.Services.AddSingleton<CallLog>();
+builder.Services.AddSingleton<ArkEntrance>();
 builder.Services.AddSingleton<ArkImages>();
+builder.Services.AddSingleton<VideoTasks>();
+builder.Services.AddSingleton<ArkVideos>();
 
 var app = builder.Build();
 
 ArkImages.Map(app);
+ArkVideos.Map(app);
 ResultFiles.Map(app);
 FaultDesk.Map(app);
 Gates.Map(app);

@@ -18,6 +18,21 @@ public sealed class SimOptions
     /// <summary>Share by which the latency varies up and down, 0…1. Default 0.3. The variation follows from the picture's seed.</summary>
     public double LatencyJitter { get; set; } = 0.3;
 
+    /// <summary>Milliseconds that one video takes once it has a slot. Default 12000. <c>[latency=n]</c> in a prompt overrides it for one task.</summary>
+    public int VideoLatencyMs { get; set; } = 12_000;
+
+    /// <summary>Milliseconds that a video task is queued at least. Default 3000. <c>[queued=n]</c> in a prompt overrides it for one task.</summary>
+    public int VideoQueueMs { get; set; } = 3_000;
+
+    /// <summary>Video tasks that run at once for one key, as Ark's plans have it. Default 10; others wait their turn.</summary>
+    public int VideoConcurrency { get; set; } = 10;
+
+    /// <summary>Video tasks that may be queued for one key. Default 100; one more is 429 QuotaExceeded.</summary>
+    public int VideoQueueLength { get; set; } = 100;
+
+    /// <summary>Times a second that a key may ask for one task by its id. Default 20, as Ark's; 0: no limit. Lists: once a second.</summary>
+    public int VideoReadsPerSecond { get; set; } = 20;
+
     /// <summary>Another seed makes other pictures of the same prompts and another sequence of probable faults. Default 0.</summary>
     public ulong Seed { get; set; }
 
@@ -51,6 +66,11 @@ internal sealed class SimOptionsValidation : IValidateOptions<SimOptions>
         var problems = new List<string>();
         Check(options.PublicUrl is null || Uri.TryCreate(options.PublicUrl, UriKind.Absolute, out _), "Sim:PublicUrl must be an absolute URL.");
         Check(options.LatencyMs is >= 0 and <= 600_000, "Sim:LatencyMs must be 0 to 600000 milliseconds.");
+        Check(options.VideoLatencyMs is >= 0 and <= 3_600_000, "Sim:VideoLatencyMs must be 0 to 3600000 milliseconds.");
+        Check(options.VideoQueueMs is >= 0 and <= 3_600_000, "Sim:VideoQueueMs must be 0 to 3600000 milliseconds.");
+        Check(options.VideoConcurrency >= 1, "Sim:VideoConcurrency must be at least 1.");
+        Check(options.VideoQueueLength >= 1, "Sim:VideoQueueLength must be at least 1.");
+        Check(options.VideoReadsPerSecond >= 0, "Sim:VideoReadsPerSecond must not be negative.");
         Check(options.LatencyJitter is >= 0 and <= 1, "Sim:LatencyJitter must be 0 to 1.");
         Check(options.SigningKey.Length > 0, "Sim:SigningKey must not be empty.");
         Check(options.UrlLifetimeSeconds is >= 1 and <= 604_800, "Sim:UrlLifetimeSeconds must be 1 to 604800 seconds.");

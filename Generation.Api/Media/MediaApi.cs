@@ -44,7 +44,7 @@ public static class MediaApi
     }
 
     private static IResult ServeSample(string name) =>
-        MockSamples.Find(name) is { } sample ? TypedResults.Stream(sample.Open(), "image/jpeg", enableRangeProcessing: true) : Problems.NotFound("sample");
+        MockSamples.Find(name) is { } sample ? TypedResults.Stream(sample.Open(), sample.ContentType, enableRangeProcessing: true) : Problems.NotFound("sample");
 }
 
 /// <summary>Makes the links under which a session's outputs can be opened for an hour. Whoever calls has checked that they may be.</summary>

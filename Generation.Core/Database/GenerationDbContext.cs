@@ -35,3 +35,13 @@ public sealed class Ledger : Migration
 
     protected override void Up(MigrationBuilder migrationBuilder) => migrationBuilder.Sql(Sql.Text($"Database/Migrations/{Id}.sql"));
 }
+
+/// <inheritdoc cref="Pipeline"/>
+[DbContext(typeof(GenerationDbContext))]
+[Migration(Id)]
+public sealed class Video : Migration
+{
+    public const string Id = "0003_video";
+
+    protected override void Up(MigrationBuilder migrationBuilder) => migrationBuilder.Sql(Sql.Text($"Database/Migrations/{Id}.sql"));
+}

@@ -3,14 +3,21 @@ using System.Security.Cryptography;
 
 namespace Generation.Core.Media;
 
-/// <summary>The pictures that mock runs hand out: small files of this assembly, served by the Api as <c>samples/…</c> when they are not uploaded.</summary>
+/// <summary>The pictures and the video that mock runs hand out: small files of this assembly, served by the Api as <c>samples/…</c> when they are not uploaded.</summary>
 public static class MockSamples
 {
-    private static readonly MockSample[] All = [new("lagoon.jpg", 512, 512), new("ridge.jpg", 512, 512), new("harbour.jpg", 512, 512)];
+    private static readonly MockSample[] Pictures = [new("lagoon.jpg", 512, 512), new("ridge.jpg", 512, 512), new("harbour.jpg", 512, 512)];
 
-    public static MockSample Choose(int ordinal) => All[ordinal % All.Length];
+    private static readonly MockSample[] Videos = [new("sail.mp4", 160, 96) { DurationSeconds = 49 / 24.0 }];
 
-    public static MockSample? Find(string name) => Array.Find(All, s => s.Name == name);
+    public static MockSample Choose(int ordinal, MediaKind kind = MediaKind.Image) => kind switch
+    {
+        MediaKind.Image => Pictures[ordinal % Pictures.Length],
+        MediaKind.Video => Videos[ordinal % Videos.Length],
+        _ => throw new NotSupportedException($"There is no sample of {kind}."),
+    };
+
+    public static MockSample? Find(string name) => Array.Find([.. Pictures, .. Videos], s => s.Name == name);
 }
 
 /// <param name="Name">File name, and the name in the key <c>samples/…</c>.</param>
@@ -20,6 +27,11 @@ public sealed record MockSample(string Name, int Width, int Height)
 {
     private static readonly ConcurrentDictionary<string, byte[]> Hashes = new(StringComparer.Ordinal);
 
+    /// <summary>Null for a picture.</summary>
+    public double? DurationSeconds { get; init; }
+
+    public string ContentType => MediaType.ByExtension(Path.GetExtension(Name)[1..])!.ContentType;
+
     public Stream Open() => typeof(MockSample).Assembly.GetManifestResourceStream($"Generation.Core.Media.Samples.{Name}")
         ?? throw new InvalidOperationException($"The sample {Name} is not in the assembly.");
 
@@ -28,6 +40,6 @@ public sealed record MockSample(string Name, int Width, int Height)
     {
         using var body = Open();
         var hash = Hashes.GetOrAdd(Name, _ => SHA256.HashData(body));
-        return new StoredMedia(MediaKey.Sample(Name), "image/jpeg", body.Length, hash, Width, Height, null);
+        return new StoredMedia(MediaKey.Sample(Name), ContentType, body.Length, hash, Width, Height, DurationSeconds);
     }
 }

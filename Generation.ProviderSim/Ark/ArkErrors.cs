@@ -22,6 +22,15 @@ public sealed record ArkError(int Status, string Type, string Code, string Messa
     public static readonly ArkError ImageModeration = new(
         400, "BadRequest", "OutputImageSensitiveContentDetected", "The request failed because the output image may contain sensitive information.");
 
+    public static readonly ArkError VideoModeration = new(
+        400, "BadRequest", "OutputVideoSensitiveContentDetected", "The request failed because the output video may contain sensitive information.");
+
+    public static readonly ArkError QueueFull = new(
+        429, "TooManyRequests", "QuotaExceeded", "The request has exceeded the quota: too many queued tasks. Please wait until some of them have finished.");
+
+    public static readonly ArkError TooFast = new(
+        429, "TooManyRequests", "AccountRateLimitExceeded", "The request failed because the requests-per-second limit of this account was exceeded.");
+
     public static readonly ArkError Internal = new(
         500, "InternalServerError", "InternalServiceError", "The service encountered an unexpected internal error.");
 
@@ -37,6 +46,8 @@ public sealed record ArkError(int Status, string Type, string Code, string Messa
 
     public static ArkError UnknownModel(string model) => new(404, "NotFound", "InvalidEndpointOrModel.NotFound",
         $"The model or endpoint {model} does not exist or you do not have access to it.");
+
+    public static ArkError UnknownTask(string id) => new(404, "NotFound", "NotFound.Task", $"The specified task {id} is not found.", "id");
 
     /// <summary>How Ark words a fault; null: it is no error of the whole request.</summary>
     public static ArkError? For(string faultWord, string model) => faultWord switch

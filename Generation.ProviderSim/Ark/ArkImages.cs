@@ -14,11 +14,9 @@ namespace Generation.ProviderSim.Ark;
 /// go wrong.
 /// </summary>
 public sealed partial class ArkImages(
-    CallLog calls, FaultDesk faults, Gates gates, Studio studio, ResultFiles files, RecentPictures recent,
+    ArkEntrance entrance, FaultDesk faults, Gates gates, Studio studio, ResultFiles files, RecentPictures recent,
     IOptions<SimOptions> options, TimeProvider time, IHostApplicationLifetime lifetime)
 {
-    private long requestCount;
-
     public static void Map(IEndpointRouteBuilder routes) =>
         routes.MapPost("/api/v3/images/generations", (HttpContext http, ArkImages ark) => ark.GenerateAsync(http));
 
@@ -34,16 +32,7 @@ public sealed partial class ArkImages(
 
     private async Task GenerateAsync(HttpContext http)
     {
-        var now = time.GetUtcNow();
-        var serial = Interlocked.Increment(ref requestCount);
-        var noise = Dice.Mix(options.Value.Seed ^ (ulong)now.Ticks ^ (ulong)serial << 40);
-        var requestId = $"021{now.ToUnixTimeMilliseconds():D13}{noise:x16}{serial:x12}";
-        var clientRequestId = http.Request.Headers["X-Client-Request-Id"].ToString();
-        var call = new Call { Id = requestId, At = now, ClientRequestId = clientRequestId.Length > 0 ? clientRequestId : null };
-        calls.Add(call);
-        http.Response.Headers["x-request-id"] = requestId;
-        http.Response.Headers.Server = "istio-envoy";
-
+        var call = entrance.Enter(http);
         var (request, error) = await ReadAsync(http.Request, call);
         if (error is null)
         {
@@ -56,46 +45,26 @@ public sealed partial class ArkImages(
                 return;
             }
 
-            var work = new Work(http, call, request, words, verdict.Fault, now.ToUnixTimeSeconds());
+            var work = new Work(http, call, request, words, verdict.Fault, call.At.ToUnixTimeSeconds());
             if (request.Stream) await StreamAsync(work, promptKey, verdict.DownloadWords);
             else await AnswerAsync(work, promptKey, verdict.DownloadWords);
             return;
         }
 
         call.Status = error.Status;
-        await error.SendAsync(http.Response, requestId);
+        await error.SendAsync(http.Response, call.Id);
     }
 
     private async Task<(ArkRequest? Request, ArkError? Error)> ReadAsync(HttpRequest http, Call call)
     {
-        var keys = options.Value.ArkKeys;
-        if (keys.Length == 0) keys = ["sim-ark-key"];
-        var authorization = http.Headers.Authorization.ToString();
-        if (!authorization.StartsWith("Bearer ", StringComparison.Ordinal) || !keys.Contains(authorization[7..]))
-            return (null, ArkError.Authentication);
-        if (!http.HasJsonContentType())
-            return (null, new ArkError(400, "BadRequest", "InvalidParameter", "The Content-Type of the request must be application/json."));
-        try
-        {
-            using var body = await JsonDocument.ParseAsync(http.Body, cancellationToken: http.HttpContext.RequestAborted);
-            if (body.RootElement.ValueKind != JsonValueKind.Object)
-                return (null, new ArkError(400, "BadRequest", "InvalidParameter", "The request body must be a JSON object."));
-            if (body.RootElement.TryGetProperty("model", out var model) && model.ValueKind == JsonValueKind.String) call.Model = model.GetString()!;
-            if (body.RootElement.TryGetProperty("prompt", out var prompt) && prompt.ValueKind == JsonValueKind.String)
-                call.Prompt = prompt.GetString()!;
-            return ArkRequest.Read(body.RootElement);
-        }
-        catch (JsonException)
-        {
-            return (null, new ArkError(400, "BadRequest", "InvalidParameter", "The request body is not valid JSON."));
-        }
-        catch (BadHttpRequestException tooLarge) when (tooLarge.StatusCode == StatusCodes.Status413PayloadTooLarge)
-        {
-            return (null, new ArkError(413, "RequestEntityTooLarge", "InvalidParameter", "The request body is too large."));
-        }
+        var (body, error) = await entrance.ReadAsync(http);
+        if (error is not null) return (null, error);
+        call.Model = ArkEntrance.Text(body, "model") ?? "";
+        call.Prompt = ArkEntrance.Text(body, "prompt") ?? "";
+        return ArkRequest.Read(body);
     }
 
-    private static async Task RefuseAsync(HttpContext http, Call call, Fault fault, string model, int retryAfterSeconds)
+    internal static async Task RefuseAsync(HttpContext http, Call call, Fault fault, string model, int retryAfterSeconds)
     {
         if (fault.Word == "bad-gateway")
         {

@@ -175,7 +175,7 @@ internal sealed partial record ArkRequest(
         return mixed;
     }
 
-    private static bool IsImage(string text)
+    internal static bool IsImage(string text)
     {
         if (DataUri().Match(text) is { Success: true } match)
             return text.Length > match.Length && System.Buffers.Text.Base64.IsValid(text.AsSpan(match.Length));

@@ -20,10 +20,10 @@ public sealed class Call
     /// <summary>HTTP status of the answer; 0 while there is none, and for good when the connection was cut.</summary>
     public int Status { get; set; }
 
-    /// <summary>A picture was made: the provider bills it, whether or not the caller learned of it.</summary>
+    /// <summary>A picture or a video was made: the provider bills it, whether or not the caller learned of it.</summary>
     public bool Paid => Images > 0;
 
-    /// <summary>Pictures made.</summary>
+    /// <summary>Pictures made; of a video task 1 once it has succeeded.</summary>
     public int Images { get; set; }
 }
 
@@ -32,6 +32,11 @@ public sealed class CallLog(IOptions<SimOptions> options)
 {
     private readonly Lock gate = new();
     private readonly Queue<Call> calls = new();
+
+    private Action? beforeReading;
+
+    /// <summary>Has something done before the log is read: whoever bills by the clock brings its calls up to date.</summary>
+    public void BeforeReading(Action update) => beforeReading += update;
 
     public void Add(Call call)
     {
@@ -66,6 +71,7 @@ public sealed class CallLog(IOptions<SimOptions> options)
     /// <param name="limit">At most so many calls, the newest; the counts are of all.</param>
     public CallReport Report(string? prompt = null, string? clientRequestId = null, int limit = int.MaxValue)
     {
+        beforeReading?.Invoke();
         lock (gate)
         {
             var matching = calls.Where(call => (prompt is null || call.Prompt.Contains(prompt, StringComparison.Ordinal))

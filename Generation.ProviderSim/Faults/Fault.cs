@@ -16,6 +16,9 @@ public enum FaultStage
 
     /// <summary>When the result URL is fetched.</summary>
     Download,
+
+    /// <summary>When a task is asked for. It says nothing about the task, which goes on and is paid when it succeeds.</summary>
+    Poll,
 }
 
 /// <summary>Something that goes wrong on demand. Every provider says it in its own words; these are what a prompt or an operator asks for.</summary>
@@ -57,6 +60,13 @@ public sealed record Fault(string Word, FaultStage Stage, string Says)
         new("expired-url", FaultStage.Download, "403, as if the URL had expired"),
         new("redirect-private", FaultStage.Download, "302 to http://169.254.169.254/"),
         new("redirect", FaultStage.Download, "one harmless 302, then the file"),
+        new("poll-error", FaultStage.Poll, "500 InternalServiceError when a task is asked for"),
+        new("poll-gateway", FaultStage.Poll, "502 with an HTML body when a task is asked for"),
+        new("poll-rate-limit", FaultStage.Poll, "429 when a task is asked for"),
+        new("poll-timeout", FaultStage.Poll, "no answer until the caller goes away when a task is asked for"),
+        new("poll-lost", FaultStage.Poll, "404 NotFound.Task although the task is there"),
+        new("poll-expired", FaultStage.Poll, "the task is expired"),
+        new("poll-cancelled", FaultStage.Poll, "the task is cancelled, as if by somebody in the console"),
     ];
 
     private static readonly Dictionary<string, Fault> ByWord = All.ToDictionary(fault => fault.Word, StringComparer.Ordinal);
@@ -82,6 +92,9 @@ public sealed partial class PromptWords
     /// <summary><c>[latency=n]</c>: milliseconds instead of <c>Sim:LatencyMs</c>, without jitter.</summary>
     public int? LatencyMs { get; private init; }
 
+    /// <summary><c>[queued=n]</c>: milliseconds that a video task is queued instead of <c>Sim:VideoQueueMs</c>.</summary>
+    public int? QueuedMs { get; private init; }
+
     /// <summary><c>[retry-after=n]</c>: seconds in Retry-After of a 429.</summary>
     public int? RetryAfterSeconds { get; private init; }
 
@@ -100,7 +113,7 @@ public sealed partial class PromptWords
     public static PromptWords Parse(string prompt)
     {
         var faults = new List<FaultWord>();
-        int? latencyMs = null, retryAfterSeconds = null;
+        int? latencyMs = null, queuedMs = null, retryAfterSeconds = null;
         long? bytes = null;
         string? gate = null, downloadGate = null;
         var forDownload = "";
@@ -115,6 +128,7 @@ public sealed partial class PromptWords
                     if (fault.Fault.Stage == FaultStage.Download) forDownload += match.Value;
                     break;
                 case "latency" when int.TryParse(value, out var number) && number is >= 0 and <= 3_600_000: latencyMs = number; break;
+                case "queued" when int.TryParse(value, out var number) && number is >= 0 and <= 3_600_000: queuedMs = number; break;
                 case "retry-after" when int.TryParse(value, out var number) && number >= 0: retryAfterSeconds = number; break;
                 case "bytes" when long.TryParse(value, out var number) && number > 0:
                     (bytes, forDownload) = (number, forDownload + match.Value);
@@ -131,6 +145,7 @@ public sealed partial class PromptWords
             Text = text.Trim(),
             Faults = faults,
             LatencyMs = latencyMs,
+            QueuedMs = queuedMs,
             RetryAfterSeconds = retryAfterSeconds,
             Bytes = bytes,
             Gate = gate,

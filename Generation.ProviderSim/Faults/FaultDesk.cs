@@ -51,15 +51,11 @@ public sealed class FaultDesk
         {
             var retryAfterSeconds = words.RetryAfterSeconds ?? 1;
             var downloadWords = "";
-            var fault = Strike(promptKey, words, download: false);
-            for (var n = 0; n < rules.Count; n++)
+            var fault = Strike(promptKey, words, stage => stage is not (FaultStage.Download or FaultStage.Poll));
+            foreach (var (candidate, rule) in rules)
             {
-                var (candidate, rule) = rules[n];
                 var isDownload = candidate.Stage == FaultStage.Download;
-                if ((isDownload ? downloadWords.Length > 0 : fault is not null) || rule.Count == 0) continue;
-                if (rule.Prompt is { } part && !prompt.Contains(part, StringComparison.Ordinal)) continue;
-                if (rule.Probability is { } probability && !dice.Chance((float)probability)) continue;
-                if (rule.Count is { } count) rule.Count = count - 1;
+                if (candidate.Stage == FaultStage.Poll || (isDownload ? downloadWords.Length > 0 : fault is not null) || !Strikes(rule, prompt)) continue;
                 if (isDownload) downloadWords = $"[fault={candidate.Word}]";
                 else (fault, retryAfterSeconds) = (candidate, rule.RetryAfterSeconds ?? retryAfterSeconds);
             }
@@ -71,7 +67,17 @@ public sealed class FaultDesk
     /// <summary>What strikes a download; <c>times</c> counts downloads of all results of one prompt.</summary>
     public Fault? ForDownload(ulong promptKey, PromptWords words)
     {
-        lock (gate) return Strike(promptKey, words, download: true);
+        lock (gate) return Strike(promptKey, words, stage => stage == FaultStage.Download);
+    }
+
+    /// <summary>What strikes a question about a task; <c>times</c> counts the questions.</summary>
+    public Fault? ForPoll(string prompt, ulong promptKey, PromptWords words)
+    {
+        lock (gate)
+        {
+            return Strike(promptKey, words, stage => stage == FaultStage.Poll)
+                ?? rules.FirstOrDefault(entry => entry.Fault.Stage == FaultStage.Poll && Strikes(entry.Rule, prompt)).Fault;
+        }
     }
 
     /// <summary>How often this prompt has been drawn before: the next picture of it shall look different.</summary>
@@ -139,9 +145,18 @@ public sealed class FaultDesk
         }
     }
 
-    private Fault? Strike(ulong promptKey, PromptWords words, bool download)
+    /// <summary>Whether a rule strikes; if so it is counted.</summary>
+    private bool Strikes(FaultRule rule, string prompt)
     {
-        foreach (var word in words.Faults.Where(word => word.Fault.Stage == FaultStage.Download == download))
+        if (rule.Count == 0 || (rule.Prompt is { } part && !prompt.Contains(part, StringComparison.Ordinal))) return false;
+        if (rule.Probability is { } probability && !dice.Chance((float)probability)) return false;
+        if (rule.Count is { } count) rule.Count = count - 1;
+        return true;
+    }
+
+    private Fault? Strike(ulong promptKey, PromptWords words, Func<FaultStage, bool> isStage)
+    {
+        foreach (var word in words.Faults.Where(word => isStage(word.Fault.Stage)))
         {
             if (word.Times is not { } times) return word.Fault;
             if (struck.Count >= MaxCountedPrompts) struck.Clear();

@@ -1,5 +1,6 @@
 using System.IO.Compression;
 using Generation.ProviderSim.Faults;
+using Generation.ProviderSim.Films;
 using Generation.ProviderSim.Pictures;
 using Microsoft.Extensions.Options;
 
@@ -47,7 +48,7 @@ public sealed class ResultFiles(
             case null: await SendPictureAsync(http, ticket, words, drip: false, gone); break;
             case "slow-body": await SendPictureAsync(http, ticket, words, drip: true, gone); break;
             case "cut-body": await SendHalfAsync(http, ticket, words, gone); break;
-            case "oversized": await SendPiecesAsync(http, ticket, GreyPicture.Endless(ticket.Recipe.Width, ticket.Recipe.Height), null, gone); break;
+            case "oversized": await SendPiecesAsync(http, ticket, Endless(ticket), null, gone); break;
             case "wrong-type": await Results.Content(Page, "text/html; charset=utf-8").ExecuteAsync(http); break;
             case "html-as-png": await Results.Content(Page, "image/png").ExecuteAsync(http); break;
             case "zip-as-png": await Results.Bytes(Archive(), "image/png").ExecuteAsync(http); break;
@@ -72,11 +73,21 @@ public sealed class ResultFiles(
     private async Task<(IEnumerable<ReadOnlyMemory<byte>> Pieces, long Length)> FileAsync(ResultTicket ticket, PromptWords words)
     {
         var (width, height) = (ticket.Recipe.Width, ticket.Recipe.Height);
+        if (ticket.Seconds > 0)
+        {
+            var film = words.Bytes is null ? await studio.FilmAsync(ticket.Recipe, ticket.Seconds) : Film.Grey(width, height, ticket.Seconds);
+            return (film.Pieces(words.Bytes ?? 0), film.Length(words.Bytes ?? 0));
+        }
+
         if (words.Bytes is { } bytes) return (GreyPicture.Pieces(width, height, bytes), GreyPicture.Length(width, height, bytes));
         ReadOnlyMemory<byte> drawn = await studio.DrawAsync(ticket.Recipe);
         // In two halves, so that a download gate has a middle to wait in.
         return ([drawn[..(drawn.Length / 2)], drawn[(drawn.Length / 2)..]], drawn.Length);
     }
+
+    private static IEnumerable<ReadOnlyMemory<byte>> Endless(ResultTicket ticket) => ticket.Seconds > 0
+        ? Film.Grey(ticket.Recipe.Width, ticket.Recipe.Height, ticket.Seconds).Endless()
+        : GreyPicture.Endless(ticket.Recipe.Width, ticket.Recipe.Height);
 
     private async Task SendHalfAsync(HttpContext http, ResultTicket ticket, PromptWords words, CancellationToken gone)
     {

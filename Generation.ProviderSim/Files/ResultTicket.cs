@@ -12,14 +12,15 @@ namespace Generation.ProviderSim.Files;
 /// <param name="Recipe">How to draw it.</param>
 /// <param name="PromptKey">Hash of the prompt; limited faults are counted by it.</param>
 /// <param name="Words">Bracketed words that matter when the URL is fetched.</param>
-public sealed record ResultTicket(Recipe Recipe, ulong PromptKey, string Words)
+/// <param name="Seconds">Length of a film of the recipe; 0: a picture.</param>
+public sealed record ResultTicket(Recipe Recipe, ulong PromptKey, string Words, byte Seconds = 0)
 {
-    private const int FixedBytes = Recipe.EncodedBytes + sizeof(ulong);
+    private const int FixedBytes = Recipe.EncodedBytes + sizeof(ulong) + 1;
     private const int TimeDigits = 13;
 
-    public string Extension => Recipe.Format == PictureFormat.Png ? "png" : "jpeg";
+    public string Extension => Seconds > 0 ? "mp4" : Recipe.Format == PictureFormat.Png ? "png" : "jpeg";
 
-    public string ContentType => Recipe.Format == PictureFormat.Png ? "image/png" : "image/jpeg";
+    public string ContentType => Seconds > 0 ? "video/mp4" : Recipe.Format == PictureFormat.Png ? "image/png" : "image/jpeg";
 
     /// <summary>The file's name without index and extension: long and opaque, as the provider's are.</summary>
     public string ToId(DateTimeOffset at)
@@ -28,6 +29,7 @@ public sealed record ResultTicket(Recipe Recipe, ulong PromptKey, string Words)
         var bytes = new byte[FixedBytes + words.Length];
         Recipe.Write(bytes);
         BinaryPrimitives.WriteUInt64BigEndian(bytes.AsSpan(Recipe.EncodedBytes), PromptKey);
+        bytes[FixedBytes - 1] = Seconds;
         words.CopyTo(bytes, FixedBytes);
         return string.Create(CultureInfo.InvariantCulture, $"021{at.ToUnixTimeMilliseconds():D13}{Convert.ToHexStringLower(bytes)}");
     }
@@ -41,7 +43,7 @@ public sealed record ResultTicket(Recipe Recipe, ulong PromptKey, string Words)
         var bytes = Convert.FromHexString(fileName.AsSpan(Start, end - Start));
         if (bytes.Length < FixedBytes || Recipe.Read(bytes) is not { } recipe) return null;
         return new ResultTicket(recipe, BinaryPrimitives.ReadUInt64BigEndian(bytes.AsSpan(Recipe.EncodedBytes)),
-            Encoding.UTF8.GetString(bytes.AsSpan(FixedBytes)));
+            Encoding.UTF8.GetString(bytes.AsSpan(FixedBytes)), bytes[FixedBytes - 1]);
     }
 }
 

@@ -1,3 +1,4 @@
+using Generation.ProviderSim.Films;
 using Microsoft.Extensions.Options;
 
 namespace Generation.ProviderSim.Pictures;
@@ -13,7 +14,9 @@ public sealed class Studio(IOptions<SimOptions> options) : IDisposable
     private readonly SemaphoreSlim easels = new(options.Value.DrawingConcurrency);
     private readonly Lock gate = new();
     private readonly Dictionary<Recipe, Task<byte[]>> drawn = [];
+    private readonly Dictionary<(Recipe Recipe, int Seconds), Task<Film>> filmed = [];
     private readonly Queue<Recipe> order = new();
+    private readonly Queue<(Recipe Recipe, int Seconds)> filmOrder = new();
 
     /// <summary>The picture as a JPEG or PNG file. Asking again while it is being drawn waits for the same drawing.</summary>
     public Task<byte[]> DrawAsync(Recipe recipe)
@@ -23,16 +26,28 @@ public sealed class Studio(IOptions<SimOptions> options) : IDisposable
             if (drawn.TryGetValue(recipe, out var kept)) return kept;
             while (order.Count >= options.Value.CachedPictures && order.TryDequeue(out var oldest)) drawn.Remove(oldest);
             order.Enqueue(recipe);
-            return drawn[recipe] = Task.Run(() => DrawInTurnAsync(recipe));
+            return drawn[recipe] = Task.Run(() => InTurnAsync(() => Draw(recipe)));
         }
     }
 
-    private async Task<byte[]> DrawInTurnAsync(Recipe recipe)
+    /// <summary>A film that moves through the recipe's scene. A quarter as many as pictures are kept: they are larger.</summary>
+    public Task<Film> FilmAsync(Recipe recipe, int seconds)
+    {
+        lock (gate)
+        {
+            if (filmed.TryGetValue((recipe, seconds), out var kept)) return kept;
+            while (filmOrder.Count >= Math.Max(1, options.Value.CachedPictures / 4) && filmOrder.TryDequeue(out var oldest)) filmed.Remove(oldest);
+            filmOrder.Enqueue((recipe, seconds));
+            return filmed[(recipe, seconds)] = Task.Run(() => InTurnAsync(() => Film.Of(recipe, seconds)));
+        }
+    }
+
+    private async Task<T> InTurnAsync<T>(Func<T> draw)
     {
         await easels.WaitAsync();
         try
         {
-            return Draw(recipe);
+            return draw();
         }
         finally
         {
@@ -43,17 +58,22 @@ public sealed class Studio(IOptions<SimOptions> options) : IDisposable
     /// <summary>Draws here and now.</summary>
     public static byte[] Draw(Recipe recipe)
     {
-        var frame = new Frame(recipe.Width, recipe.Height);
-        List<Layer> layers = [.. Composition.Of(recipe, frame)];
-        if (recipe.Watermark) layers.Add(new Watermark(frame));
-        var canvas = new Canvas(frame);
         if (recipe.Format == PictureFormat.Png)
         {
             using var png = new PngEncoder(recipe.Width, recipe.Height);
-            return Paint(layers, canvas, png, grain: 0);
+            return Paint(recipe, png, grain: 0);
         }
 
-        return Paint(layers, canvas, new JpegEncoder(recipe.Width, recipe.Height, JpegQuality), grain: 2.2f);
+        return Paint(recipe, new JpegEncoder(recipe.Width, recipe.Height, JpegQuality), grain: 2.2f);
+    }
+
+    /// <summary>Paints the recipe's scene row by row into an encoder.</summary>
+    internal static byte[] Paint(Recipe recipe, IPictureEncoder encoder, float grain)
+    {
+        var frame = new Frame(recipe.Width, recipe.Height);
+        List<Layer> layers = [.. Composition.Of(recipe, frame)];
+        if (recipe.Watermark) layers.Add(new Watermark(frame));
+        return Paint(layers, new Canvas(frame), encoder, grain);
     }
 
     private static byte[] Paint(List<Layer> layers, Canvas canvas, IPictureEncoder encoder, float grain)

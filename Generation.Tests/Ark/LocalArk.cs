@@ -45,7 +45,7 @@ internal sealed class LocalArk : IAsyncDisposable
                 return;
             }
 
-            var body = await JsonNode.ParseAsync(context.Request.Body, cancellationToken: context.RequestAborted);
+            var body = context.Request.ContentLength is null or 0 ? new JsonObject() : await JsonNode.ParseAsync(context.Request.Body, cancellationToken: context.RequestAborted);
             ark.Calls.Enqueue(new Call(
                 $"{context.Request.Method} {context.Request.Path}",
                 context.Request.Headers.ToDictionary(header => header.Key, header => header.Value.ToString(), StringComparer.OrdinalIgnoreCase),
@@ -146,7 +146,7 @@ internal sealed class HandClock(DateTimeOffset start) : TimeProvider
 }
 
 /// <summary>Keeps what was logged, as the lines and fields an operator would see.</summary>
-internal sealed class KeptLog : ILogger<ArkImages>
+internal sealed class KeptLog : ILogger<ArkImages>, ILogger<ArkVideos>
 {
     public ConcurrentQueue<(LogLevel Level, EventId Event, string Text)> Lines { get; } = new();
 
@@ -165,6 +165,13 @@ internal sealed class KeptLog : ILogger<ArkImages>
 internal static class ArkUnderTest
 {
     public const string ApiKey = "test-key-0123";
+
+    public static ArkVideos NewVideos(string address, Action<ArkOptions>? configure = null, TimeProvider? time = null)
+    {
+        var options = new ArkOptions { BaseUrl = $"{address}/api/v3", ApiKey = ApiKey };
+        configure?.Invoke(options);
+        return new ArkVideos(Options.Create(options), time ?? TimeProvider.System, new KeptLog());
+    }
 
     public static ArkImages NewArk(string address, Action<ArkOptions>? configure = null, TimeProvider? time = null, KeptLog? log = null)
     {

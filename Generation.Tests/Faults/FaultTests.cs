@@ -78,8 +78,8 @@ public sealed class FaultTests(FaultSystem faults) : IClassFixture<FaultSystem>
     public static TheoryData<string> PassingWords => [.. Passing.Keys];
 
     [Fact]
-    public void Every_fault_of_the_simulator_has_a_row() =>
-        Assert.Equal(Fault.All.Select(fault => fault.Word).Order(StringComparer.Ordinal), Table.Keys.Order(StringComparer.Ordinal));
+    public void Every_fault_of_the_simulator_that_a_picture_can_meet_has_a_row() =>
+        Assert.Equal(Fault.All.Where(fault => fault.Stage != FaultStage.Poll).Select(fault => fault.Word).Order(StringComparer.Ordinal), Table.Keys.Order(StringComparer.Ordinal));
 
     [Theory]
     [MemberData(nameof(Words))]

@@ -21,6 +21,7 @@ public sealed class TestSim : IAsyncDisposable
     public static Task<TestSim> StartAsync(IReadOnlyDictionary<string, string>? more = null) => Task.Run(() =>
     {
         var settings = new Dictionary<string, string>(StringComparer.Ordinal) { ["Sim:LatencyMs"] = "0", ["Sim:PictureBytes"] = "20000" };
+        (settings["Sim:VideoLatencyMs"], settings["Sim:VideoQueueMs"], settings["Sim:VideoReadsPerSecond"]) = ("0", "0", "0");
         foreach (var (key, value) in more ?? new Dictionary<string, string>(StringComparer.Ordinal))
         {
             settings[key] = value;

@@ -69,6 +69,7 @@ public sealed class TestSystem : IAsyncDisposable
             ["Media:AllowPrivateAddresses"] = "true",
             ["Providers:Ark:BaseUrl"] = new Uri(sim.Address, "api/v3").ToString(),
             ["Providers:Ark:ApiKey"] = "sim-ark-key",
+            ["Providers:Ark:VideoPollInterval"] = "00:00:00.200",
             ["Providers:Ark:SourceHosts"] = "localhost,127.0.0.1",
             ["Relay:PollInterval"] = "00:00:00.100",
             ["Relay:LostDispatchInterval"] = "00:00:00.250",
@@ -179,6 +180,15 @@ public sealed class TestSystem : IAsyncDisposable
     public async Task<Guid> SubmitAsync(string prompt, int n = 1, string size = "1K", string? key = null, HttpClient? http = null)
     {
         using var response = await PostAsync(new { model = "seedream-4", @params = new { prompt, size, n } }, key ?? Guid.NewGuid().ToString(), http);
+        var answer = await ReadAsync(response);
+        Assert.True(response.StatusCode == System.Net.HttpStatusCode.Accepted, $"{response.StatusCode}: {answer}");
+        return answer["sessionId"]!.GetValue<Guid>();
+    }
+
+    /// <summary>Posts any request and returns its session, which must be accepted.</summary>
+    public async Task<Guid> SubmitAsync(string model, object parameters, HttpClient? http = null)
+    {
+        using var response = await PostAsync(new { model, @params = parameters }, Guid.NewGuid().ToString(), http);
         var answer = await ReadAsync(response);
         Assert.True(response.StatusCode == System.Net.HttpStatusCode.Accepted, $"{response.StatusCode}: {answer}");
         return answer["sessionId"]!.GetValue<Guid>();

@@ -31,7 +31,7 @@ public sealed class LeaseLostException : Exception
     }
 }
 
-/// <summary>What a provider answered to one synchronous call: an address to fetch, or a failure.</summary>
+/// <summary>What a provider answered to one call that may cost money: an address to fetch, a task to follow, or a failure.</summary>
 public sealed record ProviderReply
 {
     public Uri? Url { get; private init; }
@@ -39,11 +39,16 @@ public sealed record ProviderReply
     /// <summary>What the provider counted for this call.</summary>
     public JsonObject? Usage { get; private init; }
 
+    /// <summary>The provider's name for the task that it has taken on, of one that does not answer with the output.</summary>
+    public string? TaskId { get; private init; }
+
     public string? RequestId { get; private init; }
 
     public Failure? Failure { get; private init; }
 
     public static ProviderReply Delivered(Uri url, JsonObject? usage, string? requestId) => new() { Url = url, Usage = usage, RequestId = requestId };
+
+    public static ProviderReply Started(string taskId, string? requestId) => new() { TaskId = taskId, RequestId = requestId };
 
     public static ProviderReply Failed(Failure failure)
     {
@@ -52,10 +57,33 @@ public sealed record ProviderReply
     }
 }
 
+/// <summary>What a provider says of a task when it is asked.</summary>
+public abstract record TaskReport
+{
+    private TaskReport()
+    {
+    }
+
+    /// <summary>It waits or is worked on.</summary>
+    public sealed record Running(string Phase, int Percent) : TaskReport;
+
+    /// <summary>It is done, and is billed.</summary>
+    public sealed record Delivered(Uri Url, JsonObject? Usage) : TaskReport;
+
+    /// <summary>It will not be done. A retryable failure is of a task that was not billed: another may follow it.</summary>
+    public sealed record Ended(Failure Failure) : TaskReport;
+
+    /// <summary>The question failed, which says nothing about the task: it is asked for again.</summary>
+    public sealed record Unanswered(Failure Failure) : TaskReport;
+}
+
 /// <summary>What a handler sees of its job: what to make, what was made before, and the ways to record and deliver.</summary>
 public sealed class JobContext(
     ActiveJob job, Leases leases, MediaTransfer transfer, IMediaStore store, ProgressChannel progress, ProviderBreakers breakers, TimeProvider time, ILogger log)
 {
+    /// <summary>The longest pause after a question about a task that failed.</summary>
+    private static readonly TimeSpan MaxPollPause = TimeSpan.FromMinutes(2);
+
     private readonly HashSet<int> stored = [.. job.Session.StoredOrdinals];
     private readonly SemaphoreSlim recording = new(1, 1);
     private List<ProviderTask> tasks = [.. job.Session.Tasks];
@@ -231,6 +259,122 @@ public sealed class JobContext(
             : new StepOutcome.Completed(usage, failed);
     }
 
+    /// <summary>
+    /// One step of a provider that takes one task a session and works on it for minutes (promise 7): creates the task, or asks for the one
+    /// that an earlier step created, and suspends the session until it is to be asked for again. When the task is done its output is
+    /// stored. A creation whose reply is not known is never repeated. A question that fails does not fail the session: it is asked again,
+    /// less often the longer the session is open, until the session's deadline.
+    /// </summary>
+    /// <param name="pollInterval">Between two questions.</param>
+    /// <param name="sourceHosts">Where results may be fetched from.</param>
+    /// <param name="createTimeout">Of the creation, for the record.</param>
+    /// <param name="create">Creates the task. Not stopped by anything but its own timeout: only who knows the task can cancel it.</param>
+    /// <param name="retrieve">Asks for the task by the provider's id.</param>
+    /// <param name="ct">Stops.</param>
+    public async Task<StepOutcome> FollowTaskAsync(
+        TimeSpan pollInterval, IReadOnlyList<string> sourceHosts, TimeSpan createTimeout, Func<Task<ProviderReply>> create,
+        Func<string, CancellationToken, Task<TaskReport>> retrieve, CancellationToken ct)
+    {
+        var task = stored.Contains(0) ? null : FindTask(0);
+        Failure? failure = null;
+        switch (task)
+        {
+            case null when !stored.Contains(0):
+                failure = await CreateAsync(createTimeout, create, ct);
+                if (failure is null)
+                {
+                    return new StepOutcome.Suspended(pollInterval);
+                }
+
+                break;
+
+            case { State: ProviderTaskState.Intent }:
+                failure = await GiveUpAsync(task);
+                break;
+
+            case { State: ProviderTaskState.Failed or ProviderTaskState.Unknown }:
+                failure = AsRecorded(task);
+                break;
+
+            case { State: ProviderTaskState.Running }:
+                switch (await AskAsync(task, retrieve, ct))
+                {
+                    case TaskReport.Running running:
+                        ReportProgress(running.Percent, running.Phase);
+                        return new StepOutcome.Suspended(pollInterval);
+                    case TaskReport.Unanswered { Failure: var silence }:
+                        // Unlike a failed call this costs no attempt: the task is bought. A quarter of the time so far makes it geometric.
+                        var pause = (time.GetUtcNow() - Session.CreatedAt) / 4;
+                        pause = pause > MaxPollPause ? MaxPollPause : pause > pollInterval ? pause : pollInterval;
+                        log.LogWarning("Could not ask for task {TaskId} of {SessionId}: {Code} {ProviderCode} {Detail}", task.TaskId, Session.SessionId, silence.Code, silence.ProviderCode, silence.Detail);
+                        return new StepOutcome.Suspended(silence.RetryAfter is { } wanted && wanted > pause ? wanted : pause);
+                    case TaskReport.Ended ended:
+                        // Another task is made through the outbox, which counts, and not in the slot: there it would begin anew without an end.
+                        failure = ended.Failure is { IsRetryable: true, RetryAfter: null } ? ended.Failure with { RetryAfter = pollInterval } : ended.Failure;
+                        await RecordTaskAsync(task, StateOf(failure), requestId: failure.RequestId, failure: failure);
+                        break;
+                    case TaskReport.Delivered delivered:
+                        task = await RecordTaskAsync(
+                            task, ProviderTaskState.Delivered, result: new JsonObject { ["url"] = delivered.Url.AbsoluteUri, ["usage"] = delivered.Usage?.DeepClone() });
+                        break;
+                }
+
+                break;
+        }
+
+        if (failure is null && task is { State: ProviderTaskState.Delivered })
+        {
+            ReportProgress(90, "storing");
+            failure = await FetchAsync(0, task, sourceHosts, ct);
+        }
+
+        return failure is null ? new StepOutcome.Completed(SumUsage(), []) : new StepOutcome.Failed(failure, [new FailedOutput(0, failure)]) { Usage = SumUsage() };
+    }
+
+    private async Task<Failure?> CreateAsync(TimeSpan createTimeout, Func<Task<ProviderReply>> create, CancellationToken ct)
+    {
+        if (OpenBreaker() is { } pause)
+        {
+            return pause;
+        }
+
+        var (intent, problem) = await IntendAsync(0, createTimeout, ct);
+        if (intent is null)
+        {
+            return problem;
+        }
+
+        ReportProgress(10, "submitting");
+        var reply = await Breaker.CallAsync(_ => create(), CancellationToken.None);
+        if (reply.Failure is { } failure)
+        {
+            await RecordTaskAsync(intent, StateOf(failure), requestId: reply.RequestId, failure: failure);
+            return failure;
+        }
+
+        await RecordTaskAsync(intent, ProviderTaskState.Running, taskId: reply.TaskId, requestId: reply.RequestId);
+        ct.ThrowIfCancellationRequested(); // whoever stopped us meanwhile finds a task that can be cancelled
+        return null;
+    }
+
+    private async Task<TaskReport> AskAsync(ProviderTask task, Func<string, CancellationToken, Task<TaskReport>> retrieve, CancellationToken ct)
+    {
+        if (OpenBreaker() is { } pause)
+        {
+            return new TaskReport.Unanswered(pause);
+        }
+
+        TaskReport? report = null;
+        var reply = await Breaker.CallAsync(
+            async token =>
+            {
+                report = await retrieve(task.TaskId!, token);
+                return report is TaskReport.Unanswered silence ? ProviderReply.Failed(silence.Failure) : ProviderReply.Started(task.TaskId!, null);
+            },
+            ct, "poll");
+        return report ?? new TaskReport.Unanswered(reply.Failure!); // another call is just probing a broken provider
+    }
+
     private async Task<Failure?> MakeAsync(
         int ordinal, IReadOnlyList<string> sourceHosts, TimeSpan callTimeout, Func<int, CancellationToken, Task<ProviderReply>> call, CancellationToken ct)
     {
@@ -239,31 +383,23 @@ public sealed class JobContext(
             case { State: ProviderTaskState.Delivered } bought:
                 return await FetchAsync(ordinal, bought, sourceHosts, ct);
             case { State: ProviderTaskState.Failed or ProviderTaskState.Unknown } over:
-                return new Failure(Enum.Parse<FailureKind>(over.Failure!), over.FailureCode ?? "", "recorded by an earlier run") { RequestId = over.RequestId };
-            case { } cutOff: // an earlier run was cut off in the call: it may have been billed, and cannot be asked for
-                var unknown = new Failure(FailureKind.OutcomeUnknown, "worker.cut_off", "The worker that made the call did not live to see its answer.");
-                await RecordTaskAsync(cutOff, ProviderTaskState.Unknown, failure: unknown);
-                return unknown;
+                return AsRecorded(over);
+            case { } cutOff:
+                return await GiveUpAsync(cutOff);
         }
 
-        var breaker = breakers.Of(Session.Provider);
-        if (breaker.OpenFor is { } pause)
+        if (OpenBreaker() is { } pause)
         {
-            return new Failure(FailureKind.Unavailable, "breaker.open", $"{Session.Provider} failed too often and is left alone.") { RetryAfter = pause };
+            return pause;
         }
 
-        ProviderTask intent;
-        try
+        var (intent, problem) = await IntendAsync(ordinal, callTimeout, ct);
+        if (intent is null)
         {
-            intent = await RecordIntentAsync(ordinal, 1, callTimeout, callbackTokenHash: null, ct) ?? throw new LeaseLostException();
-        }
-        catch (Exception e) when (e is NpgsqlException or TimeoutException)
-        {
-            // Nothing was sent. Thrown on, this would cut off the calls beside it, which may be paid for already.
-            return new Failure(FailureKind.Unavailable, "intent.not_recorded", e.Message);
+            return problem;
         }
 
-        var reply = await breaker.CallAsync(token => call(ordinal, token), ct);
+        var reply = await Breaker.CallAsync(token => call(ordinal, token), ct);
         if (reply.Failure is { } failure)
         {
             await RecordTaskAsync(intent, StateOf(failure), requestId: reply.RequestId, failure: failure);
@@ -274,6 +410,37 @@ public sealed class JobContext(
         var task = await RecordTaskAsync(intent, ProviderTaskState.Delivered, requestId: reply.RequestId, result: result);
         return await FetchAsync(ordinal, task, sourceHosts, ct);
     }
+
+    private ProviderBreaker Breaker => breakers.Of(Session.Provider);
+
+    private Failure? OpenBreaker() => Breaker.OpenFor is { } pause
+        ? new Failure(FailureKind.Unavailable, "breaker.open", $"{Session.Provider} failed too often and is left alone.") { RetryAfter = pause }
+        : null;
+
+    /// <summary>Records the intent; a failure when the database is away, so that nothing must be sent.</summary>
+    private async Task<(ProviderTask? Intent, Failure? Problem)> IntendAsync(int ordinal, TimeSpan callTimeout, CancellationToken ct)
+    {
+        try
+        {
+            return (await RecordIntentAsync(ordinal, 1, callTimeout, callbackTokenHash: null, ct) ?? throw new LeaseLostException(), null);
+        }
+        catch (Exception e) when (e is NpgsqlException or TimeoutException)
+        {
+            // Nothing was sent. Thrown on, this would cut off the calls beside it, which may be paid for already.
+            return (null, new Failure(FailureKind.Unavailable, "intent.not_recorded", e.Message));
+        }
+    }
+
+    /// <summary>An earlier run was cut off in the call: it may have been billed, and cannot be asked for.</summary>
+    private async Task<Failure> GiveUpAsync(ProviderTask cutOff)
+    {
+        var unknown = new Failure(FailureKind.OutcomeUnknown, "worker.cut_off", "The worker that made the call did not live to see its answer.");
+        await RecordTaskAsync(cutOff, ProviderTaskState.Unknown, failure: unknown);
+        return unknown;
+    }
+
+    private static Failure AsRecorded(ProviderTask over) =>
+        new(Enum.Parse<FailureKind>(over.Failure!), over.FailureCode ?? "", "recorded by an earlier run") { RequestId = over.RequestId };
 
     private async Task<Failure?> FetchAsync(int ordinal, ProviderTask task, IReadOnlyList<string> sourceHosts, CancellationToken ct)
     {

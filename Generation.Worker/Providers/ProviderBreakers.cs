@@ -82,7 +82,7 @@ public sealed class ProviderBreaker
         }
     }
 
-    public async Task<ProviderReply> CallAsync(Func<CancellationToken, Task<ProviderReply>> call, CancellationToken ct)
+    public async Task<ProviderReply> CallAsync(Func<CancellationToken, Task<ProviderReply>> call, CancellationToken ct, string operation = "submit")
     {
         var started = time.GetTimestamp();
         ProviderReply reply;
@@ -98,7 +98,7 @@ public sealed class ProviderBreaker
         Telemetry.ProviderDuration.Record(
             time.GetElapsedTime(started).TotalSeconds,
             new KeyValuePair<string, object?>("provider", provider),
-            new KeyValuePair<string, object?>("operation", "submit"),
+            new KeyValuePair<string, object?>("operation", operation),
             new KeyValuePair<string, object?>("outcome", reply.Failure?.Code ?? "ok"));
         return reply;
     }

@@ -26,6 +26,7 @@ public sealed class MockHandler(AppSettings settings, MockOptions options, TimeP
             }
         }
 
+        var kind = Enum.Parse<MediaKind>(job.Session.Kind, ignoreCase: true);
         var upload = await settings.UploadMockOutputsAsync(ct);
         for (var ordinal = 0; ordinal < job.RequestedOutputs; ordinal++)
         {
@@ -34,7 +35,7 @@ public sealed class MockHandler(AppSettings settings, MockOptions options, TimeP
                 continue;
             }
 
-            var sample = MockSamples.Choose(ordinal);
+            var sample = MockSamples.Choose(ordinal, kind);
             if (!upload)
             {
                 await job.RecordStoredAsync(ordinal, sample.AsStored());

@@ -1,6 +1,5 @@
 using System.Diagnostics;
 using System.Net;
-using System.Text;
 using Generation.Core;
 using Generation.Core.Catalog;
 using Generation.Core.Providers;
@@ -15,13 +14,10 @@ namespace Generation.Worker.Providers.Ark;
 /// </summary>
 public sealed class ArkImages : IDisposable
 {
-    private const int MaxReplyBytes = 1 << 20;
-
     private readonly ArkOptions options;
     private readonly TimeProvider time;
     private readonly ILogger<ArkImages> log;
-    private readonly HttpClient client;
-    private readonly Uri endpoint;
+    private readonly ArkHttp http;
 
     public ArkImages(IOptions<ArkOptions> options, TimeProvider time, ILogger<ArkImages> log)
     {
@@ -29,19 +25,7 @@ public sealed class ArkImages : IDisposable
         this.options = options.Value;
         this.time = time;
         this.log = log;
-        endpoint = new Uri(this.options.BaseUrl.TrimEnd('/') + "/images/generations");
-        client = new HttpClient(new SocketsHttpHandler
-        {
-            AllowAutoRedirect = false, // the key would go wherever the redirect says
-            UseCookies = false,
-            ConnectTimeout = this.options.ConnectTimeout,
-            MaxResponseDrainSize = 0, // an answer past its cap is not read to its end for the sake of the connection
-            PooledConnectionLifetime = TimeSpan.FromMinutes(5), // the address is looked up again now and then
-            PooledConnectionIdleTimeout = TimeSpan.FromSeconds(20), // sooner than a gateway closes it: a call into a closing connection is of unknown outcome
-        })
-        {
-            Timeout = Timeout.InfiniteTimeSpan, // CallTimeout, by the injected clock
-        };
+        http = new ArkHttp(this.options, time);
         if (this.options.ApiKey.Length == 0)
         {
             log.LogWarning("Providers:Ark:ApiKey is not set: every call to Ark will fail as Unauthorized; mock runs do not need it");
@@ -75,56 +59,14 @@ public sealed class ArkImages : IDisposable
         return reply;
     }
 
-    public void Dispose() => client.Dispose();
+    public void Dispose() => http.Dispose();
 
     private async Task<(HttpStatusCode? Status, ProviderReply Reply)> CallAsync(ArkImageRequest request, string clientRequestId, CancellationToken ct)
     {
-        using var body = new SentOnce((request with { Model = options.EndpointOf(request.Model) }).ToUtf8Json());
-        using var message = new HttpRequestMessage(HttpMethod.Post, endpoint) { Content = body };
-        message.Headers.Authorization = new("Bearer", options.ApiKey);
-        message.Headers.Add("X-Client-Request-Id", clientRequestId);
-        using var patience = new CancellationTokenSource(options.CallTimeout, time);
-        using var either = CancellationTokenSource.CreateLinkedTokenSource(patience.Token, ct);
-        HttpResponseMessage response;
-        try
-        {
-            response = await client.SendAsync(message, HttpCompletionOption.ResponseHeadersRead, either.Token);
-        }
-        catch (OperationCanceledException) when (ct.IsCancellationRequested && !body.HasBegun)
-        {
-            // Stopped before a byte was sent: nothing was bought, and the record must say so or the next run could not know.
-            return (null, ProviderReply.Failed(ArkFailures.OfSilence(wasSent: false, "ark.not_sent", "The worker stopped before the call was sent.")));
-        }
-        catch (OperationCanceledException) when (!ct.IsCancellationRequested)
-        {
-            return (null, ProviderReply.Failed(body.HasBegun
-                ? ArkFailures.OfSilence(wasSent: true, "ark.timeout", $"No answer within {options.CallTimeout} (Providers:Ark:CallTimeout).")
-                : ArkFailures.OfSilence(wasSent: false, "ark.connect_timeout", $"No connection within {options.ConnectTimeout} (Providers:Ark:ConnectTimeout).")));
-        }
-        catch (Exception e) when (e is HttpRequestException or IOException)
-        {
-            return (null, ProviderReply.Failed(ArkFailures.OfSilence(body.HasBegun, body.HasBegun ? "ark.no_answer" : "ark.not_reached", e.Message)));
-        }
-
-        using (response)
-        {
-            var text = await ReadAsync(response.Content, either.Token, ct);
-            return (response.StatusCode, Conclude(response, text));
-        }
-    }
-
-    /// <summary>The body as text; null when it broke off, took too long or is longer than any answer of Ark's.</summary>
-    private static async Task<string?> ReadAsync(HttpContent content, CancellationToken timely, CancellationToken ct)
-    {
-        try
-        {
-            await content.LoadIntoBufferAsync(MaxReplyBytes, timely);
-            return Encoding.UTF8.GetString(await content.ReadAsByteArrayAsync(timely));
-        }
-        catch (Exception e) when (e is HttpRequestException or IOException || (e is OperationCanceledException && !ct.IsCancellationRequested))
-        {
-            return null;
-        }
+        using var answer = await http.SendAsync(
+            HttpMethod.Post, "images/generations", (request with { Model = options.EndpointOf(request.Model) }).ToUtf8Json(), clientRequestId,
+            options.CallTimeout, "Providers:Ark:CallTimeout", ct);
+        return answer.Response is { } response ? (response.StatusCode, Conclude(response, answer.Text)) : (null, ProviderReply.Failed(answer.Silence!));
     }
 
     private ProviderReply Conclude(HttpResponseMessage response, string? text)
@@ -139,7 +81,7 @@ public sealed class ArkImages : IDisposable
         var requestId = ArkFailures.IdOf(response.Headers);
         if (text is null)
         {
-            return Silent("ark.cut_reply", $"The {(int)response.StatusCode} broke off, or was longer than {MaxReplyBytes} bytes.");
+            return Silent("ark.cut_reply", $"The {(int)response.StatusCode} broke off, or was longer than {ArkHttp.MaxReplyBytes} bytes.");
         }
 
         if (ArkImagesReply.Read(text) is not { } reply)
@@ -182,43 +124,6 @@ public sealed class ArkImages : IDisposable
             {
                 log.LogDebug("Ark counts {Tokens} tokens for {Size}, expected {ExpectedTokens} (request {RequestId})", counted, size, expected, requestId);
             }
-        }
-    }
-
-    /// <summary>
-    /// The body of a call that must not be made twice. It knows whether it was ever touched, which is after the connection stands and
-    /// before its first byte leaves; until then the call certainly has not reached Ark. .NET's handler repeats no request whose body it
-    /// has begun (tried); should that change, or something in between repeat, it asks for the body again and is refused.
-    /// </summary>
-    private sealed class SentOnce : HttpContent
-    {
-        private readonly byte[] json;
-        private int begun;
-
-        public SentOnce(byte[] json)
-        {
-            this.json = json;
-            Headers.ContentType = new("application/json");
-        }
-
-        public bool HasBegun => Volatile.Read(ref begun) != 0;
-
-        protected override Task SerializeToStreamAsync(Stream stream, TransportContext? context) => SerializeToStreamAsync(stream, context, CancellationToken.None);
-
-        protected override async Task SerializeToStreamAsync(Stream stream, TransportContext? context, CancellationToken cancellationToken)
-        {
-            if (Interlocked.Exchange(ref begun, 1) != 0)
-            {
-                throw new IOException("The call was sent before, and may have been billed.");
-            }
-
-            await stream.WriteAsync(json, cancellationToken);
-        }
-
-        protected override bool TryComputeLength(out long length)
-        {
-            length = json.Length;
-            return true;
         }
     }
 }

@@ -41,6 +41,18 @@ public sealed class ArkOptions
     /// </summary>
     public TimeSpan CallTimeout { get; set; } = TimeSpan.FromSeconds(120);
 
+    /// <summary>
+    /// How often a running video task is asked for; default 10 s, at least 100 ms. Ark lets an account ask 20 times a second in all: tasks
+    /// that run at once, divided by this, must stay below it.
+    /// </summary>
+    public TimeSpan VideoPollInterval { get; set; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>
+    /// Default 30 s from a call about a video task to the end of its answer. Only the work takes minutes; creating a task and asking for it
+    /// is answered at once. A task whose creation takes longer is given up as <c>outcome_unknown</c> and may be billed.
+    /// </summary>
+    public TimeSpan VideoCallTimeout { get; set; } = TimeSpan.FromSeconds(30);
+
     /// <summary>Ark's model id → the endpoint id (<c>ep-…</c>) or model id to send in its place; default none. An account may be bound to endpoints of its own.</summary>
     public Dictionary<string, string> Models { get; set; } = new(StringComparer.Ordinal);
 
@@ -86,6 +98,12 @@ public sealed class ArkOptionsValidator : IValidateOptions<ArkOptions>
         Check(
             options.CallTimeout > options.ConnectTimeout && options.CallTimeout <= TimeSpan.FromMinutes(10),
             $"CallTimeout must be above Providers:Ark:ConnectTimeout ({options.ConnectTimeout}) and at most 00:10:00; it is {options.CallTimeout}.");
+        Check(
+            options.VideoPollInterval >= TimeSpan.FromMilliseconds(100) && options.VideoPollInterval <= TimeSpan.FromMinutes(10),
+            $"VideoPollInterval must be from 00:00:00.100 to 00:10:00; it is {options.VideoPollInterval}.");
+        Check(
+            options.VideoCallTimeout > TimeSpan.Zero && options.VideoCallTimeout <= TimeSpan.FromMinutes(10),
+            $"VideoCallTimeout must be above 0 and at most 00:10:00; it is {options.VideoCallTimeout}.");
         foreach (var (model, endpoint) in options.Models)
         {
             Check(!string.IsNullOrWhiteSpace(endpoint), $"Models:{model} must name an endpoint (ep-…) or a model, or be left out.");
@@ -97,7 +115,7 @@ public sealed class ArkOptionsValidator : IValidateOptions<ArkOptions>
 
 public static class ArkRegistration
 {
-    /// <summary>Registers <see cref="ArkOptions"/>, validated at start, and <see cref="ArkImages"/>.</summary>
+    /// <summary>Registers <see cref="ArkOptions"/>, validated at start, <see cref="ArkImages"/> and <see cref="ArkVideos"/>.</summary>
     public static IServiceCollection AddArk(this IServiceCollection services, IConfiguration configuration)
     {
         ArgumentNullException.ThrowIfNull(configuration);
@@ -113,6 +131,7 @@ public static class ArkRegistration
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<ArkOptions>, ArkOptionsValidator>());
         services.TryAddSingleton(TimeProvider.System);
         services.TryAddSingleton<ArkImages>();
+        services.TryAddSingleton<ArkVideos>();
         return services;
     }
 }

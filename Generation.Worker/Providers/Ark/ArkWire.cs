@@ -101,21 +101,7 @@ public sealed record ArkImagesReply(string? Address, string? Size, ArkError? Err
             ArkJson.Text(made, "url"),
             ArkJson.Text(made, "size"),
             images.Select(ArkError.Of).FirstOrDefault(error => error is not null) ?? ArkError.Of(root),
-            ReadUsage(root));
-    }
-
-    private static JsonObject? ReadUsage(JsonElement root)
-    {
-        var counted = new JsonObject();
-        foreach (var name in ArkJson.Object(root, "usage") is null ? [] : new[] { "generated_images", "output_tokens", "total_tokens" })
-        {
-            if (root.GetProperty("usage").TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.Number && value.TryGetInt64(out var number))
-            {
-                counted[name] = number;
-            }
-        }
-
-        return counted.Count == 0 ? null : counted;
+            ArkJson.Usage(root, "generated_images", "output_tokens", "total_tokens"));
     }
 
     private long? Number(string name) => Usage?[name]?.GetValue<long>();
@@ -140,6 +126,21 @@ internal static class ArkJson
 
     public static JsonElement? Object(JsonElement parent, string name) =>
         parent.ValueKind == JsonValueKind.Object && parent.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.Object ? value : null;
+
+    /// <summary>The whole numbers among these fields of <c>usage</c>; null when there is none.</summary>
+    public static JsonObject? Usage(JsonElement root, params string[] names)
+    {
+        var counted = new JsonObject();
+        foreach (var name in Object(root, "usage") is null ? [] : names)
+        {
+            if (root.GetProperty("usage").TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.Number && value.TryGetInt64(out var number))
+            {
+                counted[name] = number;
+            }
+        }
+
+        return counted.Count == 0 ? null : counted;
+    }
 
     public static string? Text(JsonElement parent, string name)
     {

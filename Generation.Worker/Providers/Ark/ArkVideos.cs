@@ -1,0 +1,153 @@
+using System.Diagnostics;
+using System.Net;
+using Generation.Core;
+using Generation.Core.Providers;
+using Generation.Worker.Jobs;
+using Microsoft.Extensions.Options;
+
+namespace Generation.Worker.Providers.Ark;
+
+/// <summary>
+/// Ark's video tasks (provider-apis.md §2): created with one call that may cost money and is never sent twice from here, then asked for
+/// by id. Only a task that succeeds is billed.
+/// <para>
+/// A task whose creation was not answered cannot be found again: a create takes no token of ours, and the list filters by status, model
+/// and task id alone, one call a second for the whole account. Two equal prompts could not be told apart, so nobody looks: such a task
+/// is of unknown outcome, and no second one is created.
+/// </para>
+/// </summary>
+public sealed class ArkVideos : IDisposable
+{
+    private const string Path = "contents/generations/tasks";
+    private const string TimeoutSetting = "Providers:Ark:VideoCallTimeout";
+    private const int MaxTaskIdLength = 200;
+
+    /// <summary>Before a task that Ark has dropped unexecuted is made anew.</summary>
+    private static readonly TimeSpan DroppedRetryDelay = TimeSpan.FromMinutes(1);
+
+    private readonly ArkOptions options;
+    private readonly TimeProvider time;
+    private readonly ILogger<ArkVideos> log;
+    private readonly ArkHttp http;
+
+    public ArkVideos(IOptions<ArkOptions> options, TimeProvider time, ILogger<ArkVideos> log)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        this.options = options.Value;
+        this.time = time;
+        this.log = log;
+        http = new ArkHttp(this.options, time);
+    }
+
+    /// <summary>Creates a task. Everything that can go wrong outside this process comes back as a failure of the reply.</summary>
+    /// <param name="request">As <see cref="ArkVideoRequest.From"/> made it; its model is exchanged for the configured endpoint here.</param>
+    /// <param name="clientRequestId">Ours, sent as <c>X-Client-Request-Id</c>: Ark's support finds a call by it whose answer we never saw.</param>
+    /// <param name="ct">Stops waiting; a call under way is then of unknown outcome.</param>
+    /// <exception cref="OperationCanceledException"><paramref name="ct"/> was cancelled after the call was sent.</exception>
+    public async Task<ProviderReply> CreateAsync(ArkVideoRequest request, string clientRequestId, CancellationToken ct)
+    {
+        ArgumentNullException.ThrowIfNull(request);
+        if (options.ApiKey.Length == 0)
+        {
+            return ProviderReply.Failed(new Failure(FailureKind.Unauthorized, "ark.no_api_key", "Providers:Ark:ApiKey is not set; nothing was sent."));
+        }
+
+        using var span = Telemetry.Source.StartActivity("provider.request");
+        span?.SetTag("provider.name", "ark").SetTag("provider.model", request.Model).SetTag("provider.client_request_id", clientRequestId);
+        log.LogInformation(LogEvents.ProviderRequest, "Ark is asked for a video by {Model} as {ClientRequestId}", request.Model, clientRequestId);
+        var started = time.GetTimestamp();
+        using var answer = await http.SendAsync(
+            HttpMethod.Post, Path, (request with { Model = options.EndpointOf(request.Model) }).ToUtf8Json(), clientRequestId, options.VideoCallTimeout, TimeoutSetting, ct);
+        var reply = answer.Response is { } response ? Created(response, answer.Text) : ProviderReply.Failed(answer.Silence!);
+        var outcome = reply.Failure?.Code ?? "ok";
+        log.LogInformation(
+            LogEvents.ProviderResponse, "Ark answered {Status} for {Model} after {DurationMs} ms: {Outcome} {ProviderCode} {TaskId} (request {RequestId})",
+            (int?)answer.Response?.StatusCode, request.Model, (long)time.GetElapsedTime(started).TotalMilliseconds, outcome, reply.Failure?.ProviderCode, reply.TaskId, reply.RequestId);
+        span?.SetTag("http.response.status_code", (int?)answer.Response?.StatusCode).SetTag("provider.request_id", reply.RequestId).SetTag("provider.outcome", outcome);
+        span?.SetStatus(reply.Failure is null ? ActivityStatusCode.Ok : ActivityStatusCode.Error, reply.Failure?.ProviderCode);
+        return reply;
+    }
+
+    /// <summary>Asks how a task is doing.</summary>
+    /// <exception cref="OperationCanceledException"><paramref name="ct"/> was cancelled.</exception>
+    public async Task<TaskReport> RetrieveAsync(string taskId, CancellationToken ct)
+    {
+        using var answer = await http.SendAsync(HttpMethod.Get, $"{Path}/{Uri.EscapeDataString(taskId)}", null, null, options.VideoCallTimeout, TimeoutSetting, ct);
+        var report = answer.Response is { } response ? Report(taskId, response, answer.Text) : new TaskReport.Unanswered(answer.Silence!);
+        log.LogDebug(LogEvents.ProviderResponse, "Ark answered {Status} for task {TaskId}: {Report}", (int?)answer.Response?.StatusCode, taskId, report.GetType().Name);
+        return report;
+    }
+
+    /// <summary>
+    /// Takes a task back, which works only while it is queued: a running one is refused with some 4xx (which, is not documented) and will
+    /// be billed. Answers whether it was taken back; a refusal is no error.
+    /// </summary>
+    public async Task<bool> DeleteAsync(string taskId, CancellationToken ct)
+    {
+        using var answer = await http.SendAsync(HttpMethod.Delete, $"{Path}/{Uri.EscapeDataString(taskId)}", null, null, options.VideoCallTimeout, TimeoutSetting, ct);
+        var deleted = answer.Response?.IsSuccessStatusCode ?? false;
+        log.LogInformation(
+            LogEvents.ProviderResponse, "Ark answered {Status} to the cancel of task {TaskId}: {Outcome}",
+            (int?)answer.Response?.StatusCode, taskId, deleted ? "taken back" : answer.Silence?.ProviderCode ?? "it runs and will be billed");
+        return deleted;
+    }
+
+    public void Dispose() => http.Dispose();
+
+    private ProviderReply Created(HttpResponseMessage response, string? text)
+    {
+        var now = time.GetUtcNow();
+        if (!response.IsSuccessStatusCode)
+        {
+            return ProviderReply.Failed(
+                text is not null && ArkError.In(text) is { } refusal ? ArkFailures.Of(response, refusal, now) : ArkFailures.OfUnexplained(response, text ?? "", now));
+        }
+
+        var requestId = ArkFailures.IdOf(response.Headers);
+        if (text is null || ArkJson.Parse(text) is not { } root)
+        {
+            var code = text is null ? "ark.cut_reply" : "ark.malformed_reply";
+            return ProviderReply.Failed(ArkFailures.OfSilence(wasSent: true, code, $"The {(int)response.StatusCode} broke off or is not a JSON object.", requestId));
+        }
+
+        return ArkJson.Text(root, "id") is { Length: > 0 and <= MaxTaskIdLength } taskId ? ProviderReply.Started(taskId, requestId)
+            : ArkError.Of(root) is { } error ? ProviderReply.Failed(ArkFailures.Of(response, error, now))
+            : ProviderReply.Failed(ArkFailures.OfSilence(wasSent: true, "ark.no_task_id", "The answer names no task, and does not say that none was created.", requestId));
+    }
+
+    private TaskReport Report(string taskId, HttpResponseMessage response, string? text)
+    {
+        var now = time.GetUtcNow();
+        var requestId = ArkFailures.IdOf(response.Headers);
+        if (!response.IsSuccessStatusCode)
+        {
+            var error = text is null ? null : ArkError.In(text);
+            return response.StatusCode == HttpStatusCode.NotFound && error is not null && error.Code.Split('.')[0] == "NotFound"
+                ? new TaskReport.Ended(new Failure(FailureKind.OutcomeUnknown, error.Code, $"Ark does not know its task {taskId} any more.") { RequestId = requestId })
+                : new TaskReport.Unanswered(error is not null ? ArkFailures.Of(response, error, now) : ArkFailures.OfUnexplained(response, text ?? "", now));
+        }
+
+        if (text is null || ArkJson.Parse(text) is not { } root)
+        {
+            return new TaskReport.Unanswered(new Failure(FailureKind.Unavailable, "ark.malformed_reply", "The answer broke off or is not a JSON object.") { RequestId = requestId });
+        }
+
+        var task = ArkVideoTask.Read(root);
+        return task.Status switch
+        {
+            "queued" => new TaskReport.Running("queued", 15),
+            "running" => new TaskReport.Running("generating", 40),
+            "succeeded" when task.VideoUrl is { } url => new TaskReport.Delivered(url, task.Usage),
+            "succeeded" => Ended(FailureKind.OutputUnusable, "ark.no_video", "The task succeeded without an address that can be fetched."), // and was billed
+            "failed" when task.Error is { } error => new TaskReport.Ended(ArkFailures.Of(response, error, now)),
+            "failed" => Ended(FailureKind.Unavailable, "ark.task_failed", "The task failed and Ark did not say why."),
+
+            // Neither was executed or billed: the first waited too long in Ark's queue, the second somebody cancelled in Ark's console.
+            "expired" or "cancelled" => Ended(FailureKind.Unavailable, $"ark.task_{task.Status}", $"The task is {task.Status}.", DroppedRetryDelay),
+            _ => new TaskReport.Unanswered(new Failure(FailureKind.Unavailable, "ark.unknown_status", $"The task is '{task.Status}', whatever that is.") { RequestId = requestId }),
+        };
+
+        TaskReport.Ended Ended(FailureKind kind, string code, string detail, TimeSpan? retryAfter = null) =>
+            new(new Failure(kind, code, detail) { RequestId = requestId, RetryAfter = retryAfter });
+    }
+}
