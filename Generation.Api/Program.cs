@@ -46,6 +46,7 @@ app.UseAuthorization();
 app.MapOpenApi("/openapi/v1.json");
 app.MapGenerations();
 app.MapMedia();
+app.MapUploads();
 app.MapModels();
 app.MapCredits();
 app.MapCreditAdministration();

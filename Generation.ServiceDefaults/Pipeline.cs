@@ -57,6 +57,7 @@ public static class GenerationPipeline
         services.AddSingleton<LedgerAudit>();
         services.AddSingleton<SessionReader>();
         services.AddSingleton<WebhookInbox>();
+        services.AddSingleton<Uploads>();
         return builder;
     }
 

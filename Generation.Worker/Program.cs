@@ -12,12 +12,7 @@ builder.AddPipeline();
 builder.AddChecked<WorkerOptions>(WorkerOptions.Section, o => o.Problem());
 builder.AddChecked<MockOptions>(MockOptions.Section, _ => null);
 
-foreach (var handler in HandlerRegistry.Scan(typeof(IGenerationHandler).Assembly))
-{
-    builder.Services.AddSingleton(handler);
-    builder.Services.AddSingleton(services => (IGenerationHandler)services.GetRequiredService(handler));
-}
-
+builder.Services.AddHandlers(typeof(IGenerationHandler).Assembly);
 builder.Services.AddArk(builder.Configuration);
 builder.Services.AddSingleton<HandlerRegistry>();
 builder.Services.AddSingleton<ProviderBreakers>();
