@@ -52,5 +52,6 @@ app.MapCredits();
 app.MapCreditAdministration();
 app.MapLedgerAudit();
 app.MapWebhooks();
+app.MapProviders();
 MockOverrides.Map(app);
 await app.RunAsync();

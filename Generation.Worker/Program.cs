@@ -26,6 +26,7 @@ builder.Services.AddSingleton<ActiveJobs>();
 // Stopped in reverse order: leases are renewed until the last job has ended.
 builder.Services.AddHostedService(services => services.GetRequiredService<ActiveJobs>());
 builder.Services.AddHostedService<LaneConsumers>();
+builder.Services.AddHostedService<HealthReporting>();
 
 var app = builder.Build();
 app.MapServiceDefaults();
