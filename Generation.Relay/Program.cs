@@ -16,6 +16,7 @@ builder.Services.AddHostedService<Migrating>();
 AddDuty<LostDispatches>();
 AddDuty<Dispatch>();
 AddDuty<DeadLeases>();
+AddDuty<StuckJobs>();
 AddDuty<Deadlines>();
 AddDuty<Strays>();
 AddDuty<HoldsAndLots>();

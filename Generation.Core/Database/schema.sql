@@ -207,6 +207,7 @@ CREATE TABLE public.generation_sessions (
     extra_credits bigint DEFAULT 0 NOT NULL,
     shortfall_credits bigint DEFAULT 0 NOT NULL,
     callback_at timestamp with time zone,
+    progress_at timestamp with time zone,
     CONSTRAINT a_lease_has_an_owner CHECK (((lease_owner IS NULL) = (lease_until IS NULL))),
     CONSTRAINT a_lease_is_for_work CHECK (((lease_until IS NOT NULL) = ((status = 'processing'::text) AND (phase <> 'awaiting_provider'::text)))),
     CONSTRAINT captured_is_held_or_extra CHECK ((((captured_credits - extra_credits) >= 0) AND ((captured_credits - extra_credits) <= held_credits))),

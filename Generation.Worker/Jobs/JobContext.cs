@@ -86,6 +86,7 @@ public sealed partial class JobContext(ActiveJob job, JobParts parts, ILogger lo
         }
 
         var now = parts.Time.GetUtcNow();
+        job.ExpectCall(now + deadline);
         var task = new ProviderTask
         {
             ProviderTaskId = id.Value, FirstOrdinal = firstOrdinal, OutputCount = outputCount, Deadline = now + deadline, CreatedAt = now, TakesCallbacks = callbackTokenHash is not null,
@@ -287,7 +288,7 @@ public sealed partial class JobContext(ActiveJob job, JobParts parts, ILogger lo
     {
         try
         {
-            return (await parts.Transfer.StoreAsync(source, destination, reportBytes: null, ct), null);
+            return (await parts.Transfer.StoreAsync(source, destination, _ => job.Move(), ct), null);
         }
         catch (MediaException e)
         {

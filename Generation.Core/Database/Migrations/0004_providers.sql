@@ -19,6 +19,9 @@ CREATE INDEX webhook_inbox_old ON webhook_inbox (received_at);
 -- Set by a callback on the session itself, in the row that a suspending worker writes: whichever of the two comes first, the other sees it.
 ALTER TABLE generation_sessions ADD COLUMN callback_at timestamptz;
 
+-- When the worker that has it last moved on; a lease that is renewed without this is a job that hangs.
+ALTER TABLE generation_sessions ADD COLUMN progress_at timestamptz;
+
 -- One job a GPU: a slot belongs to the session named here as long as that session's lease lives under this token. So a dead worker
 -- frees its slots by dying, and nothing has to be renewed.
 CREATE TABLE gpu_slots (
