@@ -46,6 +46,10 @@ CREATE TABLE uploads (
 );
 CREATE INDEX uploads_user ON uploads (user_id, upload_id DESC);
 
+-- What failed, for operators; and what was made of it since.
+CREATE INDEX generation_sessions_failed ON generation_sessions (completed_at DESC, session_id DESC) WHERE status = 'failed';
+CREATE INDEX generation_sessions_retry ON generation_sessions (retry_of) WHERE retry_of IS NOT NULL;
+
 -- The last frame of a video, where it was asked for.
 ALTER TABLE media ADD COLUMN poster_key text;
 
