@@ -31,7 +31,7 @@ public sealed class ForgeTests(SimApp sim) : IClassFixture<SimApp>
         });
         var answer = await ReadAsync(response);
         Assert.Equal(["images", "parameters", "info"], answer.Select(f => f.Key));
-        Assert.Equal(("a lighthouse, \"dusk\"", 12L, 50), ((string?)answer["parameters"]!["prompt"], (long)answer["parameters"]!["steps"]!, 50));
+        Assert.Equal(("a lighthouse, \"dusk\"", 12), ((string?)answer["parameters"]!["prompt"], (int)answer["parameters"]!["steps"]!));
         var info = JsonNode.Parse((string)answer["info"]!)!;
         Assert.Equal("[42,43]", info["all_seeds"]!.ToJsonString());
         Assert.Equal(("Euler a", "sd_xl_base_1.0", 0), ((string?)info["sampler_name"], (string?)info["sd_model_name"], (int)info["index_of_first_image"]!));
@@ -62,10 +62,10 @@ public sealed class ForgeTests(SimApp sim) : IClassFixture<SimApp>
     [Fact]
     public async Task A_picture_can_have_any_length_and_stays_a_picture()
     {
-        foreach (var bytes in new[] { 5_000, 70_003, 1_000_000 })
+        foreach (var bytes in new[] { 10_000, 70_003, 1_000_000 })
         {
             var file = Images(await MakeAsync(new { prompt = $"padded [bytes={bytes}]" }))[0];
-            Assert.InRange(file.Length, bytes - 11, bytes);
+            Assert.Equal(bytes, file.Length);
             Assert.Equal("IEND", Chunks(file)[^1].Type);
         }
     }
@@ -222,7 +222,7 @@ public sealed class ForgeTests(SimApp sim) : IClassFixture<SimApp>
         Assert.Equal(HttpStatusCode.InternalServerError, refused.StatusCode);
         var task = await AskAsync(own, "big");
         Assert.Equal((true, false), ((bool)task["active"]!, (bool)task["completed"]!));
-        Assert.Equal((1, 0), await own.CallsAsync("too large") is (var total, var paid) ? (total, paid) : default);
+        Assert.Equal((1, 0), await own.CallsAsync("too large"));
         await MakeAsync(new { prompt = "small enough", width = 64, height = 64 }, own);
         Assert.False((bool)(await AskAsync(own, "big"))["active"]!);
     }
@@ -240,7 +240,8 @@ public sealed class ForgeTests(SimApp sim) : IClassFixture<SimApp>
     public async Task Replies_can_break_off_or_say_nothing()
     {
         using var malformed = await sim.Http.PostAsJsonAsync(Txt2Img, new { prompt = "[fault=malformed]", width = 64, height = 64 });
-        Assert.ThrowsAny<System.Text.Json.JsonException>(() => JsonNode.Parse(malformed.Content.ReadAsStringAsync().Result));
+        var half = await malformed.Content.ReadAsStringAsync();
+        Assert.ThrowsAny<System.Text.Json.JsonException>(() => JsonNode.Parse(half));
         await Assert.ThrowsAnyAsync<HttpRequestException>(() => sim.Http.PostAsJsonAsync(Txt2Img, new { prompt = "[fault=cut-reply]", width = 64, height = 64 }));
         await Assert.ThrowsAnyAsync<HttpRequestException>(() => sim.Http.PostAsJsonAsync(Txt2Img, new { prompt = "[fault=cut-reply-half]", width = 64, height = 64 }));
         Assert.Empty(Images(await MakeAsync(new { prompt = "[fault=empty-data]", width = 64, height = 64 })));
