@@ -101,7 +101,7 @@ public sealed class ForgeOptionsValidator : IValidateOptions<ForgeOptions>
 
 public static class ForgeRegistration
 {
-    /// <summary>Registers <see cref="ForgeOptions"/>, validated at start.</summary>
+    /// <summary>Registers <see cref="ForgeOptions"/>, validated at start, and <see cref="ForgeWebUis"/>.</summary>
     public static IServiceCollection AddForge(this IServiceCollection services, IConfiguration configuration)
     {
         ArgumentNullException.ThrowIfNull(configuration);
@@ -116,6 +116,7 @@ public static class ForgeRegistration
             .ValidateOnStart();
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<ForgeOptions>, ForgeOptionsValidator>());
         services.TryAddSingleton(TimeProvider.System);
+        services.TryAddSingleton<ForgeWebUis>();
         return services;
     }
 }

@@ -112,6 +112,22 @@ public sealed record ForgeTaskState(bool IsActive, bool IsQueued, double? Progre
                 document["id_live_preview"] is JsonValue preview && preview.TryGetValue<int>(out var id) ? id : -1)
             : null;
     }
+
+    /// <summary>
+    /// The same from <c>GET /sdapi/v1/progress</c>, which is of whatever runs; null when it does not say whose it is. Its progress begins
+    /// at 0.01.
+    /// </summary>
+    public static ForgeTaskState? ReadGlobal(JsonObject document, string taskId)
+    {
+        ArgumentNullException.ThrowIfNull(document);
+        return document.ContainsKey("current_task")
+            ? new ForgeTaskState(
+                document["current_task"] is JsonValue task && task.TryGetValue<string>(out var running) && running == taskId,
+                IsQueued: false,
+                document["progress"] is JsonValue progress && progress.TryGetValue<double>(out var share) && double.IsFinite(share) ? Math.Clamp(share, 0, 1) : null,
+                PreviewId: -1)
+            : null;
+    }
 }
 
 /// <summary>A WebUI's words for a failure, in either dialect.</summary>
