@@ -1,6 +1,7 @@
 using System.Net.Http.Json;
 using System.Text.Json.Nodes;
 using Generation.Tests.Crashes;
+using Generation.Tests.Faults;
 using Generation.Tests.Harness;
 
 namespace Generation.Tests.Forge;
@@ -25,6 +26,7 @@ public sealed class ForgeCancelTests
         Assert.Equal((2, 1), (gpu.Jobs, gpu.Interrupts));
         await system.AssertSlotsAreFreeAsync();
         await system.AssertAllIsWellAsync();
+        await system.AssertNothingIsLeftBehindAsync(); // no preview of what did not come
     }
 
     [Fact]

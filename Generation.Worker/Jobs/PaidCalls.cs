@@ -25,6 +25,12 @@ public sealed partial class JobContext
         var failed = new List<FailedOutput>();
         var done = stored.Count;
         var hopeless = 0;
+        foreach (var shown in tasks.Where(t => t.State == ProviderTaskState.Intent && stored.Contains(t.FirstOrdinal)).ToList())
+        {
+            // Its output came in the answer, and a worker died between showing that and recording this: there is nothing to reconcile.
+            await RecordTaskAsync(shown, ProviderTaskState.Delivered, result: new JsonObject { ["usage"] = null });
+        }
+
         ReportProgress(10 + (85 * done / RequestedOutputs), "generating");
         await Parallel.ForEachAsync(
             Enumerable.Range(0, RequestedOutputs).Where(o => !stored.Contains(o)),

@@ -18,6 +18,9 @@ public sealed class Forge(ForgeWebUis webUis, ProviderBreakers breakers, IOption
     /// <summary>Leases before ours whose tasks may still run: each death takes two, the lease and its revocation.</summary>
     private const int MaxOrphanLeases = 4;
 
+    /// <summary>How long a job that found no GPU leaves its place in the worker to others.</summary>
+    private static readonly TimeSpan BusyPause = TimeSpan.FromSeconds(2);
+
     public IReadOnlyCollection<string> JobTypes => ["gen.forge"];
 
     public async Task<StepOutcome> StepAsync(JobContext job, CancellationToken ct)
@@ -28,29 +31,32 @@ public sealed class Forge(ForgeWebUis webUis, ProviderBreakers breakers, IOption
             return Failed(job, new Failure(FailureKind.InvalidRequest, "settings", "The session's settings lack prompt, size, steps, cfg_scale, sampler or providerModel."));
         }
 
-        var closed = options.Value.Endpoints
-            .Where(endpoint => BreakerAt(endpoint).OpenFor is null)
-            .OrderBy(endpoint => BreakerAt(endpoint).FailuresInARow) // a retry goes to another machine first, if there is one
-            .ToList();
-        if (closed.Count == 0)
+        while (true)
         {
-            return Failed(job, new Failure(FailureKind.Unavailable, "breaker.open", "Every WebUI failed too often and is left alone.") { IsFinal = true });
-        }
-
-        await using var slot = await job.TakeSlotAsync(closed, options.Value.SlotPatience, ct);
-        if (slot is null)
-        {
-            return Failed(job, new Failure(FailureKind.Unavailable, "gpu.busy", "No GPU came free.") { NotTried = true, RetryAfter = TimeSpan.FromSeconds(2) });
-        }
-
-        return await job.CallEachAsync(
-            new CallRules
+            var closed = options.Value.Endpoints
+                .Where(endpoint => BreakerAt(endpoint).OpenFor is null)
+                .OrderBy(endpoint => BreakerAt(endpoint).FailuresInARow) // a retry goes to another machine first, if there is one
+                .ToList();
+            if (closed.Count == 0)
             {
-                CallTimeout = options.Value.CallTimeout,
-                IsRepeatable = true,
-                Breaker = BreakerOf(slot.Endpoint),
-            },
-            (ordinal, token) => MakeAsync(job, slot.Endpoint, ordinal, token), ct);
+                return Failed(job, new Failure(FailureKind.Unavailable, "breaker.open", "Every WebUI failed too often and is left alone.") { IsFinal = true });
+            }
+
+            await using var slot = await job.TakeSlotAsync(closed, options.Value.SlotPatience, ct);
+            if (slot is null)
+            {
+                return Failed(job, Busy("No GPU came free."));
+            }
+
+            if (BreakerAt(slot.Endpoint).OpenFor is null) // whoever had the slot before may have met the last failure
+            {
+                var rules = new CallRules { CallTimeout = options.Value.CallTimeout, IsRepeatable = true, Breaker = BreakerOf(slot.Endpoint) };
+                var outcome = await job.CallEachAsync(rules, (ordinal, token) => MakeAsync(job, slot.Endpoint, ordinal, token), ct);
+
+                // Opened between two pictures: what to do then is decided by the next step, for there may be other machines.
+                return outcome is StepOutcome.Failed { Failure.ProviderCode: "breaker.open" } ? Failed(job, Busy($"{slot.Endpoint} failed too often.")) : outcome;
+            }
+        }
     }
 
     /// <summary>One picture, with somebody who watches it being made. Whoever stops waiting for it has it stopped.</summary>
@@ -77,6 +83,11 @@ public sealed class Forge(ForgeWebUis webUis, ProviderBreakers breakers, IOption
             if (reply is null or { Failure.ProviderCode: "forge.timeout" or "forge.no_answer" })
             {
                 await StopAsync(endpoint, request.ForceTaskId);
+            }
+
+            if (reply is null or { Failure: not null })
+            {
+                await job.HidePreviewAsync(ordinal);
             }
         }
     }
@@ -156,6 +167,8 @@ public sealed class Forge(ForgeWebUis webUis, ProviderBreakers breakers, IOption
     private ProviderBreaker BreakerAt(string endpoint) => breakers.Of(BreakerOf(endpoint));
 
     private static string BreakerOf(string endpoint) => $"forge {new Uri(endpoint).Authority}";
+
+    private static Failure Busy(string detail) => new(FailureKind.Unavailable, "gpu.busy", detail) { NotTried = true, RetryAfter = BusyPause };
 
     /// <summary>Nothing was tried, and every picture that is missing fails alike.</summary>
     private static StepOutcome.Failed Failed(JobContext job, Failure failure) =>
