@@ -233,7 +233,7 @@ public sealed class ForgeImages(
         }
 
         call.Status = StatusCodes.Status200OK;
-        await using var writer = new Utf8JsonWriter(http.Response.BodyWriter);
+        await using var writer = new Utf8JsonWriter(http.Response.Body); // into the pipe it would pile up: there a flush sends nothing
         await WriteAsync(writer, work, pictures, gone);
     }
 

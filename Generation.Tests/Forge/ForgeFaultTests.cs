@@ -45,12 +45,12 @@ public sealed class ForgeFaultTests(ForgeFaultSystem faults) : IClassFixture<For
         var id = await system.SubmitForgeAsync($"{name} [fault={word}]");
         var end = await system.EndOfAsync(id);
 
+        var codes = await system.ScalarAsync<string>($"SELECT string_agg(DISTINCT failure_code, ' ') FROM provider_tasks WHERE session_id = '{id}'");
+        Assert.True(recorded is null || codes == recorded, $"{word} was recorded as {codes}.");
         Assert.Equal(("failed", code, calls > 1 ? 1 : 0), ((string?)end["status"], (string?)end["error"]!["code"], (int?)end["attempt"]));
         Assert.Equal((0, WebUiSystem.UnitPrice), ((long?)end["receipt"]!["captured"], (long?)end["receipt"]!["released"]));
         Assert.Null(end["placeholder"]);
         Assert.Equal(calls, (await system.CallsAsync(name)).Count);
-        var codes = await system.ScalarAsync<string>($"SELECT string_agg(DISTINCT failure_code, ' ') FROM provider_tasks WHERE session_id = '{id}'");
-        Assert.True(recorded is null || codes == recorded, $"{word} was recorded as {codes}.");
         Assert.Equal(1, await system.ScalarAsync<long>($"SELECT count(*) FROM error_events WHERE session_id = '{id}'")); // none to reconcile: nothing is of unknown outcome
         await system.AssertSlotsAreFreeAsync();
         await system.AssertBooksAreCleanAsync();

@@ -62,6 +62,23 @@ public sealed class ForgeWebUisTests
     }
 
     [Fact]
+    public async Task What_is_not_wanted_is_not_read_to_its_end()
+    {
+        await using var server = await LocalArk.StartAsync(async context =>
+        {
+            await context.Response.WriteAsync("""{"images":["AQIDAQIDAQIDAQID""");
+            await context.Response.Body.FlushAsync();
+            await Task.Delay(Timeout.InfiniteTimeSpan, TimeProvider.System, context.RequestAborted).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        });
+        using var webUis = Open(server.Address);
+        var reply = await webUis.GenerateAsync(
+            server.Address, Request, "m", (_, _) => Task.FromResult<(StoredMedia?, Failure?)>((null, new Failure(FailureKind.OutputUnusable, "media.TooLarge", "d"))), CancellationToken.None)
+            .WaitAsync(LocalArk.Patience);
+
+        Assert.Equal("media.TooLarge", reply.Failure!.ProviderCode);
+    }
+
+    [Fact]
     public async Task Silence_is_never_of_unknown_outcome()
     {
         await using var server = await LocalArk.StartAsync(context =>

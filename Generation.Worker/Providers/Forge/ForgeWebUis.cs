@@ -132,10 +132,21 @@ public sealed class ForgeWebUis : IDisposable
 
         (StoredMedia? Media, Failure? Problem) stored = default;
         Failure? broken = null;
+        using var enough = CancellationTokenSource.CreateLinkedTokenSource(answer.Patience);
         try
         {
-            await using var body = await response.Content.ReadAsStreamAsync(answer.Patience);
-            await MediaInJson.ReadAsync(body, path => path == "images[0]", async (_, picture) => stored = await store(picture, answer.Patience), MaxRestBytes, answer.Patience);
+            await using var body = await response.Content.ReadAsStreamAsync(enough.Token);
+            await MediaInJson.ReadAsync(
+                body, path => path == "images[0]",
+                async (_, picture) =>
+                {
+                    stored = await store(picture, answer.Patience);
+                    if (stored.Problem is not null)
+                    {
+                        await enough.CancelAsync(); // what is left of it may have no end
+                    }
+                },
+                MaxRestBytes, enough.Token);
         }
         catch (FormatException e)
         {
@@ -147,7 +158,7 @@ public sealed class ForgeWebUis : IDisposable
         }
         catch (OperationCanceledException) when (!ct.IsCancellationRequested)
         {
-            broken = new Failure(FailureKind.Unavailable, "forge.slow_reply", $"The answer did not end within {options.CallTimeout} (Providers:Forge:CallTimeout).");
+            broken = stored.Problem ?? new Failure(FailureKind.Unavailable, "forge.slow_reply", $"The answer did not end within {options.CallTimeout} (Providers:Forge:CallTimeout).");
         }
 
         // A picture that is stored whole is a picture, whatever becomes of the rest of the answer.
