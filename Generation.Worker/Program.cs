@@ -4,6 +4,7 @@ using Generation.Worker;
 using Generation.Worker.Jobs;
 using Generation.Worker.Providers;
 using Generation.Worker.Providers.Ark;
+using Generation.Worker.Providers.Forge;
 using Generation.Worker.Tools;
 
 var builder = WebApplication.CreateBuilder(args);
@@ -14,6 +15,7 @@ builder.AddChecked<MockOptions>(MockOptions.Section, _ => null);
 
 builder.Services.AddHandlers(typeof(IGenerationHandler).Assembly);
 builder.Services.AddArk(builder.Configuration);
+builder.Services.AddForge(builder.Configuration);
 builder.Services.AddSingleton<HandlerRegistry>();
 builder.Services.AddSingleton<ProviderBreakers>();
 builder.Services.AddSingleton<ProviderLimits>();

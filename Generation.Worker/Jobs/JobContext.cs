@@ -182,6 +182,18 @@ public sealed partial class JobContext(ActiveJob job, JobParts parts, ILogger lo
         }
     }
 
+    /// <summary>Removes what watchers were shown of an output that has not come.</summary>
+    public async Task HidePreviewAsync(int ordinal)
+    {
+        await recording.WaitAsync(CancellationToken.None);
+        var preview = previews.Remove(ordinal, out var key) ? key : null;
+        recording.Release();
+        if (preview is not null)
+        {
+            await ForgetPreviewAsync(preview);
+        }
+    }
+
     /// <summary>
     /// Shows watchers what an output looks like so far. Best effort: a picture that cannot be stored is not shown, and the work goes on.
     /// </summary>

@@ -77,6 +77,9 @@ public sealed class ProviderBreaker
 
     public CircuitState State => state.CircuitState;
 
+    /// <summary>Calls in a row that found the provider away; of several machines, one without is worth trying first.</summary>
+    public int FailuresInARow => Volatile.Read(ref failuresInARow);
+
     /// <summary>How long it stays open; null when a call may be made.</summary>
     public TimeSpan? OpenFor
     {

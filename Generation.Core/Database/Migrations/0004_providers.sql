@@ -68,6 +68,7 @@ GRANT SELECT ON uploads TO generation_reader;
 
 -- kie and speech:
 
--- forge:
+-- forge: our own machines, which send no bill
+INSERT INTO model_pricing (model, credits, usd_per_output) VALUES ('forge-sdxl', 2, 0);
 
 -- ark:
