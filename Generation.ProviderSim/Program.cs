@@ -1,8 +1,10 @@
 using Generation.ProviderSim;
 using Generation.ProviderSim.Ark;
 using Generation.ProviderSim.Calls;
+using Generation.ProviderSim.ElevenLabs;
 using Generation.ProviderSim.Faults;
 using Generation.ProviderSim.Files;
+using Generation.ProviderSim.Kie;
 using Generation.ProviderSim.Pictures;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Options;
@@ -29,11 +31,19 @@ builder.Services.AddSingleton<ArkEntrance>();
 builder.Services.AddSingleton<ArkImages>();
 builder.Services.AddSingleton<VideoTasks>();
 builder.Services.AddSingleton<ArkVideos>();
+builder.Services.AddSingleton<KieTasks>();
+builder.Services.AddSingleton<KieCallbacks>();
+builder.Services.AddHostedService(services => services.GetRequiredService<KieCallbacks>());
+builder.Services.AddSingleton<KieJobs>();
+builder.Services.AddSingleton<Voices>();
 
 var app = builder.Build();
 
 ArkImages.Map(app);
 ArkVideos.Map(app);
+KieJobs.Map(app);
+KieTasks.Map(app);
+Voices.Map(app);
 ResultFiles.Map(app);
 FaultDesk.Map(app);
 Gates.Map(app);
