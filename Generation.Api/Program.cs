@@ -16,6 +16,7 @@ builder.AddServiceDefaults();
 builder.AddPipeline();
 builder.AddChecked<ApiOptions>(ApiOptions.Section, o => o.Problem());
 builder.AddChecked<SubmitOptions>(SubmitOptions.Section, o => o.Problem());
+builder.AddChecked<VoiceOptions>(VoiceOptions.Section, o => o.Problem());
 
 builder.Services.AddAuthentication(ApiKeyAuthentication.SchemeName)
     .AddScheme<AuthenticationSchemeOptions, ApiKeyAuthentication>(ApiKeyAuthentication.SchemeName, null);
@@ -33,6 +34,7 @@ builder.Services.AddSingleton<Answers>();
 builder.Services.AddSingleton<MockOverrides>();
 builder.Services.AddSingleton<MediaLinks>();
 builder.Services.AddSingleton<WebhookSignatures>();
+builder.Services.AddSingleton<VoiceList>();
 builder.Services.AddSingleton<CreditReader>();
 builder.Services.AddSingleton<CreditAdministration>();
 
@@ -47,6 +49,7 @@ app.MapOpenApi("/openapi/v1.json");
 app.MapGenerations();
 app.MapMedia();
 app.MapModels();
+app.MapVoices();
 app.MapCredits();
 app.MapCreditAdministration();
 app.MapLedgerAudit();

@@ -4,6 +4,7 @@ using Generation.Worker;
 using Generation.Worker.Jobs;
 using Generation.Worker.Providers;
 using Generation.Worker.Providers.Ark;
+using Generation.Worker.Providers.Kie;
 using Generation.Worker.Tools;
 
 var builder = WebApplication.CreateBuilder(args);
@@ -19,6 +20,7 @@ foreach (var handler in HandlerRegistry.Scan(typeof(IGenerationHandler).Assembly
 }
 
 builder.Services.AddArk(builder.Configuration);
+builder.Services.AddKie(builder.Configuration);
 builder.Services.AddSingleton<HandlerRegistry>();
 builder.Services.AddSingleton<ProviderBreakers>();
 builder.Services.AddSingleton<ProviderLimits>();

@@ -1,4 +1,3 @@
-using System.Text.Json.Nodes;
 using Generation.Core.Providers;
 using Generation.Worker.Jobs;
 using Generation.Worker.Providers.Kie;
@@ -17,31 +16,11 @@ public sealed class Kie(KieJobs kie, IOptions<KieOptions> options) : IGeneration
     public async Task<StepOutcome> StepAsync(JobContext job, CancellationToken ct)
     {
         ArgumentNullException.ThrowIfNull(job);
-        return await job.FollowTasksAsync(
-            options.Value.RulesFor(job.Session.Kind),
-            async task => KieRequest.From(await WithAddressesAsync(job, ct)) is { } request
-                ? await kie.CreateAsync(request, task.CallbackUrl, job.NameOfCall(task.Ordinal), CancellationToken.None)
-                : ProviderReply.Failed(new Failure(FailureKind.InvalidRequest, "settings", "The session's settings lack something that its model needs, or name no model of Kie's.")),
-            kie.RetrieveAsync, ct);
-    }
-
-    /// <summary>The settings, with addresses that Kie can fetch in place of uploads.</summary>
-    private static async Task<JsonObject> WithAddressesAsync(JobContext job, CancellationToken ct)
-    {
-        var settings = job.Settings.DeepClone().AsObject();
-        if (settings["first_frame"] is JsonValue frame)
-        {
-            settings["first_frame"] = (await job.ImageUrlAsync(frame.GetValue<string>(), ct)).AbsoluteUri;
-        }
-
-        if (settings["reference_images"] is JsonArray references)
-        {
-            for (var n = 0; n < references.Count; n++)
-            {
-                references[n] = (await job.ImageUrlAsync(references[n]!.GetValue<string>(), ct)).AbsoluteUri;
-            }
-        }
-
-        return settings;
+        return KieRequest.From(job.Settings) is { } request
+            ? await job.FollowTasksAsync(
+                options.Value.RulesFor(job.Session.Kind),
+                task => kie.CreateAsync(request, task.CallbackUrl, job.NameOfCall(task.Ordinal), CancellationToken.None), kie.RetrieveAsync, ct)
+            : new StepOutcome.Failed(
+                new Failure(FailureKind.InvalidRequest, "settings", "The session's settings lack something that its model needs, or name no model of Kie's."), []);
     }
 }

@@ -16,7 +16,7 @@ public sealed record KieRequest(string Model, JsonObject Input)
     /// The request that a session's settings ask for; null when they lack something, or name a model that is not known here. A model with
     /// a sister for pictures (<c>-edit</c>, <c>image-to-video</c>) is exchanged for it when pictures are given.
     /// </summary>
-    /// <param name="settings">The session's, with addresses that Kie can fetch in place of uploads.</param>
+    /// <param name="settings">The session's; pictures are addresses that Kie fetches by itself.</param>
     public static KieRequest? From(JsonObject settings)
     {
         ArgumentNullException.ThrowIfNull(settings);
