@@ -28,6 +28,12 @@ public sealed class TestSystemOptions
     /// <summary>A Redis that the test may kill and wipe.</summary>
     public bool OwnRedis { get; set; }
 
+    /// <summary>Providers may call back: the workers start after the first Api and tell its address.</summary>
+    public bool Callbacks { get; set; }
+
+    /// <summary>Settings of the simulator.</summary>
+    public Dictionary<string, string> Sim { get; } = new(StringComparer.Ordinal);
+
     /// <summary>Credits of the user that the test acts as.</summary>
     public long Credits { get; set; } = 1_000;
 
@@ -128,7 +134,7 @@ public sealed class TestSystem : IAsyncDisposable
         TestPostgres.Migrate = connectionString => DatabaseMigrator.MigrateAsync(connectionString, CancellationToken.None);
         var ownDatabase = await TestPostgres.CreateDatabaseAsync();
         var redis = wanted.OwnRedis ? await TestRedis.StartAsync() : await TestRedis.Shared;
-        var sim = await TestSim.StartAsync();
+        var sim = await TestSim.StartAsync(wanted.Sim);
         Guid userId;
         await using (var db = NpgsqlDataSource.Create(ownDatabase.ConnectionString + ";Pooling=false"))
         {
@@ -139,7 +145,13 @@ public sealed class TestSystem : IAsyncDisposable
         await Task.WhenAll(
             Enumerable.Repeat(0, wanted.Relays).Select(_ => system.AddRelayAsync())
                 .Concat(Enumerable.Repeat(0, wanted.Apis).Select(_ => system.AddApiAsync()))
-                .Concat(Enumerable.Repeat(0, wanted.Workers).Select(_ => system.AddWorkerAsync())));
+                .Concat(Enumerable.Repeat(0, wanted.Callbacks ? 0 : wanted.Workers).Select(_ => system.AddWorkerAsync())));
+        if (wanted.Callbacks)
+        {
+            system.settings["Worker:PublicBaseUrl"] = system.Apis[0].Address.ToString();
+            await Task.WhenAll(Enumerable.Repeat(0, wanted.Workers).Select(_ => system.AddWorkerAsync()));
+        }
+
         if (system.Apis.Count > 0)
         {
             system.Http = system.Client(system.Apis[0]);
