@@ -20,6 +20,7 @@ AddDuty<Deadlines>();
 AddDuty<Strays>();
 AddDuty<HoldsAndLots>();
 AddDuty<Callbacks>();
+AddDuty<OldUploads>();
 AddDuty<Measuring>();
 AddDuty<Auditing>();
 builder.Services.AddHostedService<OutboxListener>();

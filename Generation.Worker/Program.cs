@@ -13,12 +13,7 @@ builder.AddPipeline();
 builder.AddChecked<WorkerOptions>(WorkerOptions.Section, o => o.Problem());
 builder.AddChecked<MockOptions>(MockOptions.Section, _ => null);
 
-foreach (var handler in HandlerRegistry.Scan(typeof(IGenerationHandler).Assembly))
-{
-    builder.Services.AddSingleton(handler);
-    builder.Services.AddSingleton(services => (IGenerationHandler)services.GetRequiredService(handler));
-}
-
+builder.Services.AddHandlers(typeof(IGenerationHandler).Assembly);
 builder.Services.AddArk(builder.Configuration);
 builder.Services.AddKie(builder.Configuration);
 builder.Services.AddSingleton<HandlerRegistry>();
@@ -33,6 +28,7 @@ builder.Services.AddSingleton<ActiveJobs>();
 // Stopped in reverse order: leases are renewed until the last job has ended.
 builder.Services.AddHostedService(services => services.GetRequiredService<ActiveJobs>());
 builder.Services.AddHostedService<LaneConsumers>();
+builder.Services.AddHostedService<HealthReporting>();
 
 var app = builder.Build();
 app.MapServiceDefaults();

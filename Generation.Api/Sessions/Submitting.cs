@@ -6,6 +6,7 @@ using Generation.Api.Settings;
 using Generation.Core;
 using Generation.Core.Catalog;
 using Generation.Core.Credits;
+using Generation.Core.Media;
 using Generation.Core.Sessions;
 using Generation.Core.Settings;
 using Microsoft.AspNetCore.Http.HttpResults;
@@ -34,7 +35,7 @@ public sealed record Accepted(Guid SessionId, string ClientKey, Guid Reservation
 /// </summary>
 public sealed class Submitting(
     ModelRegistry registry, PriceList prices, SubmitWriter writer, SessionReader sessions, CreditReader credits, AppSettings settings,
-    MockOverrides overrides, ApiOptions options, TimeProvider time)
+    Uploads uploads, MockOverrides overrides, ApiOptions options, TimeProvider time)
 {
     private const int MaxKeyLength = 200;
     private const int DisabledRetrySeconds = 60;
@@ -261,6 +262,7 @@ public sealed class Submitting(
 
         var errors = asked.Errors;
         var input = errors.ContainsKey("params") ? [] : model.Validate(asked.Params, errors);
+        await CheckUploadsAsync(context.Caller().UserId, input, errors, ct);
         if (errors.Count > 0)
         {
             return (null, Problems.Invalid(errors));
@@ -274,6 +276,22 @@ public sealed class Submitting(
         return await prices.QuoteAsync(model, input, ct) is { } quote
             ? (new Offer(model, input, quote), null)
             : (null, Problems.Of(StatusCodes.Status404NotFound, "model_without_price", $"{model.Id} has no price and cannot be sold."));
+    }
+
+    /// <summary>An upload is its owner's: everybody else's is not there.</summary>
+    private async Task CheckUploadsAsync(Guid user, JsonObject input, Dictionary<string, string[]> errors, CancellationToken ct)
+    {
+        var named = Uploads.In(input).ToList();
+        if (named.Count == 0)
+        {
+            return;
+        }
+
+        var found = await uploads.FindAsync(user, named.Select(n => n.UploadId), ct);
+        foreach (var (parameter, id) in named.Where(n => !found.ContainsKey(n.UploadId)))
+        {
+            errors[$"params.{parameter}"] = [$"names {Uploads.Scheme}{id}, which is not there, or not yours"];
+        }
     }
 
     /// <summary>The key from the header or the body; both may be sent if they agree.</summary>

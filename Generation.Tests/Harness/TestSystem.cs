@@ -28,9 +28,6 @@ public sealed class TestSystemOptions
     /// <summary>A Redis that the test may kill and wipe.</summary>
     public bool OwnRedis { get; set; }
 
-    /// <summary>Providers may call back: the workers start after the first Api and tell its address.</summary>
-    public bool Callbacks { get; set; }
-
     /// <summary>Settings of the simulator.</summary>
     public Dictionary<string, string> Sim { get; } = new(StringComparer.Ordinal);
 
@@ -39,6 +36,9 @@ public sealed class TestSystemOptions
 
     /// <summary>Settings of all services, over the quick ones that tests use.</summary>
     public Dictionary<string, string> Settings { get; } = new(StringComparer.Ordinal);
+
+    /// <summary>Workers know the first Api's address, so that providers call back there and fetch uploads.</summary>
+    public bool IsPublic { get; set; }
 
     /// <summary>Services of the workers in this process: a test adds handlers and clocks here.</summary>
     public Action<IServiceCollection>? Worker { get; set; }
@@ -142,16 +142,15 @@ public sealed class TestSystem : IAsyncDisposable
         }
 
         var system = new TestSystem(wanted, ownDatabase, redis, Directory.CreateTempSubdirectory("generation-media-"), sim, userId);
-        await Task.WhenAll(
-            Enumerable.Repeat(0, wanted.Relays).Select(_ => system.AddRelayAsync())
-                .Concat(Enumerable.Repeat(0, wanted.Apis).Select(_ => system.AddApiAsync()))
-                .Concat(Enumerable.Repeat(0, wanted.Callbacks ? 0 : wanted.Workers).Select(_ => system.AddWorkerAsync())));
-        if (wanted.Callbacks)
+        var servers = Enumerable.Repeat(0, wanted.Relays).Select(_ => system.AddRelayAsync())
+            .Concat(Enumerable.Repeat(0, wanted.Apis).Select(_ => system.AddApiAsync())).ToList();
+        if (wanted.IsPublic)
         {
+            await Task.WhenAll(servers);
             system.settings["Worker:PublicBaseUrl"] = system.Apis[0].Address.ToString();
-            await Task.WhenAll(Enumerable.Repeat(0, wanted.Workers).Select(_ => system.AddWorkerAsync()));
         }
 
+        await Task.WhenAll(servers.Concat(Enumerable.Repeat(0, wanted.Workers).Select(_ => system.AddWorkerAsync())));
         if (system.Apis.Count > 0)
         {
             system.Http = system.Client(system.Apis[0]);

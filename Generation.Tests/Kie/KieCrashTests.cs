@@ -111,7 +111,7 @@ public sealed class KieCrashTests
         TestSystemOptions kept = null!;
         var system = await TestSystem.StartAsync(options =>
         {
-            (kept, options.Workers, options.Callbacks) = (options, 0, true);
+            (kept, options.Workers, options.IsPublic) = (options, 0, true);
             options.Settings["Providers:Kie:CallbackPatience"] = patience;
         });
         return (system, kept);

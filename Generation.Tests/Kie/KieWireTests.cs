@@ -75,7 +75,9 @@ public sealed class KieWireTests
         {
             var settings = new JsonObject(model.Parameters.Where(p => p.Default is not null).Select(p => KeyValuePair.Create(p.Name, p.Default?.DeepClone())))
             {
-                ["providerModel"] = model.ProviderModel, ["prompt"] = "abc", ["text"] = "abc",
+                ["providerModel"] = model.ProviderModel,
+                ["prompt"] = "abc",
+                ["text"] = "abc",
             };
             Assert.True(KieRequest.From(settings)?.Model == model.ProviderModel, model.Id);
         }

@@ -160,7 +160,7 @@ public sealed class KieWebhookTests(KieWebhookTests.PollingSystem polling) : ICl
 
     private static Task<TestSystem> StartAsync(Action<TestSystemOptions>? configure = null) => TestSystem.StartAsync(options =>
     {
-        options.Callbacks = true;
+        options.IsPublic = true;
         options.Credits = 100_000;
         options.Settings["Providers:Kie:CallbackPatience"] = "00:00:01";
         configure?.Invoke(options);

@@ -107,7 +107,7 @@ public sealed class WokenByCallbackTests(WokenByCallbackTests.CallbackSystem cal
 
         public async ValueTask InitializeAsync() => System = await TestSystem.StartAsync(options =>
         {
-            options.Callbacks = true;
+            options.IsPublic = true;
             options.Credits = 100_000;
             options.Settings["Providers:Kie:CallbackPatience"] = "00:10:00";
             options.Settings["Providers:Kie:VideoCallbackPatience"] = "00:10:00";
