@@ -16,7 +16,6 @@ builder.AddServiceDefaults();
 builder.AddPipeline();
 builder.AddChecked<ApiOptions>(ApiOptions.Section, o => o.Problem());
 builder.AddChecked<SubmitOptions>(SubmitOptions.Section, o => o.Problem());
-builder.AddChecked<VoiceOptions>(VoiceOptions.Section, o => o.Problem());
 
 builder.Services.AddAuthentication(ApiKeyAuthentication.SchemeName)
     .AddScheme<AuthenticationSchemeOptions, ApiKeyAuthentication>(ApiKeyAuthentication.SchemeName, null);
@@ -34,7 +33,7 @@ builder.Services.AddSingleton<Answers>();
 builder.Services.AddSingleton<MockOverrides>();
 builder.Services.AddSingleton<MediaLinks>();
 builder.Services.AddSingleton<WebhookSignatures>();
-builder.Services.AddSingleton<VoiceList>();
+builder.AddVoices();
 builder.Services.AddSingleton<CreditReader>();
 builder.Services.AddSingleton<CreditAdministration>();
 

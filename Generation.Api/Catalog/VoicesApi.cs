@@ -6,6 +6,12 @@ namespace Generation.Api.Catalog;
 /// </summary>
 public static class VoicesApi
 {
+    public static void AddVoices(this WebApplicationBuilder builder)
+    {
+        builder.AddChecked<VoiceOptions>(VoiceOptions.Section, o => o.Problem());
+        builder.Services.AddSingleton<VoiceList>();
+    }
+
     public static void MapVoices(this IEndpointRouteBuilder routes) => routes.MapGet("/api/voices", ListAsync).RequireAuthorization();
 
     private static async Task<IResult> ListAsync(bool? refresh, VoiceList list, VoiceOptions options, HttpContext context, CancellationToken ct)

@@ -109,7 +109,7 @@ public static class KieModels
             Lane = "video",
             Parameters =
             [
-                new TextParameter("text", "What is to be said.", 1, 5_000) { Required = true },
+                Prompt("What is to be said.", 1, 5_000),
                 new TextParameter("voice", "A voice of GET /api/voices, by id or by name.", 1, 100) { Default = "Rachel" },
                 new NumberParameter("stability", "0: lively, 1: even.", 0, 1),
                 new NumberParameter("similarity_boost", "How closely it keeps to the voice.", 0, 1),

@@ -56,7 +56,7 @@ public sealed class KieCrashTests
         var (system, options) = await StartAsync();
         await using var running = system;
         var worker = await options.AsProcessAsync(system.AddWorkerAsync);
-        var id = await system.SubmitAsync("speech-multilingual-2", new { text = "half a sentence [download-gate=half]" });
+        var id = await system.SubmitAsync("speech-multilingual-2", new { prompt = "half a sentence [download-gate=half]" });
         await system.Sim.WaitAtGateAsync("half");
         await worker.KillAsync();
         await system.Sim.OpenGateAsync("half");

@@ -53,7 +53,7 @@ public sealed class KiePipelineTests(KiePipelineTests.KieSystem kie) : IClassFix
     public async Task Speech_is_paid_by_its_characters()
     {
         var text = "Good evening. 🌊" + new string('a', 285);
-        var end = await system.EndOfAsync(await system.SubmitAsync("speech-multilingual-2", new { text, voice = "Rachel", speed = 1.0 }));
+        var end = await system.EndOfAsync(await system.SubmitAsync("speech-multilingual-2", new { prompt = text, voice = "Rachel", speed = 1.0 }));
 
         var media = Assert.Single(end["media"]!.AsArray());
         Assert.Equal(("audio", "audio/mpeg"), ((string?)media!["kind"], (string?)media["contentType"]));
@@ -180,7 +180,7 @@ public sealed class KiePipelineTests(KiePipelineTests.KieSystem kie) : IClassFix
     public async Task A_mocked_session_yields_a_sound()
     {
         await using var mocked = await TestSystem.StartAsync(o => o.Settings["Mock:Enabled"] = "true");
-        var end = await mocked.EndOfAsync(await mocked.SubmitAsync("speech-multilingual-2", new { text = "x" }));
+        var end = await mocked.EndOfAsync(await mocked.SubmitAsync("speech-multilingual-2", new { prompt = "x" }));
 
         var media = Assert.Single(end["media"]!.AsArray());
         Assert.Equal(("completed", "audio/mpeg"), ((string?)end["status"], (string?)media!["contentType"]));

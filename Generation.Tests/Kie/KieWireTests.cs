@@ -37,7 +37,7 @@ public sealed class KieWireTests
         """{"providerModel":"elevenlabs/sound-effect-v2","prompt":"rain","duration":2.5,"loop":true,"prompt_influence":0.3}""",
         """{"model":"elevenlabs/sound-effect-v2","input":{"text":"rain","loop":true,"duration_seconds":2.5,"prompt_influence":0.3,"output_format":"mp3_44100_128"}}""")]
     [InlineData(
-        """{"providerModel":"elevenlabs/text-to-speech-multilingual-v2","text":"Guten Tag","voice":"Rachel","stability":0.5,"similarity_boost":0.75,"style":0,"speed":1.1}""",
+        """{"providerModel":"elevenlabs/text-to-speech-multilingual-v2","prompt":"Guten Tag","voice":"Rachel","stability":0.5,"similarity_boost":0.75,"style":0,"speed":1.1}""",
         """{"model":"elevenlabs/text-to-speech-multilingual-v2","input":{"text":"Guten Tag","voice":"Rachel","stability":0.5,"similarity_boost":0.75,"style":0,"speed":1.1}}""")]
     public async Task A_request_has_the_fields_of_its_model_and_no_others(string settings, string body)
     {

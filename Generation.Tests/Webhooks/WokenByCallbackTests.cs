@@ -59,7 +59,7 @@ public sealed class WokenByCallbackTests(WokenByCallbackTests.CallbackSystem cal
     public async Task A_video_and_speech_are_woken_too_and_the_slot_is_free_meanwhile()
     {
         var video = await system.SubmitAsync("kling-2.6", new { prompt = "long film [latency=2500]" });
-        var speech = await system.SubmitAsync("speech-multilingual-2", new { text = "long speech [latency=2500]" });
+        var speech = await system.SubmitAsync("speech-multilingual-2", new { prompt = "long speech [latency=2500]" });
         await system.UntilAsync($"SELECT count(*) = 2 FROM generation_sessions WHERE session_id IN ('{video}', '{speech}') AND phase = 'awaiting_provider' AND lease_until IS NULL");
 
         Assert.Equal("completed", (string?)(await system.EndOfAsync(video))["status"]);

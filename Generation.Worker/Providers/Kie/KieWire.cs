@@ -44,8 +44,8 @@ public sealed record KieRequest(string Model, JsonObject Input)
                 var effect = new JsonObject { ["text"] = prompt }.With("loop", take.Flag("loop")).With("duration_seconds", take.Number("duration"));
                 return new("elevenlabs/sound-effect-v2", effect.With("prompt_influence", take.Number("prompt_influence")).With("output_format", "mp3_44100_128"));
 
-            case "elevenlabs/text-to-speech-multilingual-v2" when take.Text("text") is { } text:
-                var speech = new JsonObject { ["text"] = text }.With("voice", take.Text("voice"));
+            case "elevenlabs/text-to-speech-multilingual-v2" when take.Text("prompt") is { } prompt:
+                var speech = new JsonObject { ["text"] = prompt }.With("voice", take.Text("voice"));
                 foreach (var dial in new[] { "stability", "similarity_boost", "style", "speed" })
                 {
                     speech = speech.With(dial, take.Number(dial));
