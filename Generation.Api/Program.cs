@@ -34,6 +34,7 @@ builder.Services.AddSingleton<MockOverrides>();
 builder.Services.AddSingleton<MediaLinks>();
 builder.Services.AddSingleton<WebhookSignatures>();
 builder.Services.AddSingleton<DeadLetters>();
+builder.AddVoices();
 builder.Services.AddSingleton<CreditReader>();
 builder.Services.AddSingleton<CreditAdministration>();
 
@@ -50,6 +51,7 @@ app.MapRetries();
 app.MapMedia();
 app.MapUploads();
 app.MapModels();
+app.MapVoices();
 app.MapCredits();
 app.MapCreditAdministration();
 app.MapLedgerAudit();

@@ -1,9 +1,11 @@
 using Generation.ProviderSim;
 using Generation.ProviderSim.Ark;
 using Generation.ProviderSim.Calls;
+using Generation.ProviderSim.ElevenLabs;
 using Generation.ProviderSim.Faults;
 using Generation.ProviderSim.Files;
 using Generation.ProviderSim.Forge;
+using Generation.ProviderSim.Kie;
 using Generation.ProviderSim.Pictures;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Options;
@@ -34,6 +36,11 @@ builder.Services.AddSingleton<ForgeEntrance>();
 builder.Services.AddSingleton<ForgeGpu>();
 builder.Services.AddSingleton<ForgeImages>();
 builder.Services.AddSingleton<ForgeApi>();
+builder.Services.AddSingleton<KieTasks>();
+builder.Services.AddSingleton<KieCallbacks>();
+builder.Services.AddHostedService(services => services.GetRequiredService<KieCallbacks>());
+builder.Services.AddSingleton<KieJobs>();
+builder.Services.AddSingleton<Voices>();
 
 var app = builder.Build();
 
@@ -41,6 +48,9 @@ ArkImages.Map(app);
 ArkVideos.Map(app);
 ForgeImages.Map(app);
 ForgeApi.Map(app);
+KieJobs.Map(app);
+KieTasks.Map(app);
+Voices.Map(app);
 ResultFiles.Map(app);
 FaultDesk.Map(app);
 Gates.Map(app);

@@ -2,6 +2,7 @@ using System.IO.Compression;
 using Generation.ProviderSim.Faults;
 using Generation.ProviderSim.Films;
 using Generation.ProviderSim.Pictures;
+using Generation.ProviderSim.Sounds;
 using Microsoft.Extensions.Options;
 
 namespace Generation.ProviderSim.Files;
@@ -25,11 +26,17 @@ public sealed class ResultFiles(
     }
 
     /// <summary>The absolute, signed address of a result.</summary>
-    public string UrlFor(HttpRequest request, string model, string fileName)
-    {
-        var host = options.Value.PublicUrl?.TrimEnd('/') ?? $"{request.Scheme}://{request.Host}";
-        return urls.Sign(host, $"/files/{Uri.EscapeDataString(model)}/{fileName}");
-    }
+    public string UrlFor(HttpRequest request, string model, string fileName) => UrlFor(HostFor(request), model, fileName);
+
+    /// <param name="host">As <see cref="HostFor"/> gives it.</param>
+    /// <param name="model">A part of the path, for whoever reads it.</param>
+    /// <param name="fileName">From a <see cref="ResultTicket"/>.</param>
+    /// <param name="lifetimeSeconds">Null: <see cref="SimOptions.UrlLifetimeSeconds"/>.</param>
+    public string UrlFor(string host, string model, string fileName, int? lifetimeSeconds = null) =>
+        urls.Sign(host, $"/files/{Uri.EscapeDataString(model)}/{fileName}", lifetimeSeconds);
+
+    /// <summary>Scheme and host that result URLs start with for this caller.</summary>
+    public string HostFor(HttpRequest request) => options.Value.PublicUrl?.TrimEnd('/') ?? $"{request.Scheme}://{request.Host}";
 
     private async Task SendAsync(string fileName, HttpContext http)
     {
@@ -73,6 +80,12 @@ public sealed class ResultFiles(
     private async Task<(IEnumerable<ReadOnlyMemory<byte>> Pieces, long Length)> FileAsync(ResultTicket ticket, PromptWords words)
     {
         var (width, height) = (ticket.Recipe.Width, ticket.Recipe.Height);
+        if (ticket.IsSound)
+        {
+            var sound = Melody.Play(ticket.Recipe.Seed, ticket.Seconds);
+            return (Melody.Pieces(sound, words.Bytes ?? 0), Math.Max(sound.Length, words.Bytes ?? 0));
+        }
+
         if (ticket.Seconds > 0)
         {
             var film = words.Bytes is null ? await studio.FilmAsync(ticket.Recipe, ticket.Seconds) : Film.Grey(width, height, ticket.Seconds);
@@ -85,7 +98,8 @@ public sealed class ResultFiles(
         return ([drawn[..(drawn.Length / 2)], drawn[(drawn.Length / 2)..]], drawn.Length);
     }
 
-    private static IEnumerable<ReadOnlyMemory<byte>> Endless(ResultTicket ticket) => ticket.Seconds > 0
+    private static IEnumerable<ReadOnlyMemory<byte>> Endless(ResultTicket ticket) => ticket.IsSound ? Melody.Endless(Melody.Play(ticket.Recipe.Seed, ticket.Seconds))
+        : ticket.Seconds > 0
         ? Film.Grey(ticket.Recipe.Width, ticket.Recipe.Height, ticket.Seconds).Endless()
         : GreyPicture.Endless(ticket.Recipe.Width, ticket.Recipe.Height);
 

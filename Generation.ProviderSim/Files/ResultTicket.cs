@@ -12,15 +12,18 @@ namespace Generation.ProviderSim.Files;
 /// <param name="Recipe">How to draw it.</param>
 /// <param name="PromptKey">Hash of the prompt; limited faults are counted by it.</param>
 /// <param name="Words">Bracketed words that matter when the URL is fetched.</param>
-/// <param name="Seconds">Length of a film of the recipe; 0: a picture.</param>
-public sealed record ResultTicket(Recipe Recipe, ulong PromptKey, string Words, byte Seconds = 0)
+/// <param name="Seconds">Length of a film of the recipe, or of a sound, up to 127; 0: a picture.</param>
+/// <param name="IsSound">A sound, of which the recipe gives only the seed.</param>
+public sealed record ResultTicket(Recipe Recipe, ulong PromptKey, string Words, byte Seconds = 0, bool IsSound = false)
 {
+    private const byte SoundBit = 0x80;
+
     private const int FixedBytes = Recipe.EncodedBytes + sizeof(ulong) + 1;
     private const int TimeDigits = 13;
 
-    public string Extension => Seconds > 0 ? "mp4" : Recipe.Format == PictureFormat.Png ? "png" : "jpeg";
+    public string Extension => IsSound ? "mp3" : Seconds > 0 ? "mp4" : Recipe.Format == PictureFormat.Png ? "png" : "jpeg";
 
-    public string ContentType => Seconds > 0 ? "video/mp4" : Recipe.Format == PictureFormat.Png ? "image/png" : "image/jpeg";
+    public string ContentType => IsSound ? "audio/mpeg" : Seconds > 0 ? "video/mp4" : Recipe.Format == PictureFormat.Png ? "image/png" : "image/jpeg";
 
     /// <summary>The file's name without index and extension: long and opaque, as the provider's are.</summary>
     public string ToId(DateTimeOffset at)
@@ -29,7 +32,7 @@ public sealed record ResultTicket(Recipe Recipe, ulong PromptKey, string Words, 
         var bytes = new byte[FixedBytes + words.Length];
         Recipe.Write(bytes);
         BinaryPrimitives.WriteUInt64BigEndian(bytes.AsSpan(Recipe.EncodedBytes), PromptKey);
-        bytes[FixedBytes - 1] = Seconds;
+        bytes[FixedBytes - 1] = (byte)(Seconds | (IsSound ? SoundBit : 0));
         words.CopyTo(bytes, FixedBytes);
         return string.Create(CultureInfo.InvariantCulture, $"021{at.ToUnixTimeMilliseconds():D13}{Convert.ToHexStringLower(bytes)}");
     }
@@ -43,7 +46,7 @@ public sealed record ResultTicket(Recipe Recipe, ulong PromptKey, string Words, 
         var bytes = Convert.FromHexString(fileName.AsSpan(Start, end - Start));
         if (bytes.Length < FixedBytes || Recipe.Read(bytes) is not { } recipe) return null;
         return new ResultTicket(recipe, BinaryPrimitives.ReadUInt64BigEndian(bytes.AsSpan(Recipe.EncodedBytes)),
-            Encoding.UTF8.GetString(bytes.AsSpan(FixedBytes)), bytes[FixedBytes - 1]);
+            Encoding.UTF8.GetString(bytes.AsSpan(FixedBytes)), (byte)(bytes[FixedBytes - 1] & ~SoundBit), (bytes[FixedBytes - 1] & SoundBit) != 0);
     }
 }
 
@@ -60,10 +63,11 @@ public sealed class SignedUrls(IOptions<SimOptions> options, TimeProvider time)
 
     /// <param name="host">Scheme and host without a slash at the end.</param>
     /// <param name="path">Path with a slash at the start.</param>
-    public string Sign(string host, string path)
+    /// <param name="lifetimeSeconds">Null: <see cref="SimOptions.UrlLifetimeSeconds"/>.</param>
+    public string Sign(string host, string path, int? lifetimeSeconds = null)
     {
         var date = time.GetUtcNow().UtcDateTime.ToString(DateFormat, CultureInfo.InvariantCulture);
-        var expires = options.Value.UrlLifetimeSeconds.ToString(CultureInfo.InvariantCulture);
+        var expires = (lifetimeSeconds ?? options.Value.UrlLifetimeSeconds).ToString(CultureInfo.InvariantCulture);
         var credential = HttpUtility.UrlEncode($"AKLTsim/{date[..8]}/ap-southeast-1/tos/request");
         return $"{host}{path}?X-Tos-Algorithm=TOS4-HMAC-SHA256&X-Tos-Credential={credential}&X-Tos-Date={date}&X-Tos-Expires={expires}"
             + $"&X-Tos-Signature={Signature(path, date, expires)}&X-Tos-SignedHeaders=host";

@@ -67,6 +67,20 @@ GRANT SELECT ON uploads TO generation_reader;
 -- veo:
 
 -- kie and speech:
+-- One credit of ours for one of Kie's, which is half a US cent. What is held is the dearest way of asking; what is captured is Kie's own
+-- count where its answer has one. Speech is counted by us, by the character: twelve of Kie's credits for a thousand.
+INSERT INTO model_pricing (model, credits, usage_field, credits_per_unit, usd_per_unit) VALUES
+    ('nano-banana', 4, 'creditsConsumed', 1, 0.005),
+    ('speech-multilingual-2', 60, 'characters', 0.012, 0.00006);
+INSERT INTO model_pricing (model, credits, per, usage_field, credits_per_unit, usd_per_unit) VALUES
+    ('kling-2.6', 22, 'second', 'creditsConsumed', 1, 0.005);
+INSERT INTO model_pricing (model, credits, usd_per_output) VALUES
+    ('sound-effect-2', 6, 0.0264);
+INSERT INTO image_variant_pricing (model, resolution, credits, per, usage_field, credits_per_unit, usd_per_unit) VALUES
+    ('flux-2-pro', '1K', 5, 'output', 'creditsConsumed', 1, 0.005),
+    ('flux-2-pro', '2K', 7, 'output', 'creditsConsumed', 1, 0.005),
+    ('wan-2.6', '720p', 14, 'second', 'creditsConsumed', 1, 0.005),
+    ('wan-2.6', '1080p', 21, 'second', 'creditsConsumed', 1, 0.005);
 
 -- forge: our own machines, which send no bill
 INSERT INTO model_pricing (model, credits, usd_per_output) VALUES ('forge-sdxl', 2, 0);
