@@ -50,7 +50,8 @@ internal static class Home
             </style>
             <h1>Provider simulator</h1>
             <p>Stands in for the providers of images and videos: Ark at <code>POST /api/v3/images/generations</code>
-            and <code>POST /api/v3/contents/generations/tasks</code>.
+            and <code>POST /api/v3/contents/generations/tasks</code>, OpenAI at <code>POST /v1/images/generations</code> and
+            <code>/v1/videos</code>, Veo at <code>POST /v1beta/models/{model}:predictLongRunning</code>.
             {{report.Total}} calls, {{report.Paid}} paid, {{report.Images}} pictures and videos
             (<a href="/sim/calls">calls</a>, <a href="/sim/faults">fault rules</a>).</p>
             <h2>Last pictures, and what the last videos show</h2>
@@ -78,6 +79,7 @@ internal static class Home
             <tr><td><code>[gate=name]</code><td>the call waits, already paid, until <code>POST /sim/gates/name</code>;
             <code>GET /sim/gates/name/waiting</code> waits for it
             <tr><td><code>[download-gate=name]</code><td>the download waits after its first half
+            <tr><td><code>[wrap=array]</code><td>Google's errors come inside an array of one
             </table>
             """);
         return html.ToString();

@@ -3,6 +3,9 @@ using Generation.ProviderSim.Ark;
 using Generation.ProviderSim.Calls;
 using Generation.ProviderSim.Faults;
 using Generation.ProviderSim.Files;
+using Generation.ProviderSim.Films;
+using Generation.ProviderSim.Google;
+using Generation.ProviderSim.OpenAi;
 using Generation.ProviderSim.Pictures;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Options;
@@ -29,11 +32,20 @@ builder.Services.AddSingleton<ArkEntrance>();
 builder.Services.AddSingleton<ArkImages>();
 builder.Services.AddSingleton<VideoTasks>();
 builder.Services.AddSingleton<ArkVideos>();
+builder.Services.AddSingleton<Replies>();
+builder.Services.AddTransient<FilmTasks>(); // each provider has its own
+builder.Services.AddSingleton<OpenAiEntrance>();
+builder.Services.AddSingleton<OpenAiImages>();
+builder.Services.AddSingleton<OpenAiVideos>();
+builder.Services.AddSingleton<VeoVideos>();
 
 var app = builder.Build();
 
 ArkImages.Map(app);
 ArkVideos.Map(app);
+OpenAiImages.Map(app);
+OpenAiVideos.Map(app);
+VeoVideos.Map(app);
 ResultFiles.Map(app);
 FaultDesk.Map(app);
 Gates.Map(app);

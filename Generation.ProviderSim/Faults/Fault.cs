@@ -60,6 +60,7 @@ public sealed record Fault(string Word, FaultStage Stage, string Says)
         new("expired-url", FaultStage.Download, "403, as if the URL had expired"),
         new("redirect-private", FaultStage.Download, "302 to http://169.254.169.254/"),
         new("redirect", FaultStage.Download, "one harmless 302, then the file"),
+        new("redirect-host", FaultStage.Download, "302 to a signed URL on another host, which refuses whoever brings a key along"),
         new("poll-error", FaultStage.Poll, "500 InternalServiceError when a task is asked for"),
         new("poll-gateway", FaultStage.Poll, "502 with an HTML body when a task is asked for"),
         new("poll-rate-limit", FaultStage.Poll, "429 when a task is asked for"),
@@ -107,6 +108,9 @@ public sealed partial class PromptWords
     /// <summary><c>[download-gate=name]</c>: each download waits there after half of the file.</summary>
     public string? DownloadGate { get; private init; }
 
+    /// <summary><c>[wrap=array]</c>: Google's errors come inside an array of one.</summary>
+    public bool WrapsErrors { get; private init; }
+
     /// <summary>Those words that matter when the result is fetched, as they stand in the prompt.</summary>
     public string ForDownload { get; private init; } = "";
 
@@ -117,6 +121,7 @@ public sealed partial class PromptWords
         long? bytes = null;
         string? gate = null, downloadGate = null;
         var forDownload = "";
+        var wrapsErrors = false;
         var text = Words().Replace(prompt, match =>
         {
             var value = match.Groups["value"].Value;
@@ -133,6 +138,7 @@ public sealed partial class PromptWords
                 case "bytes" when long.TryParse(value, out var number) && number > 0:
                     (bytes, forDownload) = (number, forDownload + match.Value);
                     break;
+                case "wrap" when value == "array": wrapsErrors = true; break;
                 case "gate": gate = value; break;
                 case "download-gate": (downloadGate, forDownload) = (value, forDownload + match.Value); break;
                 default: known = false; break;
@@ -150,6 +156,7 @@ public sealed partial class PromptWords
             Bytes = bytes,
             Gate = gate,
             DownloadGate = downloadGate,
+            WrapsErrors = wrapsErrors,
             ForDownload = forDownload,
         };
     }

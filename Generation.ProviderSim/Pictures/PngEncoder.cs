@@ -84,11 +84,17 @@ public sealed class PngEncoder : IPictureEncoder, IDisposable
     {
         var chunk = file.GetBuffer().AsSpan(start, (int)file.Position - start);
         BinaryPrimitives.WriteInt32BigEndian(file.GetBuffer().AsSpan(start - 4), chunk.Length - 4);
+        Span<byte> trailer = stackalloc byte[4];
+        BinaryPrimitives.WriteUInt32BigEndian(trailer, Crc(chunk));
+        file.Write(trailer);
+    }
+
+    /// <summary>Of a chunk's type and data.</summary>
+    internal static uint Crc(ReadOnlySpan<byte> chunk)
+    {
         var crc = uint.MaxValue;
         foreach (var value in chunk) crc = CrcTable[(byte)(crc ^ value)] ^ crc >> 8;
-        Span<byte> trailer = stackalloc byte[4];
-        BinaryPrimitives.WriteUInt32BigEndian(trailer, ~crc);
-        file.Write(trailer);
+        return ~crc;
     }
 
     private static uint[] MakeCrcTable()
