@@ -101,14 +101,6 @@ public static partial class ArkFailures
         return Finish(row, code, detail, response.Headers, null, IdOf(response.Headers), now);
     }
 
-    /// <summary>No answer, or not enough of one.</summary>
-    /// <param name="wasSent">Whether any byte of the call's body may have left: then Ark may have made the picture, and billed it.</param>
-    /// <param name="code">Ours, such as <c>ark.timeout</c>.</param>
-    /// <param name="detail">What happened, for operators.</param>
-    /// <param name="requestId">Ark's, when its headers came.</param>
-    public static Failure OfSilence(bool wasSent, string code, string detail, string? requestId = null) =>
-        new(wasSent ? FailureKind.OutcomeUnknown : FailureKind.Unavailable, code, detail) { RequestId = requestId };
-
     /// <summary>Ark's name for the call, from <c>x-request-id</c>.</summary>
     public static string? IdOf(HttpResponseHeaders headers)
     {

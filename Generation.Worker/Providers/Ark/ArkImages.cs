@@ -1,6 +1,3 @@
-using System.Diagnostics;
-using System.Net;
-using Generation.Core;
 using Generation.Core.Catalog;
 using Generation.Core.Providers;
 using Generation.Worker.Jobs;
@@ -17,7 +14,7 @@ public sealed class ArkImages : IDisposable
     private readonly ArkOptions options;
     private readonly TimeProvider time;
     private readonly ILogger<ArkImages> log;
-    private readonly ArkHttp http;
+    private readonly ProviderHttp http;
 
     public ArkImages(IOptions<ArkOptions> options, TimeProvider time, ILogger<ArkImages> log)
     {
@@ -25,7 +22,7 @@ public sealed class ArkImages : IDisposable
         this.options = options.Value;
         this.time = time;
         this.log = log;
-        http = new ArkHttp(this.options, time);
+        http = this.options.Open(time, log);
         if (this.options.ApiKey.Length == 0)
         {
             log.LogWarning("Providers:Ark:ApiKey is not set: every call to Ark will fail as Unauthorized; mock runs do not need it");
@@ -37,37 +34,23 @@ public sealed class ArkImages : IDisposable
     /// <param name="clientRequestId">Ours, sent as <c>X-Client-Request-Id</c>: Ark's support finds a call by it whose answer we never saw.</param>
     /// <param name="ct">Stops waiting; a call under way is then of unknown outcome.</param>
     /// <exception cref="OperationCanceledException"><paramref name="ct"/> was cancelled after the call was sent.</exception>
-    public async Task<ProviderReply> GenerateAsync(ArkImageRequest request, string clientRequestId, CancellationToken ct)
+    public Task<ProviderReply> GenerateAsync(ArkImageRequest request, string clientRequestId, CancellationToken ct)
     {
         ArgumentNullException.ThrowIfNull(request);
-        if (options.ApiKey.Length == 0)
-        {
-            return ProviderReply.Failed(new Failure(FailureKind.Unauthorized, "ark.no_api_key", "Providers:Ark:ApiKey is not set; nothing was sent."));
-        }
-
-        using var span = Telemetry.Source.StartActivity("provider.request");
-        span?.SetTag("provider.name", "ark").SetTag("provider.model", request.Model).SetTag("provider.client_request_id", clientRequestId);
-        log.LogInformation(LogEvents.ProviderRequest, "Ark is asked for a picture by {Model} as {ClientRequestId}", request.Model, clientRequestId);
-        var started = time.GetTimestamp();
-        var (status, reply) = await CallAsync(request, clientRequestId, ct);
-        var outcome = reply.Failure?.Code ?? "ok";
-        log.LogInformation(
-            LogEvents.ProviderResponse, "Ark answered {Status} for {Model} after {DurationMs} ms: {Outcome} {ProviderCode} (request {RequestId})",
-            (int?)status, request.Model, (long)time.GetElapsedTime(started).TotalMilliseconds, outcome, reply.Failure?.ProviderCode, reply.RequestId);
-        span?.SetTag("http.response.status_code", (int?)status).SetTag("provider.request_id", reply.RequestId).SetTag("provider.outcome", outcome);
-        span?.SetStatus(reply.Failure is null ? ActivityStatusCode.Ok : ActivityStatusCode.Error, reply.Failure?.ProviderCode);
-        return reply;
+        return http.BuyAsync(
+            new ProviderCall
+            {
+                Method = HttpMethod.Post,
+                Path = "images/generations",
+                Json = (request with { Model = options.EndpointOf(request.Model) }).ToUtf8Json(),
+                Headers = [("X-Client-Request-Id", clientRequestId)],
+                Timeout = options.CallTimeout,
+                TimeoutSetting = "Providers:Ark:CallTimeout",
+            },
+            request.Model, clientRequestId, answer => ValueTask.FromResult(Conclude(answer.Response!, answer.Text)), ct);
     }
 
     public void Dispose() => http.Dispose();
-
-    private async Task<(HttpStatusCode? Status, ProviderReply Reply)> CallAsync(ArkImageRequest request, string clientRequestId, CancellationToken ct)
-    {
-        using var answer = await http.SendAsync(
-            HttpMethod.Post, "images/generations", (request with { Model = options.EndpointOf(request.Model) }).ToUtf8Json(), clientRequestId,
-            options.CallTimeout, "Providers:Ark:CallTimeout", ct);
-        return answer.Response is { } response ? (response.StatusCode, Conclude(response, answer.Text)) : (null, ProviderReply.Failed(answer.Silence!));
-    }
 
     private ProviderReply Conclude(HttpResponseMessage response, string? text)
     {
@@ -81,7 +64,7 @@ public sealed class ArkImages : IDisposable
         var requestId = ArkFailures.IdOf(response.Headers);
         if (text is null)
         {
-            return Silent("ark.cut_reply", $"The {(int)response.StatusCode} broke off, or was longer than {ArkHttp.MaxReplyBytes} bytes.");
+            return Silent("ark.cut_reply", $"The {(int)response.StatusCode} broke off, or was longer than {ProviderHttp.MaxReplyBytes} bytes.");
         }
 
         if (ArkImagesReply.Read(text) is not { } reply)
@@ -111,7 +94,7 @@ public sealed class ArkImages : IDisposable
             ? ProviderReply.Failed(new Failure(FailureKind.Unavailable, "ark.empty_reply", "Ark made no picture and did not say why.") { RequestId = requestId })
             : Silent("ark.empty_reply", "The answer has no picture, and does not say that none was made.");
 
-        ProviderReply Silent(string code, string detail) => ProviderReply.Failed(ArkFailures.OfSilence(wasSent: true, code, detail, requestId));
+        ProviderReply Silent(string code, string detail) => ProviderReply.Failed(ProviderHttp.OfSilence(mayHaveCost: true, code, detail, requestId));
     }
 
     /// <summary>Ark counts a token for 256 pixels. When it counts otherwise our idea of its prices is out of date: worth a line, not a failure.</summary>

@@ -59,6 +59,19 @@ public sealed class ArkOptions
     /// <summary>What is sent as <c>model</c>.</summary>
     public string EndpointOf(string model) => Models.GetValueOrDefault(model, model);
 
+    /// <summary>A way to Ark by these settings.</summary>
+    internal ProviderHttp Open(TimeProvider time, ILogger log) => new(
+        new ProviderAddress
+        {
+            Name = "ark",
+            Section = Section,
+            BaseUrl = BaseUrl,
+            ConnectTimeout = ConnectTimeout,
+            ApiKey = ApiKey,
+            Authenticate = headers => headers.Authorization = new("Bearer", ApiKey),
+        },
+        time, log);
+
     /// <summary>A list, or a string with commas: the binder knows only the first, and would add to a default instead of replacing it.</summary>
     internal static IReadOnlyList<string> ReadSourceHosts(IConfigurationSection hosts)
     {

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Net;
 using Generation.Core;
 using Generation.Core.Providers;
@@ -28,7 +27,7 @@ public sealed class ArkVideos : IDisposable
     private readonly ArkOptions options;
     private readonly TimeProvider time;
     private readonly ILogger<ArkVideos> log;
-    private readonly ArkHttp http;
+    private readonly ProviderHttp http;
 
     public ArkVideos(IOptions<ArkOptions> options, TimeProvider time, ILogger<ArkVideos> log)
     {
@@ -36,7 +35,7 @@ public sealed class ArkVideos : IDisposable
         this.options = options.Value;
         this.time = time;
         this.log = log;
-        http = new ArkHttp(this.options, time);
+        http = this.options.Open(time, log);
     }
 
     /// <summary>Creates a task. Everything that can go wrong outside this process comes back as a failure of the reply.</summary>
@@ -44,35 +43,23 @@ public sealed class ArkVideos : IDisposable
     /// <param name="clientRequestId">Ours, sent as <c>X-Client-Request-Id</c>: Ark's support finds a call by it whose answer we never saw.</param>
     /// <param name="ct">Stops waiting; a call under way is then of unknown outcome.</param>
     /// <exception cref="OperationCanceledException"><paramref name="ct"/> was cancelled after the call was sent.</exception>
-    public async Task<ProviderReply> CreateAsync(ArkVideoRequest request, string clientRequestId, CancellationToken ct)
+    public Task<ProviderReply> CreateAsync(ArkVideoRequest request, string clientRequestId, CancellationToken ct)
     {
         ArgumentNullException.ThrowIfNull(request);
-        if (options.ApiKey.Length == 0)
-        {
-            return ProviderReply.Failed(new Failure(FailureKind.Unauthorized, "ark.no_api_key", "Providers:Ark:ApiKey is not set; nothing was sent."));
-        }
-
-        using var span = Telemetry.Source.StartActivity("provider.request");
-        span?.SetTag("provider.name", "ark").SetTag("provider.model", request.Model).SetTag("provider.client_request_id", clientRequestId);
-        log.LogInformation(LogEvents.ProviderRequest, "Ark is asked for a video by {Model} as {ClientRequestId}", request.Model, clientRequestId);
-        var started = time.GetTimestamp();
-        using var answer = await http.SendAsync(
-            HttpMethod.Post, Path, (request with { Model = options.EndpointOf(request.Model) }).ToUtf8Json(), clientRequestId, options.VideoCallTimeout, TimeoutSetting, ct);
-        var reply = answer.Response is { } response ? Created(response, answer.Text) : ProviderReply.Failed(answer.Silence!);
-        var outcome = reply.Failure?.Code ?? "ok";
-        log.LogInformation(
-            LogEvents.ProviderResponse, "Ark answered {Status} for {Model} after {DurationMs} ms: {Outcome} {ProviderCode} {TaskId} (request {RequestId})",
-            (int?)answer.Response?.StatusCode, request.Model, (long)time.GetElapsedTime(started).TotalMilliseconds, outcome, reply.Failure?.ProviderCode, reply.TaskId, reply.RequestId);
-        span?.SetTag("http.response.status_code", (int?)answer.Response?.StatusCode).SetTag("provider.request_id", reply.RequestId).SetTag("provider.outcome", outcome);
-        span?.SetStatus(reply.Failure is null ? ActivityStatusCode.Ok : ActivityStatusCode.Error, reply.Failure?.ProviderCode);
-        return reply;
+        return http.BuyAsync(
+            Call(HttpMethod.Post, Path) with
+            {
+                Json = (request with { Model = options.EndpointOf(request.Model) }).ToUtf8Json(),
+                Headers = [("X-Client-Request-Id", clientRequestId)],
+            },
+            request.Model, clientRequestId, answer => ValueTask.FromResult(Created(answer.Response!, answer.Text)), ct);
     }
 
     /// <summary>Asks how a task is doing.</summary>
     /// <exception cref="OperationCanceledException"><paramref name="ct"/> was cancelled.</exception>
     public async Task<TaskReport> RetrieveAsync(string taskId, CancellationToken ct)
     {
-        using var answer = await http.SendAsync(HttpMethod.Get, $"{Path}/{Uri.EscapeDataString(taskId)}", null, null, options.VideoCallTimeout, TimeoutSetting, ct);
+        using var answer = await http.SendAsync(Call(HttpMethod.Get, $"{Path}/{Uri.EscapeDataString(taskId)}"), ct);
         var report = answer.Response is { } response ? Report(taskId, response, answer.Text) : new TaskReport.Unanswered(answer.Silence!);
         log.LogDebug(LogEvents.ProviderResponse, "Ark answered {Status} for task {TaskId}: {Report}", (int?)answer.Response?.StatusCode, taskId, report.GetType().Name);
         return report;
@@ -84,7 +71,7 @@ public sealed class ArkVideos : IDisposable
     /// </summary>
     public async Task<bool> DeleteAsync(string taskId, CancellationToken ct)
     {
-        using var answer = await http.SendAsync(HttpMethod.Delete, $"{Path}/{Uri.EscapeDataString(taskId)}", null, null, options.VideoCallTimeout, TimeoutSetting, ct);
+        using var answer = await http.SendAsync(Call(HttpMethod.Delete, $"{Path}/{Uri.EscapeDataString(taskId)}"), ct);
         var deleted = answer.Response?.IsSuccessStatusCode ?? false;
         log.LogInformation(
             LogEvents.ProviderResponse, "Ark answered {Status} to the cancel of task {TaskId}: {Outcome}",
@@ -93,6 +80,8 @@ public sealed class ArkVideos : IDisposable
     }
 
     public void Dispose() => http.Dispose();
+
+    private ProviderCall Call(HttpMethod method, string path) => new() { Method = method, Path = path, Timeout = options.VideoCallTimeout, TimeoutSetting = TimeoutSetting };
 
     private ProviderReply Created(HttpResponseMessage response, string? text)
     {
@@ -107,12 +96,12 @@ public sealed class ArkVideos : IDisposable
         if (text is null || ArkJson.Parse(text) is not { } root)
         {
             var code = text is null ? "ark.cut_reply" : "ark.malformed_reply";
-            return ProviderReply.Failed(ArkFailures.OfSilence(wasSent: true, code, $"The {(int)response.StatusCode} broke off or is not a JSON object.", requestId));
+            return ProviderReply.Failed(ProviderHttp.OfSilence(mayHaveCost: true, code, $"The {(int)response.StatusCode} broke off or is not a JSON object.", requestId));
         }
 
         return ArkJson.Text(root, "id") is { Length: > 0 and <= MaxTaskIdLength } taskId ? ProviderReply.Started(taskId, requestId)
             : ArkError.Of(root) is { } error ? ProviderReply.Failed(ArkFailures.Of(response, error, now))
-            : ProviderReply.Failed(ArkFailures.OfSilence(wasSent: true, "ark.no_task_id", "The answer names no task, and does not say that none was created.", requestId));
+            : ProviderReply.Failed(ProviderHttp.OfSilence(mayHaveCost: true, "ark.no_task_id", "The answer names no task, and does not say that none was created.", requestId));
     }
 
     private TaskReport Report(string taskId, HttpResponseMessage response, string? text)
