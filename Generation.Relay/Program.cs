@@ -19,6 +19,7 @@ AddDuty<DeadLeases>();
 AddDuty<Deadlines>();
 AddDuty<Strays>();
 AddDuty<HoldsAndLots>();
+AddDuty<Callbacks>();
 AddDuty<Measuring>();
 AddDuty<Auditing>();
 builder.Services.AddHostedService<OutboxListener>();

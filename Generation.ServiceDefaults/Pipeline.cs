@@ -8,6 +8,7 @@ using Generation.Core.Queue;
 using Generation.Core.Realtime;
 using Generation.Core.Sessions;
 using Generation.Core.Settings;
+using Generation.Core.Webhooks;
 using Generation.ServiceDefaults;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
@@ -55,6 +56,7 @@ public static class GenerationPipeline
         services.AddSingleton<Holds>();
         services.AddSingleton<LedgerAudit>();
         services.AddSingleton<SessionReader>();
+        services.AddSingleton<WebhookInbox>();
         return builder;
     }
 

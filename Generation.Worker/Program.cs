@@ -1,4 +1,5 @@
 using System.Security.Cryptography;
+using Generation.Core.Providers;
 using Generation.Worker;
 using Generation.Worker.Jobs;
 using Generation.Worker.Providers;
@@ -20,6 +21,9 @@ foreach (var handler in HandlerRegistry.Scan(typeof(IGenerationHandler).Assembly
 builder.Services.AddArk(builder.Configuration);
 builder.Services.AddSingleton<HandlerRegistry>();
 builder.Services.AddSingleton<ProviderBreakers>();
+builder.Services.AddSingleton<ProviderLimits>();
+builder.Services.AddSingleton<GpuSlots>();
+builder.Services.AddSingleton<JobParts>();
 builder.Services.AddSingleton(_ => new Random(RandomNumberGenerator.GetInt32(int.MaxValue)));
 builder.Services.AddSingleton<JobRunner>();
 builder.Services.AddSingleton<ActiveJobs>();

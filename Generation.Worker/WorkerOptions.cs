@@ -47,6 +47,12 @@ public sealed class WorkerOptions
     /// </summary>
     public TimeSpan DrainTimeout { get; set; } = TimeSpan.FromSeconds(40);
 
+    /// <summary>
+    /// The address of our Api as providers reach it, such as <c>https://generation.example.com</c>; default none: then nobody is asked to
+    /// call back, and every task is polled.
+    /// </summary>
+    public string? PublicBaseUrl { get; set; }
+
     public string? Problem() =>
         Concurrency is < 0 or > 1_000 ? "Worker:Concurrency (GEN_WORKER_CONCURRENCY) must be from 0 to 1000."
         : RenewInterval <= TimeSpan.Zero ? "Worker:RenewInterval must be positive."
@@ -54,6 +60,7 @@ public sealed class WorkerOptions
         : MaxAttempts < 1 ? "Worker:MaxAttempts must be at least 1."
         : RetryBackoff <= TimeSpan.Zero || MaxRetryBackoff < RetryBackoff ? "Worker:MaxRetryBackoff must be at least Worker:RetryBackoff, which must be positive."
         : BreakDuration < TimeSpan.FromSeconds(1) || BreakDuration > TimeSpan.FromHours(1) ? "Worker:BreakDuration must be from 00:00:01 to 01:00:00."
+        : PublicBaseUrl is not null && !(Uri.TryCreate(PublicBaseUrl, UriKind.Absolute, out var url) && url.Scheme is "http" or "https") ? "Worker:PublicBaseUrl must be an http(s) address, such as https://generation.example.com."
         : Lanes.Except(Core.Queue.QueueOptions.Lanes, StringComparer.Ordinal).FirstOrDefault() is { } lane ? $"Worker:Lanes names '{lane}'; there are {string.Join(", ", Core.Queue.QueueOptions.Lanes)}."
         : null;
 }

@@ -72,13 +72,16 @@ public sealed class MediaLinks(IMediaStore store, IOptions<MediaOptions> options
             context.Response.Headers.Vary = "Accept-Language";
         }
 
-        return UserWords.Say(session, language) with { Media = [.. session.Media.Select(m => Present(m, context))] };
+        return UserWords.Say(session, language) with
+        {
+            Media = [.. session.Media.Select(m => Present(m, context))],
+            Placeholder = session.Placeholder is { } instead ? instead with { Url = Sign(MockSamples.Placeholder.AsStored().Key.ToString(), context).Url } : null,
+        };
     }
-
 
     public MediaView Present(MediaView media, HttpContext context)
     {
         var (url, expiresAt) = Sign(media.ObjectKey, context);
-        return media with { Url = url, UrlExpiresAt = expiresAt };
+        return media with { Url = url, UrlExpiresAt = expiresAt, PosterUrl = media.PosterKey is { } poster ? Sign(poster, context).Url : null };
     }
 }

@@ -160,10 +160,18 @@ public static class EventStream
         {
             // Older than what was shown, from a worker that lost the session, or a step back: not told.
             if (progress.Version >= shown.Version && progress.LeaseToken >= leaseToken && progress.Percent >= percent
-                && (progress.Percent > percent || progress.Phase != phase))
+                && (progress.Percent > percent || progress.Phase != phase || progress.Preview is not null))
             {
                 (percent, phase, leaseToken) = (progress.Percent, progress.Phase, progress.LeaseToken);
-                await WriteAsync("progress", null, new { progress.SessionId, progress.Version, progress.LeaseToken, progress.Percent, progress.Phase }, ct);
+                await WriteAsync("progress", null, new
+                {
+                    progress.SessionId,
+                    progress.Version,
+                    progress.LeaseToken,
+                    progress.Percent,
+                    progress.Phase,
+                    preview = progress.Preview is { } look ? new { look.Ordinal, url = links.Sign(look.ObjectKey, context).Url } : null,
+                }, ct);
             }
         }
 

@@ -206,6 +206,7 @@ CREATE TABLE public.generation_sessions (
     completed_at timestamp with time zone,
     extra_credits bigint DEFAULT 0 NOT NULL,
     shortfall_credits bigint DEFAULT 0 NOT NULL,
+    callback_at timestamp with time zone,
     CONSTRAINT a_lease_has_an_owner CHECK (((lease_owner IS NULL) = (lease_until IS NULL))),
     CONSTRAINT a_lease_is_for_work CHECK (((lease_until IS NOT NULL) = ((status = 'processing'::text) AND (phase <> 'awaiting_provider'::text)))),
     CONSTRAINT captured_is_held_or_extra CHECK ((((captured_credits - extra_credits) >= 0) AND ((captured_credits - extra_credits) <= held_credits))),
@@ -230,6 +231,13 @@ CREATE TABLE public.generation_sessions (
     CONSTRAINT generation_sessions_version_check CHECK ((version > 0)),
     CONSTRAINT waiting_has_an_alarm CHECK (((NOT ((status = 'processing'::text) AND (phase = 'awaiting_provider'::text))) OR (wake_at IS NOT NULL))),
     CONSTRAINT work_has_started CHECK (((status <> 'processing'::text) OR (started_at IS NOT NULL)))
+);
+CREATE TABLE public.gpu_slots (
+    endpoint text NOT NULL,
+    session_id uuid,
+    lease_token bigint,
+    taken_at timestamp with time zone,
+    CONSTRAINT taken_by_a_lease CHECK ((((session_id IS NULL) = (lease_token IS NULL)) AND ((session_id IS NULL) = (taken_at IS NULL))))
 );
 CREATE SEQUENCE public.price_version
     START WITH 1
@@ -276,6 +284,7 @@ CREATE TABLE public.media (
     session_version bigint NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     usage jsonb,
+    poster_key text,
     CONSTRAINT media_bytes_check CHECK ((bytes > 0)),
     CONSTRAINT media_credits_check CHECK ((credits > 0)),
     CONSTRAINT media_duration_seconds_check CHECK ((duration_seconds >= (0)::double precision)),
@@ -398,6 +407,21 @@ CREATE TABLE public.provider_tasks (
     CONSTRAINT provider_tasks_state_check CHECK ((state = ANY (ARRAY['intent'::text, 'running'::text, 'delivered'::text, 'failed'::text, 'unknown'::text, 'rejected'::text]))),
     CONSTRAINT running_has_a_task CHECK (((state <> 'running'::text) OR (task_id IS NOT NULL)))
 );
+CREATE TABLE public.uploads (
+    upload_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    object_key text NOT NULL,
+    content_type text NOT NULL,
+    bytes bigint NOT NULL,
+    sha256 bytea NOT NULL,
+    width integer,
+    height integer,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT uploads_bytes_check CHECK ((bytes > 0)),
+    CONSTRAINT uploads_height_check CHECK ((height > 0)),
+    CONSTRAINT uploads_sha256_check CHECK ((octet_length(sha256) = 32)),
+    CONSTRAINT uploads_width_check CHECK ((width > 0))
+);
 CREATE TABLE public.users (
     user_id uuid NOT NULL,
     handle text NOT NULL,
@@ -425,6 +449,26 @@ CREATE VIEW public.videos WITH (security_invoker='true') AS
     media.created_at
    FROM public.media
   WHERE (media.kind = 'video'::text);
+CREATE TABLE public.webhook_inbox (
+    inbox_id bigint NOT NULL,
+    provider_task_id uuid NOT NULL,
+    provider text NOT NULL,
+    token_hash bytea NOT NULL,
+    body_hash bytea NOT NULL,
+    body text NOT NULL,
+    received_at timestamp with time zone DEFAULT now() NOT NULL,
+    booked_at timestamp with time zone,
+    CONSTRAINT webhook_inbox_body_hash_check CHECK ((octet_length(body_hash) = 32)),
+    CONSTRAINT webhook_inbox_token_hash_check CHECK ((octet_length(token_hash) = 32))
+);
+ALTER TABLE public.webhook_inbox ALTER COLUMN inbox_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.webhook_inbox_inbox_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 ALTER TABLE ONLY public."__EFMigrationsHistory"
     ADD CONSTRAINT "PK___EFMigrationsHistory" PRIMARY KEY ("MigrationId");
 ALTER TABLE ONLY public.admin_actions
@@ -455,6 +499,8 @@ ALTER TABLE ONLY public.generation_sessions
     ADD CONSTRAINT generation_sessions_pkey PRIMARY KEY (session_id);
 ALTER TABLE ONLY public.generation_sessions
     ADD CONSTRAINT generation_sessions_user_id_client_key_key UNIQUE (user_id, client_key);
+ALTER TABLE ONLY public.gpu_slots
+    ADD CONSTRAINT gpu_slots_pkey PRIMARY KEY (endpoint);
 ALTER TABLE ONLY public.image_variant_pricing
     ADD CONSTRAINT image_variant_pricing_pkey PRIMARY KEY (price_version);
 ALTER TABLE ONLY public.media
@@ -469,10 +515,18 @@ ALTER TABLE ONLY public.provider_tasks
     ADD CONSTRAINT provider_tasks_callback_token_hash_key UNIQUE (callback_token_hash);
 ALTER TABLE ONLY public.provider_tasks
     ADD CONSTRAINT provider_tasks_pkey PRIMARY KEY (provider_task_id);
+ALTER TABLE ONLY public.uploads
+    ADD CONSTRAINT uploads_object_key_key UNIQUE (object_key);
+ALTER TABLE ONLY public.uploads
+    ADD CONSTRAINT uploads_pkey PRIMARY KEY (upload_id);
 ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_handle_key UNIQUE (handle);
 ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_pkey PRIMARY KEY (user_id);
+ALTER TABLE ONLY public.webhook_inbox
+    ADD CONSTRAINT webhook_inbox_pkey PRIMARY KEY (inbox_id);
+ALTER TABLE ONLY public.webhook_inbox
+    ADD CONSTRAINT webhook_inbox_token_hash_body_hash_key UNIQUE (token_hash, body_hash);
 CREATE INDEX admin_actions_recent ON public.admin_actions USING btree (created_at DESC, admin_action_id);
 CREATE INDEX admin_actions_user ON public.admin_actions USING btree (user_id, created_at DESC, admin_action_id);
 CREATE INDEX api_keys_user ON public.api_keys USING btree (user_id);
@@ -495,6 +549,9 @@ CREATE INDEX outbox_in_queue ON public.outbox USING btree (lane, dispatched_at) 
 CREATE INDEX outbox_session ON public.outbox USING btree (session_id);
 CREATE INDEX outbox_waiting ON public.outbox USING btree (lane, available_at, outbox_id) WHERE ((dispatched_at IS NULL) AND (set_aside_at IS NULL));
 CREATE UNIQUE INDEX provider_tasks_one ON public.provider_tasks USING btree (session_id, first_ordinal) WHERE (state <> 'rejected'::text);
+CREATE INDEX uploads_user ON public.uploads USING btree (user_id, upload_id DESC);
+CREATE INDEX webhook_inbox_old ON public.webhook_inbox USING btree (received_at);
+CREATE INDEX webhook_inbox_open ON public.webhook_inbox USING btree (provider_task_id) WHERE (booked_at IS NULL);
 CREATE TRIGGER admin_actions_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.admin_actions FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_ledger_change();
 CREATE TRIGGER credit_transactions_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.credit_transactions FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_ledger_change();
 ALTER TABLE ONLY public.admin_actions
@@ -535,6 +592,10 @@ ALTER TABLE ONLY public.media
     ADD CONSTRAINT media_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(user_id);
 ALTER TABLE ONLY public.provider_tasks
     ADD CONSTRAINT provider_tasks_session_id_fkey FOREIGN KEY (session_id) REFERENCES public.generation_sessions(session_id);
+ALTER TABLE ONLY public.uploads
+    ADD CONSTRAINT uploads_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(user_id);
+ALTER TABLE ONLY public.webhook_inbox
+    ADD CONSTRAINT webhook_inbox_provider_task_id_fkey FOREIGN KEY (provider_task_id) REFERENCES public.provider_tasks(provider_task_id);
 ALTER TABLE public.credit_accounts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.credit_lots ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.credit_reservations ENABLE ROW LEVEL SECURITY;
@@ -547,12 +608,15 @@ CREATE POLICY reader_sees_own ON public.credit_reservations FOR SELECT TO genera
 CREATE POLICY reader_sees_own ON public.credit_transactions FOR SELECT TO generation_reader USING ((user_id = (NULLIF(current_setting('app.user_id'::text, true), ''::text))::uuid));
 CREATE POLICY reader_sees_own ON public.generation_sessions FOR SELECT TO generation_reader USING ((user_id = (NULLIF(current_setting('app.user_id'::text, true), ''::text))::uuid));
 CREATE POLICY reader_sees_own ON public.media FOR SELECT TO generation_reader USING ((user_id = (NULLIF(current_setting('app.user_id'::text, true), ''::text))::uuid));
+CREATE POLICY reader_sees_own ON public.uploads FOR SELECT TO generation_reader USING ((user_id = (NULLIF(current_setting('app.user_id'::text, true), ''::text))::uuid));
 CREATE POLICY service_sees_all ON public.credit_accounts TO generation_service USING (true) WITH CHECK (true);
 CREATE POLICY service_sees_all ON public.credit_lots TO generation_service USING (true) WITH CHECK (true);
 CREATE POLICY service_sees_all ON public.credit_reservations TO generation_service USING (true) WITH CHECK (true);
 CREATE POLICY service_sees_all ON public.credit_transactions TO generation_service USING (true) WITH CHECK (true);
 CREATE POLICY service_sees_all ON public.generation_sessions TO generation_service USING (true) WITH CHECK (true);
 CREATE POLICY service_sees_all ON public.media TO generation_service USING (true) WITH CHECK (true);
+CREATE POLICY service_sees_all ON public.uploads TO generation_service USING (true) WITH CHECK (true);
+ALTER TABLE public.uploads ENABLE ROW LEVEL SECURITY;
 GRANT USAGE ON SCHEMA public TO generation_service;
 GRANT USAGE ON SCHEMA public TO generation_reader;
 GRANT SELECT ON TABLE public."__EFMigrationsHistory" TO generation_service;
@@ -571,6 +635,7 @@ GRANT SELECT ON TABLE public.credit_transactions TO generation_reader;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.error_events TO generation_service;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.generation_sessions TO generation_service;
 GRANT SELECT ON TABLE public.generation_sessions TO generation_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.gpu_slots TO generation_service;
 GRANT USAGE ON SEQUENCE public.price_version TO generation_service;
 GRANT SELECT,INSERT ON TABLE public.image_variant_pricing TO generation_service;
 GRANT UPDATE(retired_at) ON TABLE public.image_variant_pricing TO generation_service;
@@ -583,6 +648,9 @@ GRANT UPDATE(retired_at) ON TABLE public.model_pricing TO generation_service;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.outbox TO generation_service;
 GRANT SELECT ON TABLE public.price_rows TO generation_service;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.provider_tasks TO generation_service;
+GRANT SELECT,INSERT,DELETE ON TABLE public.uploads TO generation_service;
+GRANT SELECT ON TABLE public.uploads TO generation_reader;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.users TO generation_service;
 GRANT SELECT ON TABLE public.videos TO generation_service;
 GRANT SELECT ON TABLE public.videos TO generation_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.webhook_inbox TO generation_service;

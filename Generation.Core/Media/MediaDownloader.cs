@@ -40,7 +40,8 @@ public sealed class MediaDownload : IAsyncDisposable
 /// against the caller's list before anything is sent, and the address it resolves to at the moment of connecting. The
 /// socket is opened to the very address that was checked, so a name that resolves differently a moment later gains nothing.
 /// Redirects are followed by hand, at most three, each through the same checks. No proxy (it would resolve the name out of
-/// our sight), no cookies, no credentials, no decompression (a bomb would pass the cap).
+/// our sight), no cookies, no credentials but those that
+/// the caller gives for one origin, no decompression (a bomb would pass the cap).
 /// </remarks>
 public sealed class MediaDownloader : IDisposable
 {
@@ -79,12 +80,17 @@ public sealed class MediaDownloader : IDisposable
     /// <param name="url">Absolute. https, or http to a host that may be private.</param>
     /// <param name="allowedHosts">Patterns (<see cref="HostPattern"/>) that the URL and every redirect must match.</param>
     /// <exception cref="MediaException">SourceRefused, SourceGone or SourceUnavailable.</exception>
-    public async Task<MediaDownload> OpenAsync(Uri url, IReadOnlyList<string> allowedHosts, CancellationToken cancellationToken)
+    public Task<MediaDownload> OpenAsync(Uri url, IReadOnlyList<string> allowedHosts, CancellationToken cancellationToken) =>
+        OpenAsync(url, allowedHosts, credential: null, cancellationToken);
+
+    /// <inheritdoc cref="OpenAsync(Uri, IReadOnlyList{string}, CancellationToken)"/>
+    /// <param name="credential">Sent on the hops to its own origin.</param>
+    public async Task<MediaDownload> OpenAsync(Uri url, IReadOnlyList<string> allowedHosts, SourceCredential? credential, CancellationToken cancellationToken)
     {
         for (var hop = 0; hop <= MaxRedirects; hop++)
         {
             RefuseUnlessAllowed(url, allowedHosts);
-            var response = await SendAsync(url, cancellationToken);
+            var response = await SendAsync(url, credential, cancellationToken);
             try
             {
                 if (response.StatusCode is HttpStatusCode.OK)
@@ -134,9 +140,14 @@ public sealed class MediaDownloader : IDisposable
 
     private bool MayBePrivate(Uri url) => options.AllowPrivateAddresses || HostPattern.MatchesAny(options.PrivateHosts, url);
 
-    private async Task<HttpResponseMessage> SendAsync(Uri url, CancellationToken cancellationToken)
+    private async Task<HttpResponseMessage> SendAsync(Uri url, SourceCredential? credential, CancellationToken cancellationToken)
     {
         using var request = new HttpRequestMessage(HttpMethod.Get, url);
+        if (credential?.IsFor(url) == true)
+        {
+            request.Headers.TryAddWithoutValidation(credential.Header, credential.Value);
+        }
+
         request.Headers.AcceptEncoding.ParseAdd("identity");
         request.Headers.UserAgent.ParseAdd("Generation/1.0");
         using var wait = new CancellationTokenSource(options.IdleTimeout, time);

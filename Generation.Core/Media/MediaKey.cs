@@ -4,9 +4,29 @@ using System.Globalization;
 
 namespace Generation.Core.Media;
 
+/// <summary>What an object is for; the first word of its name.</summary>
+public enum MediaRole
+{
+    /// <summary>A result that was sold.</summary>
+    Output,
+
+    /// <summary>The still picture that goes with a video.</summary>
+    Poster,
+
+    /// <summary>What an output looked like on its way; worth nothing afterwards.</summary>
+    Preview,
+
+    /// <summary>A user's own picture, for reference.</summary>
+    Upload,
+
+    /// <summary>One of the shared samples.</summary>
+    Sample,
+}
+
 /// <summary>
-/// The name of a stored object: <c>user-id/YYYY-MM-DD/session-id/output-&lt;ordinal&gt;-&lt;leaseToken&gt;.&lt;ext&gt;</c>,
-/// or <c>samples/&lt;name&gt;</c> for the pictures that mock runs hand out. The only type that forms or reads one.
+/// The name of a stored object: <c>user-id/YYYY-MM-DD/session-id/output-&lt;ordinal&gt;-&lt;leaseToken&gt;.&lt;ext&gt;</c> (also
+/// <c>poster-…</c> and <c>preview-…</c>), <c>user-id/YYYY-MM-DD/upload-id/upload.&lt;ext&gt;</c>, or <c>samples/&lt;name&gt;</c> for what
+/// mock runs hand out. The only type that forms or reads one.
 /// </summary>
 /// <remarks>
 /// The lease token is part of the name, so that a worker that lost its lease writes beside the good object and never over it.
@@ -29,13 +49,16 @@ public sealed record MediaKey
         Type = type;
     }
 
+    /// <summary>What it is for.</summary>
+    public MediaRole Role { get; private init; } = MediaRole.Sample;
+
     /// <summary>Whose object it is; null for a sample.</summary>
     public Guid? UserId { get; private init; }
 
-    /// <summary>The day the session was created, UTC; null for a sample.</summary>
+    /// <summary>The day the session, or the upload, was created, UTC; null for a sample.</summary>
     public DateOnly? SessionDate { get; private init; }
 
-    /// <summary>The session that produced it; null for a sample.</summary>
+    /// <summary>The session that produced it, or the upload's own id; null for a sample.</summary>
     public Guid? SessionId { get; private init; }
 
     /// <summary>Which output of the session, from 0; null for a sample.</summary>
@@ -48,27 +71,51 @@ public sealed record MediaKey
     public MediaType Type { get; }
 
     /// <summary>Whether it is one of the shared samples, which belong to nobody.</summary>
-    public bool IsSample => UserId is null;
+    public bool IsSample => Role == MediaRole.Sample;
 
     /// <summary>The key of one output of a session.</summary>
     /// <param name="sessionCreatedAt">When the session was created; its UTC date is part of the key.</param>
     /// <param name="extension">Without a dot, one of <see cref="MediaType.All"/>.</param>
+    /// <param name="role">An output, its poster, or its preview.</param>
     /// <exception cref="ArgumentException">A negative number, or an extension that is not stored here.</exception>
     public static MediaKey Output(
-        Guid userId, DateTimeOffset sessionCreatedAt, Guid sessionId, int ordinal, long leaseToken, string extension)
+        Guid userId, DateTimeOffset sessionCreatedAt, Guid sessionId, int ordinal, long leaseToken, string extension,
+        MediaRole role = MediaRole.Output)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(ordinal);
         ArgumentOutOfRangeException.ThrowIfNegative(leaseToken);
-        var type = MediaType.ByExtension(extension)
-            ?? throw new ArgumentException($"No media is stored with the extension '{extension}'.", nameof(extension));
-        var date = DateOnly.FromDateTime(sessionCreatedAt.UtcDateTime);
-        return new($"{SessionPrefix(userId, sessionCreatedAt, sessionId)}output-{ordinal}-{leaseToken}.{type.Extension}", type)
+        var name = role switch
         {
+            MediaRole.Output => "output",
+            MediaRole.Poster => "poster",
+            MediaRole.Preview => "preview",
+            _ => throw new ArgumentOutOfRangeException(nameof(role), role, "No part of a session's work."),
+        };
+        var type = TypeOf(extension);
+        var date = DateOnly.FromDateTime(sessionCreatedAt.UtcDateTime);
+        return new($"{SessionPrefix(userId, sessionCreatedAt, sessionId)}{name}-{ordinal}-{leaseToken}.{type.Extension}", type)
+        {
+            Role = role,
             UserId = userId,
             SessionDate = date,
             SessionId = sessionId,
             Ordinal = ordinal,
             LeaseToken = leaseToken,
+        };
+    }
+
+    /// <summary>The key of a user's reference picture.</summary>
+    /// <param name="createdAt">When it was uploaded; its UTC date is part of the key.</param>
+    /// <param name="extension">Without a dot, one of <see cref="MediaType.All"/>.</param>
+    public static MediaKey Upload(Guid userId, DateTimeOffset createdAt, Guid uploadId, string extension)
+    {
+        var type = TypeOf(extension);
+        return new($"{SessionPrefix(userId, createdAt, uploadId)}upload.{type.Extension}", type)
+        {
+            Role = MediaRole.Upload,
+            UserId = userId,
+            SessionDate = DateOnly.FromDateTime(createdAt.UtcDateTime),
+            SessionId = uploadId,
         };
     }
 
@@ -120,14 +167,32 @@ public sealed record MediaKey
             return null;
         }
 
+        var day = new DateTimeOffset(date, default, TimeSpan.Zero);
         var name = parts[3].Split('-', '.');
-        return name is ["output", var ordinalText, var tokenText, var extension]
+        if (name is ["upload", var uploadExtension])
+        {
+            return MediaType.ByExtension(uploadExtension) is null ? null : Upload(userId, day, sessionId, uploadExtension);
+        }
+
+        return name is [var role, var ordinalText, var tokenText, var extension]
+            && RoleOf(role) is { } known
             && int.TryParse(ordinalText, NumberStyles.None, CultureInfo.InvariantCulture, out var ordinal)
             && long.TryParse(tokenText, NumberStyles.None, CultureInfo.InvariantCulture, out var leaseToken)
             && MediaType.ByExtension(extension) is not null
-                ? Output(userId, new DateTimeOffset(date, default, TimeSpan.Zero), sessionId, ordinal, leaseToken, extension)
+                ? Output(userId, day, sessionId, ordinal, leaseToken, extension, known)
                 : null;
     }
+
+    private static MediaRole? RoleOf(string name) => name switch
+    {
+        "output" => MediaRole.Output,
+        "poster" => MediaRole.Poster,
+        "preview" => MediaRole.Preview,
+        _ => null,
+    };
+
+    private static MediaType TypeOf(string extension) => MediaType.ByExtension(extension)
+        ?? throw new ArgumentException($"No media is stored with the extension '{extension}'.", nameof(extension));
 
     private static MediaKey? ParseSample(string text)
     {

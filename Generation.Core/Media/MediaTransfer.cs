@@ -13,18 +13,36 @@ public abstract record MediaSource
     }
 
     /// <summary>To be fetched; the URL and its redirects must match the patterns (<see cref="HostPattern"/>).</summary>
-    public sealed record Remote(Uri Url, IReadOnlyList<string> AllowedHosts) : MediaSource;
+    public sealed record Remote(Uri Url, IReadOnlyList<string> AllowedHosts) : MediaSource
+    {
+        /// <summary>The key that the source wants to see, if it wants one.</summary>
+        public SourceCredential? Credential { get; init; }
+    }
 
     /// <summary>To be read to its end; whoever made it disposes it.</summary>
     /// <param name="DeclaredBytes">Its length if known; a body that ends earlier is an error.</param>
     public sealed record Direct(Stream Body, long? DeclaredBytes = null) : MediaSource;
 }
 
+/// <summary>A header that opens a source. It is sent to this origin alone: not to another host, also not when a redirect leads there.</summary>
+/// <param name="Origin">Scheme, host and port count.</param>
+/// <param name="Header">Such as <c>x-goog-api-key</c>.</param>
+/// <param name="Value">The secret.</param>
+public sealed record SourceCredential(Uri Origin, string Header, string Value)
+{
+    public bool IsFor(Uri url) => Uri.Compare(Origin, url, UriComponents.SchemeAndServer, UriFormat.SafeUnescaped, StringComparison.OrdinalIgnoreCase) == 0;
+}
+
 /// <summary>Which output of which session is stored, under which lease; everything of its key but the extension.</summary>
 public sealed record MediaDestination(
     Guid UserId, DateTimeOffset SessionCreatedAt, Guid SessionId, int Ordinal, long LeaseToken, MediaKind Kind)
 {
-    public MediaKey KeyFor(MediaType type) => MediaKey.Output(UserId, SessionCreatedAt, SessionId, Ordinal, LeaseToken, type.Extension);
+    /// <summary>What the object is for. An upload has its own id for a session's, and no ordinal.</summary>
+    public MediaRole Role { get; init; }
+
+    public MediaKey KeyFor(MediaType type) => Role == MediaRole.Upload
+        ? MediaKey.Upload(UserId, SessionCreatedAt, SessionId, type.Extension)
+        : MediaKey.Output(UserId, SessionCreatedAt, SessionId, Ordinal, LeaseToken, type.Extension, Role);
 }
 
 /// <summary>An object that is in the store, and what is known of it.</summary>
@@ -78,7 +96,7 @@ public sealed class MediaTransfer(
         MediaSource source, MediaDestination destination, Action<long>? reportBytes, CancellationToken cancellationToken)
     {
         var remote = source as MediaSource.Remote;
-        await using var download = remote is null ? null : await downloader.OpenAsync(remote.Url, remote.AllowedHosts, cancellationToken);
+        await using var download = remote is null ? null : await downloader.OpenAsync(remote.Url, remote.AllowedHosts, remote.Credential, cancellationToken);
         var (stream, declaredBytes) = source switch
         {
             MediaSource.Direct direct => (direct.Body, direct.DeclaredBytes),

@@ -10,6 +10,9 @@ public static class MockSamples
 
     private static readonly MockSample[] Videos = [new("sail.mp4", 160, 96) { DurationSeconds = 49 / 24.0 }];
 
+    /// <summary>Stands where a picture would be that could not be made, for who asked for that (<c>allow_placeholder</c>). Never sold.</summary>
+    public static readonly MockSample Placeholder = new("placeholder.png", 512, 512);
+
     public static MockSample Choose(int ordinal, MediaKind kind = MediaKind.Image) => kind switch
     {
         MediaKind.Image => Pictures[ordinal % Pictures.Length],
@@ -17,7 +20,7 @@ public static class MockSamples
         _ => throw new NotSupportedException($"There is no sample of {kind}."),
     };
 
-    public static MockSample? Find(string name) => Array.Find([.. Pictures, .. Videos], s => s.Name == name);
+    public static MockSample? Find(string name) => Array.Find([.. Pictures, .. Videos, Placeholder], s => s.Name == name);
 }
 
 /// <param name="Name">File name, and the name in the key <c>samples/…</c>.</param>

@@ -45,8 +45,14 @@ public sealed record Failure(FailureKind Kind, string ProviderCode, string Detai
     /// <summary>The provider's name for the call, for its support.</summary>
     public string? RequestId { get; init; }
 
+    /// <summary>Nothing was sent (a limit of ours, an open breaker, a busy GPU): it comes again, and the attempt does not count.</summary>
+    public bool NotTried { get; init; }
+
+    /// <summary>Ends the session although its kind would come again.</summary>
+    public bool IsFinal { get; init; }
+
     /// <summary>Whether the same call may be made again by us.</summary>
-    public bool IsRetryable => Kind is FailureKind.RateLimited or FailureKind.Unavailable;
+    public bool IsRetryable => !IsFinal && Kind is (FailureKind.RateLimited or FailureKind.Unavailable);
 
     /// <summary>Whether the other outputs of the session would fail alike, so that no further call is worth making.</summary>
     public bool IsForAllOutputs => Kind is FailureKind.InvalidRequest or FailureKind.ModerationInput or FailureKind.Unauthorized or FailureKind.QuotaExhausted;

@@ -10,7 +10,15 @@ namespace Generation.Core.Realtime;
 /// <param name="LeaseToken">Of the worker that says so.</param>
 /// <param name="Percent">0 to 100.</param>
 /// <param name="Phase">A word such as <c>generating</c>.</param>
-public sealed record Progress(Guid SessionId, long Version, long LeaseToken, int Percent, string Phase);
+public sealed record Progress(Guid SessionId, long Version, long LeaseToken, int Percent, string Phase)
+{
+    /// <summary>What an output looks like so far, where the provider shows it.</summary>
+    public Preview? Preview { get; init; }
+}
+
+/// <param name="Ordinal">Of which output.</param>
+/// <param name="ObjectKey">Where it is stored until the output comes.</param>
+public sealed record Preview(int Ordinal, string ObjectKey);
 
 /// <summary>Progress over Redis pub/sub, a channel a session. Redis being away means that progress pauses, nothing else.</summary>
 public sealed class ProgressChannel(IConnectionMultiplexer redis, Queue.QueueOptions options, ILogger<ProgressChannel> log)

@@ -60,6 +60,12 @@ public sealed record ProviderTask
 
     /// <summary>The provider's code.</summary>
     public string? FailureCode { get; init; }
+
+    /// <summary>When the intent was recorded, by the database's clock.</summary>
+    public DateTimeOffset CreatedAt { get; init; }
+
+    /// <summary>Whether the provider was given an address to call.</summary>
+    public bool TakesCallbacks { get; init; }
 }
 
 /// <summary>What one renewal says of a running session.</summary>
@@ -150,6 +156,10 @@ public sealed class Leases(NpgsqlDataSource database, ChangeNotifier notifier, T
     public Task<bool> RetryAsync(ClaimedSession session, TimeSpan delay, string errorCode, string errorMessage, CancellationToken ct) =>
         ReleaseAsync(session, "retry", delay, errorCode, errorMessage, ct);
 
+    /// <summary>Nothing was tried: comes again after <paramref name="delay"/>, and it does not count. False when the lease was lost.</summary>
+    public Task<bool> PostponeAsync(ClaimedSession session, TimeSpan delay, CancellationToken ct) =>
+        ReleaseAsync(session, "postpone", delay, null, null, ct);
+
     /// <summary>Given back unfinished by a worker that shuts down; does not count as a failure. False when the lease was lost.</summary>
     public Task<bool> HandBackAsync(ClaimedSession session, CancellationToken ct) =>
         ReleaseAsync(session, "handback", TimeSpan.Zero, null, null, ct);
@@ -162,10 +172,11 @@ public sealed class Leases(NpgsqlDataSource database, ChangeNotifier notifier, T
     /// <param name="ordinal">From 0.</param>
     /// <param name="media">The object.</param>
     /// <param name="usage">What the provider counted for this output, as JSON, if it says so: the session's price may go by it.</param>
+    /// <param name="poster">The object of its still picture, if there is one.</param>
     /// <param name="duplicate">Called when the ordinal has its object already.</param>
     /// <param name="ct">Stops waiting, not the commit.</param>
     public async Task<long?> StoreMediaAsync(
-        ClaimedSession session, int ordinal, StoredMedia media, string? usage, Func<Task> duplicate, CancellationToken ct)
+        ClaimedSession session, int ordinal, StoredMedia media, string? usage, MediaKey? poster, Func<Task> duplicate, CancellationToken ct)
     {
         await using var command = database.CreateCommand(Sql.Text("Sessions/store_media.sql"));
         command.Parameters.AddWithValue(session.SessionId);
@@ -181,6 +192,7 @@ public sealed class Leases(NpgsqlDataSource database, ChangeNotifier notifier, T
         Add(command, NpgsqlDbType.Integer, media.Height);
         Add(command, NpgsqlDbType.Double, media.DurationSeconds);
         Add(command, NpgsqlDbType.Jsonb, usage);
+        Add(command, NpgsqlDbType.Text, poster?.ToString());
 
         await using var reader = await command.ExecuteReaderAsync(ct);
         if (!await reader.ReadAsync(ct))
@@ -253,7 +265,7 @@ public sealed class Leases(NpgsqlDataSource database, ChangeNotifier notifier, T
         }
 
         notifier.Changed(ChangeChannel.SessionChanged, new Change(session.SessionId, session.UserId, reader.GetInt64(2)));
-        if (delay == TimeSpan.Zero)
+        if (reader.GetBoolean(3))
         {
             notifier.OutboxWritten();
         }

@@ -3,9 +3,22 @@ using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Generation.Core.Database;
+using Generation.Core.Media;
 using Npgsql;
 
 namespace Generation.Core.Sessions;
+
+/// <summary>A picture in place of one that could not be made. It is not an output: it was not sold, and nothing was charged.</summary>
+public sealed record PlaceholderView
+{
+    public string? Url { get; init; }
+
+    public string ContentType { get; init; } = MockSamples.Placeholder.ContentType;
+
+    public int Width { get; init; } = MockSamples.Placeholder.Width;
+
+    public int Height { get; init; } = MockSamples.Placeholder.Height;
+}
 
 /// <summary>A stored output as users see it. The URL is signed when it is shown, not when it is read.</summary>
 public sealed record MediaView
@@ -33,8 +46,15 @@ public sealed record MediaView
 
     public DateTimeOffset? UrlExpiresAt { get; init; }
 
+    /// <summary>A still picture of a video, where one was asked for; signed like <see cref="Url"/>.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public string? PosterUrl { get; init; }
+
     [JsonIgnore(Condition = JsonIgnoreCondition.Always)]
     public string ObjectKey { get; init; } = "";
+
+    [JsonIgnore(Condition = JsonIgnoreCondition.Always)]
+    public string? PosterKey { get; init; }
 
     /// <summary>The session's version when it was attached.</summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.Always)]
@@ -114,6 +134,10 @@ public sealed record SessionView
     public ErrorView? Error { get; init; }
 
     public required IReadOnlyList<MediaView> Media { get; init; }
+
+    /// <summary>Only of a session that failed because its provider was away, and had asked for it.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public PlaceholderView? Placeholder { get; init; }
 
     /// <summary>Outputs that did not come: <c>[{ordinal, code, message}]</c>.</summary>
     public JsonElement? FailedOutputs { get; init; }
@@ -294,6 +318,7 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
             Mock = reader.GetBoolean(27),
             Media = media,
             FailedOutputs = Node(23),
+            Placeholder = reader.GetBoolean(30) ? new PlaceholderView() : null,
             EtaSeconds = status == "processing" && startedAt is { } began && progress is >= 10 and < 100
                 ? (int)((time.GetUtcNow() - began).TotalSeconds * (100 - progress) / progress)
                 : null,
@@ -321,6 +346,7 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
             DurationSeconds = m.GetProperty("durationSeconds") is { ValueKind: JsonValueKind.Number } seconds ? seconds.GetDouble() : null,
             Sha256 = m.GetProperty("sha256").GetString()!,
             ObjectKey = m.GetProperty("objectKey").GetString()!,
+            PosterKey = m.GetProperty("posterKey").GetString(),
             Version = m.GetProperty("version").GetInt64(),
         })];
     }

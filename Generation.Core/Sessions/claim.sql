@@ -18,7 +18,7 @@ WITH ready AS (
 UPDATE generation_sessions AS s
 SET status = 'processing', phase = 'preparing',
     lease_owner = $2, lease_until = now() + $3, lease_token = s.lease_token + 1,
-    wake_at = NULL, started_at = coalesce(s.started_at, now()), version = s.version + 1, updated_at = now()
+    wake_at = NULL, callback_at = NULL, started_at = coalesce(s.started_at, now()), version = s.version + 1, updated_at = now()
 FROM ready
 WHERE s.session_id = ready.session_id
 RETURNING s.session_id, s.user_id, s.model, s.provider, s.job_type, s.lane, s.kind, s.input_settings, s.mock, s.requested_outputs,
@@ -28,6 +28,7 @@ RETURNING s.session_id, s.user_id, s.model, s.provider, s.job_type, s.lane, s.ki
           (SELECT json_agg(json_build_object(
                       'providerTaskId', t.provider_task_id, 'firstOrdinal', t.first_ordinal, 'outputCount', t.output_count, 'state', t.state,
                       'taskId', t.task_id, 'requestId', t.request_id, 'deadline', t.deadline, 'result', t.result,
-                      'failure', t.failure, 'failureCode', t.failure_code) ORDER BY t.first_ordinal)::text
+                      'failure', t.failure, 'failureCode', t.failure_code,
+                      'createdAt', t.created_at, 'takesCallbacks', t.callback_token_hash IS NOT NULL) ORDER BY t.first_ordinal)::text
            FROM provider_tasks AS t
            WHERE t.session_id = s.session_id AND t.state <> 'rejected') AS tasks

@@ -6,8 +6,9 @@ SELECT s.session_id, s.user_id, s.client_key, s.model, s.tool, s.kind, s.status,
        (SELECT json_agg(json_build_object(
                    'mediaId', m.media_id, 'ordinal', m.ordinal, 'kind', m.kind, 'contentType', m.content_type, 'bytes', m.bytes,
                    'width', m.width, 'height', m.height, 'durationSeconds', m.duration_seconds, 'sha256', encode(m.sha256, 'hex'),
-                   'objectKey', m.object_key, 'version', m.session_version) ORDER BY m.ordinal)::text
+                   'objectKey', m.object_key, 'posterKey', m.poster_key, 'version', m.session_version) ORDER BY m.ordinal)::text
         FROM media AS m
-        WHERE m.session_id = s.session_id) AS media
+        WHERE m.session_id = s.session_id) AS media,
+       s.status = 'failed' AND s.error_code = 'provider_unavailable' AND s.input_settings @> '{{"allow_placeholder": true}}' AS wants_placeholder
 FROM generation_sessions AS s
 WHERE {0}

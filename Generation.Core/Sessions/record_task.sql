@@ -15,6 +15,12 @@ task AS (
     WHERE t.provider_task_id = $3 AND t.session_id = s.session_id
     RETURNING t.provider_task_id, s.session_id, s.user_id, t.provider, t.request_id, t.first_ordinal, t.created_at
 ),
+booked AS ( -- what its callbacks had to say is said
+    UPDATE webhook_inbox AS i
+    SET booked_at = now()
+    FROM task
+    WHERE i.provider_task_id = task.provider_task_id AND i.booked_at IS NULL AND $4 <> 'running'
+),
 reconcile AS (
     INSERT INTO error_events (session_id, user_id, code, message, detail)
     SELECT session_id, user_id, 'outcome_unknown', 'A paid call was sent and its outcome is not known. Look it up at the provider before refunding or blaming anybody.',

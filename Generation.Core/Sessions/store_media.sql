@@ -15,8 +15,8 @@ cost AS ( -- by the price row it was sold at: what the provider counted where th
 ),
 stored AS (
     INSERT INTO media (media_id, session_id, user_id, ordinal, kind, object_key, content_type, bytes, sha256, width, height,
-                       duration_seconds, usage, credits, lease_token, session_version)
-    SELECT $3, session_id, user_id, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, credits, $2, version
+                       duration_seconds, usage, poster_key, credits, lease_token, session_version)
+    SELECT $3, session_id, user_id, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, credits, $2, version
     FROM holder, cost
     ON CONFLICT (session_id, ordinal) DO NOTHING
     RETURNING session_version

@@ -40,6 +40,7 @@ public static class FlatNames
         new("APP_SETTINGS_CACHE_MS", "Settings:CacheMs", Kind.Number),
         new("MAX_IMAGE_DOWNLOAD_BYTES", "Media:MaxImageDownloadBytes", Kind.Number),
         new("MAX_REMOTE_DOWNLOAD_BYTES", "Media:MaxRemoteDownloadBytes", Kind.Number),
+        new("PUBLIC_BASE_URL", "Worker:PublicBaseUrl", Kind.Text),
         new("SEEDREAM4_PROVIDER_BATCH", "Providers:Ark:ImageBatch", Kind.Number),
         new("MOCK_MODE", "Mock:Enabled", Kind.Flag),
     ];

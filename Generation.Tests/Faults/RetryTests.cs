@@ -72,7 +72,7 @@ public sealed class RetryTests
         var waiting = await system.SubmitAsync("waiting for it");
 
         // It is told to wait without a call, and so is everybody else.
-        await system.UntilAsync($"SELECT attempt = 1 AND status = 'queued' FROM generation_sessions WHERE session_id = '{waiting}'");
+        await system.UntilAsync($"SELECT attempt = 0 AND phase = 'waiting' FROM generation_sessions WHERE session_id = '{waiting}'");
         Assert.Empty(await system.CallsAsync("waiting for it"));
         Assert.Equal(0, await system.ScalarAsync<long>($"SELECT count(*) FROM provider_tasks WHERE session_id = '{waiting}'"));
         Assert.Equal(5, (await system.CallsAsync("broken")).Count);

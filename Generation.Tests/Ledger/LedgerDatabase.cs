@@ -164,7 +164,7 @@ internal sealed class LedgerDatabase : IAsyncDisposable
         new StoredMedia(
             MediaKey.Output(session.UserId, session.CreatedAt, session.SessionId, ordinal, session.LeaseToken, "png"),
             "image/png", 1_024, SHA256.HashData([(byte)ordinal]), 1_024, 1_024, null),
-        usage, () => Task.CompletedTask, CancellationToken.None);
+        usage, null, () => Task.CompletedTask, CancellationToken.None);
 
     /// <summary>Ends a session as its holder does; it must be allowed to.</summary>
     public async Task<Settled> FinishAsync(ClaimedSession session, CostPolicy policy = CostPolicy.Absorb) =>

@@ -7,8 +7,6 @@ using Generation.Core.Providers;
 using Generation.Core.Realtime;
 using Generation.Core.Sessions;
 using Generation.Worker.Providers;
-using Generation.Worker.Tools;
-using Npgsql;
 
 namespace Generation.Worker.Jobs;
 
@@ -31,61 +29,20 @@ public sealed class LeaseLostException : Exception
     }
 }
 
-/// <summary>What a provider answered to one call that may cost money: an address to fetch, a task to follow, or a failure.</summary>
-public sealed record ProviderReply
+/// <summary>What every job of a worker works with.</summary>
+public sealed record JobParts(
+    Leases Leases, MediaTransfer Transfer, IMediaStore Store, ProgressChannel Progress, ProviderBreakers Breakers, ProviderLimits Limits, GpuSlots Slots,
+    WorkerOptions Options, TimeProvider Time);
+
+/// <summary>
+/// What a handler sees of its job: what to make, what was made before, and the ways to record and deliver. The two ways to work with a
+/// provider stand in the other parts of this class: PaidCalls (it answers with the output) and FollowedTasks (it takes on a task).
+/// </summary>
+public sealed partial class JobContext(ActiveJob job, JobParts parts, ILogger log)
 {
-    public Uri? Url { get; private init; }
-
-    /// <summary>What the provider counted for this call.</summary>
-    public JsonObject? Usage { get; private init; }
-
-    /// <summary>The provider's name for the task that it has taken on, of one that does not answer with the output.</summary>
-    public string? TaskId { get; private init; }
-
-    public string? RequestId { get; private init; }
-
-    public Failure? Failure { get; private init; }
-
-    public static ProviderReply Delivered(Uri url, JsonObject? usage, string? requestId) => new() { Url = url, Usage = usage, RequestId = requestId };
-
-    public static ProviderReply Started(string taskId, string? requestId) => new() { TaskId = taskId, RequestId = requestId };
-
-    public static ProviderReply Failed(Failure failure)
-    {
-        ArgumentNullException.ThrowIfNull(failure);
-        return new() { Failure = failure, RequestId = failure.RequestId };
-    }
-}
-
-/// <summary>What a provider says of a task when it is asked.</summary>
-public abstract record TaskReport
-{
-    private TaskReport()
-    {
-    }
-
-    /// <summary>It waits or is worked on.</summary>
-    public sealed record Running(string Phase, int Percent) : TaskReport;
-
-    /// <summary>It is done, and is billed.</summary>
-    public sealed record Delivered(Uri Url, JsonObject? Usage) : TaskReport;
-
-    /// <summary>It will not be done. A retryable failure is of a task that was not billed: another may follow it.</summary>
-    public sealed record Ended(Failure Failure) : TaskReport;
-
-    /// <summary>The question failed, which says nothing about the task: it is asked for again.</summary>
-    public sealed record Unanswered(Failure Failure) : TaskReport;
-}
-
-/// <summary>What a handler sees of its job: what to make, what was made before, and the ways to record and deliver.</summary>
-public sealed class JobContext(
-    ActiveJob job, Leases leases, MediaTransfer transfer, IMediaStore store, ProgressChannel progress, ProviderBreakers breakers, TimeProvider time, ILogger log)
-{
-    /// <summary>The longest pause after a question about a task that failed.</summary>
-    private static readonly TimeSpan MaxPollPause = TimeSpan.FromMinutes(2);
-
     private readonly HashSet<int> stored = [.. job.Session.StoredOrdinals];
     private readonly SemaphoreSlim recording = new(1, 1);
+    private readonly Dictionary<int, MediaKey> previews = [];
     private List<ProviderTask> tasks = [.. job.Session.Tasks];
 
     public ClaimedSession Session => job.Session;
@@ -104,22 +61,32 @@ public sealed class JobContext(
     /// <summary>When the session ends whatever happens.</summary>
     public DateTimeOffset Deadline => job.Session.Deadline;
 
+    /// <summary>Of the session's provider. It is asked before every call that is made through this context.</summary>
+    public ProviderBreaker Breaker => parts.Breakers.Of(Session.Provider);
+
     /// <summary>Tells watchers how far it is. Percent never falls; 100 is the pipeline's.</summary>
-    public void ReportProgress(int percent, string phase) => progress.Publish(job.Report(percent, phase));
+    public void ReportProgress(int percent, string phase) => parts.Progress.Publish(job.Report(percent, phase));
 
     /// <summary>The recorded call for an output, if there is one that counts.</summary>
     public ProviderTask? FindTask(int ordinal) => tasks.Find(t => ordinal >= t.FirstOrdinal && ordinal < t.FirstOrdinal + t.OutputCount);
 
+    /// <summary>Ours for the call for an output: an operator finds session, output and lease by what the provider has logged.</summary>
+    public string NameOfCall(int ordinal) => $"{Session.SessionId:N}-{ordinal}-{Session.LeaseToken}";
+
     /// <summary>Before a paid call. Null when a call for these outputs counts already: then it must not be made again.</summary>
     public async Task<ProviderTask?> RecordIntentAsync(int firstOrdinal, int outputCount, TimeSpan deadline, byte[]? callbackTokenHash, CancellationToken ct)
     {
-        var id = await leases.RecordIntentAsync(Session, firstOrdinal, outputCount, deadline, callbackTokenHash, ct);
+        var id = await parts.Leases.RecordIntentAsync(Session, firstOrdinal, outputCount, deadline, callbackTokenHash, ct);
         if (id is null)
         {
             return null;
         }
 
-        var task = new ProviderTask { ProviderTaskId = id.Value, FirstOrdinal = firstOrdinal, OutputCount = outputCount, Deadline = time.GetUtcNow() + deadline };
+        var now = parts.Time.GetUtcNow();
+        var task = new ProviderTask
+        {
+            ProviderTaskId = id.Value, FirstOrdinal = firstOrdinal, OutputCount = outputCount, Deadline = now + deadline, CreatedAt = now, TakesCallbacks = callbackTokenHash is not null,
+        };
         await RememberAsync(task);
         return task;
     }
@@ -130,9 +97,9 @@ public sealed class JobContext(
     {
         ArgumentNullException.ThrowIfNull(task);
         var recorded = await Transient.RetryAsync(
-            () => leases.RecordTaskAsync(
+            () => parts.Leases.RecordTaskAsync(
                 Session, task.ProviderTaskId, state, CancellationToken.None, taskId, requestId, result?.ToJsonString(), failure?.Kind.ToString(), failure?.ProviderCode),
-            time, log, job.Stopped);
+            parts.Time, log, job.Stopped);
         if (!recorded)
         {
             throw new LeaseLostException();
@@ -158,41 +125,42 @@ public sealed class JobContext(
     /// <param name="source">Where the bytes come from.</param>
     /// <param name="usage">What the provider counted for this output, in its own words; the session's price may go by one of its fields.</param>
     /// <param name="ct">Stops the transfer.</param>
+    /// <param name="poster">Where a still picture of it comes from. One that cannot be had is done without.</param>
     /// <exception cref="LeaseLostException">Nothing counts any more.</exception>
-    public async Task<Failure?> DeliverAsync(int ordinal, MediaSource source, JsonObject? usage, CancellationToken ct)
+    public async Task<Failure?> DeliverAsync(int ordinal, MediaSource source, JsonObject? usage, CancellationToken ct, MediaSource? poster = null)
     {
         if (stored.Contains(ordinal))
         {
             return null;
         }
 
-        var kind = Enum.Parse<MediaKind>(Session.Kind, ignoreCase: true);
-        var destination = new MediaDestination(Session.UserId, Session.CreatedAt, Session.SessionId, ordinal, Session.LeaseToken, kind);
-        StoredMedia media;
-        try
+        var (media, problem) = await StoreAsync(ordinal, source, ct);
+        if (media is null)
         {
-            media = await transfer.StoreAsync(source, destination, reportBytes: null, ct);
-        }
-        catch (MediaException e)
-        {
-            log.LogWarning("Output {Ordinal} of {SessionId} could not be stored: {Failure}, {Problem}", ordinal, Session.SessionId, e.Failure, e.Message);
-            return e.Failure is MediaFailure.SourceUnavailable or MediaFailure.StoreUnavailable or MediaFailure.Truncated
-                ? new Failure(FailureKind.Unavailable, $"media.{e.Failure}", e.Message)
-                : new Failure(FailureKind.OutputUnusable, $"media.{e.Failure}", e.Message);
+            return problem;
         }
 
-        await RecordStoredAsync(ordinal, media, usage);
+        var still = poster is null ? null : (await StoreAsync(DestinationOf(ordinal, MediaKind.Image) with { Role = MediaRole.Poster }, poster, ct)).Media;
+        await RecordStoredAsync(ordinal, media, usage, still?.Key);
         return null;
     }
 
-    /// <summary>Records an output whose object is in the store already (a sample).</summary>
-    public async Task RecordStoredAsync(int ordinal, StoredMedia media, JsonObject? usage = null)
+    /// <summary>
+    /// Puts an output into the store without showing it, for an answer that says what it cost only behind the media; goes with
+    /// <see cref="ProviderReply.Stored"/>. What the source's stream throws beside its own ends comes out unchanged.
+    /// </summary>
+    public Task<(StoredMedia? Media, Failure? Problem)> StoreAsync(int ordinal, MediaSource source, CancellationToken ct) =>
+        StoreAsync(DestinationOf(ordinal, Enum.Parse<MediaKind>(Session.Kind, ignoreCase: true)), source, ct);
+
+    /// <summary>Records an output whose object is in the store already (a sample, or what <see cref="StoreAsync(int, MediaSource, CancellationToken)"/> has put there).</summary>
+    public async Task RecordStoredAsync(int ordinal, StoredMedia media, JsonObject? usage = null, MediaKey? poster = null)
     {
         ArgumentNullException.ThrowIfNull(media);
         var version = await Transient.RetryAsync(
-            () => leases.StoreMediaAsync(
-                Session, ordinal, media, usage?.ToJsonString(), () => media.Key.IsSample ? Task.CompletedTask : store.DeleteAsync(media.Key, CancellationToken.None), CancellationToken.None),
-            time, log, job.Stopped);
+            () => parts.Leases.StoreMediaAsync(
+                Session, ordinal, media, usage?.ToJsonString(), poster,
+                () => media.Key.IsSample ? Task.CompletedTask : parts.Store.DeleteAsync(media.Key, CancellationToken.None), CancellationToken.None),
+            parts.Time, log, job.Stopped);
         if (version is null)
         {
             throw new LeaseLostException(); // the object stays for the orphan sweep: its name holds our token and nobody else's
@@ -200,282 +168,104 @@ public sealed class JobContext(
 
         await recording.WaitAsync(CancellationToken.None);
         stored.Add(ordinal);
+        var preview = previews.Remove(ordinal, out var key) ? key : null;
         job.Version = Math.Max(job.Version, version.Value);
         recording.Release();
         log.LogInformation(LogEvents.InsertImages, "Output {Ordinal} of {SessionId} is stored", ordinal, Session.SessionId);
-    }
-
-    /// <summary>
-    /// The whole step of a provider that makes one output a call and answers in it (promise 7). For every output that is not stored:
-    /// what an earlier run bought is fetched; a call whose reply is not known is never repeated; else the intent is recorded, the call
-    /// made, its outcome recorded, the output stored. A failure that would meet every output stops the calls that have not begun.
-    /// </summary>
-    /// <param name="parallel">Calls at once.</param>
-    /// <param name="sourceHosts">Where results may be fetched from.</param>
-    /// <param name="callTimeout">Of one call, for the record.</param>
-    /// <param name="call">Makes the call for one output.</param>
-    /// <param name="ct">Stops; a call under way is then of unknown outcome.</param>
-    public async Task<StepOutcome> CallEachAsync(
-        int parallel, IReadOnlyList<string> sourceHosts, TimeSpan callTimeout, Func<int, CancellationToken, Task<ProviderReply>> call, CancellationToken ct)
-    {
-        var failed = new List<FailedOutput>();
-        var done = stored.Count;
-        var hopeless = 0;
-        ReportProgress(10 + (85 * done / RequestedOutputs), "generating");
-        await Parallel.ForEachAsync(
-            Enumerable.Range(0, RequestedOutputs).Where(o => !stored.Contains(o)),
-            new ParallelOptions { MaxDegreeOfParallelism = parallel, CancellationToken = ct },
-            async (ordinal, token) =>
-            {
-                if (Volatile.Read(ref hopeless) != 0)
-                {
-                    return;
-                }
-
-                var failure = await MakeAsync(ordinal, sourceHosts, callTimeout, call, token);
-                await recording.WaitAsync(CancellationToken.None);
-                if (failure is not null)
-                {
-                    failed.Add(new FailedOutput(ordinal, failure));
-                    Volatile.Write(ref hopeless, failure.IsForAllOutputs ? 1 : hopeless);
-                }
-
-                done += failure is { IsRetryable: true } ? 0 : 1; // what comes again is still to be done
-                var percent = 10 + (85 * done / RequestedOutputs);
-                recording.Release();
-                ReportProgress(percent, "generating");
-            });
-
-        var common = failed.Find(f => f.Failure.IsForAllOutputs)?.Failure;
-        if (common is not null) // it speaks for the calls that were not begun because of it
+        if (preview is not null)
         {
-            failed.AddRange(Enumerable.Range(0, RequestedOutputs).Except(stored).Except(failed.Select(f => f.Ordinal)).Select(o => new FailedOutput(o, common)).ToList());
+            await ForgetPreviewAsync(preview);
         }
-
-        failed.Sort((a, b) => a.Ordinal.CompareTo(b.Ordinal));
-        var usage = SumUsage();
-        return failed.Find(f => f.Failure.IsRetryable) is { } again ? new StepOutcome.Failed(again.Failure, failed) { Usage = usage }
-            : stored.Count == 0 && failed.Count > 0 ? new StepOutcome.Failed(common ?? failed[0].Failure, failed) { Usage = usage }
-            : new StepOutcome.Completed(usage, failed);
     }
 
     /// <summary>
-    /// One step of a provider that takes one task a session and works on it for minutes (promise 7): creates the task, or asks for the one
-    /// that an earlier step created, and suspends the session until it is to be asked for again. When the task is done its output is
-    /// stored. A creation whose reply is not known is never repeated. A question that fails does not fail the session: it is asked again,
-    /// less often the longer the session is open, until the session's deadline.
+    /// Shows watchers what an output looks like so far. Best effort: a picture that cannot be stored is not shown, and the work goes on.
     /// </summary>
-    /// <param name="pollInterval">Between two questions.</param>
-    /// <param name="sourceHosts">Where results may be fetched from.</param>
-    /// <param name="createTimeout">Of the creation, for the record.</param>
-    /// <param name="create">Creates the task. Not stopped by anything but its own timeout: only who knows the task can cancel it.</param>
-    /// <param name="retrieve">Asks for the task by the provider's id.</param>
+    /// <param name="ordinal">Of which output.</param>
+    /// <param name="picture">Read to its end.</param>
+    /// <param name="percent">How far the session is.</param>
+    /// <param name="phase">What it does.</param>
     /// <param name="ct">Stops.</param>
-    public async Task<StepOutcome> FollowTaskAsync(
-        TimeSpan pollInterval, IReadOnlyList<string> sourceHosts, TimeSpan createTimeout, Func<Task<ProviderReply>> create,
-        Func<string, CancellationToken, Task<TaskReport>> retrieve, CancellationToken ct)
+    public async Task ShowPreviewAsync(int ordinal, Stream picture, int percent, string phase, CancellationToken ct)
     {
-        var task = stored.Contains(0) ? null : FindTask(0);
-        Failure? failure = null;
-        switch (task)
+        var (media, _) = await StoreAsync(DestinationOf(ordinal, MediaKind.Image) with { Role = MediaRole.Preview }, new MediaSource.Direct(picture), ct);
+        if (media is null)
         {
-            case null when !stored.Contains(0):
-                failure = await CreateAsync(createTimeout, create, ct);
-                if (failure is null)
-                {
-                    return new StepOutcome.Suspended(pollInterval);
-                }
-
-                break;
-
-            case { State: ProviderTaskState.Intent }:
-                failure = await GiveUpAsync(task);
-                break;
-
-            case { State: ProviderTaskState.Failed or ProviderTaskState.Unknown }:
-                failure = AsRecorded(task);
-                break;
-
-            case { State: ProviderTaskState.Running }:
-                switch (await AskAsync(task, retrieve, ct))
-                {
-                    case TaskReport.Running running:
-                        ReportProgress(running.Percent, running.Phase);
-                        return new StepOutcome.Suspended(pollInterval);
-                    case TaskReport.Unanswered { Failure: var silence }:
-                        // Unlike a failed call this costs no attempt: the task is bought. A quarter of the time so far makes it geometric.
-                        var pause = (time.GetUtcNow() - Session.CreatedAt) / 4;
-                        pause = pause > MaxPollPause ? MaxPollPause : pause > pollInterval ? pause : pollInterval;
-                        log.LogWarning("Could not ask for task {TaskId} of {SessionId}: {Code} {ProviderCode} {Detail}", task.TaskId, Session.SessionId, silence.Code, silence.ProviderCode, silence.Detail);
-                        return new StepOutcome.Suspended(silence.RetryAfter is { } wanted && wanted > pause ? wanted : pause);
-                    case TaskReport.Ended ended:
-                        // Another task is made through the outbox, which counts, and not in the slot: there it would begin anew without an end.
-                        failure = ended.Failure is { IsRetryable: true, RetryAfter: null } ? ended.Failure with { RetryAfter = pollInterval } : ended.Failure;
-                        await RecordTaskAsync(task, StateOf(failure), requestId: failure.RequestId, failure: failure);
-                        break;
-                    case TaskReport.Delivered delivered:
-                        task = await RecordTaskAsync(
-                            task, ProviderTaskState.Delivered, result: new JsonObject { ["url"] = delivered.Url.AbsoluteUri, ["usage"] = delivered.Usage?.DeepClone() });
-                        break;
-                }
-
-                break;
+            ReportProgress(percent, phase);
+            return;
         }
 
-        if (failure is null && task is { State: ProviderTaskState.Delivered })
+        await recording.WaitAsync(CancellationToken.None);
+        var isLate = stored.Contains(ordinal);
+        if (!isLate)
         {
-            ReportProgress(90, "storing");
-            failure = await FetchAsync(0, task, sourceHosts, ct);
+            previews[ordinal] = media.Key;
         }
 
-        return failure is null ? new StepOutcome.Completed(SumUsage(), []) : new StepOutcome.Failed(failure, [new FailedOutput(0, failure)]) { Usage = SumUsage() };
+        recording.Release();
+        if (isLate)
+        {
+            await ForgetPreviewAsync(media.Key);
+            return;
+        }
+
+        parts.Progress.Publish(job.Report(percent, phase) with { Preview = new Preview(ordinal, media.Key.ToString()) });
     }
 
-    private async Task<Failure?> CreateAsync(TimeSpan createTimeout, Func<Task<ProviderReply>> create, CancellationToken ct)
+    /// <summary>A GPU for this job alone, over all workers; null when none came free within <paramref name="patience"/>.</summary>
+    /// <param name="endpoints">The GPUs, in order of preference.</param>
+    /// <param name="patience">How long to wait in this slot of the worker.</param>
+    /// <param name="ct">Stops waiting.</param>
+    public async Task<GpuSlot?> TakeSlotAsync(IReadOnlyList<string> endpoints, TimeSpan patience, CancellationToken ct)
     {
-        if (OpenBreaker() is { } pause)
+        var since = parts.Time.GetTimestamp();
+        while (true)
         {
-            return pause;
-        }
-
-        var (intent, problem) = await IntendAsync(0, createTimeout, ct);
-        if (intent is null)
-        {
-            return problem;
-        }
-
-        ReportProgress(10, "submitting");
-        var reply = await Breaker.CallAsync(_ => create(), CancellationToken.None);
-        if (reply.Failure is { } failure)
-        {
-            await RecordTaskAsync(intent, StateOf(failure), requestId: reply.RequestId, failure: failure);
-            return failure;
-        }
-
-        await RecordTaskAsync(intent, ProviderTaskState.Running, taskId: reply.TaskId, requestId: reply.RequestId);
-        ct.ThrowIfCancellationRequested(); // whoever stopped us meanwhile finds a task that can be cancelled
-        return null;
-    }
-
-    private async Task<TaskReport> AskAsync(ProviderTask task, Func<string, CancellationToken, Task<TaskReport>> retrieve, CancellationToken ct)
-    {
-        if (OpenBreaker() is { } pause)
-        {
-            return new TaskReport.Unanswered(pause);
-        }
-
-        TaskReport? report = null;
-        var reply = await Breaker.CallAsync(
-            async token =>
+            if (await parts.Slots.TakeAsync(Session, endpoints, ct) is { } endpoint)
             {
-                report = await retrieve(task.TaskId!, token);
-                return report is TaskReport.Unanswered silence ? ProviderReply.Failed(silence.Failure) : ProviderReply.Started(task.TaskId!, null);
-            },
-            ct, "poll");
-        return report ?? new TaskReport.Unanswered(reply.Failure!); // another call is just probing a broken provider
+                return new GpuSlot(endpoint, () => parts.Slots.ReleaseAsync(Session, endpoint, CancellationToken.None), log);
+            }
+
+            if (parts.Time.GetElapsedTime(since) >= patience)
+            {
+                return null;
+            }
+
+            ReportProgress(0, "waiting_for_gpu");
+            await Task.Delay(TimeSpan.FromMilliseconds(500), parts.Time, ct);
+        }
     }
 
-    private async Task<Failure?> MakeAsync(
-        int ordinal, IReadOnlyList<string> sourceHosts, TimeSpan callTimeout, Func<int, CancellationToken, Task<ProviderReply>> call, CancellationToken ct)
-    {
-        switch (FindTask(ordinal))
-        {
-            case { State: ProviderTaskState.Delivered } bought:
-                return await FetchAsync(ordinal, bought, sourceHosts, ct);
-            case { State: ProviderTaskState.Failed or ProviderTaskState.Unknown } over:
-                return AsRecorded(over);
-            case { } cutOff:
-                return await GiveUpAsync(cutOff);
-        }
+    private MediaDestination DestinationOf(int ordinal, MediaKind kind) =>
+        new(Session.UserId, Session.CreatedAt, Session.SessionId, ordinal, Session.LeaseToken, kind);
 
-        if (OpenBreaker() is { } pause)
-        {
-            return pause;
-        }
-
-        var (intent, problem) = await IntendAsync(ordinal, callTimeout, ct);
-        if (intent is null)
-        {
-            return problem;
-        }
-
-        var reply = await Breaker.CallAsync(token => call(ordinal, token), ct);
-        if (reply.Failure is { } failure)
-        {
-            await RecordTaskAsync(intent, StateOf(failure), requestId: reply.RequestId, failure: failure);
-            return failure;
-        }
-
-        var result = new JsonObject { ["url"] = reply.Url!.AbsoluteUri, ["usage"] = reply.Usage?.DeepClone() };
-        var task = await RecordTaskAsync(intent, ProviderTaskState.Delivered, requestId: reply.RequestId, result: result);
-        return await FetchAsync(ordinal, task, sourceHosts, ct);
-    }
-
-    private ProviderBreaker Breaker => breakers.Of(Session.Provider);
-
-    private Failure? OpenBreaker() => Breaker.OpenFor is { } pause
-        ? new Failure(FailureKind.Unavailable, "breaker.open", $"{Session.Provider} failed too often and is left alone.") { RetryAfter = pause }
-        : null;
-
-    /// <summary>Records the intent; a failure when the database is away, so that nothing must be sent.</summary>
-    private async Task<(ProviderTask? Intent, Failure? Problem)> IntendAsync(int ordinal, TimeSpan callTimeout, CancellationToken ct)
+    private async Task<(StoredMedia? Media, Failure? Problem)> StoreAsync(MediaDestination destination, MediaSource source, CancellationToken ct)
     {
         try
         {
-            return (await RecordIntentAsync(ordinal, 1, callTimeout, callbackTokenHash: null, ct) ?? throw new LeaseLostException(), null);
+            return (await parts.Transfer.StoreAsync(source, destination, reportBytes: null, ct), null);
         }
-        catch (Exception e) when (e is NpgsqlException or TimeoutException)
+        catch (MediaException e)
         {
-            // Nothing was sent. Thrown on, this would cut off the calls beside it, which may be paid for already.
-            return (null, new Failure(FailureKind.Unavailable, "intent.not_recorded", e.Message));
+            log.LogWarning(
+                "{Role} {Ordinal} of {SessionId} could not be stored: {Failure}, {Problem}", destination.Role, destination.Ordinal, Session.SessionId, e.Failure, e.Message);
+            return (null, e.Failure is MediaFailure.SourceUnavailable or MediaFailure.StoreUnavailable or MediaFailure.Truncated
+                ? new Failure(FailureKind.Unavailable, $"media.{e.Failure}", e.Message)
+                : new Failure(FailureKind.OutputUnusable, $"media.{e.Failure}", e.Message));
         }
     }
 
-    /// <summary>An earlier run was cut off in the call: it may have been billed, and cannot be asked for.</summary>
-    private async Task<Failure> GiveUpAsync(ProviderTask cutOff)
+    /// <summary>The orphan sweep would find it too.</summary>
+    private async Task ForgetPreviewAsync(MediaKey preview)
     {
-        var unknown = new Failure(FailureKind.OutcomeUnknown, "worker.cut_off", "The worker that made the call did not live to see its answer.");
-        await RecordTaskAsync(cutOff, ProviderTaskState.Unknown, failure: unknown);
-        return unknown;
-    }
-
-    private static Failure AsRecorded(ProviderTask over) =>
-        new(Enum.Parse<FailureKind>(over.Failure!), over.FailureCode ?? "", "recorded by an earlier run") { RequestId = over.RequestId };
-
-    private async Task<Failure?> FetchAsync(int ordinal, ProviderTask task, IReadOnlyList<string> sourceHosts, CancellationToken ct)
-    {
-        var url = new Uri(task.Result!.Value.GetProperty("url").GetString()!);
-        var usage = task.Result.Value.TryGetProperty("usage", out var counted) && counted.ValueKind == JsonValueKind.Object ? JsonObject.Create(counted) : null;
-        var failure = await DeliverAsync(ordinal, new MediaSource.Remote(url, sourceHosts), usage, ct);
-        if (failure is { IsRetryable: false })
+        try
         {
-            await RecordTaskAsync(task, ProviderTaskState.Failed, failure: failure);
+            await parts.Store.DeleteAsync(preview, CancellationToken.None);
         }
-
-        return failure;
-    }
-
-    private static ProviderTaskState StateOf(Failure failure) =>
-        failure.IsRetryable ? ProviderTaskState.Rejected
-        : failure.Kind == FailureKind.OutcomeUnknown ? ProviderTaskState.Unknown
-        : ProviderTaskState.Failed;
-
-    /// <summary>The usage of all delivered calls, numbers added up; null without any.</summary>
-    private JsonObject? SumUsage()
-    {
-        var sum = new JsonObject();
-        foreach (var task in tasks.Where(t => t.Result is { ValueKind: JsonValueKind.Object }))
+        catch (MediaException e)
         {
-            if (task.Result!.Value.TryGetProperty("usage", out var usage) && usage.ValueKind == JsonValueKind.Object)
-            {
-                foreach (var field in usage.EnumerateObject().Where(f => f.Value.ValueKind == JsonValueKind.Number))
-                {
-                    sum[field.Name] = (sum[field.Name]?.GetValue<long>() ?? 0) + field.Value.GetInt64();
-                }
-            }
+            log.LogDebug(e, "The preview {Key} stays until the sweep", preview);
         }
-
-        return sum.Count == 0 ? null : sum;
     }
 
     private async Task RememberAsync(ProviderTask task)
@@ -488,5 +278,24 @@ public sealed class JobContext(
         }
 
         recording.Release();
+    }
+}
+
+/// <summary>A GPU that this job has to itself until it is disposed, or until its lease is over.</summary>
+public sealed class GpuSlot(string endpoint, Func<Task> release, ILogger log) : IAsyncDisposable
+{
+    /// <summary>Which one.</summary>
+    public string Endpoint => endpoint;
+
+    public async ValueTask DisposeAsync()
+    {
+        try
+        {
+            await release();
+        }
+        catch (Exception e) when (e is Npgsql.NpgsqlException or TimeoutException)
+        {
+            log.LogDebug(e, "The slot of {Endpoint} is free again when the lease is over", endpoint);
+        }
     }
 }

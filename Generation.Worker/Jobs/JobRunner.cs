@@ -1,11 +1,8 @@
 using System.Text.Json;
 using Generation.Core;
 using Generation.Core.Database;
-using Generation.Core.Media;
 using Generation.Core.Providers;
-using Generation.Core.Realtime;
 using Generation.Core.Sessions;
-using Generation.Worker.Providers;
 using Generation.Worker.Tools;
 
 namespace Generation.Worker.Jobs;
@@ -15,10 +12,13 @@ namespace Generation.Worker.Jobs;
 /// Every path ends in exactly one fenced statement, or in none when the lease is lost.
 /// </summary>
 public sealed class JobRunner(
-    HandlerRegistry handlers, MockHandler mock, Leases leases, Settlement settlement, MediaTransfer transfer, IMediaStore store, ProgressChannel progress,
-    ProviderBreakers breakers, WorkerOptions options, TimeProvider time, Random random, ILogger<JobRunner> log)
+    HandlerRegistry handlers, MockHandler mock, JobParts parts, Settlement settlement, Random random, ILogger<JobRunner> log)
 {
     private static readonly TimeSpan[] DefaultSlotRetries = [TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(2), TimeSpan.FromSeconds(4)];
+
+    private readonly Leases leases = parts.Leases;
+    private readonly WorkerOptions options = parts.Options;
+    private readonly TimeProvider time = parts.Time;
 
     private TimeSpan[] SlotRetries => options.SlotRetries is { Length: > 0 } some ? some : DefaultSlotRetries;
 
@@ -30,7 +30,7 @@ public sealed class JobRunner(
         log.LogDebug(LogEvents.JobPayloadSummary, "{SessionId}: {Outputs} outputs of {Model}, {Stored} stored, mock {Mock}",
             session.SessionId, session.RequestedOutputs, session.Model, session.StoredOrdinals.Count, session.Mock);
 
-        var context = new JobContext(job, leases, transfer, store, progress, breakers, time, log);
+        var context = new JobContext(job, parts, log);
         var handler = session.Mock ? mock : handlers.Find(session.JobType);
         if (session.CancelRequested)
         {
@@ -81,7 +81,7 @@ public sealed class JobRunner(
                 outcome = new StepOutcome.Failed(new Failure(FailureKind.Unavailable, "handler." + e.GetType().Name, e.Message), []);
             }
 
-            if (outcome is not StepOutcome.Failed { Failure: { Kind: FailureKind.Unavailable, RetryAfter: null } } || tried >= SlotRetries.Length)
+            if (outcome is not StepOutcome.Failed { Failure: { Kind: FailureKind.Unavailable, RetryAfter: null, IsRetryable: true } } || tried >= SlotRetries.Length)
             {
                 return outcome;
             }
@@ -109,6 +109,12 @@ public sealed class JobRunner(
                     ErrorMessage = completed.FailedOutputs is [var one, ..] ? one.Failure.UserMessage : null,
                     ErrorRetryable = completed.FailedOutputs is [var only, ..] ? only.Failure.UserMayRetry : null,
                 });
+                break;
+
+            case StepOutcome.Failed { Failure: { IsRetryable: true, NotTried: true } failure }:
+                var pause = failure.RetryAfter ?? options.RetryBackoff;
+                log.LogInformation("{SessionId} waits {Delay}: {ProviderCode} {Detail}", session.SessionId, pause, failure.ProviderCode, failure.Detail);
+                await Transient.RetryAsync(() => leases.PostponeAsync(session, pause * (1 + (Jitter() / 8)), CancellationToken.None), time, log, job.Stopped);
                 break;
 
             case StepOutcome.Failed { Failure: { IsRetryable: true } failure } when session.Attempt + 1 < options.MaxAttempts:
@@ -173,7 +179,7 @@ public sealed class JobRunner(
 
     private async Task SettleAsync(ActiveJob job, Settle settle)
     {
-        progress.Publish(job.Report(0, "finalising")); // a phase, not a step: the stages a watcher counts on are the handler's, and then 100
+        parts.Progress.Publish(job.Report(0, "finalising")); // a phase, not a step: the stages a watcher counts on are the handler's, and then 100
         var settled = await Transient.RetryAsync(
             () => settlement.SettleAsync([settle with { LeaseToken = job.Session.LeaseToken }], CancellationToken.None), time, log, job.Stopped);
         if (settled.Count == 0)

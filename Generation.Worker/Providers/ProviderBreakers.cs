@@ -92,7 +92,7 @@ public sealed class ProviderBreaker
         }
         catch (BrokenCircuitException e)
         {
-            return ProviderReply.Failed(new Failure(FailureKind.Unavailable, "breaker.open", e.Message) { RetryAfter = breakDuration });
+            return ProviderReply.Failed(new Failure(FailureKind.Unavailable, "breaker.open", e.Message) { RetryAfter = breakDuration, NotTried = true });
         }
 
         Telemetry.ProviderDuration.Record(

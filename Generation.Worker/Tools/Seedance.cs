@@ -28,10 +28,14 @@ public sealed class Seedance(ArkVideos ark, IOptions<ArkOptions> options, TimePr
         {
             ExecutionExpiresAfter = (int)(left < QueueTime.Least ? QueueTime.Least : left > QueueTime.Most ? QueueTime.Most : left).TotalSeconds,
         };
-        return await job.FollowTaskAsync(
-            settings.VideoPollInterval, settings.SourceHosts, settings.VideoCallTimeout,
-            () => ark.CreateAsync(request, $"{job.Session.SessionId:N}-0-{job.Session.LeaseToken}", CancellationToken.None),
-            ark.RetrieveAsync, ct);
+        return await job.FollowTasksAsync(
+            new TaskRules
+            {
+                PollAfter = _ => settings.VideoPollInterval,
+                Source = new ResultSource(settings.SourceHosts),
+                CreateTimeout = settings.VideoCallTimeout,
+            },
+            task => ark.CreateAsync(request, job.NameOfCall(task.Ordinal), CancellationToken.None), ark.RetrieveAsync, ct);
     }
 
     public async Task CancelAsync(JobContext job, CancellationToken ct)

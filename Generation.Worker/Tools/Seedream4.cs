@@ -16,11 +16,8 @@ public sealed class Seedream4(ArkImages ark, IOptions<ArkOptions> options) : IGe
         var settings = options.Value;
         return ArkImageRequest.From(job.Settings) is { } request
             ? await job.CallEachAsync(
-                settings.ImageBatch, settings.SourceHosts, settings.CallTimeout,
-                (ordinal, token) => ark.GenerateAsync(request, CallName(job, ordinal), token), ct)
+                new CallRules { Parallel = settings.ImageBatch, Source = new ResultSource(settings.SourceHosts), CallTimeout = settings.CallTimeout },
+                (ordinal, token) => ark.GenerateAsync(request, job.NameOfCall(ordinal), token), ct)
             : new StepOutcome.Failed(new Failure(FailureKind.InvalidRequest, "settings", "The session's settings have no prompt or no providerModel."), []);
     }
-
-    /// <summary>Ours for one call: an operator finds the session, the picture and the worker's lease by what Ark has logged.</summary>
-    private static string CallName(JobContext job, int ordinal) => $"{job.Session.SessionId:N}-{ordinal}-{job.Session.LeaseToken}";
 }

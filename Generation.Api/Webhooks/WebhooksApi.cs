@@ -1,0 +1,72 @@
+using System.Buffers;
+using System.Text;
+using Generation.Core.Webhooks;
+using Npgsql;
+
+namespace Generation.Api.Webhooks;
+
+/// <summary>
+/// <c>POST /api/webhooks/{provider}/{token}</c>: a provider says that something has happened to a task. The token in the address is what
+/// makes it ours; a provider that signs is checked too. The body is kept and not believed: the session's handler asks the provider.
+/// </summary>
+public static class WebhooksApi
+{
+    /// <summary>More than any provider sends.</summary>
+    private const int MaxBodyBytes = 256 << 10;
+
+    public static void MapWebhooks(this IEndpointRouteBuilder routes) => routes.MapPost("/api/webhooks/{provider}/{token}", ReceiveAsync).AllowAnonymous();
+
+    private static async Task<IResult> ReceiveAsync(
+        string provider, string token, HttpContext context, WebhookInbox inbox, WebhookSignatures signatures, ILogger<WebhookInbox> log, CancellationToken ct)
+    {
+        if (token.Length != WebhookInbox.TokenLength || provider.Length > 40)
+        {
+            return Problems.NotFound("callback address");
+        }
+
+        if (await ReadAsync(context.Request, ct) is not { } body)
+        {
+            return Problems.Of(StatusCodes.Status413PayloadTooLarge, "payload_too_large", $"A callback has at most {MaxBodyBytes} bytes.");
+        }
+
+        if (signatures.Check(provider, context.Request.Headers, body) is { } wrong)
+        {
+            log.LogWarning("A callback of {Provider} was refused: {Problem}", provider, wrong);
+            return Problems.Of(StatusCodes.Status401Unauthorized, "invalid_signature", wrong);
+        }
+
+        try
+        {
+            var outcome = await inbox.ReceiveAsync(provider, token, body, ct);
+            log.LogInformation("A callback of {Provider}: {Outcome}", provider, outcome);
+            return outcome == CallbackOutcome.Unknown
+                ? Problems.NotFound("callback address")
+                : TypedResults.Ok(new { received = true, outcome = outcome.ToString().ToLowerInvariant() });
+        }
+        catch (Exception e) when (e is NpgsqlException or TimeoutException)
+        {
+            log.LogWarning("A callback of {Provider} could not be kept: {Problem}", provider, e.Message);
+            return Problems.Later(context, "unavailable", "The callback could not be kept now. Send it again.");
+        }
+    }
+
+    /// <summary>As text that Postgres can hold; null when it is too long.</summary>
+    private static async Task<string?> ReadAsync(HttpRequest request, CancellationToken ct)
+    {
+        if (request.ContentLength > MaxBodyBytes)
+        {
+            return null;
+        }
+
+        var buffer = ArrayPool<byte>.Shared.Rent(MaxBodyBytes + 1);
+        try
+        {
+            var length = await request.Body.ReadAtLeastAsync(buffer.AsMemory(0, MaxBodyBytes + 1), MaxBodyBytes + 1, throwOnEndOfStream: false, ct);
+            return length > MaxBodyBytes ? null : Encoding.UTF8.GetString(buffer, 0, length).Replace('\0', '\uFFFD');
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(buffer);
+        }
+    }
+}

@@ -1,0 +1,66 @@
+-- What the providers need beside tasks: callbacks, uploads, GPU slots, posters, and the prices of their models.
+
+-- A callback is a hint: the outcome is read from the provider before it is booked. It is matched by the token in its URL, of which only
+-- the hash is kept, so it may come before the task's id was recorded.
+CREATE TABLE webhook_inbox (
+    inbox_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    provider_task_id uuid NOT NULL REFERENCES provider_tasks,
+    provider text NOT NULL,
+    token_hash bytea NOT NULL CHECK (octet_length(token_hash) = 32),
+    body_hash bytea NOT NULL CHECK (octet_length(body_hash) = 32),
+    body text NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT now(),
+    booked_at timestamptz,
+    UNIQUE (token_hash, body_hash)
+);
+CREATE INDEX webhook_inbox_open ON webhook_inbox (provider_task_id) WHERE booked_at IS NULL;
+CREATE INDEX webhook_inbox_old ON webhook_inbox (received_at);
+
+-- Set by a callback on the session itself, in the row that a suspending worker writes: whichever of the two comes first, the other sees it.
+ALTER TABLE generation_sessions ADD COLUMN callback_at timestamptz;
+
+-- One job a GPU: a slot belongs to the session named here as long as that session's lease lives under this token. So a dead worker
+-- frees its slots by dying, and nothing has to be renewed.
+CREATE TABLE gpu_slots (
+    endpoint text PRIMARY KEY,
+    session_id uuid,
+    lease_token bigint,
+    taken_at timestamptz,
+    CONSTRAINT taken_by_a_lease CHECK ((session_id IS NULL) = (lease_token IS NULL) AND (session_id IS NULL) = (taken_at IS NULL))
+);
+
+-- Reference pictures, used in parameters as upload:<id>, by their owner alone.
+CREATE TABLE uploads (
+    upload_id uuid PRIMARY KEY,
+    user_id uuid NOT NULL REFERENCES users,
+    object_key text NOT NULL UNIQUE,
+    content_type text NOT NULL,
+    bytes bigint NOT NULL CHECK (bytes > 0),
+    sha256 bytea NOT NULL CHECK (octet_length(sha256) = 32),
+    width integer CHECK (width > 0),
+    height integer CHECK (height > 0),
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX uploads_user ON uploads (user_id, upload_id DESC);
+
+-- The last frame of a video, where it was asked for.
+ALTER TABLE media ADD COLUMN poster_key text;
+
+ALTER TABLE uploads ENABLE ROW LEVEL SECURITY;
+CREATE POLICY service_sees_all ON uploads TO generation_service USING (true) WITH CHECK (true);
+CREATE POLICY reader_sees_own ON uploads FOR SELECT TO generation_reader
+    USING (user_id = nullif(current_setting('app.user_id', true), '')::uuid);
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON webhook_inbox, gpu_slots TO generation_service;
+GRANT SELECT, INSERT, DELETE ON uploads TO generation_service;
+GRANT SELECT ON uploads TO generation_reader;
+
+-- Prices. openai:
+
+-- veo:
+
+-- kie and speech:
+
+-- forge:
+
+-- ark:

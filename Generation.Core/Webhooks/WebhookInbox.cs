@@ -1,0 +1,92 @@
+using System.Security.Cryptography;
+using System.Text;
+using Generation.Core.Database;
+using Generation.Core.Realtime;
+using Npgsql;
+
+namespace Generation.Core.Webhooks;
+
+public enum CallbackOutcome
+{
+    /// <summary>No task has this token.</summary>
+    Unknown,
+
+    /// <summary>Kept; the session is looked at now, or by the worker that has it.</summary>
+    Received,
+
+    /// <summary>This very body came before.</summary>
+    Duplicate,
+
+    /// <summary>Kept; its task or its session had ended.</summary>
+    Late,
+}
+
+/// <summary>
+/// Where providers' callbacks are kept, raw. Nothing is booked from them: they wake the session, and its handler asks the provider.
+/// </summary>
+public sealed class WebhookInbox(NpgsqlDataSource database, ChangeNotifier notifier)
+{
+    /// <summary>Characters of a token: 32 random bytes in base64url.</summary>
+    public const int TokenLength = 43;
+
+    /// <summary>Callbacks are kept this long.</summary>
+    public static readonly TimeSpan Kept = TimeSpan.FromDays(7);
+
+    private const int Batch = 1000;
+
+    /// <summary>What stands in a callback URL instead of any id, and what of it is kept.</summary>
+    public static (string Token, byte[] Hash) NewToken()
+    {
+        var token = System.Buffers.Text.Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(32));
+        return (token, HashOf(token));
+    }
+
+    public static byte[] HashOf(string token) => SHA256.HashData(Encoding.UTF8.GetBytes(token));
+
+    /// <summary>Keeps a callback and wakes its session; one round trip.</summary>
+    public async Task<CallbackOutcome> ReceiveAsync(string provider, string token, string body, CancellationToken ct)
+    {
+        await using var command = database.CreateCommand(Sql.Text("Webhooks/receive.sql"));
+        command.Parameters.AddWithValue(provider);
+        command.Parameters.AddWithValue(HashOf(token));
+        command.Parameters.AddWithValue(SHA256.HashData(Encoding.UTF8.GetBytes(body)));
+        command.Parameters.AddWithValue(body);
+        await using var reader = await command.ExecuteReaderAsync(ct);
+        if (!await reader.ReadAsync(ct))
+        {
+            return CallbackOutcome.Unknown;
+        }
+
+        if (reader.GetBoolean(2))
+        {
+            notifier.OutboxWritten();
+        }
+
+        return !reader.GetBoolean(0) ? CallbackOutcome.Duplicate : reader.GetBoolean(1) ? CallbackOutcome.Received : CallbackOutcome.Late;
+    }
+
+    /// <summary>Books what has nothing left to say (its task or session has ended) and forgets what is old. Answers how many rows it changed.</summary>
+    public async Task<int> TidyAsync(CancellationToken ct)
+    {
+        await using var batch = database.CreateBatch();
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(
+            """
+            UPDATE webhook_inbox SET booked_at = now()
+            WHERE inbox_id IN (
+                SELECT i.inbox_id
+                FROM webhook_inbox AS i
+                JOIN provider_tasks AS t USING (provider_task_id)
+                JOIN generation_sessions AS s USING (session_id)
+                WHERE i.booked_at IS NULL AND (t.state NOT IN ('intent', 'running') OR s.completed_at IS NOT NULL)
+                ORDER BY i.inbox_id
+                LIMIT $1
+                FOR UPDATE OF i SKIP LOCKED)
+            """) { Parameters = { new() { Value = Batch } } });
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(
+            """
+            DELETE FROM webhook_inbox
+            WHERE inbox_id IN (SELECT inbox_id FROM webhook_inbox WHERE received_at < now() - $1 ORDER BY received_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+            """) { Parameters = { new() { Value = Kept }, new() { Value = Batch } } });
+        return await batch.ExecuteNonQueryAsync(ct);
+    }
+}

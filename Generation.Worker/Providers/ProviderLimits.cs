@@ -1,0 +1,54 @@
+using Generation.Core.Queue;
+using Generation.Worker.Jobs;
+using StackExchange.Redis;
+
+namespace Generation.Worker.Providers;
+
+/// <summary>
+/// Keeps all workers together below a provider's limits: a sliding window of the last calls, in Redis, by Redis's clock. Nobody waits
+/// here; who is refused is told when to come again. Without Redis nothing is refused: the provider refuses by itself, and that is
+/// understood too.
+/// </summary>
+public sealed class ProviderLimits(IConnectionMultiplexer redis, QueueOptions options, Random random, ILogger<ProviderLimits> log)
+{
+    // KEYS[1] the window · ARGV[1] calls · ARGV[2] its length in ms. Answers 0, or the ms until the oldest call leaves the window.
+    private const string Script =
+        """
+        local t = redis.call('TIME')
+        local now = t[1] * 1000 + math.floor(t[2] / 1000)
+        redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
+        if redis.call('ZCARD', KEYS[1]) < tonumber(ARGV[1]) then
+            redis.call('ZADD', KEYS[1], now, t[1] .. '.' .. t[2] .. '.' .. redis.call('INCR', KEYS[1] .. ':n'))
+            redis.call('PEXPIRE', KEYS[1], ARGV[2])
+            redis.call('PEXPIRE', KEYS[1] .. ':n', ARGV[2])
+            return 0
+        end
+        local oldest = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+        return math.max(oldest[2] + ARGV[2] - now, 1)
+        """;
+
+    /// <summary>Null when a call may be made, and then it is counted; else how long to stay away, with jitter so that not all come at once.</summary>
+    public async Task<TimeSpan?> TakeAsync(string provider, RateLimit limit)
+    {
+        ArgumentNullException.ThrowIfNull(limit);
+        try
+        {
+            var key = $"{{{options.Prefix}:limit:{provider}:{limit.Name}}}";
+            var wait = (long)await redis.GetDatabase().ScriptEvaluateAsync(Script, [key], [limit.Calls, (long)limit.Window.TotalMilliseconds]);
+            return wait == 0 ? null : TimeSpan.FromMilliseconds(wait) + (limit.Window * (Jitter() / 4));
+        }
+        catch (Exception e) when (e is RedisException or TimeoutException)
+        {
+            log.LogDebug(e, "The limit {Limit} of {Provider} is not watched while Redis is away", limit.Name, provider);
+            return null;
+        }
+    }
+
+    private double Jitter()
+    {
+        lock (random)
+        {
+            return random.NextDouble();
+        }
+    }
+}
