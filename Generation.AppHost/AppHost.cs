@@ -50,6 +50,11 @@ if (onThisMachine)
         .WithEnvironment("Providers__Ark__BaseUrl", ReferenceExpression.Create($"{providerSim.GetEndpoint("http")}/api/v3"))
         .WithEnvironment("Providers__Ark__ApiKey", "sim-ark-key")
         .WithEnvironment("Providers__Ark__SourceHosts", "localhost,127.0.0.1")
+        .WithEnvironment("Providers__OpenAi__BaseUrl", ReferenceExpression.Create($"{providerSim.GetEndpoint("http")}/v1"))
+        .WithEnvironment("Providers__OpenAi__ApiKey", "sim-openai-key")
+        .WithEnvironment("Providers__Google__BaseUrl", ReferenceExpression.Create($"{providerSim.GetEndpoint("http")}/v1beta"))
+        .WithEnvironment("Providers__Google__ApiKey", "sim-google-key")
+        .WithEnvironment("Providers__Google__SourceHosts", "localhost,127.0.0.1")
         .WithEnvironment("Worker__PublicBaseUrl", ReferenceExpression.Create($"http://localhost:{apiPort.ToString()}")) // where the simulator calls back
         .WithEnvironment("Media__AllowPrivateAddresses", "true"); // the simulator's pictures come from this machine
 }

@@ -4,6 +4,8 @@ using Generation.Worker;
 using Generation.Worker.Jobs;
 using Generation.Worker.Providers;
 using Generation.Worker.Providers.Ark;
+using Generation.Worker.Providers.Google;
+using Generation.Worker.Providers.OpenAi;
 using Generation.Worker.Tools;
 
 var builder = WebApplication.CreateBuilder(args);
@@ -19,6 +21,8 @@ foreach (var handler in HandlerRegistry.Scan(typeof(IGenerationHandler).Assembly
 }
 
 builder.Services.AddArk(builder.Configuration);
+builder.Services.AddOpenAi(builder.Configuration);
+builder.Services.AddGoogle(builder.Configuration);
 builder.Services.AddSingleton<HandlerRegistry>();
 builder.Services.AddSingleton<ProviderBreakers>();
 builder.Services.AddSingleton<ProviderLimits>();

@@ -91,9 +91,8 @@ public sealed partial class VeoVideos : IDisposable
 
     public void Dispose() => http.Dispose();
 
-    // A name of letters, digits and hyphens would be an absolute address for no one; "./" keeps the colon of a call from being read as a scheme's.
     private ProviderCall Call(HttpMethod method, string path) =>
-        new() { Method = method, Path = "./" + path, Timeout = options.CallTimeout, TimeoutSetting = "Providers:Google:CallTimeout" };
+        new() { Method = method, Path = path, Timeout = options.CallTimeout, TimeoutSetting = "Providers:Google:CallTimeout" };
 
     private ProviderReply Started(HttpResponseMessage response, string? text)
     {
