@@ -218,6 +218,8 @@ public sealed class OpenAiImages(
         {
             json.WriteBase64StringSegment(part.Span, isFinalSegment: false);
             await json.FlushAsync(work.Gone);
+            // The JSON writer only hands over to the pipe. Without this a picture that never ends would stay here.
+            if (work.Request.Stream || work.Fault is not { Stage: FaultStage.Reply }) await work.Http.Response.BodyWriter.FlushAsync(work.Gone);
             if (drips) await Task.Delay(DripInterval, time, work.Gone);
             sent += part.Length;
             if (sent < half) continue;
