@@ -24,12 +24,16 @@ public sealed class VeoTests(VeoTests.VideoSystem videos) : IClassFixture<VeoTes
         await AssertAllIsWellAsync();
     }
 
-    [Fact]
-    public async Task More_than_720p_is_only_to_be_had_for_eight_seconds()
+    [Theory]
+    [InlineData("veo-3.1", "1080p", 4, "must be 8")] // more than 720p is only to be had for eight seconds
+    [InlineData("veo-3.1", "720p", 5, "must be one of 4, 6, 8")]
+    [InlineData("sora-2", "720p", 6, "must be one of 4, 8, 12")]
+    public async Task A_length_that_is_not_to_be_had_is_refused_by_name(string model, string resolution, int duration, string why)
     {
-        using var refused = await system.PostAsync(new { model = "veo-3.1", @params = new { prompt = "p", resolution = "1080p", duration = 4 } }, Guid.NewGuid().ToString());
+        using var refused = await system.PostAsync(new { model, @params = new { prompt = "p", resolution, duration } }, Guid.NewGuid().ToString());
+        var answer = await TestSystem.ReadAsync(refused);
         Assert.Equal(HttpStatusCode.BadRequest, refused.StatusCode);
-        Assert.Contains("params.duration", await refused.Content.ReadAsStringAsync(), StringComparison.Ordinal);
+        Assert.Contains(why, (string?)answer["errors"]!["params.duration"]![0], StringComparison.Ordinal);
     }
 
     [Theory]
