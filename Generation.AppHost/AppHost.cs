@@ -55,6 +55,7 @@ if (onThisMachine)
         .WithEnvironment("Providers__Google__BaseUrl", ReferenceExpression.Create($"{providerSim.GetEndpoint("http")}/v1beta"))
         .WithEnvironment("Providers__Google__ApiKey", "sim-google-key")
         .WithEnvironment("Providers__Google__SourceHosts", "localhost,127.0.0.1")
+        .WithEnvironment("Providers__Forge__Endpoints", ReferenceExpression.Create($"{providerSim.GetEndpoint("http")}"))
         .WithEnvironment("Worker__PublicBaseUrl", ReferenceExpression.Create($"http://localhost:{apiPort.ToString()}")) // where the simulator calls back
         .WithEnvironment("Media__AllowPrivateAddresses", "true"); // the simulator's pictures come from this machine
 }

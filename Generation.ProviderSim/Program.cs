@@ -4,6 +4,7 @@ using Generation.ProviderSim.Calls;
 using Generation.ProviderSim.Faults;
 using Generation.ProviderSim.Files;
 using Generation.ProviderSim.Films;
+using Generation.ProviderSim.Forge;
 using Generation.ProviderSim.Google;
 using Generation.ProviderSim.OpenAi;
 using Generation.ProviderSim.Pictures;
@@ -38,6 +39,10 @@ builder.Services.AddSingleton<OpenAiEntrance>();
 builder.Services.AddSingleton<OpenAiImages>();
 builder.Services.AddSingleton<OpenAiVideos>();
 builder.Services.AddSingleton<VeoVideos>();
+builder.Services.AddSingleton<ForgeEntrance>();
+builder.Services.AddSingleton<ForgeGpu>();
+builder.Services.AddSingleton<ForgeImages>();
+builder.Services.AddSingleton<ForgeApi>();
 
 var app = builder.Build();
 
@@ -46,6 +51,8 @@ ArkVideos.Map(app);
 OpenAiImages.Map(app);
 OpenAiVideos.Map(app);
 VeoVideos.Map(app);
+ForgeImages.Map(app);
+ForgeApi.Map(app);
 ResultFiles.Map(app);
 FaultDesk.Map(app);
 Gates.Map(app);
