@@ -9,6 +9,15 @@ public sealed class SimOptions
     /// <summary>Bearer keys that Ark's endpoints accept. Default: <c>sim-ark-key</c>. Any other key is answered with 401.</summary>
     public string[] ArkKeys { get; set; } = [];
 
+    /// <summary>Bearer keys that OpenAI's endpoints accept. Default: <c>sim-openai-key</c>.</summary>
+    public string[] OpenAiKeys { get; set; } = [];
+
+    /// <summary>Whether <c>/v1/videos</c> is as it has been since 2026-09-24: every call is refused. Default false: a gateway that still speaks it.</summary>
+    public bool OpenAiVideosShutDown { get; set; }
+
+    /// <summary>Keys that the Gemini API accepts. Default: <c>sim-google-key</c>.</summary>
+    public string[] GoogleKeys { get; set; } = [];
+
     /// <summary>Address that result URLs start with, e.g. <c>http://sim:8081</c>. Default: scheme and host of the request.</summary>
     public string? PublicUrl { get; set; }
 

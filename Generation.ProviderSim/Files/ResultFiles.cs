@@ -13,7 +13,8 @@ public sealed class ResultFiles(
 {
     private const int DripBytes = 512;
     private static readonly TimeSpan DripInterval = TimeSpan.FromMilliseconds(100);
-    private const string Page = "<!doctype html><title>Sign in</title><h1>Please sign in to the hotel's network</h1>";
+    private const string OtherHost = "other-host";
+    internal const string Page = "<!doctype html><title>Sign in</title><h1>Please sign in to the hotel's network</h1>";
 
     public static void Map(IEndpointRouteBuilder routes)
     {
@@ -44,11 +45,20 @@ public sealed class ResultFiles(
         if (verdict == SignedUrls.Verdict.Forged || ResultTicket.FromFileName(fileName) is not { } ticket)
         {
             await RefuseAsync(http, 403, "SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided.");
-            return;
         }
+        else if (http.Request.Query["hop"] == OtherHost && (http.Request.Headers.Authorization.Count > 0 || http.Request.Headers.ContainsKey("x-goog-api-key")))
+        {
+            // A key that has followed a redirect to another host has been given away.
+            await RefuseAsync(http, 400, "InvalidArgument", "Only one auth mechanism allowed: a signature or a key.");
+        }
+        else await SendAsync(http, ticket, verdict == SignedUrls.Verdict.Expired);
+    }
 
+    /// <summary>Answers a download that may be answered, or spoils it as the ticket's words say.</summary>
+    public async Task SendAsync(HttpContext http, ResultTicket ticket, bool isExpired = false)
+    {
         var words = PromptWords.Parse(ticket.Words);
-        var fault = verdict == SignedUrls.Verdict.Expired ? Fault.Find("expired-url") : faults.ForDownload(ticket.PromptKey, words);
+        var fault = isExpired ? Fault.Find("expired-url") : faults.ForDownload(ticket.PromptKey, words);
         var gone = http.RequestAborted;
         switch (fault?.Word)
         {
@@ -63,7 +73,12 @@ public sealed class ResultFiles(
             case "expired-url": await RefuseAsync(http, 403, "AccessDenied", "Request has expired"); break;
             case "redirect-private": http.Response.Redirect("http://169.254.169.254/latest/meta-data/"); break;
             case "redirect" when !http.Request.Query.ContainsKey("hop"):
-                http.Response.Redirect($"{http.Request.Path.ToUriComponent()}{http.Request.QueryString}&hop=1");
+                http.Response.Redirect($"{http.Request.PathBase}{http.Request.Path.ToUriComponent()}{http.Request.QueryString.Add("hop", "1")}");
+                break;
+            case "redirect-host" when !http.Request.Query.ContainsKey("hop"):
+                var otherName = http.Request.Host.Host == "localhost" ? "127.0.0.1" : "localhost";
+                var file = $"/files/moved/{ticket.ToId(time.GetUtcNow())}_0.{ticket.Extension}";
+                http.Response.Redirect($"{urls.Sign($"{http.Request.Scheme}://{otherName}:{http.Request.Host.Port}", file)}&hop={OtherHost}");
                 break;
             default: await SendPictureAsync(http, ticket, words, drip: false, gone); break;
         }
@@ -166,7 +181,7 @@ public sealed class ResultFiles(
         };
     }
 
-    private static byte[] Archive()
+    internal static byte[] Archive()
     {
         using var bytes = new MemoryStream();
         using (var archive = new ZipArchive(bytes, ZipArchiveMode.Create, leaveOpen: true))
