@@ -33,11 +33,8 @@ builder.Services.AddSingleton<ArkEntrance>();
 builder.Services.AddSingleton<ArkImages>();
 builder.Services.AddSingleton<VideoTasks>();
 builder.Services.AddSingleton<ArkVideos>();
-builder.Services.AddSingleton<Replies>();
-builder.Services.AddTransient<FilmTasks>(); // each provider has its own
-builder.Services.AddSingleton<OpenAiEntrance>();
-builder.Services.AddSingleton<OpenAiImages>();
-builder.Services.AddSingleton<OpenAiVideos>();
+builder.Services.AddSingleton<Replies>().AddTransient<FilmTasks>(); // each provider has films of its own
+builder.Services.AddOpenAi();
 builder.Services.AddSingleton<VeoVideos>();
 builder.Services.AddSingleton<ForgeEntrance>();
 builder.Services.AddSingleton<ForgeGpu>();
@@ -48,8 +45,7 @@ var app = builder.Build();
 
 ArkImages.Map(app);
 ArkVideos.Map(app);
-OpenAiImages.Map(app);
-OpenAiVideos.Map(app);
+app.MapOpenAi();
 VeoVideos.Map(app);
 ForgeImages.Map(app);
 ForgeApi.Map(app);
