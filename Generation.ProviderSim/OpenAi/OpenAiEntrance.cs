@@ -84,18 +84,6 @@ public sealed class OpenAiEntrance(CallLog calls, IOptions<SimOptions> options, 
     }
 }
 
-internal static class OpenAiRoutes
-{
-    public static void AddOpenAi(this IServiceCollection services) =>
-        services.AddSingleton<OpenAiEntrance>().AddSingleton<OpenAiImages>().AddSingleton<OpenAiVideos>();
-
-    public static void MapOpenAi(this IEndpointRouteBuilder routes)
-    {
-        OpenAiImages.Map(routes);
-        OpenAiVideos.Map(routes);
-    }
-}
-
 /// <summary>Reads the fields of a body one by one, keeps the first thing that is wrong, and refuses fields that nobody has asked for.</summary>
 internal sealed class OpenAiFields(JsonElement body)
 {

@@ -12,7 +12,7 @@ using Generation.Core.Sessions;
 namespace Generation.Api;
 
 /// <summary>What the Api is made of, by what it is for.</summary>
-internal static class ApiServices
+internal static class ApiParts
 {
     public static void AddApi(this WebApplicationBuilder builder)
     {
