@@ -27,7 +27,7 @@ public static class ProvidersApi
         }
 
         var disabled = await settings.DisabledModelsAsync(ct);
-        var reports = workers.SelectMany(w => w.Providers.Select(p => (w.Worker, Report: p))).ToLookup(r => r.Report.Provider, StringComparer.Ordinal);
+        var reports = workers.SelectMany(w => w.Providers.Select(p => (w.Worker, Report: p))).ToLookup(r => r.Report.Provider.Split(' ')[0], StringComparer.Ordinal); // a GPU's breaker is called "forge host:port"
         var models = registry.Models.ToLookup(m => m.Provider, StringComparer.Ordinal);
         return TypedResults.Ok(new
         {
@@ -50,7 +50,7 @@ public static class ProvidersApi
             P50Ms = reports.Max(r => r.Report.P50Ms),
             P95Ms = reports.Max(r => r.Report.P95Ms),
             Models = models.Select(m => new { m.Id, Lifecycle = m.Lifecycle.ToString().ToLowerInvariant(), Disabled = disabled.Contains(m.Id) }).ToList(),
-            Workers = reports.Select(r => new { r.Worker, r.Report.State, r.Report.OpenForSeconds, r.Report.Calls, r.Report.Errors, r.Report.P50Ms, r.Report.P95Ms, r.Report.LastError }).ToList(),
+            Workers = reports.Select(r => new { r.Worker, Target = r.Report.Provider, r.Report.State, r.Report.OpenForSeconds, r.Report.Calls, r.Report.Errors, r.Report.P50Ms, r.Report.P95Ms, r.Report.LastError }).ToList(),
         };
     }
 }
