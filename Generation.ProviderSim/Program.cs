@@ -28,6 +28,8 @@ builder.Services.AddSingleton<CallLog>();
 builder.Services.AddSingleton<ArkEntrance>();
 builder.Services.AddSingleton<ArkImages>();
 builder.Services.AddSingleton<VideoTasks>();
+builder.Services.AddSingleton<VideoCallbacks>();
+builder.Services.AddHostedService(services => services.GetRequiredService<VideoCallbacks>());
 builder.Services.AddSingleton<ArkVideos>();
 
 var app = builder.Build();

@@ -19,6 +19,9 @@ public enum FaultStage
 
     /// <summary>When a task is asked for. It says nothing about the task, which goes on and is paid when it succeeds.</summary>
     Poll,
+
+    /// <summary>When a task's end is called back. It says nothing about the task either.</summary>
+    Callback,
 }
 
 /// <summary>Something that goes wrong on demand. Every provider says it in its own words; these are what a prompt or an operator asks for.</summary>
@@ -41,10 +44,13 @@ public sealed record Fault(string Word, FaultStage Stage, string Says)
         new("server-error", FaultStage.Refusal, "500 InternalServiceError"),
         new("bad-gateway", FaultStage.Refusal, "502 with an HTML body"),
         new("error-200", FaultStage.Refusal, "200 with a top-level error object"),
+        new("disabled", FaultStage.Refusal, "Kie: code 505, the feature is disabled"),
         new("moderation-output", FaultStage.Outcome, "400 OutputImageSensitiveContentDetected for the whole request"),
         new("image-error", FaultStage.Outcome, "200, the first image is an OutputImageSensitiveContentDetected error inside data[]"),
         new("image-500", FaultStage.Outcome, "200, the first image is an InternalServiceError inside data[], the rest is not attempted"),
         new("empty-data", FaultStage.Outcome, "200 with an empty data[]"),
+        new("malformed-result", FaultStage.Outcome, "Kie: a task that succeeds, with a resultJson that breaks off; paid"),
+        new("no-task-id", FaultStage.Reply, "Kie: code 200 without a task id; paid"),
         new("malformed", FaultStage.Reply, "200, JSON that breaks off in the middle; paid"),
         new("timeout", FaultStage.Reply, "no answer until the caller goes away; paid"),
         new("cut-reply", FaultStage.Reply, "the connection is aborted instead of a reply; paid"),
@@ -59,6 +65,7 @@ public sealed record Fault(string Word, FaultStage Stage, string Says)
         new("dead-url", FaultStage.Download, "404 NoSuchKey"),
         new("expired-url", FaultStage.Download, "403, as if the URL had expired"),
         new("redirect-private", FaultStage.Download, "302 to http://169.254.169.254/"),
+        new("callback-disordered", FaultStage.Callback, "Ark: the callbacks come in the wrong order, the last first"),
         new("redirect", FaultStage.Download, "one harmless 302, then the file"),
         new("poll-error", FaultStage.Poll, "500 InternalServiceError when a task is asked for"),
         new("poll-gateway", FaultStage.Poll, "502 with an HTML body when a task is asked for"),
@@ -67,6 +74,14 @@ public sealed record Fault(string Word, FaultStage Stage, string Says)
         new("poll-lost", FaultStage.Poll, "404 NotFound.Task although the task is there"),
         new("poll-expired", FaultStage.Poll, "the task is expired"),
         new("poll-cancelled", FaultStage.Poll, "the task is cancelled, as if by somebody in the console"),
+        new("callback-none", FaultStage.Callback, "no callback"),
+        new("callback-early", FaultStage.Callback, "the callback comes before the answer to the creation"),
+        new("callback-duplicate", FaultStage.Callback, "three callbacks"),
+        new("callback-unsigned", FaultStage.Callback, "a callback without signature"),
+        new("callback-forged", FaultStage.Callback, "a callback that is signed with another key"),
+        new("callback-stale", FaultStage.Callback, "a callback that is signed with the time of an hour ago"),
+        new("callback-lying", FaultStage.Callback, "a callback at once that says success, well signed; and the true one at the end"),
+        new("callback-snake", FaultStage.Callback, "a callback whose data has task_id instead of taskId"),
     ];
 
     private static readonly Dictionary<string, Fault> ByWord = All.ToDictionary(fault => fault.Word, StringComparer.Ordinal);
@@ -107,15 +122,21 @@ public sealed partial class PromptWords
     /// <summary><c>[download-gate=name]</c>: each download waits there after half of the file.</summary>
     public string? DownloadGate { get; private init; }
 
+    /// <summary><c>[callback-gate=name]</c>: the callback of a task waits there before it is sent.</summary>
+    public string? CallbackGate { get; private init; }
+
+    /// <summary><c>[callback-delay=n]</c>: milliseconds that the callback of a task comes later than its end.</summary>
+    public int? CallbackDelayMs { get; private init; }
+
     /// <summary>Those words that matter when the result is fetched, as they stand in the prompt.</summary>
     public string ForDownload { get; private init; } = "";
 
     public static PromptWords Parse(string prompt)
     {
         var faults = new List<FaultWord>();
-        int? latencyMs = null, queuedMs = null, retryAfterSeconds = null;
+        int? latencyMs = null, queuedMs = null, retryAfterSeconds = null, callbackDelayMs = null;
         long? bytes = null;
-        string? gate = null, downloadGate = null;
+        string? gate = null, downloadGate = null, callbackGate = null;
         var forDownload = "";
         var text = Words().Replace(prompt, match =>
         {
@@ -133,7 +154,9 @@ public sealed partial class PromptWords
                 case "bytes" when long.TryParse(value, out var number) && number > 0:
                     (bytes, forDownload) = (number, forDownload + match.Value);
                     break;
+                case "callback-delay" when int.TryParse(value, out var number) && number is >= 0 and <= 3_600_000: callbackDelayMs = number; break;
                 case "gate": gate = value; break;
+                case "callback-gate": callbackGate = value; break;
                 case "download-gate": (downloadGate, forDownload) = (value, forDownload + match.Value); break;
                 default: known = false; break;
             }
@@ -150,6 +173,8 @@ public sealed partial class PromptWords
             Bytes = bytes,
             Gate = gate,
             DownloadGate = downloadGate,
+            CallbackGate = callbackGate,
+            CallbackDelayMs = callbackDelayMs,
             ForDownload = forDownload,
         };
     }

@@ -51,11 +51,11 @@ public sealed class FaultDesk
         {
             var retryAfterSeconds = words.RetryAfterSeconds ?? 1;
             var downloadWords = "";
-            var fault = Strike(promptKey, words, stage => stage is not (FaultStage.Download or FaultStage.Poll));
+            var fault = Strike(promptKey, words, stage => stage is not (FaultStage.Download or FaultStage.Poll or FaultStage.Callback));
             foreach (var (candidate, rule) in rules)
             {
                 var isDownload = candidate.Stage == FaultStage.Download;
-                if (candidate.Stage == FaultStage.Poll || (isDownload ? downloadWords.Length > 0 : fault is not null) || !Strikes(rule, prompt)) continue;
+                if (candidate.Stage is FaultStage.Poll or FaultStage.Callback || (isDownload ? downloadWords.Length > 0 : fault is not null) || !Strikes(rule, prompt)) continue;
                 if (isDownload) downloadWords = $"[fault={candidate.Word}]";
                 else (fault, retryAfterSeconds) = (candidate, rule.RetryAfterSeconds ?? retryAfterSeconds);
             }
@@ -71,14 +71,10 @@ public sealed class FaultDesk
     }
 
     /// <summary>What strikes a question about a task; <c>times</c> counts the questions.</summary>
-    public Fault? ForPoll(string prompt, ulong promptKey, PromptWords words)
-    {
-        lock (gate)
-        {
-            return Strike(promptKey, words, stage => stage == FaultStage.Poll)
-                ?? rules.FirstOrDefault(entry => entry.Fault.Stage == FaultStage.Poll && Strikes(entry.Rule, prompt)).Fault;
-        }
-    }
+    public Fault? ForPoll(string prompt, ulong promptKey, PromptWords words) => Of(FaultStage.Poll, prompt, promptKey, words);
+
+    /// <summary>What strikes the callback of a task; <c>times</c> counts the tasks.</summary>
+    public Fault? ForCallback(string prompt, ulong promptKey, PromptWords words) => Of(FaultStage.Callback, prompt, promptKey, words);
 
     /// <summary>How often this prompt has been drawn before: the next picture of it shall look different.</summary>
     public int Occurrence(ulong promptKey)
@@ -107,6 +103,15 @@ public sealed class FaultDesk
 
     /// <summary>Body of <c>POST /sim/faults</c>.</summary>
     public sealed record FaultOrder(string? Fault, int? Count, double? Probability, string? Prompt, int? RetryAfterSeconds);
+
+    private Fault? Of(FaultStage stage, string prompt, ulong promptKey, PromptWords words)
+    {
+        lock (gate)
+        {
+            return Strike(promptKey, words, candidate => candidate == stage)
+                ?? rules.FirstOrDefault(entry => entry.Fault.Stage == stage && Strikes(entry.Rule, prompt)).Fault;
+        }
+    }
 
     private string? Add(FaultOrder order)
     {

@@ -25,11 +25,17 @@ public sealed class ResultFiles(
     }
 
     /// <summary>The absolute, signed address of a result.</summary>
-    public string UrlFor(HttpRequest request, string model, string fileName)
-    {
-        var host = options.Value.PublicUrl?.TrimEnd('/') ?? $"{request.Scheme}://{request.Host}";
-        return urls.Sign(host, $"/files/{Uri.EscapeDataString(model)}/{fileName}");
-    }
+    public string UrlFor(HttpRequest request, string model, string fileName) => UrlFor(HostFor(request), model, fileName);
+
+    /// <param name="host">As <see cref="HostFor"/> gives it.</param>
+    /// <param name="model">A part of the path, for whoever reads it.</param>
+    /// <param name="fileName">From a <see cref="ResultTicket"/>.</param>
+    /// <param name="lifetimeSeconds">Null: <see cref="SimOptions.UrlLifetimeSeconds"/>.</param>
+    public string UrlFor(string host, string model, string fileName, int? lifetimeSeconds = null) =>
+        urls.Sign(host, $"/files/{Uri.EscapeDataString(model)}/{fileName}", lifetimeSeconds);
+
+    /// <summary>Scheme and host that result URLs start with for this caller.</summary>
+    public string HostFor(HttpRequest request) => options.Value.PublicUrl?.TrimEnd('/') ?? $"{request.Scheme}://{request.Host}";
 
     private async Task SendAsync(string fileName, HttpContext http)
     {
@@ -73,19 +79,25 @@ public sealed class ResultFiles(
     private async Task<(IEnumerable<ReadOnlyMemory<byte>> Pieces, long Length)> FileAsync(ResultTicket ticket, PromptWords words)
     {
         var (width, height) = (ticket.Recipe.Width, ticket.Recipe.Height);
-        if (ticket.Seconds > 0)
+        if (ticket.IsFilm)
         {
             var film = words.Bytes is null ? await studio.FilmAsync(ticket.Recipe, ticket.Seconds) : Film.Grey(width, height, ticket.Seconds);
             return (film.Pieces(words.Bytes ?? 0), film.Length(words.Bytes ?? 0));
         }
 
+        if (words.Bytes is not null && ticket.Recipe.Format == PictureFormat.Png)
+        {
+            var grey = Studio.GreyPng(width, height);
+            return ([grey], grey.Length);
+        }
+
         if (words.Bytes is { } bytes) return (GreyPicture.Pieces(width, height, bytes), GreyPicture.Length(width, height, bytes));
-        ReadOnlyMemory<byte> drawn = await studio.DrawAsync(ticket.Recipe);
+        ReadOnlyMemory<byte> drawn = ticket.IsLastFrame ? await studio.LastFrameAsync(ticket.Recipe, ticket.Seconds) : await studio.DrawAsync(ticket.Recipe);
         // In two halves, so that a download gate has a middle to wait in.
         return ([drawn[..(drawn.Length / 2)], drawn[(drawn.Length / 2)..]], drawn.Length);
     }
 
-    private static IEnumerable<ReadOnlyMemory<byte>> Endless(ResultTicket ticket) => ticket.Seconds > 0
+    private static IEnumerable<ReadOnlyMemory<byte>> Endless(ResultTicket ticket) => ticket.IsFilm
         ? Film.Grey(ticket.Recipe.Width, ticket.Recipe.Height, ticket.Seconds).Endless()
         : GreyPicture.Endless(ticket.Recipe.Width, ticket.Recipe.Height);
 

@@ -18,9 +18,14 @@ public sealed record ResultTicket(Recipe Recipe, ulong PromptKey, string Words, 
     private const int FixedBytes = Recipe.EncodedBytes + sizeof(ulong) + 1;
     private const int TimeDigits = 13;
 
-    public string Extension => Seconds > 0 ? "mp4" : Recipe.Format == PictureFormat.Png ? "png" : "jpeg";
+    /// <summary>The last frame of the film that is so many seconds long: a PNG.</summary>
+    public bool IsLastFrame => Seconds > 0 && Recipe.Format == PictureFormat.Png;
 
-    public string ContentType => Seconds > 0 ? "video/mp4" : Recipe.Format == PictureFormat.Png ? "image/png" : "image/jpeg";
+    public bool IsFilm => Seconds > 0 && !IsLastFrame;
+
+    public string Extension => IsFilm ? "mp4" : Recipe.Format == PictureFormat.Png ? "png" : "jpeg";
+
+    public string ContentType => IsFilm ? "video/mp4" : Recipe.Format == PictureFormat.Png ? "image/png" : "image/jpeg";
 
     /// <summary>The file's name without index and extension: long and opaque, as the provider's are.</summary>
     public string ToId(DateTimeOffset at)
@@ -60,10 +65,11 @@ public sealed class SignedUrls(IOptions<SimOptions> options, TimeProvider time)
 
     /// <param name="host">Scheme and host without a slash at the end.</param>
     /// <param name="path">Path with a slash at the start.</param>
-    public string Sign(string host, string path)
+    /// <param name="lifetimeSeconds">Null: <see cref="SimOptions.UrlLifetimeSeconds"/>.</param>
+    public string Sign(string host, string path, int? lifetimeSeconds = null)
     {
         var date = time.GetUtcNow().UtcDateTime.ToString(DateFormat, CultureInfo.InvariantCulture);
-        var expires = options.Value.UrlLifetimeSeconds.ToString(CultureInfo.InvariantCulture);
+        var expires = (lifetimeSeconds ?? options.Value.UrlLifetimeSeconds).ToString(CultureInfo.InvariantCulture);
         var credential = HttpUtility.UrlEncode($"AKLTsim/{date[..8]}/ap-southeast-1/tos/request");
         return $"{host}{path}?X-Tos-Algorithm=TOS4-HMAC-SHA256&X-Tos-Credential={credential}&X-Tos-Date={date}&X-Tos-Expires={expires}"
             + $"&X-Tos-Signature={Signature(path, date, expires)}&X-Tos-SignedHeaders=host";

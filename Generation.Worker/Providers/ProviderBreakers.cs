@@ -45,6 +45,7 @@ public sealed class ProviderBreaker
     private readonly TimeSpan breakDuration;
     private readonly TimeProvider time;
     private int failuresInARow;
+    private int isRefused;
     private long openedAt;
 
     public ProviderBreaker(string provider, TimeSpan breakDuration, TimeProvider time)
@@ -81,6 +82,12 @@ public sealed class ProviderBreaker
             return State == CircuitState.Open && left > TimeSpan.Zero ? left : null;
         }
     }
+
+    /// <summary>Whether this refusal of our key is the first since the provider last answered: many tasks are asked for, often, and one alarm is enough.</summary>
+    public bool BeginsRefusal() => Interlocked.Exchange(ref isRefused, 1) == 0;
+
+    /// <summary>The provider has answered.</summary>
+    public void EndsRefusal() => Volatile.Write(ref isRefused, 0);
 
     public async Task<ProviderReply> CallAsync(Func<CancellationToken, Task<ProviderReply>> call, CancellationToken ct, string operation = "submit")
     {

@@ -64,3 +64,10 @@ GRANT SELECT ON uploads TO generation_reader;
 -- forge:
 
 -- ark:
+
+-- Seedream 5, by the picture. Ark's prices of single pictures are not documented: the contract decides.
+INSERT INTO model_pricing (model, credits, usd_per_output) VALUES ('seedream-5-lite', 5, 0.035), ('seedream-5-pro', 8, 0.06);
+INSERT INTO image_variant_pricing (model, resolution, credits, usd_per_output) VALUES
+    ('seedream-5-lite', '3K', 10, 0.035), -- as many pixels given in numbers count as 4K
+    ('seedream-5-lite', '4K', 10, 0.035),
+    ('seedream-5-pro', '4K', 16, 0.06);
