@@ -53,6 +53,7 @@ public sealed class SeedanceCallbackTests
         var id = await system.SubmitAsync("seedance-2-fast", new { prompt = "told too early", duration = 4 });
         await system.UntilAsync($"SELECT phase = 'awaiting_provider' FROM generation_sessions WHERE session_id = '{id}'");
         var callbackUrl = (string)ark.Calls.First().Body["callback_url"]!;
+        var token = await system.ScalarAsync<long>($"SELECT lease_token FROM generation_sessions WHERE session_id = '{id}'");
         var lie = new { id = "cgt-1", status = "succeeded", content = new { video_url = "https://a.example/v.mp4" } };
         using var stranger = new HttpClient();
 
@@ -60,7 +61,7 @@ public sealed class SeedanceCallbackTests
         using var known = await stranger.PostAsJsonAsync(callbackUrl, lie);
 
         Assert.Equal((404, 200), ((int)guessed.StatusCode, (int)known.StatusCode));
-        await system.UntilAsync($"SELECT lease_token >= 2 AND phase = 'awaiting_provider' FROM generation_sessions WHERE session_id = '{id}'"); // it has asked, and waits again
+        await system.UntilAsync($"SELECT lease_token > {token} AND phase = 'awaiting_provider' FROM generation_sessions WHERE session_id = '{id}'"); // it has asked, and waits again
         Assert.Equal("GET /api/v3/contents/generations/tasks/cgt-1", ark.Calls.Last().Route);
         Assert.Equal(0, await system.ScalarAsync<long>("SELECT count(*) FROM media"));
     }

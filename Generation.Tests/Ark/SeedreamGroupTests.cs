@@ -70,7 +70,6 @@ public sealed class SeedreamGroupTests(SeedreamGroupTests.GroupSystem groups) : 
     [Theory]
     // Something was announced: it is kept and charged, what is missing has failed, and nobody calls again.
     [InlineData("image-error", 3, 2, "moderation_output", 1, 0)]
-    [InlineData("cut-reply-half", 5, 1, "outcome_unknown", 4, 1)]
     [InlineData("malformed", 5, 3, "outcome_unknown", 2, 1)]
     [InlineData("timeout", 5, 3, "outcome_unknown", 2, 1)]
     [InlineData("server-error-paid", 5, 3, "provider_unavailable", 2, 0)]
@@ -90,6 +89,28 @@ public sealed class SeedreamGroupTests(SeedreamGroupTests.GroupSystem groups) : 
         Assert.Single(await system.CallsAsync(name));
         Assert.Equal(stored * 0.03m, await system.ScalarAsync<decimal>($"SELECT provider_usd FROM generation_sessions WHERE session_id = '{id}'"));
         Assert.Equal(unknown, await system.ScalarAsync<long>($"SELECT count(*) FROM error_events WHERE session_id = '{id}' AND detail ? 'providerTaskId'"));
+        await AssertAllIsWellAsync();
+        Assert.Equal("completed", (string?)(await system.EndOfAsync(await SubmitAsync($"two pictures after {word} among {n}", 2)))["status"]); // and the breaker is at nought again
+    }
+
+    [Fact]
+    public async Task A_connection_that_breaks_in_the_middle_keeps_what_was_announced_and_no_second_call_is_made()
+    {
+        var id = await SubmitAsync("three pictures of a broken line [fault=cut-reply-half][gate=line]", 5);
+        await system.Sim.WaitAtGateAsync("line");
+        await system.Sim.LetOnePassAsync("line");
+        await system.UntilAsync($"SELECT count(*) = 1 FROM media WHERE session_id = '{id}'");
+        await system.Sim.OpenGateAsync("line"); // and in place of the second the connection is cut
+        var end = await system.EndOfAsync(id);
+
+        Assert.Equal(("completed", 1), ((string?)end["status"], end["media"]!.AsArray().Count));
+        Assert.Equal([1, 2, 3, 4], end["failedOutputs"]!.AsArray().Select(output => (int)output!["ordinal"]!));
+        Assert.All(end["failedOutputs"]!.AsArray(), output => Assert.Equal("outcome_unknown", (string?)output!["code"]));
+        Assert.Equal((4, 16), ((int?)end["receipt"]!["captured"], (int?)end["receipt"]!["adjusted"]));
+        Assert.Equal("You paid 4 credits for 1 of 5 outputs; 16 were given back.", (string?)end["receipt"]!["summary"]);
+        Assert.Single(await system.CallsAsync("a broken line"));
+        Assert.Equal("unknown", await system.ScalarAsync<string>($"SELECT string_agg(state, ';') FROM provider_tasks WHERE session_id = '{id}'"));
+        Assert.Equal(1, await system.ScalarAsync<long>($"SELECT count(*) FROM error_events WHERE session_id = '{id}' AND detail ? 'providerTaskId'"));
         await AssertAllIsWellAsync();
     }
 

@@ -133,11 +133,13 @@ public sealed class SeedreamGroupWireTests
     [Fact]
     public async Task A_connection_that_breaks_and_a_group_that_takes_too_long_are_of_unknown_outcome()
     {
+        var heardOf = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         await using var cut = await LocalArk.StartAsync(async context =>
         {
             context.Response.ContentType = "text/event-stream";
             await context.Response.WriteAsync(First);
             await context.Response.Body.FlushAsync();
+            await heardOf.Task.WaitAsync(LocalArk.Patience); // what is cut off at once may not have come over the wire
             context.Abort();
         });
         await using var slow = await LocalArk.StartAsync(async context =>
@@ -148,7 +150,7 @@ public sealed class SeedreamGroupWireTests
             await Task.Delay(Timeout.InfiniteTimeSpan, TimeProvider.System, context.RequestAborted).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         });
 
-        var (_, broken) = await GenerateAsync(cut);
+        var (_, broken) = await GenerateAsync(cut, heardOf);
         var (heard, late) = await GenerateAsync(slow);
 
         Assert.Equal((FailureKind.OutcomeUnknown, "ark.cut_stream"), (broken.Failure!.Kind, broken.Failure.ProviderCode));
@@ -161,13 +163,14 @@ public sealed class SeedreamGroupWireTests
     private static string Completed(int images, int tokens) =>
         $"event: image_generation.completed\ndata: {{\"type\":\"image_generation.completed\",\"model\":\"m\",\"created\":1757396825,\"usage\":{{\"generated_images\":{images},\"output_tokens\":{tokens},\"total_tokens\":{tokens}}}}}\n\n";
 
-    private static async Task<(List<GroupOutput> Announced, ProviderReply Reply)> GenerateAsync(LocalArk server)
+    private static async Task<(List<GroupOutput> Announced, ProviderReply Reply)> GenerateAsync(LocalArk server, TaskCompletionSource? heardOf = null)
     {
         using var ark = ArkUnderTest.NewArk(server.Address, options => options.GroupTimeout = TimeSpan.FromSeconds(2));
         var announced = new List<GroupOutput>();
         var reply = await ark.GenerateGroupAsync(Group, "c", output =>
         {
             announced.Add(output);
+            heardOf?.TrySetResult();
             return Task.CompletedTask;
         }, CancellationToken.None);
         Assert.Equal("POST /api/v3/images/generations", Assert.Single(server.Calls).Route);

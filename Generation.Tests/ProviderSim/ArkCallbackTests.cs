@@ -107,7 +107,7 @@ public sealed class ArkCallbackTests(ArkVideosTests.VideoSim sim) : IClassFixtur
             Content = JsonContent.Create(new
             {
                 model = SimApp.Model,
-                prompt = "three pictures of a break [fault=cut-reply-half]",
+                prompt = "three pictures of a break [fault=cut-reply-half][gate=break]",
                 size = "1K",
                 stream = true,
                 sequential_image_generation = "auto",
@@ -115,9 +115,12 @@ public sealed class ArkCallbackTests(ArkVideosTests.VideoSim sim) : IClassFixtur
             }),
         };
         using var response = await sim.Http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead);
+        (await sim.Http.GetAsync("/sim/gates/break/waiting")).EnsureSuccessStatusCode();
+        (await sim.Http.DeleteAsync("/sim/gates/break")).EnsureSuccessStatusCode(); // the first passes
         using var reader = new StreamReader(await response.Content.ReadAsStreamAsync());
 
         Assert.Equal("event: image_generation.partial_succeeded", await reader.ReadLineAsync());
+        (await sim.Http.PostAsync("/sim/gates/break", null)).EnsureSuccessStatusCode();
         await Assert.ThrowsAnyAsync<IOException>(reader.ReadToEndAsync);
         JsonObject report;
         do
