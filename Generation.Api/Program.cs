@@ -33,6 +33,7 @@ builder.Services.AddSingleton<Answers>();
 builder.Services.AddSingleton<MockOverrides>();
 builder.Services.AddSingleton<MediaLinks>();
 builder.Services.AddSingleton<WebhookSignatures>();
+builder.Services.AddSingleton<DeadLetters>();
 builder.Services.AddSingleton<CreditReader>();
 builder.Services.AddSingleton<CreditAdministration>();
 
@@ -45,11 +46,14 @@ app.UseAuthorization();
 
 app.MapOpenApi("/openapi/v1.json");
 app.MapGenerations();
+app.MapRetries();
 app.MapMedia();
+app.MapUploads();
 app.MapModels();
 app.MapCredits();
 app.MapCreditAdministration();
 app.MapLedgerAudit();
 app.MapWebhooks();
+app.MapProviders();
 MockOverrides.Map(app);
 await app.RunAsync();

@@ -50,6 +50,7 @@ if (onThisMachine)
         .WithEnvironment("Providers__Ark__BaseUrl", ReferenceExpression.Create($"{providerSim.GetEndpoint("http")}/api/v3"))
         .WithEnvironment("Providers__Ark__ApiKey", "sim-ark-key")
         .WithEnvironment("Providers__Ark__SourceHosts", "localhost,127.0.0.1")
+        .WithEnvironment("Providers__Forge__Endpoints", ReferenceExpression.Create($"{providerSim.GetEndpoint("http")}"))
         .WithEnvironment("Worker__PublicBaseUrl", ReferenceExpression.Create($"http://localhost:{apiPort.ToString()}")) // where the simulator calls back
         .WithEnvironment("Media__AllowPrivateAddresses", "true"); // the simulator's pictures come from this machine
 }

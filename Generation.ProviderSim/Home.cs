@@ -50,7 +50,8 @@ internal static class Home
             </style>
             <h1>Provider simulator</h1>
             <p>Stands in for the providers of images and videos: Ark at <code>POST /api/v3/images/generations</code>
-            and <code>POST /api/v3/contents/generations/tasks</code>.
+            and <code>POST /api/v3/contents/generations/tasks</code>, a Stable Diffusion WebUI at <code>POST /sdapi/v1/txt2img</code>
+            (<a href="/sim/forge">its card</a>).
             {{report.Total}} calls, {{report.Paid}} paid, {{report.Images}} pictures and videos
             (<a href="/sim/calls">calls</a>, <a href="/sim/faults">fault rules</a>).</p>
             <h2>Last pictures, and what the last videos show</h2>

@@ -3,6 +3,7 @@ using Generation.ProviderSim.Ark;
 using Generation.ProviderSim.Calls;
 using Generation.ProviderSim.Faults;
 using Generation.ProviderSim.Files;
+using Generation.ProviderSim.Forge;
 using Generation.ProviderSim.Pictures;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Options;
@@ -31,11 +32,17 @@ builder.Services.AddSingleton<VideoTasks>();
 builder.Services.AddSingleton<VideoCallbacks>();
 builder.Services.AddHostedService(services => services.GetRequiredService<VideoCallbacks>());
 builder.Services.AddSingleton<ArkVideos>();
+builder.Services.AddSingleton<ForgeEntrance>();
+builder.Services.AddSingleton<ForgeGpu>();
+builder.Services.AddSingleton<ForgeImages>();
+builder.Services.AddSingleton<ForgeApi>();
 
 var app = builder.Build();
 
 ArkImages.Map(app);
 ArkVideos.Map(app);
+ForgeImages.Map(app);
+ForgeApi.Map(app);
 ResultFiles.Map(app);
 FaultDesk.Map(app);
 Gates.Map(app);

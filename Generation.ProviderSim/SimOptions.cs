@@ -33,6 +33,12 @@ public sealed class SimOptions
     /// <summary>Times a second that a key may ask for one task by its id. Default 20, as Ark's; 0: no limit. Lists: once a second.</summary>
     public int VideoReadsPerSecond { get; set; } = 20;
 
+    /// <summary><c>user:password</c> that Forge's endpoints accept by HTTP Basic. Default: none, and no password is asked for, as without <c>--api-auth</c>.</summary>
+    public string[] ForgeUsers { get; set; } = [];
+
+    /// <summary>Forge's errors in its own dialect, <c>{"detail"}</c> and "Internal Server Error". Default false: in AUTOMATIC1111's, which names the exception.</summary>
+    public bool ForgeBareErrors { get; set; }
+
     /// <summary>Another seed makes other pictures of the same prompts and another sequence of probable faults. Default 0.</summary>
     public ulong Seed { get; set; }
 
@@ -71,6 +77,7 @@ internal sealed class SimOptionsValidation : IValidateOptions<SimOptions>
         Check(options.VideoConcurrency >= 1, "Sim:VideoConcurrency must be at least 1.");
         Check(options.VideoQueueLength >= 1, "Sim:VideoQueueLength must be at least 1.");
         Check(options.VideoReadsPerSecond >= 0, "Sim:VideoReadsPerSecond must not be negative.");
+        Check(options.ForgeUsers.All(user => user.IndexOf(':') > 0), "Sim:ForgeUsers must be of the form user:password.");
         Check(options.LatencyJitter is >= 0 and <= 1, "Sim:LatencyJitter must be 0 to 1.");
         Check(options.SigningKey.Length > 0, "Sim:SigningKey must not be empty.");
         Check(options.UrlLifetimeSeconds is >= 1 and <= 604_800, "Sim:UrlLifetimeSeconds must be 1 to 604800 seconds.");

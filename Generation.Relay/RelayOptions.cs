@@ -23,6 +23,15 @@ public sealed class RelayOptions
     /// <summary>How often dead workers are looked for; default 2 s.</summary>
     public TimeSpan DeadLeaseInterval { get; set; } = TimeSpan.FromSeconds(2);
 
+    /// <summary>How often jobs that hang are looked for; default 10 s.</summary>
+    public TimeSpan StuckInterval { get; set; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>
+    /// How long a worker may hold a session without progress, byte or call under way, until it is taken away; default 5 min, at least
+    /// three times the workers' renewal interval.
+    /// </summary>
+    public TimeSpan StuckAfter { get; set; } = TimeSpan.FromMinutes(5);
+
     /// <summary>How often sessions past their deadline are looked for; default 5 s.</summary>
     public TimeSpan DeadlineInterval { get; set; } = TimeSpan.FromSeconds(5);
 
@@ -45,7 +54,7 @@ public sealed class RelayOptions
         OutboxBatch is < 1 or > 10_000 ? "Relay:OutboxBatch (OUTBOX_BATCH) must be from 1 to 10000."
         : DispatchWindow is < 1 or > 1_000_000 ? "Relay:DispatchWindow must be from 1 to 1000000."
         : PollInterval <= TimeSpan.Zero || LostDispatchInterval <= TimeSpan.Zero || DeadLeaseInterval <= TimeSpan.Zero
-          || DeadlineInterval <= TimeSpan.Zero || StrayInterval <= TimeSpan.Zero || MeasureInterval <= TimeSpan.Zero
+          || StuckInterval <= TimeSpan.Zero || StuckAfter <= TimeSpan.Zero || DeadlineInterval <= TimeSpan.Zero || StrayInterval <= TimeSpan.Zero || MeasureInterval <= TimeSpan.Zero
           || HoldInterval <= TimeSpan.Zero || AuditInterval <= TimeSpan.Zero ? "The intervals of Relay must be positive."
         : null;
 }

@@ -4,6 +4,7 @@ using Generation.Core.Database;
 using Generation.Core.Identity;
 using Generation.Core.Media;
 using Generation.Core.Outbox;
+using Generation.Core.Providers;
 using Generation.Core.Queue;
 using Generation.Core.Realtime;
 using Generation.Core.Sessions;
@@ -45,6 +46,7 @@ public static class GenerationPipeline
             s.GetRequiredService<QueueOptions>(), s.GetRequiredService<TimeProvider>(), s.GetRequiredService<ILogger<RedisJobQueue>>()));
 
         services.AddSingleton<ProgressChannel>();
+        services.AddSingleton<ProviderHealth>();
         services.AddSingleton<ChangeNotifier>();
         services.AddHostedService(s => s.GetRequiredService<ChangeNotifier>());
 
@@ -57,6 +59,7 @@ public static class GenerationPipeline
         services.AddSingleton<LedgerAudit>();
         services.AddSingleton<SessionReader>();
         services.AddSingleton<WebhookInbox>();
+        services.AddSingleton<Uploads>();
         return builder;
     }
 

@@ -4,6 +4,7 @@ using Generation.Worker;
 using Generation.Worker.Jobs;
 using Generation.Worker.Providers;
 using Generation.Worker.Providers.Ark;
+using Generation.Worker.Providers.Forge;
 using Generation.Worker.Tools;
 
 var builder = WebApplication.CreateBuilder(args);
@@ -12,13 +13,9 @@ builder.AddPipeline();
 builder.AddChecked<WorkerOptions>(WorkerOptions.Section, o => o.Problem());
 builder.AddChecked<MockOptions>(MockOptions.Section, _ => null);
 
-foreach (var handler in HandlerRegistry.Scan(typeof(IGenerationHandler).Assembly))
-{
-    builder.Services.AddSingleton(handler);
-    builder.Services.AddSingleton(services => (IGenerationHandler)services.GetRequiredService(handler));
-}
-
+builder.Services.AddHandlers(typeof(IGenerationHandler).Assembly);
 builder.Services.AddArk(builder.Configuration);
+builder.Services.AddForge(builder.Configuration);
 builder.Services.AddSingleton<HandlerRegistry>();
 builder.Services.AddSingleton<ProviderBreakers>();
 builder.Services.AddSingleton<ProviderLimits>();
@@ -31,6 +28,7 @@ builder.Services.AddSingleton<ActiveJobs>();
 // Stopped in reverse order: leases are renewed until the last job has ended.
 builder.Services.AddHostedService(services => services.GetRequiredService<ActiveJobs>());
 builder.Services.AddHostedService<LaneConsumers>();
+builder.Services.AddHostedService<HealthReporting>();
 
 var app = builder.Build();
 app.MapServiceDefaults();

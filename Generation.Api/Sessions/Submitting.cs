@@ -6,6 +6,7 @@ using Generation.Api.Settings;
 using Generation.Core;
 using Generation.Core.Catalog;
 using Generation.Core.Credits;
+using Generation.Core.Media;
 using Generation.Core.Sessions;
 using Generation.Core.Settings;
 using Microsoft.AspNetCore.Http.HttpResults;
@@ -21,6 +22,12 @@ public sealed record Asked(string ClientKey, string Model, JsonElement Params, D
 {
     public byte[] Fingerprint { get; } = Core.Sessions.Fingerprint.Of(Model, Params);
 
+    /// <summary>Whose session it becomes, when that is not the caller.</summary>
+    public Guid? UserId { get; init; }
+
+    /// <summary>The session that is tried again.</summary>
+    public Guid? RetryOf { get; init; }
+
     /// <summary>No session can have been accepted under this key, so there is nothing to replay.</summary>
     public bool HasImpossibleKey => Errors.ContainsKey("clientKey") || Errors.ContainsKey("Idempotency-Key");
 }
@@ -34,7 +41,7 @@ public sealed record Accepted(Guid SessionId, string ClientKey, Guid Reservation
 /// </summary>
 public sealed class Submitting(
     ModelRegistry registry, PriceList prices, SubmitWriter writer, SessionReader sessions, CreditReader credits, AppSettings settings,
-    MockOverrides overrides, ApiOptions options, TimeProvider time)
+    Uploads uploads, MockOverrides overrides, ApiOptions options, TimeProvider time)
 {
     private const int MaxKeyLength = 200;
     private const int DisabledRetrySeconds = 60;
@@ -135,11 +142,26 @@ public sealed class Submitting(
         return Frame(context, body, model, JsonSerializer.SerializeToElement(flat), errors);
     }
 
+    /// <summary>A session once more, for the user who retries it. Without a key of the client's own, retrying it twice retries it once.</summary>
+    public static (Asked? Asked, IResult? Refusal) AskAgain(HttpContext context, Guid user, Guid sessionId, string model, JsonElement given)
+    {
+        ArgumentNullException.ThrowIfNull(context);
+        var header = context.Request.Headers["Idempotency-Key"].ToString();
+        var isSent = context.Request.Headers.ContainsKey("Idempotency-Key");
+        return isSent && (header.Length is 0 or > MaxKeyLength || header.AsSpan().IndexOfAnyExceptInRange(' ', '~') >= 0)
+            ? (null, Problems.Invalid(new Dictionary<string, string[]>(StringComparer.Ordinal) { ["Idempotency-Key"] = [$"must be a string of 1 to {MaxKeyLength} printable ASCII characters"] }))
+            : (AskAgain(user, sessionId, model, given, isSent ? header : $"retry-{sessionId}"), null);
+    }
+
+    /// <summary>A session once more.</summary>
+    public static Asked AskAgain(Guid user, Guid sessionId, string model, JsonElement given, string key) =>
+        new(key, model, given, new Dictionary<string, string[]>(StringComparer.Ordinal)) { UserId = user, RetryOf = sessionId };
+
     /// <summary>Accepts the request or says why not.</summary>
     public async Task<(Accepted? Accepted, IResult? Refusal)> SubmitAsync(HttpContext context, Asked asked, CancellationToken ct)
     {
         var started = time.GetTimestamp();
-        var user = context.Caller().UserId;
+        var user = asked.UserId ?? context.Caller().UserId;
         var (request, refusal) = await CheckAsync(context, user, asked, ct);
         if (refusal is not null)
         {
@@ -232,6 +254,7 @@ public sealed class Submitting(
             Outputs = offer.Quote.Outputs,
             Price = offer.Quote.PerOutput,
             Lifetime = options.SessionLifetime,
+            RetryOf = asked.RetryOf,
             TraceParent = Telemetry.CurrentTraceParent,
         }, null);
     }
@@ -261,6 +284,7 @@ public sealed class Submitting(
 
         var errors = asked.Errors;
         var input = errors.ContainsKey("params") ? [] : model.Validate(asked.Params, errors);
+        await CheckUploadsAsync(asked.UserId ?? context.Caller().UserId, input, errors, ct);
         if (errors.Count > 0)
         {
             return (null, Problems.Invalid(errors));
@@ -274,6 +298,22 @@ public sealed class Submitting(
         return await prices.QuoteAsync(model, input, ct) is { } quote
             ? (new Offer(model, input, quote), null)
             : (null, Problems.Of(StatusCodes.Status404NotFound, "model_without_price", $"{model.Id} has no price and cannot be sold."));
+    }
+
+    /// <summary>An upload is its owner's: everybody else's is not there.</summary>
+    private async Task CheckUploadsAsync(Guid user, JsonObject input, Dictionary<string, string[]> errors, CancellationToken ct)
+    {
+        var named = Uploads.In(input).ToList();
+        if (named.Count == 0)
+        {
+            return;
+        }
+
+        var found = await uploads.FindAsync(user, named.Select(n => n.UploadId), ct);
+        foreach (var (parameter, id) in named.Where(n => !found.ContainsKey(n.UploadId)))
+        {
+            errors[$"params.{parameter}"] = [$"names {Uploads.Scheme}{id}, which is not there, or not yours"];
+        }
     }
 
     /// <summary>The key from the header or the body; both may be sent if they agree.</summary>

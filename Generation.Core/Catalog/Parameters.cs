@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Generation.Core.Media;
 
 namespace Generation.Core.Catalog;
 
@@ -155,21 +156,23 @@ public sealed record SizeParameter(string Name, string Description, string[] Key
     };
 }
 
-/// <summary>A picture to begin with: an https address that the provider fetches by itself.</summary>
+/// <summary>A picture to begin with: an https address that the provider fetches by itself, or an upload (<see cref="Uploads"/>) of the user's.</summary>
 public sealed record ImageParameter(string Name, string Description) : Parameter(Name, Description)
 {
     private const int MaxLength = 2_048;
 
-    public override string? Check(JsonElement value) => value.ValueKind == JsonValueKind.String && IsAddress(value.GetString()!) ? null : Wanted;
+    public override string? Check(JsonElement value) => value.ValueKind == JsonValueKind.String && IsPicture(value.GetString()!) ? null : Wanted;
 
-    internal const string Wanted = "must be an https address of a picture";
+    internal const string Wanted = "must be an https address of a picture, or upload:<id> of one that was sent to POST /api/uploads";
+
+    internal static bool IsPicture(string text) => Uploads.IdIn(text) is not null || IsAddress(text);
 
     /// <summary>Whether it can be handed to a provider: absolute, https, no user and password in it.</summary>
-    internal static bool IsAddress(string text) =>
+    private static bool IsAddress(string text) =>
         text.Length <= MaxLength && Uri.TryCreate(text, UriKind.Absolute, out var address) && address.Scheme == Uri.UriSchemeHttps
         && address.UserInfo.Length == 0 && address.IsDefaultPort && address.HostNameType == UriHostNameType.Dns && address.Host.Contains('.', StringComparison.Ordinal);
 
-    internal static JsonObject DescribeAddress() => new() { ["type"] = "string", ["format"] = "uri", ["pattern"] = "^https://", ["maxLength"] = MaxLength, ["x-media"] = "image" };
+    internal static JsonObject DescribeAddress() => new() { ["type"] = "string", ["format"] = "uri", ["pattern"] = "^(https://|upload:)", ["maxLength"] = MaxLength, ["x-media"] = "image" };
 
     protected override JsonObject Describe() => DescribeAddress();
 }
@@ -181,7 +184,7 @@ public sealed record ImagesParameter(string Name, string Description, int MaxCou
 {
     public override string? Check(JsonElement value) =>
         value.ValueKind == JsonValueKind.Array && value.GetArrayLength() >= 1 && value.GetArrayLength() <= MaxCount
-        && value.EnumerateArray().All(v => v.ValueKind == JsonValueKind.String && ImageParameter.IsAddress(v.GetString()!))
+        && value.EnumerateArray().All(v => v.ValueKind == JsonValueKind.String && ImageParameter.IsPicture(v.GetString()!))
             ? null
             : $"must be a list of 1 to {MaxCount}, each of which {ImageParameter.Wanted}";
 

@@ -207,6 +207,7 @@ CREATE TABLE public.generation_sessions (
     extra_credits bigint DEFAULT 0 NOT NULL,
     shortfall_credits bigint DEFAULT 0 NOT NULL,
     callback_at timestamp with time zone,
+    progress_at timestamp with time zone,
     CONSTRAINT a_lease_has_an_owner CHECK (((lease_owner IS NULL) = (lease_until IS NULL))),
     CONSTRAINT a_lease_is_for_work CHECK (((lease_until IS NOT NULL) = ((status = 'processing'::text) AND (phase <> 'awaiting_provider'::text)))),
     CONSTRAINT captured_is_held_or_extra CHECK ((((captured_credits - extra_credits) >= 0) AND ((captured_credits - extra_credits) <= held_credits))),
@@ -539,8 +540,10 @@ CREATE UNIQUE INDEX credit_transactions_once ON public.credit_transactions USING
 CREATE INDEX credit_transactions_user ON public.credit_transactions USING btree (user_id, transaction_id DESC);
 CREATE INDEX error_events_open ON public.error_events USING btree (code, error_event_id DESC) WHERE (resolved_at IS NULL);
 CREATE INDEX error_events_session ON public.error_events USING btree (session_id);
+CREATE INDEX generation_sessions_failed ON public.generation_sessions USING btree (completed_at DESC, session_id DESC) WHERE (status = 'failed'::text);
 CREATE INDEX generation_sessions_lease ON public.generation_sessions USING btree (lease_until) WHERE (lease_until IS NOT NULL);
 CREATE INDEX generation_sessions_open ON public.generation_sessions USING btree (deadline) WHERE (completed_at IS NULL);
+CREATE INDEX generation_sessions_retry ON public.generation_sessions USING btree (retry_of) WHERE (retry_of IS NOT NULL);
 CREATE INDEX generation_sessions_user ON public.generation_sessions USING btree (user_id, session_id DESC);
 CREATE UNIQUE INDEX image_variant_pricing_current ON public.image_variant_pricing USING btree (model, resolution, quality) WHERE (retired_at IS NULL);
 CREATE INDEX media_user ON public.media USING btree (user_id, media_id DESC);

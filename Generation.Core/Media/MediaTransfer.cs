@@ -40,6 +40,9 @@ public sealed record MediaDestination(
     /// <summary>What the object is for. An upload has its own id for a session's, and no ordinal.</summary>
     public MediaRole Role { get; init; }
 
+    /// <summary>A cap of its own, in bytes; null: that of its kind.</summary>
+    public long? MaxBytes { get; init; }
+
     public MediaKey KeyFor(MediaType type) => Role == MediaRole.Upload
         ? MediaKey.Upload(UserId, SessionCreatedAt, SessionId, type.Extension)
         : MediaKey.Output(UserId, SessionCreatedAt, SessionId, Ordinal, LeaseToken, type.Extension, Role);
@@ -103,7 +106,7 @@ public sealed class MediaTransfer(
             _ => (download!.Body, download.DeclaredBytes),
         };
         var address = download?.Address ?? "the handler";
-        var maxBytes = options.Value.MaxBytes(destination.Kind);
+        var maxBytes = destination.MaxBytes ?? options.Value.MaxBytes(destination.Kind);
         logger.LogInformation(
             LogEvents.StorageStreamStart, "Streaming output {Ordinal} of {SessionId} from {Source}, {DeclaredBytes} bytes declared",
             destination.Ordinal, destination.SessionId, address, declaredBytes);

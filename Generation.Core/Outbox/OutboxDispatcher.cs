@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using Generation.Core.Catalog;
 using Generation.Core.Database;
 using Generation.Core.Queue;
 using Microsoft.Extensions.Logging;
@@ -17,12 +16,10 @@ public readonly record struct DispatchResult(int Published, bool IsMore, bool Qu
 /// others pass over it. Publishing happens under those row locks, in one call of at most two seconds; a crash in between publishes the
 /// batch a second time, which the claim tells from a first.
 /// </summary>
-public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue, ModelRegistry models, TimeProvider time, ILogger<OutboxDispatcher> log)
+public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue, TimeProvider time, ILogger<OutboxDispatcher> log)
 {
     /// <summary>A wait so short that only the queue's own bookkeeping is missed.</summary>
     private static readonly TimeSpan Settled = TimeSpan.FromSeconds(1);
-
-    private readonly HashSet<string> jobTypes = models.Models.Select(m => m.JobType).ToHashSet(StringComparer.Ordinal);
 
     /// <summary>Publishes up to <paramref name="batch"/> due rows of a lane, as long as fewer than <paramref name="window"/> wait in the queue.</summary>
     /// <exception cref="QueueException">The queue is away; nothing was marked.</exception>
@@ -46,9 +43,9 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
         }
 
         // Set aside whatever its session says: what we do not understand is not ours to delete.
-        var unknown = due.Where(d => !jobTypes.Contains(d.EventType)).ToList();
-        var obsolete = due.Where(d => d.Obsolete && jobTypes.Contains(d.EventType)).ToList();
-        var live = due.Where(d => !d.Obsolete && jobTypes.Contains(d.EventType)).ToList();
+        var unknown = due.Where(d => d.Unknown).ToList();
+        var obsolete = due.Where(d => d.Obsolete && !d.Unknown).ToList();
+        var live = due.Where(d => !d.Obsolete && !d.Unknown).ToList();
         var sent = live.Count == 0 ? new Sent([], false) : await queue.SendAsync(lane, [.. live.Select(d => d.Message)], window, ct);
         var dispatched = live.Take(sent.MessageIds.Count).ToList();
         if (dispatched.Count > 0)
@@ -61,13 +58,13 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
         mark.Parameters.AddWithValue(sent.MessageIds.ToArray());
         mark.Parameters.AddWithValue(obsolete.Select(d => d.Message.OutboxId).ToArray());
         mark.Parameters.AddWithValue(unknown.Select(d => d.Message.OutboxId).ToArray());
-        mark.Parameters.AddWithValue(unknown.Select(d => $"no handler knows the event type '{d.EventType}'").ToArray());
+        mark.Parameters.AddWithValue(unknown.Select(d => $"'{d.EventType}' is not what its session is for").ToArray());
         await mark.ExecuteNonQueryAsync(ct);
         await transaction.CommitAsync(ct);
 
         foreach (var row in unknown)
         {
-            log.LogError("Outbox row {OutboxId} has the unknown event type '{EventType}' and is set aside", row.Message.OutboxId, row.EventType);
+            log.LogError("Outbox row {OutboxId} has the unknown event type '{EventType}', which is not what its session is for, and is set aside", row.Message.OutboxId, row.EventType);
         }
 
         var now = time.GetUtcNow();
@@ -150,12 +147,12 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
         {
             var trace = await reader.IsDBNullAsync(3, ct) ? null : reader.GetString(3);
             due.Add(new Due(
-                reader.GetString(1), reader.GetFieldValue<DateTimeOffset>(4), reader.GetBoolean(5),
-                new JobMessage(reader.GetInt64(0), reader.GetGuid(2), reader.GetString(6), trace)));
+                reader.GetString(1), reader.GetFieldValue<DateTimeOffset>(4), !await reader.IsDBNullAsync(5, ct) && reader.GetBoolean(5), reader.GetBoolean(6),
+                new JobMessage(reader.GetInt64(0), reader.GetGuid(2), reader.GetString(7), trace)));
         }
 
         return due;
     }
 
-    private sealed record Due(string EventType, DateTimeOffset AvailableAt, bool Obsolete, JobMessage Message);
+    private sealed record Due(string EventType, DateTimeOffset AvailableAt, bool Obsolete, bool Unknown, JobMessage Message);
 }

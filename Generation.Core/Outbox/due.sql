@@ -2,7 +2,8 @@
 -- session as it is now: parameters are inlined up to 8 KiB, else the worker has them from its claim.
 -- Oldest first: this order is the queue's order.
 SELECT o.outbox_id, o.event_type, o.session_id, o.traceparent, o.available_at,
-       s.session_id IS NULL OR s.completed_at IS NOT NULL AS obsolete,
+       s.completed_at IS NOT NULL AS obsolete,
+       s.job_type IS DISTINCT FROM o.event_type AS unknown, -- the session says what is to be done, not a list of tools: a new one needs no new relay
        json_build_object(
            'payloadVersion', 1, 'jobType', o.event_type, 'sessionId', o.session_id, 'outboxId', o.outbox_id, 'attempt', s.attempt,
            'params', CASE WHEN octet_length(s.params::text) <= 8192 THEN s.params END,

@@ -69,7 +69,12 @@ public sealed record ProviderTask
 }
 
 /// <summary>What one renewal says of a running session.</summary>
-public readonly record struct Renewal(Guid SessionId, long LeaseToken, int Progress, string Phase);
+/// <param name="SessionId">Which.</param>
+/// <param name="LeaseToken">Of the holder.</param>
+/// <param name="Progress">Percent.</param>
+/// <param name="Phase">What it does.</param>
+/// <param name="Moves">Whether anything has happened since the last renewal, or a call is under way within its time.</param>
+public readonly record struct Renewal(Guid SessionId, long LeaseToken, int Progress, string Phase, bool Moves);
 
 /// <summary>
 /// Promise 6, one holder writes: every statement here that changes a session compares the lease token under the row lock, and answers
@@ -137,6 +142,7 @@ public sealed class Leases(NpgsqlDataSource database, ChangeNotifier notifier, T
         command.Parameters.AddWithValue(renewals.Select(r => (short)r.Progress).ToArray());
         command.Parameters.AddWithValue(renewals.Select(r => r.Phase).ToArray());
         command.Parameters.AddWithValue(lease);
+        command.Parameters.AddWithValue(renewals.Select(r => r.Moves).ToArray());
         command.CommandTimeout = 5;
         var held = new Dictionary<Guid, bool>(renewals.Count);
         await using var reader = await command.ExecuteReaderAsync(ct);

@@ -15,17 +15,9 @@ public sealed class Sweeps(NpgsqlDataSource database, Settlement settlement, Cha
     /// <summary>Sessions whose worker has stopped renewing are queued again; those that were to be canceled end.</summary>
     public async Task<int> RevokeDeadLeasesAsync(CancellationToken ct)
     {
-        var revoked = 0;
-        await using (var command = database.CreateCommand(Sql.Text("Sessions/revoke_dead_leases.sql")))
-        {
-            command.Parameters.AddWithValue(Batch);
-            await using var reader = await command.ExecuteReaderAsync(ct);
-            while (await reader.ReadAsync(ct))
-            {
-                revoked++;
-                notifier.Changed(ChangeChannel.SessionChanged, new Change(reader.GetGuid(0), reader.GetGuid(1), reader.GetInt64(2)));
-            }
-        }
+        await using var command = database.CreateCommand(Sql.Text("Sessions/revoke_dead_leases.sql"));
+        command.Parameters.AddWithValue(Batch);
+        var revoked = await TellAsync(command, ct);
 
         if (revoked > 0)
         {
@@ -35,6 +27,15 @@ public sealed class Sweeps(NpgsqlDataSource database, Settlement settlement, Cha
         var dead = await FindAsync("lease_until <= now() AND cancel_requested_at IS NOT NULL", ct);
         return dead.Count == 0 ? revoked
             : revoked + (await settlement.SettleAsync([.. dead.Select(id => new Settle(id, SettleGuard.Dead) { Canceled = true })], ct)).Count;
+    }
+
+    /// <summary>Sessions whose worker renews the lease without getting on are taken from it; see <c>revoke_stuck.sql</c>.</summary>
+    public async Task<int> RevokeStuckAsync(TimeSpan after, CancellationToken ct)
+    {
+        await using var command = database.CreateCommand(Sql.Text("Sessions/revoke_stuck.sql"));
+        command.Parameters.AddWithValue(after);
+        command.Parameters.AddWithValue(Batch);
+        return await TellAsync(command, ct);
     }
 
     /// <summary>Sessions past their deadline end as failed, code <c>expired</c>; what was stored is kept and paid.</summary>
@@ -57,6 +58,20 @@ public sealed class Sweeps(NpgsqlDataSource database, Settlement settlement, Cha
         command.Parameters.AddWithValue(after);
         command.Parameters.AddWithValue(Batch);
         return await command.ExecuteNonQueryAsync(ct);
+    }
+
+    /// <summary>Runs a statement that answers with changed sessions, and tells their watchers.</summary>
+    private async Task<int> TellAsync(NpgsqlCommand command, CancellationToken ct)
+    {
+        var changed = 0;
+        await using var reader = await command.ExecuteReaderAsync(ct);
+        while (await reader.ReadAsync(ct))
+        {
+            changed++;
+            notifier.Changed(ChangeChannel.SessionChanged, new Change(reader.GetGuid(0), reader.GetGuid(1), reader.GetInt64(2)));
+        }
+
+        return changed;
     }
 
     /// <summary>Candidates only: whether they end is decided under their row locks.</summary>

@@ -18,7 +18,7 @@ WITH ready AS (
 UPDATE generation_sessions AS s
 SET status = 'processing', phase = 'preparing',
     lease_owner = $2, lease_until = now() + $3, lease_token = s.lease_token + 1,
-    wake_at = NULL, callback_at = NULL, started_at = coalesce(s.started_at, now()), version = s.version + 1, updated_at = now()
+    wake_at = NULL, callback_at = NULL, started_at = coalesce(s.started_at, now()), progress_at = now(), version = s.version + 1, updated_at = now()
 FROM ready
 WHERE s.session_id = ready.session_id
 RETURNING s.session_id, s.user_id, s.model, s.provider, s.job_type, s.lane, s.kind, s.input_settings, s.mock, s.requested_outputs,

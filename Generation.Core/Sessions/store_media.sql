@@ -2,7 +2,7 @@
 -- and the version of the new row (null when this ordinal was stored before: the first object stays).
 WITH holder AS (
     UPDATE generation_sessions
-    SET version = version + 1, phase = 'storing', updated_at = now()
+    SET version = version + 1, phase = 'storing', progress_at = now(), updated_at = now()
     WHERE session_id = $1 AND lease_token = $2 AND lease_until IS NOT NULL
     RETURNING session_id, user_id, version, unit_price, price_version
 ),

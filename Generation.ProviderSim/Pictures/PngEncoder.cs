@@ -84,11 +84,17 @@ public sealed class PngEncoder : IPictureEncoder, IDisposable
     {
         var chunk = file.GetBuffer().AsSpan(start, (int)file.Position - start);
         BinaryPrimitives.WriteInt32BigEndian(file.GetBuffer().AsSpan(start - 4), chunk.Length - 4);
-        var crc = uint.MaxValue;
-        foreach (var value in chunk) crc = CrcTable[(byte)(crc ^ value)] ^ crc >> 8;
         Span<byte> trailer = stackalloc byte[4];
-        BinaryPrimitives.WriteUInt32BigEndian(trailer, ~crc);
+        BinaryPrimitives.WriteUInt32BigEndian(trailer, Checksum(chunk));
         file.Write(trailer);
+    }
+
+    /// <summary>A chunk's checksum: CRC-32 of its type and its data.</summary>
+    internal static uint Checksum(ReadOnlySpan<byte> typeAndData)
+    {
+        var crc = uint.MaxValue;
+        foreach (var value in typeAndData) crc = CrcTable[(byte)(crc ^ value)] ^ crc >> 8;
+        return ~crc;
     }
 
     private static uint[] MakeCrcTable()

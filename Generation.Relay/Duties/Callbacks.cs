@@ -1,3 +1,4 @@
+using Generation.Core.Media;
 using Generation.Core.Webhooks;
 
 namespace Generation.Relay.Duties;
@@ -7,4 +8,11 @@ public sealed class Callbacks(WebhookInbox inbox, RelayOptions options, TimeProv
     : Duty(options.StrayInterval, time, log)
 {
     public override async Task<bool> RunOnceAsync(CancellationToken ct) => await inbox.TidyAsync(ct) >= 1000;
+}
+
+/// <summary>Reference pictures past their time go.</summary>
+public sealed class OldUploads(Uploads uploads, RelayOptions options, TimeProvider time, ILogger<OldUploads> log)
+    : Duty(options.StrayInterval, time, log)
+{
+    public override async Task<bool> RunOnceAsync(CancellationToken ct) => await uploads.SweepAsync(ct) >= Uploads.Batch;
 }

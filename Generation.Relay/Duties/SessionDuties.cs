@@ -18,6 +18,22 @@ public sealed class DeadLeases(Sweeps sweeps, RelayOptions options, TimeProvider
     }
 }
 
+/// <summary>Jobs that hang are taken from the worker that holds them.</summary>
+public sealed class StuckJobs(Sweeps sweeps, RelayOptions options, TimeProvider time, ILogger<StuckJobs> log)
+    : Duty(options.StuckInterval, time, log)
+{
+    public override async Task<bool> RunOnceAsync(CancellationToken ct)
+    {
+        var taken = await sweeps.RevokeStuckAsync(options.StuckAfter, ct);
+        if (taken > 0)
+        {
+            log.LogError("Took {Count} sessions from workers that held them without progress for {Time} (Relay:StuckAfter)", taken, options.StuckAfter);
+        }
+
+        return taken >= Sweeps.Batch;
+    }
+}
+
 /// <summary>Sessions past their deadline end.</summary>
 public sealed class Deadlines(Sweeps sweeps, RelayOptions options, TimeProvider time, ILogger<Deadlines> log)
     : Duty(options.DeadlineInterval, time, log)

@@ -95,7 +95,7 @@ public sealed class ArkOptionsTests
     public void Every_picture_model_of_Ark_that_is_sold_has_a_tool_in_the_worker()
     {
         using var services = new ServiceCollection().AddLogging().AddArk(new ConfigurationBuilder().Build()).BuildServiceProvider();
-        Assert.Contains(typeof(Seedream4), HandlerRegistry.Scan(typeof(Seedream4).Assembly));
+        Assert.Contains(new ServiceCollection().AddHandlers(typeof(Seedream4).Assembly), s => s.ServiceType == typeof(Seedream4));
         var tools = new HandlerRegistry([ActivatorUtilities.CreateInstance<Seedream4>(services)]);
 
         var sold = ModelRegistry.BuiltIn.Where(model => model is { Provider: "ark", Kind: "image", Lifecycle: not ModelLifecycle.Retired }).ToList();

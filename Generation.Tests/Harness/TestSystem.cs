@@ -34,6 +34,9 @@ public sealed class TestSystemOptions
     /// <summary>Settings of all services, over the quick ones that tests use.</summary>
     public Dictionary<string, string> Settings { get; } = new(StringComparer.Ordinal);
 
+    /// <summary>Workers know the first Api's address, so that providers call back there and fetch uploads.</summary>
+    public bool IsPublic { get; set; }
+
     /// <summary>Services of the workers in this process: a test adds handlers and clocks here.</summary>
     public Action<IServiceCollection>? Worker { get; set; }
 
@@ -71,6 +74,9 @@ public sealed class TestSystem : IAsyncDisposable
             ["Providers:Ark:ApiKey"] = "sim-ark-key",
             ["Providers:Ark:VideoPollInterval"] = "00:00:00.200",
             ["Providers:Ark:SourceHosts"] = "localhost,127.0.0.1",
+            ["Providers:Forge:Endpoints"] = sim.Address.ToString(),
+            ["Providers:Forge:PollInterval"] = "00:00:00.050",
+            ["Providers:Forge:SlotPatience"] = "00:00:01",
             ["Relay:PollInterval"] = "00:00:00.100",
             ["Relay:LostDispatchInterval"] = "00:00:00.250",
             ["Relay:DeadLeaseInterval"] = "00:00:00.250",
@@ -128,10 +134,15 @@ public sealed class TestSystem : IAsyncDisposable
         }
 
         var system = new TestSystem(wanted, ownDatabase, redis, Directory.CreateTempSubdirectory("generation-media-"), sim, userId);
-        await Task.WhenAll(
-            Enumerable.Repeat(0, wanted.Relays).Select(_ => system.AddRelayAsync())
-                .Concat(Enumerable.Repeat(0, wanted.Apis).Select(_ => system.AddApiAsync()))
-                .Concat(Enumerable.Repeat(0, wanted.Workers).Select(_ => system.AddWorkerAsync())));
+        var servers = Enumerable.Repeat(0, wanted.Relays).Select(_ => system.AddRelayAsync())
+            .Concat(Enumerable.Repeat(0, wanted.Apis).Select(_ => system.AddApiAsync())).ToList();
+        if (wanted.IsPublic)
+        {
+            await Task.WhenAll(servers);
+            system.settings["Worker:PublicBaseUrl"] = system.Apis[0].Address.ToString();
+        }
+
+        await Task.WhenAll(servers.Concat(Enumerable.Repeat(0, wanted.Workers).Select(_ => system.AddWorkerAsync())));
         if (system.Apis.Count > 0)
         {
             system.Http = system.Client(system.Apis[0]);

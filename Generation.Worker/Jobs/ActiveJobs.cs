@@ -25,6 +25,8 @@ public sealed class ActiveJob(ClaimedSession session, long claimedAt) : IDisposa
     private readonly CancellationTokenSource stop = new();
     private readonly Lock gate = new();
     private int percent = session.Progress;
+    private bool hasMoved;
+    private DateTimeOffset busyUntil;
 
     public ClaimedSession Session { get; } = session;
 
@@ -50,7 +52,31 @@ public sealed class ActiveJob(ClaimedSession session, long claimedAt) : IDisposa
         {
             percent = Math.Max(percent, Math.Clamp(newPercent, 0, 99));
             Phase = phase;
+            hasMoved = true;
             return new Progress(Session.SessionId, Version, Session.LeaseToken, percent, phase);
+        }
+    }
+
+    /// <summary>Bytes came, or something else that is no percent.</summary>
+    public void Move() => Volatile.Write(ref hasMoved, true);
+
+    /// <summary>A call is under way that may take until then: nothing to see is nothing wrong.</summary>
+    public void ExpectCall(DateTimeOffset until)
+    {
+        lock (gate)
+        {
+            busyUntil = until > busyUntil ? until : busyUntil;
+        }
+    }
+
+    /// <summary>Whether it got on since this was last asked.</summary>
+    public bool TakeMoved(DateTimeOffset now)
+    {
+        lock (gate)
+        {
+            var moved = hasMoved || now < busyUntil;
+            hasMoved = false;
+            return moved;
         }
     }
 
@@ -133,10 +159,11 @@ public sealed class ActiveJobs(Leases leases, WorkerOptions options, TimeProvide
         }
 
         var askedAt = time.GetTimestamp();
+        var now = time.GetUtcNow();
         try
         {
             var renewed = await leases.RenewAsync(
-                [.. held.Select(j => new Renewal(j.Session.SessionId, j.Session.LeaseToken, j.Percent, j.Phase))], options.LeaseDuration, CancellationToken.None);
+                [.. held.Select(j => new Renewal(j.Session.SessionId, j.Session.LeaseToken, j.Percent, j.Phase, j.TakeMoved(now)))], options.LeaseDuration, CancellationToken.None);
             foreach (var job in held)
             {
                 if (!renewed.TryGetValue(job.Session.SessionId, out var cancelRequested))

@@ -31,7 +31,7 @@ public sealed partial class JobContext
         }
         else if (group is null)
         {
-            var (intent, problem) = await IntendAsync(0, rules.CallTimeout, rules.Limit, null, ct, RequestedOutputs);
+            var (intent, problem) = await IntendAsync(0, rules.CallTimeout, rules.Limit, null, ct, outputCount: RequestedOutputs);
             if (intent is null)
             {
                 return Conclude([new FailedOutput(0, problem!)]);

@@ -32,7 +32,7 @@ public sealed class LeaseLostException : Exception
 /// <summary>What every job of a worker works with.</summary>
 public sealed record JobParts(
     Leases Leases, MediaTransfer Transfer, IMediaStore Store, ProgressChannel Progress, ProviderBreakers Breakers, ProviderLimits Limits, GpuSlots Slots,
-    WorkerOptions Options, TimeProvider Time);
+    Uploads Uploads, WorkerOptions Options, TimeProvider Time);
 
 /// <summary>
 /// What a handler sees of its job: what to make, what was made before, and the ways to record and deliver. The two ways to work with a
@@ -47,8 +47,11 @@ public sealed partial class JobContext(ActiveJob job, JobParts parts, ILogger lo
 
     public ClaimedSession Session => job.Session;
 
-    /// <summary>The parameters with their defaults, and <c>providerModel</c>.</summary>
-    public JsonObject Settings => job.Session.Settings;
+    /// <summary>
+    /// The parameters with their defaults, and <c>providerModel</c>. Where the user named an upload, a signed address stands that the
+    /// provider can fetch.
+    /// </summary>
+    public JsonObject Settings { get; private set; } = job.Session.Settings;
 
     public int RequestedOutputs => job.Session.RequestedOutputs;
 
@@ -83,6 +86,7 @@ public sealed partial class JobContext(ActiveJob job, JobParts parts, ILogger lo
         }
 
         var now = parts.Time.GetUtcNow();
+        job.ExpectCall(now + deadline);
         var task = new ProviderTask
         {
             ProviderTaskId = id.Value, FirstOrdinal = firstOrdinal, OutputCount = outputCount, Deadline = now + deadline, CreatedAt = now, TakesCallbacks = callbackTokenHash is not null,
@@ -178,6 +182,18 @@ public sealed partial class JobContext(ActiveJob job, JobParts parts, ILogger lo
         }
     }
 
+    /// <summary>Removes what watchers were shown of an output that has not come.</summary>
+    public async Task HidePreviewAsync(int ordinal)
+    {
+        await recording.WaitAsync(CancellationToken.None);
+        var preview = previews.Remove(ordinal, out var key) ? key : null;
+        recording.Release();
+        if (preview is not null)
+        {
+            await ForgetPreviewAsync(preview);
+        }
+    }
+
     /// <summary>
     /// Shows watchers what an output looks like so far. Best effort: a picture that cannot be stored is not shown, and the work goes on.
     /// </summary>
@@ -236,6 +252,47 @@ public sealed partial class JobContext(ActiveJob job, JobParts parts, ILogger lo
         }
     }
 
+    /// <summary>Puts addresses in place of <c>upload:&lt;id&gt;</c>; a failure when one is gone. A session without uploads asks nobody.</summary>
+    internal async Task<Failure?> ResolveUploadsAsync(CancellationToken ct)
+    {
+        var named = Uploads.In(Settings).Select(u => u.UploadId).ToList();
+        if (named.Count == 0)
+        {
+            return null;
+        }
+
+        var keys = await parts.Uploads.FindAsync(Session.UserId, named, ct);
+        var lifetime = Deadline - parts.Time.GetUtcNow();
+        var addresses = new Dictionary<string, string>(StringComparer.Ordinal);
+        foreach (var id in named)
+        {
+            if (!keys.TryGetValue(id, out var key))
+            {
+                return new Failure(FailureKind.InvalidRequest, "upload.gone", $"{Uploads.Scheme}{id} is not there any more.");
+            }
+
+            var url = parts.Store.SignedUrl(key, TimeSpan.FromSeconds(Math.Clamp((long)lifetime.TotalSeconds, 3600, 7 * 86_400)));
+            if (url.StartsWith('/') && parts.Options.PublicBaseUrl is null)
+            {
+                return new Failure(FailureKind.Unavailable, "upload.no_address", "Uploads are files here, and Worker:PublicBaseUrl (PUBLIC_BASE_URL) does not say where providers can fetch them.") { IsFinal = true };
+            }
+
+            addresses[$"{Uploads.Scheme}{id}"] = url.StartsWith('/') ? parts.Options.PublicBaseUrl!.TrimEnd('/') + url : url;
+        }
+
+        var resolved = Settings.DeepClone().AsObject();
+        foreach (var (name, value) in Settings)
+        {
+            resolved[name] = value is JsonArray list ? new JsonArray([.. list.Select(Address)]) : Address(value);
+        }
+
+        Settings = resolved;
+        return null;
+
+        JsonNode? Address(JsonNode? value) =>
+            value is JsonValue text && text.TryGetValue<string>(out var reference) && addresses.TryGetValue(reference, out var url) ? url : value?.DeepClone();
+    }
+
     private MediaDestination DestinationOf(int ordinal, MediaKind kind) =>
         new(Session.UserId, Session.CreatedAt, Session.SessionId, ordinal, Session.LeaseToken, kind);
 
@@ -243,7 +300,7 @@ public sealed partial class JobContext(ActiveJob job, JobParts parts, ILogger lo
     {
         try
         {
-            return (await parts.Transfer.StoreAsync(source, destination, reportBytes: null, ct), null);
+            return (await parts.Transfer.StoreAsync(source, destination, _ => job.Move(), ct), null);
         }
         catch (MediaException e)
         {

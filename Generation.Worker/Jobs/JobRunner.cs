@@ -73,7 +73,7 @@ public sealed class JobRunner(
             StepOutcome outcome;
             try
             {
-                outcome = await handler.StepAsync(context, job.Stopped);
+                outcome = !job.Session.Mock && await context.ResolveUploadsAsync(job.Stopped) is { } missing ? new StepOutcome.Failed(missing, []) : await handler.StepAsync(context, job.Stopped);
             }
             catch (Exception e) when (e is not (OperationCanceledException or LeaseLostException))
             {

@@ -22,7 +22,10 @@ public sealed class LaneConsumers(
     /// <summary>A receive is not cancelled (its messages would be delivered to nobody), so it must not wait for long.</summary>
     private static readonly TimeSpan ReceiveWait = TimeSpan.FromSeconds(1);
 
-    private readonly string worker = $"{Environment.MachineName}:{Environment.ProcessId}";
+    /// <summary>This process, as leases and reports name it.</summary>
+    public static readonly string WorkerName = $"{Environment.MachineName}:{Environment.ProcessId}";
+
+    private readonly string worker = WorkerName;
 
     private string[] Lanes => options.Lanes is { Length: > 0 } some ? some : QueueOptions.Lanes;
 

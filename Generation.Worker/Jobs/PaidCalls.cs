@@ -2,6 +2,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using Generation.Core.Providers;
 using Generation.Core.Sessions;
+using Generation.Worker.Providers;
 using Generation.Worker.Tools;
 using Npgsql;
 
@@ -24,6 +25,12 @@ public sealed partial class JobContext
         var failed = new List<FailedOutput>();
         var done = stored.Count;
         var hopeless = 0;
+        foreach (var shown in tasks.Where(t => t.State == ProviderTaskState.Intent && stored.Contains(t.FirstOrdinal)).ToList())
+        {
+            // Its output came in the answer, and a worker died between showing that and recording this: there is nothing to reconcile.
+            await RecordTaskAsync(shown, ProviderTaskState.Delivered, result: new JsonObject { ["usage"] = null });
+        }
+
         ReportProgress(10 + (85 * done / RequestedOutputs), "generating");
         await Parallel.ForEachAsync(
             Enumerable.Range(0, RequestedOutputs).Where(o => !stored.Contains(o)),
@@ -83,13 +90,14 @@ public sealed partial class JobContext
                 return await GiveUpAsync(cutOff);
         }
 
-        var (intent, problem) = await IntendAsync(ordinal, rules.CallTimeout, rules.Limit, null, ct);
+        var breaker = rules.Breaker is { } own ? parts.Breakers.Of(own) : Breaker;
+        var (intent, problem) = await IntendAsync(ordinal, rules.CallTimeout, rules.Limit, null, ct, breaker);
         if (intent is null)
         {
             return problem;
         }
 
-        var reply = await Breaker.CallAsync(token => call(ordinal, token), ct);
+        var reply = await breaker.CallAsync(token => call(ordinal, token), ct);
         if (reply.Failure is { } failure)
         {
             await RecordTaskAsync(intent, StateOf(failure), requestId: reply.RequestId, failure: failure);
@@ -111,9 +119,9 @@ public sealed partial class JobContext
 
     /// <summary>Whether a paid call may be made now, and its intent; a failure when not, and then nothing must be sent.</summary>
     private async Task<(ProviderTask? Intent, Failure? Problem)> IntendAsync(
-        int ordinal, TimeSpan callTimeout, RateLimit? limit, byte[]? callbackTokenHash, CancellationToken ct, int outputCount = 1)
+        int ordinal, TimeSpan callTimeout, RateLimit? limit, byte[]? callbackTokenHash, CancellationToken ct, ProviderBreaker? breaker = null, int outputCount = 1)
     {
-        if (OpenBreaker() is { } pause)
+        if (OpenBreaker(breaker) is { } pause)
         {
             return (null, pause);
         }
@@ -139,7 +147,7 @@ public sealed partial class JobContext
         ? new Failure(FailureKind.RateLimited, "limit." + limit.Name, $"{Session.Provider} allows {limit.Calls} calls in {limit.Window}.") { RetryAfter = wait, NotTried = true }
         : null;
 
-    private Failure? OpenBreaker() => Breaker.OpenFor is { } pause
+    private Failure? OpenBreaker(ProviderBreaker? breaker = null) => (breaker ?? Breaker).OpenFor is { } pause
         ? new Failure(FailureKind.Unavailable, "breaker.open", $"{Session.Provider} failed too often and is left alone.") { RetryAfter = pause, NotTried = true }
         : null;
 

@@ -100,6 +100,9 @@ public sealed record CallRules
 
     /// <summary>Making a call twice costs nothing: one that was cut off is made again.</summary>
     public bool IsRepeatable { get; init; }
+
+    /// <summary>Whose breaker counts the calls; default the session's provider's. A provider that is several machines has one each.</summary>
+    public string? Breaker { get; init; }
 }
 
 /// <summary>How a provider is used that takes on tasks, one an output, and works on them for minutes.</summary>

@@ -32,6 +32,9 @@ public sealed class ProviderBreakers : IDisposable
 
     public ProviderBreaker Of(string provider) => breakers.GetOrAdd(provider, name => new ProviderBreaker(name, breakDuration, time));
 
+    /// <summary>What operators are told of every provider that was used.</summary>
+    public IReadOnlyList<ProviderReport> Report() => [.. breakers.OrderBy(b => b.Key, StringComparer.Ordinal).Select(b => b.Value.Report())];
+
     public void Dispose() => observation.Dispose();
 }
 
@@ -44,6 +47,7 @@ public sealed class ProviderBreaker
     private readonly string provider;
     private readonly TimeSpan breakDuration;
     private readonly TimeProvider time;
+    private readonly CallHistory history;
     private int failuresInARow;
     private int isRefused;
     private long openedAt;
@@ -51,6 +55,7 @@ public sealed class ProviderBreaker
     public ProviderBreaker(string provider, TimeSpan breakDuration, TimeProvider time)
     {
         (this.provider, this.breakDuration, this.time) = (provider, breakDuration, time);
+        history = new CallHistory(time);
         pipeline = new ResiliencePipelineBuilder<ProviderReply> { TimeProvider = time }
             .AddCircuitBreaker(new CircuitBreakerStrategyOptions<ProviderReply>
             {
@@ -73,6 +78,9 @@ public sealed class ProviderBreaker
 
     public CircuitState State => state.CircuitState;
 
+    /// <summary>Calls in a row that found the provider away; of several machines, one without is worth trying first.</summary>
+    public int FailuresInARow => Volatile.Read(ref failuresInARow);
+
     /// <summary>How long it stays open; null when a call may be made.</summary>
     public TimeSpan? OpenFor
     {
@@ -89,6 +97,19 @@ public sealed class ProviderBreaker
     /// <summary>The provider has answered.</summary>
     public void EndsRefusal() => Volatile.Write(ref isRefused, 0);
 
+    public ProviderReport Report()
+    {
+        var (calls, errors, p50, p95, lastError) = history.Sum();
+        var word = State switch
+        {
+            CircuitState.Closed => "closed",
+            CircuitState.HalfOpen => "half_open",
+            _ when OpenFor is null => "half_open", // its time is up: the next call probes
+            _ => "open",
+        };
+        return new ProviderReport(provider, word, OpenFor?.TotalSeconds, calls, errors, p50, p95, lastError);
+    }
+
     public async Task<ProviderReply> CallAsync(Func<CancellationToken, Task<ProviderReply>> call, CancellationToken ct, string operation = "submit")
     {
         var started = time.GetTimestamp();
@@ -102,8 +123,10 @@ public sealed class ProviderBreaker
             return ProviderReply.Failed(new Failure(FailureKind.Unavailable, "breaker.open", e.Message) { RetryAfter = breakDuration, NotTried = true });
         }
 
+        var duration = time.GetElapsedTime(started);
+        history.Add(duration, reply.Failure?.ProviderCode);
         Telemetry.ProviderDuration.Record(
-            time.GetElapsedTime(started).TotalSeconds,
+            duration.TotalSeconds,
             new KeyValuePair<string, object?>("provider", provider),
             new KeyValuePair<string, object?>("operation", operation),
             new KeyValuePair<string, object?>("outcome", reply.Failure?.Code ?? "ok"));

@@ -69,11 +69,20 @@ public sealed class HandlerRegistry
     public IEnumerable<string> JobTypes => byJobType.Keys.Order(StringComparer.Ordinal);
 
     public IGenerationHandler? Find(string jobType) => byJobType.GetValueOrDefault(jobType);
+}
 
-    /// <summary>The handler types in an assembly.</summary>
-    public static IEnumerable<Type> Scan(Assembly assembly)
+public static class Handlers
+{
+    /// <summary>Adds every public handler of an assembly.</summary>
+    public static IServiceCollection AddHandlers(this IServiceCollection services, Assembly assembly)
     {
         ArgumentNullException.ThrowIfNull(assembly);
-        return assembly.GetTypes().Where(t => t is { IsClass: true, IsAbstract: false } && t.IsAssignableTo(typeof(IGenerationHandler)));
+        foreach (var handler in assembly.GetTypes().Where(t => t is { IsClass: true, IsAbstract: false, IsVisible: true } && t.IsAssignableTo(typeof(IGenerationHandler))))
+        {
+            services.AddSingleton(handler);
+            services.AddSingleton(s => (IGenerationHandler)s.GetRequiredService(handler));
+        }
+
+        return services;
     }
 }

@@ -19,6 +19,9 @@ CREATE INDEX webhook_inbox_old ON webhook_inbox (received_at);
 -- Set by a callback on the session itself, in the row that a suspending worker writes: whichever of the two comes first, the other sees it.
 ALTER TABLE generation_sessions ADD COLUMN callback_at timestamptz;
 
+-- When the worker that has it last moved on; a lease that is renewed without this is a job that hangs.
+ALTER TABLE generation_sessions ADD COLUMN progress_at timestamptz;
+
 -- One job a GPU: a slot belongs to the session named here as long as that session's lease lives under this token. So a dead worker
 -- frees its slots by dying, and nothing has to be renewed.
 CREATE TABLE gpu_slots (
@@ -43,6 +46,10 @@ CREATE TABLE uploads (
 );
 CREATE INDEX uploads_user ON uploads (user_id, upload_id DESC);
 
+-- What failed, for operators; and what was made of it since.
+CREATE INDEX generation_sessions_failed ON generation_sessions (completed_at DESC, session_id DESC) WHERE status = 'failed';
+CREATE INDEX generation_sessions_retry ON generation_sessions (retry_of) WHERE retry_of IS NOT NULL;
+
 -- The last frame of a video, where it was asked for.
 ALTER TABLE media ADD COLUMN poster_key text;
 
@@ -61,7 +68,8 @@ GRANT SELECT ON uploads TO generation_reader;
 
 -- kie and speech:
 
--- forge:
+-- forge: our own machines, which send no bill
+INSERT INTO model_pricing (model, credits, usd_per_output) VALUES ('forge-sdxl', 2, 0);
 
 -- ark:
 

@@ -1,0 +1,134 @@
+using Generation.Api.Identity;
+using Generation.Core.Media;
+using Microsoft.AspNetCore.Http.Features;
+using Microsoft.AspNetCore.Http.HttpResults;
+using Microsoft.AspNetCore.WebUtilities;
+using Microsoft.Net.Http.Headers;
+using Npgsql;
+
+namespace Generation.Api.Media;
+
+/// <summary>
+/// <c>POST /api/uploads</c>: a reference picture as the first file of a multipart form. It is streamed into the store while its type, size
+/// and pixels are checked; what is wrong with it leaves nothing behind.
+/// </summary>
+public static class UploadsApi
+{
+    /// <summary>What the strictest provider takes (Ark, provider-apis.md §1.1).</summary>
+    public const long MaxBytes = 30L << 20;
+
+    private const int MinSide = 15;
+    private const long MaxPixels = 36_000_000;
+    private const int MaxRatio = 16;
+    private const int MaxFormBytes = 64 << 10;
+
+    public static void MapUploads(this IEndpointRouteBuilder routes) => routes.MapPost("/api/uploads", ReceiveAsync).RequireAuthorization().DisableAntiforgery();
+
+    private static async Task<IResult> ReceiveAsync(
+        HttpContext context, Uploads uploads, MediaTransfer transfer, IMediaStore store, TimeProvider time, ILogger<Uploads> log, CancellationToken ct)
+    {
+        if (!MediaTypeHeaderValue.TryParse(context.Request.ContentType, out var type) || type.MediaType != "multipart/form-data"
+            || HeaderUtilities.RemoveQuotes(type.Boundary).Value is not { Length: > 0 and <= 200 } boundary)
+        {
+            return Problems.Of(StatusCodes.Status415UnsupportedMediaType, "unsupported_media_type", "Send a form with one file: Content-Type: multipart/form-data; boundary=….");
+        }
+
+        if (context.Features.Get<IHttpMaxRequestBodySizeFeature>() is { IsReadOnly: false } limit)
+        {
+            limit.MaxRequestBodySize = MaxBytes + MaxFormBytes;
+        }
+
+        var user = context.Caller().UserId;
+        try
+        {
+            if (!await uploads.HasRoomAsync(user, ct))
+            {
+                return Problems.Of(StatusCodes.Status409Conflict, "too_many_uploads", $"You have {Uploads.MaxPerUser} uploads. They go {Uploads.Lifetime.TotalDays} days after they came.");
+            }
+
+            var reader = new MultipartReader(boundary, context.Request.Body) { BodyLengthLimit = MaxBytes + MaxFormBytes };
+            while (await reader.ReadNextSectionAsync(ct) is { } section)
+            {
+                if (ContentDispositionHeaderValue.TryParse(section.ContentDisposition, out var part) && part.IsFileDisposition())
+                {
+                    return await KeepAsync(context, user, section.Body, uploads, transfer, store, time, ct);
+                }
+            }
+
+            return Wrong("is required: a picture as a file of the form");
+        }
+        catch (MediaException e)
+        {
+            log.LogInformation("An upload was refused: {Failure}, {Problem}", e.Failure, e.Message);
+            return e.Failure switch
+            {
+                MediaFailure.TooLarge => Problems.Of(StatusCodes.Status413PayloadTooLarge, "payload_too_large", $"A picture has at most {MaxBytes >> 20} MiB."),
+                MediaFailure.StoreUnavailable or MediaFailure.SourceUnavailable => Problems.Later(context, "storage_unavailable", "The picture could not be stored now. Send it again."),
+                MediaFailure.WrongType => Wrong($"must be a picture: {e.Message}"),
+                _ => Wrong($"could not be read: {e.Message}"),
+            };
+        }
+        catch (Exception e) when (e is NpgsqlException or TimeoutException)
+        {
+            log.LogWarning("An upload could not be recorded: {Problem}", e.Message);
+            return Problems.Later(context, "database_unavailable", "The picture could not be recorded now. Send it again.");
+        }
+        catch (BadHttpRequestException e) when (e.StatusCode == StatusCodes.Status413PayloadTooLarge)
+        {
+            return Problems.Of(StatusCodes.Status413PayloadTooLarge, "payload_too_large", $"A picture has at most {MaxBytes >> 20} MiB.");
+        }
+        catch (Exception e) when (e is IOException or InvalidDataException && !ct.IsCancellationRequested)
+        {
+            return Wrong($"could not be read: {e.Message}");
+        }
+    }
+
+    private static async Task<IResult> KeepAsync(
+        HttpContext context, Guid user, Stream file, Uploads uploads, MediaTransfer transfer, IMediaStore store, TimeProvider time, CancellationToken ct)
+    {
+        var now = time.GetUtcNow();
+        var id = Guid.CreateVersion7(now);
+        var media = await transfer.StoreAsync(
+            new MediaSource.Direct(file), new MediaDestination(user, now, id, 0, 0, MediaKind.Image) { Role = MediaRole.Upload, MaxBytes = MaxBytes }, reportBytes: null, ct);
+        var isKept = false;
+        try
+        {
+            if (ProblemOf(media) is { } problem)
+            {
+                return Wrong(problem);
+            }
+
+            await uploads.AddAsync(new Upload(id, user, media), ct);
+            isKept = true;
+            return TypedResults.Created($"/api/uploads/{id}", new
+            {
+                uploadId = id,
+                reference = Uploads.Scheme + id,
+                media.ContentType,
+                media.Bytes,
+                media.Width,
+                media.Height,
+                sha256 = Convert.ToHexStringLower(media.Sha256),
+                expiresAt = now + Uploads.Lifetime,
+            });
+        }
+        finally
+        {
+            if (!isKept)
+            {
+                await store.DeleteAsync(media.Key, CancellationToken.None);
+            }
+        }
+    }
+
+    private static string? ProblemOf(StoredMedia media) => (media.Width, media.Height) switch
+    {
+        ({ } width, { } height) when width < MinSide || height < MinSide => $"must be at least {MinSide} pixels on each side; it is {width}x{height}",
+        ({ } width, { } height) when (long)width * height > MaxPixels => $"must have at most {MaxPixels} pixels; it is {width}x{height}",
+        ({ } width, { } height) when width > (long)height * MaxRatio || height > (long)width * MaxRatio => $"must have sides of at most {MaxRatio}:1; it is {width}x{height}",
+        ({ }, { }) => null,
+        _ => "must say its width and height in its first 256 KiB",
+    };
+
+    private static ProblemHttpResult Wrong(string problem) => Problems.Invalid(new Dictionary<string, string[]>(StringComparer.Ordinal) { ["file"] = [problem] });
+}

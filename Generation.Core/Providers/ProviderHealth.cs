@@ -1,0 +1,65 @@
+using System.Text.Json;
+using Generation.Core.Queue;
+using StackExchange.Redis;
+
+namespace Generation.Core.Providers;
+
+/// <summary>How one worker finds one provider.</summary>
+/// <param name="Provider">Its name.</param>
+/// <param name="State"><c>closed</c> (calls go through), <c>half_open</c> (one call probes) or <c>open</c> (left alone).</param>
+/// <param name="OpenForSeconds">Until the next probe; null when it is not open.</param>
+/// <param name="Calls">In the last five minutes.</param>
+/// <param name="Errors">Of these, those that failed, whatever the reason.</param>
+/// <param name="P50Ms">Half of the calls were answered in this time; null without any.</param>
+/// <param name="P95Ms">95 of 100 calls were.</param>
+/// <param name="LastError">The provider's code of the last failure in that time.</param>
+public sealed record ProviderReport(
+    string Provider, string State, double? OpenForSeconds, int Calls, int Errors, double? P50Ms, double? P95Ms, string? LastError);
+
+/// <summary>What one worker says every five seconds.</summary>
+public sealed record WorkerReport(string Worker, DateTimeOffset At, IReadOnlyList<ProviderReport> Providers);
+
+/// <summary>Where workers say how they find their providers, for operators. In Redis, forgotten when a worker stops saying it; nothing depends on it.</summary>
+public sealed class ProviderHealth(IConnectionMultiplexer redis, QueueOptions options)
+{
+    /// <summary>How often a worker reports.</summary>
+    public static readonly TimeSpan Interval = TimeSpan.FromSeconds(5);
+
+    private static readonly TimeSpan Lifetime = Interval * 3;
+
+    private string Index => $"{options.Prefix}:workers";
+
+    /// <exception cref="RedisException">Redis is away.</exception>
+    public async Task PublishAsync(WorkerReport report)
+    {
+        ArgumentNullException.ThrowIfNull(report);
+        var database = redis.GetDatabase();
+        await database.StringSetAsync($"{Index}:{report.Worker}", JsonSerializer.Serialize(report, JsonSerializerOptions.Web), Lifetime);
+        await database.SetAddAsync(Index, report.Worker);
+    }
+
+    /// <summary>For a worker that stops; one that is killed is forgotten after <see cref="Interval"/> times three.</summary>
+    /// <exception cref="RedisException">Redis is away.</exception>
+    public Task ForgetAsync(string worker) => redis.GetDatabase().KeyDeleteAsync($"{Index}:{worker}");
+
+    /// <summary>The reports of the workers that live.</summary>
+    /// <exception cref="RedisException">Redis is away.</exception>
+    public async Task<IReadOnlyList<WorkerReport>> ReadAsync()
+    {
+        var database = redis.GetDatabase();
+        var workers = await database.SetMembersAsync(Index);
+        if (workers.Length == 0)
+        {
+            return [];
+        }
+
+        var values = await database.StringGetAsync([.. workers.Select(w => (RedisKey)$"{Index}:{w}")]);
+        var gone = workers.Where((_, i) => values[i].IsNull).ToArray();
+        if (gone.Length > 0)
+        {
+            await database.SetRemoveAsync(Index, gone);
+        }
+
+        return [.. values.Where(v => !v.IsNull).Select(v => JsonSerializer.Deserialize<WorkerReport>((string)v!, JsonSerializerOptions.Web)!)];
+    }
+}
