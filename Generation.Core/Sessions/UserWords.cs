@@ -78,8 +78,7 @@ public static class UserWords
     {
         Error = session.Error is { } error ? error with { Message = OfFailure(error.Code, language) ?? error.Message } : null,
         FailedOutputs = session.FailedOutputs is { ValueKind: JsonValueKind.Array } failed ? Say(failed, language) : session.FailedOutputs,
-        Receipt = session.Receipt is { } receipt ? receipt with { Summary = OfReceipt(
-            receipt, session.Media.Count, session.RequestedOutputs, language, Chosen(session.Status, session.Media.Count, session.FailedOutputs, session.RequestedOutputs)) } : null,
+        Receipt = session.Receipt is { } receipt ? receipt with { Summary = SummaryOf(session, receipt, language) } : null,
     };
 
     /// <summary>
@@ -90,6 +89,12 @@ public static class UserWords
     {
         var made = stored + (failedOutputs is { ValueKind: JsonValueKind.Array } failed ? failed.GetArrayLength() : 0);
         return status == "completed" && made < requested ? made : null;
+    }
+
+    private static string SummaryOf(SessionView session, Receipt receipt, string language)
+    {
+        var (stored, requested) = (session.Media.Count, session.RequestedOutputs);
+        return OfReceipt(receipt, stored, requested, language, Chosen(session.Status, stored, session.FailedOutputs, requested));
     }
 
     /// <summary>What it cost, in a sentence.</summary>
