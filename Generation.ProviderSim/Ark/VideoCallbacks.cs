@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Threading.Channels;
 using Generation.ProviderSim.Faults;
 using Generation.ProviderSim.Files;
 using Generation.ProviderSim.Pictures;
@@ -16,9 +17,7 @@ public sealed class VideoCallbacks(VideoTasks tasks, FaultDesk faults, Gates gat
     private static readonly TimeSpan RetryPause = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan Look = TimeSpan.FromMilliseconds(50);
 
-    private readonly Lock gate = new();
-    private readonly List<Task> watching = [];
-    private readonly CancellationTokenSource stopping = new();
+    private readonly Channel<(VideoTask Task, PromptWords Words, string? Fault)> wanted = Channel.CreateUnbounded<(VideoTask, PromptWords, string?)>();
     private readonly HttpClient client = new(new SocketsHttpHandler { AllowAutoRedirect = false }) { Timeout = Timeout.InfiniteTimeSpan };
 
     /// <summary>Follows a new task to its end, if it is to be called back.</summary>
@@ -26,35 +25,34 @@ public sealed class VideoCallbacks(VideoTasks tasks, FaultDesk faults, Gates gat
     {
         if (task.Request.CallbackUrl is null) return;
         var fault = faults.ForCallback(task.Request.Prompt, Recipe.Hash(task.Request.Prompt), words)?.Word;
-        if (fault == "callback-none") return;
-        lock (gate)
-        {
-            watching.RemoveAll(watch => watch.IsCompleted);
-            watching.Add(WatchAsync(task, words, fault, stopping.Token));
-        }
-    }
-
-    public override async Task StopAsync(CancellationToken cancellationToken)
-    {
-        await stopping.CancelAsync();
-        Task[] left;
-        lock (gate) left = [.. watching];
-        await Task.WhenAll(left).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        await base.StopAsync(cancellationToken);
+        if (fault != "callback-none") wanted.Writer.TryWrite((task, words, fault));
     }
 
     public override void Dispose()
     {
         client.Dispose();
-        stopping.Dispose();
         base.Dispose();
     }
 
-    protected override Task ExecuteAsync(CancellationToken stoppingToken) => Task.CompletedTask;
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        var watching = new List<Task>();
+        try
+        {
+            await foreach (var (task, words, fault) in wanted.Reader.ReadAllAsync(stoppingToken))
+            {
+                watching.RemoveAll(watch => watch.IsCompleted);
+                watching.Add(WatchAsync(task, words, fault, stoppingToken));
+            }
+        }
+        catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
+        {
+            await Task.WhenAll(watching).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+    }
 
     private async Task WatchAsync(VideoTask task, PromptWords words, string? fault, CancellationToken stop)
     {
-        await Task.Yield();
         var held = new List<string>();
         for (var told = 0; ;)
         {
