@@ -67,6 +67,7 @@ public static class Problems
         410 => "No longer offered",
         413 => "The request is too large",
         415 => "Not JSON",
+        429 => "Too many",
         422 => "The idempotency key was used for another request",
         503 => "Not now",
         _ => "Something went wrong",

@@ -45,12 +45,24 @@ if (onThisMachine)
     var mediaFolder = Path.Combine(dataFolder, "media");
     api.WithEnvironment("Media__Folder__Root", mediaFolder)
         .WithEnvironment("Mock__OverrideKey", Guid.NewGuid().ToString("N")); // signs x-mock-override; a new one every run
+    api.WithReference(providerSim).WaitFor(providerSim)
+        .WithEnvironment("Providers__ElevenLabs__BaseUrl", ReferenceExpression.Create($"{providerSim.GetEndpoint("http")}"))
+        .WithEnvironment("Providers__ElevenLabs__ApiKey", "sim-elevenlabs-key")
+        .WithEnvironment("Providers__Kie__WebhookHmacKey", "sim-kie-webhook-key"); // signs the simulator's callbacks
     worker.WithEnvironment("Media__Folder__Root", mediaFolder)
         .WithReference(providerSim).WaitFor(providerSim)
         .WithEnvironment("Providers__Ark__BaseUrl", ReferenceExpression.Create($"{providerSim.GetEndpoint("http")}/api/v3"))
         .WithEnvironment("Providers__Ark__ApiKey", "sim-ark-key")
         .WithEnvironment("Providers__Ark__SourceHosts", "localhost,127.0.0.1")
+        .WithEnvironment("Providers__OpenAi__BaseUrl", ReferenceExpression.Create($"{providerSim.GetEndpoint("http")}/v1"))
+        .WithEnvironment("Providers__OpenAi__ApiKey", "sim-openai-key")
+        .WithEnvironment("Providers__Google__BaseUrl", ReferenceExpression.Create($"{providerSim.GetEndpoint("http")}/v1beta"))
+        .WithEnvironment("Providers__Google__ApiKey", "sim-google-key")
+        .WithEnvironment("Providers__Google__SourceHosts", "localhost,127.0.0.1")
         .WithEnvironment("Providers__Forge__Endpoints", ReferenceExpression.Create($"{providerSim.GetEndpoint("http")}"))
+        .WithEnvironment("Providers__Kie__BaseUrl", ReferenceExpression.Create($"{providerSim.GetEndpoint("http")}"))
+        .WithEnvironment("Providers__Kie__ApiKey", "sim-kie-key")
+        .WithEnvironment("Providers__Kie__SourceHosts", "localhost,127.0.0.1")
         .WithEnvironment("Worker__PublicBaseUrl", ReferenceExpression.Create($"http://localhost:{apiPort.ToString()}")) // where the simulator calls back
         .WithEnvironment("Media__AllowPrivateAddresses", "true"); // the simulator's pictures come from this machine
 }

@@ -50,8 +50,10 @@ internal static class Home
             </style>
             <h1>Provider simulator</h1>
             <p>Stands in for the providers of images and videos: Ark at <code>POST /api/v3/images/generations</code>
-            and <code>POST /api/v3/contents/generations/tasks</code>, a Stable Diffusion WebUI at <code>POST /sdapi/v1/txt2img</code>
-            (<a href="/sim/forge">its card</a>).
+            and <code>POST /api/v3/contents/generations/tasks</code>, OpenAI at <code>POST /v1/images/generations</code> and
+            <code>/v1/videos</code>, Veo at <code>POST /v1beta/models/{model}:predictLongRunning</code>, a Stable Diffusion WebUI at
+            <code>POST /sdapi/v1/txt2img</code> (<a href="/sim/forge">its card</a>), Kie at <code>POST /api/v1/jobs/createTask</code>
+            (<a href="/sim/kie/tasks">its tasks and callbacks</a>), ElevenLabs at <code>GET /v2/voices</code>.
             {{report.Total}} calls, {{report.Paid}} paid, {{report.Images}} pictures and videos
             (<a href="/sim/calls">calls</a>, <a href="/sim/faults">fault rules</a>).</p>
             <h2>Last pictures, and what the last videos show</h2>
@@ -78,7 +80,10 @@ internal static class Home
             <tr><td><code>[bytes=500000000]</code><td>a grey picture of exactly so many bytes
             <tr><td><code>[gate=name]</code><td>the call waits, already paid, until <code>POST /sim/gates/name</code>;
             <code>GET /sim/gates/name/waiting</code> waits for it
+            <tr><td><code>[callback-gate=name]</code><td>the callback of a task waits there before it is sent
+            <tr><td><code>[callback-delay=500]</code><td>milliseconds that the callback of a task comes later than its end
             <tr><td><code>[download-gate=name]</code><td>the download waits after its first half
+            <tr><td><code>[wrap=array]</code><td>Google's errors come inside an array of one
             </table>
             """);
         return html.ToString();

@@ -1,10 +1,4 @@
 using Generation.ProviderSim;
-using Generation.ProviderSim.Ark;
-using Generation.ProviderSim.Calls;
-using Generation.ProviderSim.Faults;
-using Generation.ProviderSim.Files;
-using Generation.ProviderSim.Forge;
-using Generation.ProviderSim.Pictures;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Options;
 
@@ -19,35 +13,8 @@ builder.WebHost.ConfigureKestrel(kestrel =>
 builder.Services.AddOptions<SimOptions>().BindConfiguration("Sim").ValidateOnStart();
 builder.Services.AddSingleton<IValidateOptions<SimOptions>, SimOptionsValidation>();
 builder.Services.TryAddSingleton(TimeProvider.System);
-builder.Services.AddSingleton<Studio>();
-builder.Services.AddSingleton<SignedUrls>();
-builder.Services.AddSingleton<ResultFiles>();
-builder.Services.AddSingleton<RecentPictures>();
-builder.Services.AddSingleton<FaultDesk>();
-builder.Services.AddSingleton<Gates>();
-builder.Services.AddSingleton<CallLog>();
-builder.Services.AddSingleton<ArkEntrance>();
-builder.Services.AddSingleton<ArkImages>();
-builder.Services.AddSingleton<VideoTasks>();
-builder.Services.AddSingleton<VideoCallbacks>();
-builder.Services.AddHostedService(services => services.GetRequiredService<VideoCallbacks>());
-builder.Services.AddSingleton<ArkVideos>();
-builder.Services.AddSingleton<ForgeEntrance>();
-builder.Services.AddSingleton<ForgeGpu>();
-builder.Services.AddSingleton<ForgeImages>();
-builder.Services.AddSingleton<ForgeApi>();
+builder.Services.AddSimulator();
 
 var app = builder.Build();
-
-ArkImages.Map(app);
-ArkVideos.Map(app);
-ForgeImages.Map(app);
-ForgeApi.Map(app);
-ResultFiles.Map(app);
-FaultDesk.Map(app);
-Gates.Map(app);
-CallLog.Map(app);
-Home.Map(app);
-app.MapGet("/healthz", () => Results.Text("Healthy"));
-
+app.MapSimulator();
 await app.RunAsync();

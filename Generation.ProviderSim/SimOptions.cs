@@ -9,6 +9,15 @@ public sealed class SimOptions
     /// <summary>Bearer keys that Ark's endpoints accept. Default: <c>sim-ark-key</c>. Any other key is answered with 401.</summary>
     public string[] ArkKeys { get; set; } = [];
 
+    /// <summary>Bearer keys that OpenAI's endpoints accept. Default: <c>sim-openai-key</c>.</summary>
+    public string[] OpenAiKeys { get; set; } = [];
+
+    /// <summary>Whether <c>/v1/videos</c> is as it has been since 2026-09-24: every call is refused. Default false: a gateway that still speaks it.</summary>
+    public bool OpenAiVideosShutDown { get; set; }
+
+    /// <summary>Keys that the Gemini API accepts. Default: <c>sim-google-key</c>.</summary>
+    public string[] GoogleKeys { get; set; } = [];
+
     /// <summary>Address that result URLs start with, e.g. <c>http://sim:8081</c>. Default: scheme and host of the request.</summary>
     public string? PublicUrl { get; set; }
 
@@ -38,6 +47,32 @@ public sealed class SimOptions
 
     /// <summary>Forge's errors in its own dialect, <c>{"detail"}</c> and "Internal Server Error". Default false: in AUTOMATIC1111's, which names the exception.</summary>
     public bool ForgeBareErrors { get; set; }
+    /// <summary>Bearer keys that Kie's endpoints accept. Default: <c>sim-kie-key</c>. Any other key is answered with code 401.</summary>
+    public string[] KieKeys { get; set; } = [];
+
+    /// <summary>Signs Kie's callbacks, as the account's webhookHmacKey. Default: <c>sim-kie-webhook-key</c>; empty: they are not signed.</summary>
+    public string KieWebhookKey { get; set; } = "sim-kie-webhook-key";
+
+    /// <summary>Milliseconds that a task of Kie's waits and queues. Default 1000. <c>[queued=n]</c> in a prompt overrides it for one task.</summary>
+    public int KieQueueMs { get; set; } = 1_000;
+
+    /// <summary>Tasks that a key may create in any ten seconds. Default 20, as Kie's; 0: no limit. One more is refused, not queued.</summary>
+    public int KieCreationsPerWindow { get; set; } = 20;
+
+    /// <summary>Times a second that a key may ask for tasks. Default 10, as Kie's; 0: no limit.</summary>
+    public int KieReadsPerSecond { get; set; } = 10;
+
+    /// <summary>Kie's credits in the account at the start. Default 1,000,000; a task that costs more than is left is refused with code 402.</summary>
+    public decimal KieCredits { get; set; } = 1_000_000;
+
+    /// <summary>Seconds a result URL of Kie's is valid from the moment it was told. Default 1200, as observed.</summary>
+    public int KieUrlLifetimeSeconds { get; set; } = 1_200;
+
+    /// <summary>Keys that ElevenLabs' endpoint accepts in <c>xi-api-key</c>. Default: <c>sim-elevenlabs-key</c>.</summary>
+    public string[] ElevenLabsKeys { get; set; } = [];
+
+    /// <summary>Voices in the workspace. Default 23: three pages of ten.</summary>
+    public int ElevenLabsVoices { get; set; } = 23;
 
     /// <summary>Another seed makes other pictures of the same prompts and another sequence of probable faults. Default 0.</summary>
     public ulong Seed { get; set; }
@@ -78,6 +113,12 @@ internal sealed class SimOptionsValidation : IValidateOptions<SimOptions>
         Check(options.VideoQueueLength >= 1, "Sim:VideoQueueLength must be at least 1.");
         Check(options.VideoReadsPerSecond >= 0, "Sim:VideoReadsPerSecond must not be negative.");
         Check(options.ForgeUsers.All(user => user.IndexOf(':') > 0), "Sim:ForgeUsers must be of the form user:password.");
+        Check(options.KieQueueMs is >= 0 and <= 3_600_000, "Sim:KieQueueMs must be 0 to 3600000 milliseconds.");
+        Check(options.KieCreationsPerWindow >= 0, "Sim:KieCreationsPerWindow must not be negative.");
+        Check(options.KieReadsPerSecond >= 0, "Sim:KieReadsPerSecond must not be negative.");
+        Check(options.KieCredits >= 0, "Sim:KieCredits must not be negative.");
+        Check(options.KieUrlLifetimeSeconds is >= 1 and <= 604_800, "Sim:KieUrlLifetimeSeconds must be 1 to 604800 seconds.");
+        Check(options.ElevenLabsVoices is >= 0 and <= 10_000, "Sim:ElevenLabsVoices must be 0 to 10000.");
         Check(options.LatencyJitter is >= 0 and <= 1, "Sim:LatencyJitter must be 0 to 1.");
         Check(options.SigningKey.Length > 0, "Sim:SigningKey must not be empty.");
         Check(options.UrlLifetimeSeconds is >= 1 and <= 604_800, "Sim:UrlLifetimeSeconds must be 1 to 604800 seconds.");

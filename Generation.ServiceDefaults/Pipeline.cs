@@ -35,7 +35,7 @@ public static class GenerationPipeline
         builder.AddChecked<AuditOptions>(AuditOptions.Section, o => o.Problem());
         services.AddMedia(builder.Configuration);
 
-        services.TryAddSingleton(_ => new ModelRegistry());
+        services.TryAddSingleton(_ => new ModelRegistry(OpenAiModels.WithGateway(ModelRegistry.BuiltIn, builder.Configuration["Providers:OpenAi:VideoBaseUrl"])));
         services.AddSingleton<PriceList>();
         services.AddSingleton<ApiKeys>();
         services.AddSingleton<AppSettings>();

@@ -5,6 +5,9 @@ using Generation.Worker.Jobs;
 using Generation.Worker.Providers;
 using Generation.Worker.Providers.Ark;
 using Generation.Worker.Providers.Forge;
+using Generation.Worker.Providers.Google;
+using Generation.Worker.Providers.Kie;
+using Generation.Worker.Providers.OpenAi;
 using Generation.Worker.Tools;
 
 var builder = WebApplication.CreateBuilder(args);
@@ -15,7 +18,10 @@ builder.AddChecked<MockOptions>(MockOptions.Section, _ => null);
 
 builder.Services.AddHandlers(typeof(IGenerationHandler).Assembly);
 builder.Services.AddArk(builder.Configuration);
+builder.Services.AddOpenAi(builder.Configuration);
+builder.Services.AddGoogle(builder.Configuration);
 builder.Services.AddForge(builder.Configuration);
+builder.Services.AddKie(builder.Configuration);
 builder.Services.AddSingleton<HandlerRegistry>();
 builder.Services.AddSingleton<ProviderBreakers>();
 builder.Services.AddSingleton<ProviderLimits>();

@@ -62,7 +62,7 @@ public static class UploadsApi
             log.LogInformation("An upload was refused: {Failure}, {Problem}", e.Failure, e.Message);
             return e.Failure switch
             {
-                MediaFailure.TooLarge => Problems.Of(StatusCodes.Status413PayloadTooLarge, "payload_too_large", $"A picture has at most {MaxBytes >> 20} MiB."),
+                MediaFailure.TooLarge => Problems.Of(StatusCodes.Status413PayloadTooLarge, "body_too_large", $"A picture has at most {MaxBytes >> 20} MiB."),
                 MediaFailure.StoreUnavailable or MediaFailure.SourceUnavailable => Problems.Later(context, "storage_unavailable", "The picture could not be stored now. Send it again."),
                 MediaFailure.WrongType => Wrong($"must be a picture: {e.Message}"),
                 _ => Wrong($"could not be read: {e.Message}"),
@@ -75,7 +75,7 @@ public static class UploadsApi
         }
         catch (BadHttpRequestException e) when (e.StatusCode == StatusCodes.Status413PayloadTooLarge)
         {
-            return Problems.Of(StatusCodes.Status413PayloadTooLarge, "payload_too_large", $"A picture has at most {MaxBytes >> 20} MiB.");
+            return Problems.Of(StatusCodes.Status413PayloadTooLarge, "body_too_large", $"A picture has at most {MaxBytes >> 20} MiB.");
         }
         catch (Exception e) when (e is IOException or InvalidDataException && !ct.IsCancellationRequested)
         {

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Generation.Api.Identity;
+using Generation.Api.Limits;
 using Generation.Api.Settings;
 using Generation.Core;
 using Generation.Core.Catalog;
@@ -36,12 +37,12 @@ public sealed record Asked(string ClientKey, string Model, JsonElement Params, D
 public sealed record Accepted(Guid SessionId, string ClientKey, Guid ReservationId, long CreditsHeld, bool Replayed);
 
 /// <summary>
-/// The way in: read → check → price → one transaction → answer. Refusals come in the order 401, replay, 400 (404, 410), 402: whoever
+/// The way in: read → check → price → one transaction → answer. Refusals come in the order 401, replay, 429, 400 (404, 410), 402: whoever
 /// repeats a request that was accepted gets the first answer again, also when it would be refused today.
 /// </summary>
 public sealed class Submitting(
     ModelRegistry registry, PriceList prices, SubmitWriter writer, SessionReader sessions, CreditReader credits, AppSettings settings,
-    Uploads uploads, MockOverrides overrides, ApiOptions options, TimeProvider time)
+    Uploads uploads, MockOverrides overrides, RateLimits rates, SubmitOptions submits, ApiOptions options, TimeProvider time)
 {
     private const int MaxKeyLength = 200;
     private const int DisabledRetrySeconds = 60;
@@ -162,7 +163,9 @@ public sealed class Submitting(
     {
         var started = time.GetTimestamp();
         var user = asked.UserId ?? context.Caller().UserId;
-        var (request, refusal) = await CheckAsync(context, user, asked, ct);
+        var allowance = rates.Take(context.Caller().KeyName);
+        allowance.Announce(context.Response.Headers);
+        var (request, refusal) = allowance.IsRefused ? (null, TooFast(allowance)) : await CheckAsync(context, user, asked, ct);
         if (refusal is not null)
         {
             if (asked.HasImpossibleKey)
@@ -187,6 +190,7 @@ public sealed class Submitting(
             SubmitOutcome.NotEnoughCredits => (null, await NotEnoughAsync(user, result, ct)),
             SubmitOutcome.NoAccount => (null, await NotEnoughAsync(user, result with { HeldCredits = request!.Price.Credits * request.Outputs }, ct)),
             SubmitOutcome.Frozen => (null, Problems.Of(StatusCodes.Status403Forbidden, "account_frozen", "This account is frozen. Write to support.")),
+            SubmitOutcome.TooMany => (null, TooMany(context)),
             SubmitOutcome.Overloaded => (null, Problems.Later(context, "overloaded", "Too many requests are waiting already. Nothing was stored; try again.")),
             _ => (null, Problems.Later(context, "database_unavailable", "The database does not answer at the moment. Try again with the same key: it cannot be charged twice.")),
         };
@@ -342,6 +346,20 @@ public sealed class Submitting(
 
         var chosen = header.Length > 0 ? header : field.Length > 0 ? field : Guid.CreateVersion7().ToString();
         return (new Asked(chosen, model, given, errors), null);
+    }
+
+    private static ProblemHttpResult TooFast(Allowance allowance) => Problems.Of(
+        StatusCodes.Status429TooManyRequests, "rate_limited",
+        $"{(allowance.Policy == "key" ? "This key" : "The service")} takes {allowance.Limit} submits a minute. Nothing was stored; try again in {allowance.ResetSeconds} s.",
+        ("limit", allowance.Limit), ("policy", allowance.Policy));
+
+    private ProblemHttpResult TooMany(HttpContext context)
+    {
+        context.Response.Headers.RetryAfter = "5";
+        return Problems.Of(
+            StatusCodes.Status429TooManyRequests, "too_many_sessions",
+            $"You have {submits.OutstandingPerUser} generations that have not ended, which is as many as one may have. Nothing was stored; try again when some have ended.",
+            ("limit", submits.OutstandingPerUser));
     }
 
     private static ProblemHttpResult KeyReused() => Problems.Of(

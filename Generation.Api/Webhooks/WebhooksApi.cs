@@ -26,7 +26,7 @@ public static class WebhooksApi
 
         if (await ReadAsync(context.Request, ct) is not { } body)
         {
-            return Problems.Of(StatusCodes.Status413PayloadTooLarge, "payload_too_large", $"A callback has at most {MaxBodyBytes} bytes.");
+            return Problems.Of(StatusCodes.Status413PayloadTooLarge, "body_too_large", $"A callback has at most {MaxBodyBytes} bytes.");
         }
 
         if (signatures.Check(provider, context.Request.Headers, body) is { } wrong)

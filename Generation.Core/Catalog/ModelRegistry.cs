@@ -131,7 +131,7 @@ public sealed record Model
 public sealed class ModelRegistry
 {
     /// <summary>The models of this build; each provider's stand in a file of their own.</summary>
-    public static readonly Model[] BuiltIn = [.. ArkModels.All, .. ForgeModels.All];
+    public static readonly Model[] BuiltIn = [.. ArkModels.All, .. ForgeModels.All, .. KieModels.All, .. OpenAiModels.All, .. GoogleModels.All];
 
     private readonly Dictionary<string, Model> byId;
 

@@ -71,6 +71,17 @@ public sealed record IntegerParameter(string Name, string Description, int Min, 
     protected override JsonObject Describe() => new() { ["type"] = "integer", ["minimum"] = Min, ["maximum"] = Max };
 }
 
+/// <param name="Name">The field.</param>
+/// <param name="Description">For the form.</param>
+/// <param name="Values">The whole numbers allowed.</param>
+public sealed record IntegerChoiceParameter(string Name, string Description, params int[] Values) : Parameter(Name, Description)
+{
+    public override string? Check(JsonElement value) =>
+        value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var number) && Values.Contains(number) ? null : $"must be one of {string.Join(", ", Values)}";
+
+    protected override JsonObject Describe() => new() { ["type"] = "integer", ["enum"] = new JsonArray([.. Values.Select(v => (JsonNode)v)]) };
+}
+
 public sealed record BooleanParameter(string Name, string Description) : Parameter(Name, Description)
 {
     public override string? Check(JsonElement value) =>

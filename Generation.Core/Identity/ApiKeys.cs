@@ -9,7 +9,11 @@ namespace Generation.Core.Identity;
 /// <param name="UserId">Whose key it is.</param>
 /// <param name="Handle">The user's name.</param>
 /// <param name="IsAdmin">Role <c>admin</c>.</param>
-public sealed record Caller(Guid UserId, string Handle, bool IsAdmin);
+public sealed record Caller(Guid UserId, string Handle, bool IsAdmin)
+{
+    /// <summary>The key's hash in hex: a name for it that opens nothing.</summary>
+    public string KeyName { get; init; } = "";
+}
 
 /// <summary>Who an API key belongs to. Only hashes are stored and compared; answers are believed for the settings' cache time.</summary>
 public sealed class ApiKeys(NpgsqlDataSource database, SettingsOptions options, TimeProvider time)
@@ -40,7 +44,7 @@ public sealed class ApiKeys(NpgsqlDataSource database, SettingsOptions options, 
             """);
         command.Parameters.AddWithValue(hash);
         await using var reader = await command.ExecuteReaderAsync(ct);
-        var caller = await reader.ReadAsync(ct) ? new Caller(reader.GetGuid(0), reader.GetString(1), reader.GetString(2) == "admin") : null;
+        var caller = await reader.ReadAsync(ct) ? new Caller(reader.GetGuid(0), reader.GetString(1), reader.GetString(2) == "admin") { KeyName = name } : null;
 
         if (cache.Count >= MaxCached)
         {

@@ -8,9 +8,9 @@ namespace Generation.Core.Media;
 /// </summary>
 /// <param name="Width">In pixels, as coded: an Exif orientation is not applied.</param>
 /// <param name="Height">In pixels.</param>
-/// <param name="DurationSeconds">Of an MP4 or WAV.</param>
+/// <param name="DurationSeconds">Of an MP4, WAV or MP3; an OGG carries it at its end.</param>
 /// <param name="IsComplete">False while more bytes could still tell something; then read on and ask again.</param>
-public readonly record struct MediaHeader(int? Width, int? Height, double? DurationSeconds, bool IsComplete)
+public readonly partial record struct MediaHeader(int? Width, int? Height, double? DurationSeconds, bool IsComplete)
 {
     private static readonly MediaHeader Unfinished = new(null, null, null, IsComplete: false);
     private static readonly MediaHeader Silent = new(null, null, null, IsComplete: true);
@@ -29,6 +29,7 @@ public readonly record struct MediaHeader(int? Width, int? Height, double? Durat
         "avif" => ReadAvif(start),
         "mp4" => ReadMp4(start),
         "wav" => ReadWav(start),
+        "mp3" => ReadMp3(start),
         _ => Silent,
     };
 

@@ -126,7 +126,7 @@ public sealed class MediaTransfer(
             var key = destination.KeyFor(type);
             await store.PutAsync(key, body, type.ContentType, either.Token);
             Telemetry.StreamedBytes.Add(body.BytesRead, new KeyValuePair<string, object?>("kind", type.Kind.ToString().ToLowerInvariant()));
-            return new(key, type.ContentType, body.BytesRead, body.Sha256(), header.Width, header.Height, header.DurationSeconds);
+            return new(key, type.ContentType, body.BytesRead, body.Sha256(), header.Width, header.Height, header.DurationOf(body.BytesRead));
         }
         catch (OperationCanceledException error) when (idle.IsCancellationRequested && !cancellationToken.IsCancellationRequested)
         {

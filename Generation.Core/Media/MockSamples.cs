@@ -3,12 +3,14 @@ using System.Security.Cryptography;
 
 namespace Generation.Core.Media;
 
-/// <summary>The pictures and the video that mock runs hand out: small files of this assembly, served by the Api as <c>samples/…</c> when they are not uploaded.</summary>
+/// <summary>The pictures, the video and the sound that mock runs hand out: small files of this assembly, served by the Api as <c>samples/…</c> when they are not uploaded.</summary>
 public static class MockSamples
 {
     private static readonly MockSample[] Pictures = [new("lagoon.jpg", 512, 512), new("ridge.jpg", 512, 512), new("harbour.jpg", 512, 512)];
 
     private static readonly MockSample[] Videos = [new("sail.mp4", 160, 96) { DurationSeconds = 49 / 24.0 }];
+
+    private static readonly MockSample[] Sounds = [new("melody.mp3", null, null) { DurationSeconds = 154 * 1152 / 44_100.0 }];
 
     /// <summary>Stands where a picture would be that could not be made, for who asked for that (<c>allow_placeholder</c>). Never sold.</summary>
     public static readonly MockSample Placeholder = new("placeholder.png", 512, 512);
@@ -17,16 +19,16 @@ public static class MockSamples
     {
         MediaKind.Image => Pictures[ordinal % Pictures.Length],
         MediaKind.Video => Videos[ordinal % Videos.Length],
-        _ => throw new NotSupportedException($"There is no sample of {kind}."),
+        _ => Sounds[ordinal % Sounds.Length],
     };
 
-    public static MockSample? Find(string name) => Array.Find([.. Pictures, .. Videos, Placeholder], s => s.Name == name);
+    public static MockSample? Find(string name) => Array.Find([.. Pictures, .. Videos, .. Sounds, Placeholder], s => s.Name == name);
 }
 
 /// <param name="Name">File name, and the name in the key <c>samples/…</c>.</param>
-/// <param name="Width">Pixels.</param>
-/// <param name="Height">Pixels.</param>
-public sealed record MockSample(string Name, int Width, int Height)
+/// <param name="Width">Pixels; null of a sound.</param>
+/// <param name="Height">Pixels; null of a sound.</param>
+public sealed record MockSample(string Name, int? Width, int? Height)
 {
     private static readonly ConcurrentDictionary<string, byte[]> Hashes = new(StringComparer.Ordinal);
 

@@ -15,9 +15,9 @@ public sealed record PlaceholderView
 
     public string ContentType { get; init; } = MockSamples.Placeholder.ContentType;
 
-    public int Width { get; init; } = MockSamples.Placeholder.Width;
+    public int Width { get; init; } = MockSamples.Placeholder.Width!.Value;
 
-    public int Height { get; init; } = MockSamples.Placeholder.Height;
+    public int Height { get; init; } = MockSamples.Placeholder.Height!.Value;
 }
 
 /// <summary>A stored output as users see it. The URL is signed when it is shown, not when it is read.</summary>

@@ -27,7 +27,11 @@ public sealed class SubmitOptions
     /// <summary>How long nobody is let in after the database was found away; default 1 s. Then the next request tries it.</summary>
     public TimeSpan Pause { get; set; } = TimeSpan.FromSeconds(1);
 
+    /// <summary>Sessions that one user may have open; default 2,000. One more is refused with 429 until some have ended.</summary>
+    public long OutstandingPerUser { get; set; } = 2_000;
+
     public string? Problem() =>
+        OutstandingPerUser < 1 ? "Submit:OutstandingPerUser must be at least 1." :
         QueueLength is < 1 or > 1_000_000 ? "Submit:QueueLength must be from 1 to 1000000."
         : StatementTimeoutSeconds < 1 ? "Submit:StatementTimeoutSeconds must be at least 1."
         : Patience.TotalSeconds <= StatementTimeoutSeconds ? "Submit:Patience must be longer than Submit:StatementTimeoutSeconds."
@@ -80,6 +84,9 @@ public enum SubmitOutcome
 
     /// <summary>Not enough credits available.</summary>
     NotEnoughCredits,
+
+    /// <summary>The user has as many open sessions as one may have.</summary>
+    TooMany,
 
     /// <summary>The account is frozen.</summary>
     Frozen,

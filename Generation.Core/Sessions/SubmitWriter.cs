@@ -347,6 +347,7 @@ public sealed class SubmitWriter(
                 new() { Value = Column(r => r.Lifetime) },
                 new() { Value = Column(r => r.RetryOf), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Uuid },
                 new() { Value = Column(r => r.TraceParent), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Text },
+                new() { Value = options.OutstandingPerUser },
             },
         });
 

@@ -1,7 +1,8 @@
 -- Last statement of a submit batch: idempotency, hold, session and outbox row of every request in it, or a reason per request.
 -- The arrays run in parallel, one element a request; at most one request of a (user, client key) is in a batch.
 --
--- Outcomes, in this order of precedence: replayed · conflict · noaccount · locked (elsewhere) · frozen · accepted · notenoughcredits · retry.
+-- Outcomes, in this order of precedence: replayed · conflict · noaccount · locked (elsewhere) · frozen · accepted · toomany (open sessions: $21)
+-- · notenoughcredits · retry.
 -- Requests of one user are accepted in order while their running sum fits. One that would fit without a dearer neighbour before
 -- it answers 'retry' and comes again in the next batch; the first of a user is always decided, so this ends.
 WITH request AS MATERIALIZED (
@@ -16,8 +17,9 @@ WITH request AS MATERIALIZED (
               lifetime, retry_of, traceparent, n)
 ),
 account AS MATERIALIZED (
-    SELECT user_id, available, reserved, frozen_at
-    FROM credit_accounts
+    SELECT user_id, available, reserved, frozen_at,
+           $21 - (SELECT count(*) FROM (SELECT FROM credit_reservations AS v WHERE v.user_id = a.user_id AND v.status = 'held' LIMIT $21) AS open) AS room
+    FROM credit_accounts AS a
     WHERE user_id = ANY (string_to_array(current_setting('generation.locked'), ',')::uuid[])
 ),
 known AS MATERIALIZED (
@@ -32,7 +34,8 @@ known AS MATERIALIZED (
     ) AS s
 ),
 affordable AS (
-    SELECT r.*, r.unit_price * r.outputs AS amount, a.available, a.reserved,
+    SELECT r.*, r.unit_price * r.outputs AS amount, a.available, a.reserved, a.room,
+           row_number() OVER (PARTITION BY r.user_id ORDER BY r.n) AS nth,
            sum(r.unit_price * r.outputs) OVER (PARTITION BY r.user_id ORDER BY r.n)::bigint AS upto
     FROM request AS r
     JOIN account AS a USING (user_id)
@@ -43,10 +46,10 @@ affordable AS (
 accepted AS MATERIALIZED (
     SELECT *, upto - amount AS since
     FROM affordable
-    WHERE upto <= available
+    WHERE upto <= available AND nth <= room
 ),
 held AS MATERIALIZED (
-    SELECT user_id, sum(amount)::bigint AS amount
+    SELECT user_id, sum(amount)::bigint AS amount, count(*) AS sessions
     FROM accepted
     GROUP BY user_id
 ),
@@ -117,6 +120,7 @@ SELECT r.n,
            WHEN a.user_id IS NULL THEN 'locked'
            WHEN a.frozen_at IS NOT NULL THEN 'frozen'
            WHEN c.n IS NOT NULL THEN 'accepted'
+           WHEN coalesce(h.sessions, 0) >= a.room THEN 'toomany'
            WHEN r.unit_price * r.outputs > a.available - coalesce(h.amount, 0) THEN 'notenoughcredits'
            ELSE 'retry'
        END AS outcome,

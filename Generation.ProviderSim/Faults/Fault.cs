@@ -67,6 +67,7 @@ public sealed record Fault(string Word, FaultStage Stage, string Says)
         new("redirect-private", FaultStage.Download, "302 to http://169.254.169.254/"),
         new("callback-disordered", FaultStage.Callback, "Ark: the callbacks come in the wrong order, the last first"),
         new("redirect", FaultStage.Download, "one harmless 302, then the file"),
+        new("redirect-host", FaultStage.Download, "302 to a signed URL on another host, which refuses whoever brings a key along"),
         new("poll-error", FaultStage.Poll, "500 InternalServiceError when a task is asked for"),
         new("poll-gateway", FaultStage.Poll, "502 with an HTML body when a task is asked for"),
         new("poll-rate-limit", FaultStage.Poll, "429 when a task is asked for"),
@@ -127,6 +128,8 @@ public sealed partial class PromptWords
 
     /// <summary><c>[callback-delay=n]</c>: milliseconds that the callback of a task comes later than its end.</summary>
     public int? CallbackDelayMs { get; private init; }
+    /// <summary><c>[wrap=array]</c>: Google's errors come inside an array of one.</summary>
+    public bool WrapsErrors { get; private init; }
 
     /// <summary>Those words that matter when the result is fetched, as they stand in the prompt.</summary>
     public string ForDownload { get; private init; } = "";
@@ -138,6 +141,7 @@ public sealed partial class PromptWords
         long? bytes = null;
         string? gate = null, downloadGate = null, callbackGate = null;
         var forDownload = "";
+        var wrapsErrors = false;
         var text = Words().Replace(prompt, match =>
         {
             var value = match.Groups["value"].Value;
@@ -155,6 +159,7 @@ public sealed partial class PromptWords
                     (bytes, forDownload) = (number, forDownload + match.Value);
                     break;
                 case "callback-delay" when int.TryParse(value, out var number) && number is >= 0 and <= 3_600_000: callbackDelayMs = number; break;
+                case "wrap" when value == "array": wrapsErrors = true; break;
                 case "gate": gate = value; break;
                 case "callback-gate": callbackGate = value; break;
                 case "download-gate": (downloadGate, forDownload) = (value, forDownload + match.Value); break;
@@ -175,6 +180,7 @@ public sealed partial class PromptWords
             DownloadGate = downloadGate,
             CallbackGate = callbackGate,
             CallbackDelayMs = callbackDelayMs,
+            WrapsErrors = wrapsErrors,
             ForDownload = forDownload,
         };
     }

@@ -2,6 +2,7 @@ using System.IO.Compression;
 using Generation.ProviderSim.Faults;
 using Generation.ProviderSim.Films;
 using Generation.ProviderSim.Pictures;
+using Generation.ProviderSim.Sounds;
 using Microsoft.Extensions.Options;
 
 namespace Generation.ProviderSim.Files;
@@ -12,7 +13,8 @@ public sealed class ResultFiles(
 {
     private const int DripBytes = 512;
     private static readonly TimeSpan DripInterval = TimeSpan.FromMilliseconds(100);
-    private const string Page = "<!doctype html><title>Sign in</title><h1>Please sign in to the hotel's network</h1>";
+    private const string OtherHost = "other-host";
+    internal const string Page = "<!doctype html><title>Sign in</title><h1>Please sign in to the hotel's network</h1>";
 
     public static void Map(IEndpointRouteBuilder routes)
     {
@@ -43,11 +45,20 @@ public sealed class ResultFiles(
         if (verdict == SignedUrls.Verdict.Forged || ResultTicket.FromFileName(fileName) is not { } ticket)
         {
             await RefuseAsync(http, 403, "SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided.");
-            return;
         }
+        else if (http.Request.Query["hop"] == OtherHost && (http.Request.Headers.Authorization.Count > 0 || http.Request.Headers.ContainsKey("x-goog-api-key")))
+        {
+            // A key that has followed a redirect to another host has been given away.
+            await RefuseAsync(http, 400, "InvalidArgument", "Only one auth mechanism allowed: a signature or a key.");
+        }
+        else await SendAsync(http, ticket, verdict == SignedUrls.Verdict.Expired);
+    }
 
+    /// <summary>Answers a download that may be answered, or spoils it as the ticket's words say.</summary>
+    public async Task SendAsync(HttpContext http, ResultTicket ticket, bool isExpired = false)
+    {
         var words = PromptWords.Parse(ticket.Words);
-        var fault = verdict == SignedUrls.Verdict.Expired ? Fault.Find("expired-url") : faults.ForDownload(ticket.PromptKey, words);
+        var fault = isExpired ? Fault.Find("expired-url") : faults.ForDownload(ticket.PromptKey, words);
         var gone = http.RequestAborted;
         switch (fault?.Word)
         {
@@ -62,7 +73,12 @@ public sealed class ResultFiles(
             case "expired-url": await RefuseAsync(http, 403, "AccessDenied", "Request has expired"); break;
             case "redirect-private": http.Response.Redirect("http://169.254.169.254/latest/meta-data/"); break;
             case "redirect" when !http.Request.Query.ContainsKey("hop"):
-                http.Response.Redirect($"{http.Request.Path.ToUriComponent()}{http.Request.QueryString}&hop=1");
+                http.Response.Redirect($"{http.Request.PathBase}{http.Request.Path.ToUriComponent()}{http.Request.QueryString.Add("hop", "1")}");
+                break;
+            case "redirect-host" when !http.Request.Query.ContainsKey("hop"):
+                var otherName = http.Request.Host.Host == "localhost" ? "127.0.0.1" : "localhost";
+                var file = $"/files/moved/{ticket.ToId(time.GetUtcNow())}_0.{ticket.Extension}";
+                http.Response.Redirect($"{urls.Sign($"{http.Request.Scheme}://{otherName}:{http.Request.Host.Port}", file)}&hop={OtherHost}");
                 break;
             default: await SendPictureAsync(http, ticket, words, drip: false, gone); break;
         }
@@ -79,6 +95,12 @@ public sealed class ResultFiles(
     private async Task<(IEnumerable<ReadOnlyMemory<byte>> Pieces, long Length)> FileAsync(ResultTicket ticket, PromptWords words)
     {
         var (width, height) = (ticket.Recipe.Width, ticket.Recipe.Height);
+        if (ticket.IsSound)
+        {
+            var sound = Melody.Play(ticket.Recipe.Seed, ticket.Seconds);
+            return (Melody.Pieces(sound, words.Bytes ?? 0), Math.Max(sound.Length, words.Bytes ?? 0));
+        }
+
         if (ticket.IsFilm)
         {
             var film = words.Bytes is null ? await studio.FilmAsync(ticket.Recipe, ticket.Seconds) : Film.Grey(width, height, ticket.Seconds);
@@ -97,7 +119,8 @@ public sealed class ResultFiles(
         return ([drawn[..(drawn.Length / 2)], drawn[(drawn.Length / 2)..]], drawn.Length);
     }
 
-    private static IEnumerable<ReadOnlyMemory<byte>> Endless(ResultTicket ticket) => ticket.IsFilm
+    private static IEnumerable<ReadOnlyMemory<byte>> Endless(ResultTicket ticket) => ticket.IsSound ? Melody.Endless(Melody.Play(ticket.Recipe.Seed, ticket.Seconds))
+        : ticket.IsFilm
         ? Film.Grey(ticket.Recipe.Width, ticket.Recipe.Height, ticket.Seconds).Endless()
         : GreyPicture.Endless(ticket.Recipe.Width, ticket.Recipe.Height);
 
@@ -164,7 +187,7 @@ public sealed class ResultFiles(
         };
     }
 
-    private static byte[] Archive()
+    internal static byte[] Archive()
     {
         using var bytes = new MemoryStream();
         using (var archive = new ZipArchive(bytes, ZipArchiveMode.Create, leaveOpen: true))

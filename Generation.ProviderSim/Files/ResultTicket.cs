@@ -12,20 +12,23 @@ namespace Generation.ProviderSim.Files;
 /// <param name="Recipe">How to draw it.</param>
 /// <param name="PromptKey">Hash of the prompt; limited faults are counted by it.</param>
 /// <param name="Words">Bracketed words that matter when the URL is fetched.</param>
-/// <param name="Seconds">Length of a film of the recipe; 0: a picture.</param>
-public sealed record ResultTicket(Recipe Recipe, ulong PromptKey, string Words, byte Seconds = 0)
+/// <param name="Seconds">Length of a film of the recipe, or of a sound, up to 127; 0: a picture.</param>
+/// <param name="IsSound">A sound, of which the recipe gives only the seed.</param>
+public sealed record ResultTicket(Recipe Recipe, ulong PromptKey, string Words, byte Seconds = 0, bool IsSound = false)
 {
+    private const byte SoundBit = 0x80;
+
     private const int FixedBytes = Recipe.EncodedBytes + sizeof(ulong) + 1;
     private const int TimeDigits = 13;
 
     /// <summary>The last frame of the film that is so many seconds long: a PNG.</summary>
-    public bool IsLastFrame => Seconds > 0 && Recipe.Format == PictureFormat.Png;
+    public bool IsLastFrame => Seconds > 0 && !IsSound && Recipe.Format == PictureFormat.Png;
 
-    public bool IsFilm => Seconds > 0 && !IsLastFrame;
+    public bool IsFilm => Seconds > 0 && !IsSound && !IsLastFrame;
 
-    public string Extension => IsFilm ? "mp4" : Recipe.Format == PictureFormat.Png ? "png" : "jpeg";
+    public string Extension => IsSound ? "mp3" : IsFilm ? "mp4" : Recipe.Format == PictureFormat.Png ? "png" : "jpeg";
 
-    public string ContentType => IsFilm ? "video/mp4" : Recipe.Format == PictureFormat.Png ? "image/png" : "image/jpeg";
+    public string ContentType => IsSound ? "audio/mpeg" : IsFilm ? "video/mp4" : Recipe.Format == PictureFormat.Png ? "image/png" : "image/jpeg";
 
     /// <summary>The file's name without index and extension: long and opaque, as the provider's are.</summary>
     public string ToId(DateTimeOffset at)
@@ -34,7 +37,7 @@ public sealed record ResultTicket(Recipe Recipe, ulong PromptKey, string Words, 
         var bytes = new byte[FixedBytes + words.Length];
         Recipe.Write(bytes);
         BinaryPrimitives.WriteUInt64BigEndian(bytes.AsSpan(Recipe.EncodedBytes), PromptKey);
-        bytes[FixedBytes - 1] = Seconds;
+        bytes[FixedBytes - 1] = (byte)(Seconds | (IsSound ? SoundBit : 0));
         words.CopyTo(bytes, FixedBytes);
         return string.Create(CultureInfo.InvariantCulture, $"021{at.ToUnixTimeMilliseconds():D13}{Convert.ToHexStringLower(bytes)}");
     }
@@ -48,7 +51,7 @@ public sealed record ResultTicket(Recipe Recipe, ulong PromptKey, string Words, 
         var bytes = Convert.FromHexString(fileName.AsSpan(Start, end - Start));
         if (bytes.Length < FixedBytes || Recipe.Read(bytes) is not { } recipe) return null;
         return new ResultTicket(recipe, BinaryPrimitives.ReadUInt64BigEndian(bytes.AsSpan(Recipe.EncodedBytes)),
-            Encoding.UTF8.GetString(bytes.AsSpan(FixedBytes)), bytes[FixedBytes - 1]);
+            Encoding.UTF8.GetString(bytes.AsSpan(FixedBytes)), (byte)(bytes[FixedBytes - 1] & ~SoundBit), (bytes[FixedBytes - 1] & SoundBit) != 0);
     }
 }
 

@@ -30,6 +30,9 @@ public sealed class Studio(IOptions<SimOptions> options) : IDisposable
         }
     }
 
+    /// <summary>The picture as it looks before it is finished: in squares of so many pixels.</summary>
+    public Task<byte[]> SketchAsync(Recipe recipe, int square) => Task.Run(() => InTurnAsync(() => Draw(recipe, square)));
+
     /// <summary>A film that moves through the recipe's scene. A quarter as many as pictures are kept: they are larger.</summary>
     public Task<Film> FilmAsync(Recipe recipe, int seconds)
     {
@@ -69,15 +72,20 @@ public sealed class Studio(IOptions<SimOptions> options) : IDisposable
     }
 
     /// <summary>Draws here and now.</summary>
-    public static byte[] Draw(Recipe recipe)
+    public static byte[] Draw(Recipe recipe, int square = 1)
     {
+        var coarse = recipe with { Width = Coarse(recipe.Width), Height = Coarse(recipe.Height) };
         if (recipe.Format == PictureFormat.Png)
         {
             using var png = new PngEncoder(recipe.Width, recipe.Height);
-            return Paint(recipe, png, grain: 0);
+            return Paint(coarse, Squares(png), grain: 0);
         }
 
-        return Paint(recipe, new JpegEncoder(recipe.Width, recipe.Height, JpegQuality), grain: 2.2f);
+        return Paint(coarse, Squares(new JpegEncoder(recipe.Width, recipe.Height, JpegQuality)), grain: square == 1 ? 2.2f : 0);
+
+        int Coarse(int pixels) => (pixels + square - 1) / square;
+
+        IPictureEncoder Squares(IPictureEncoder encoder) => square == 1 ? encoder : new SquaresEncoder(encoder, recipe.Height, square);
     }
 
     /// <summary>Paints the recipe's scene row by row into an encoder.</summary>
@@ -105,4 +113,27 @@ public sealed class Studio(IOptions<SimOptions> options) : IDisposable
     }
 
     public void Dispose() => easels.Dispose();
+}
+
+/// <summary>Repeats every pixel it gets to a square, so that a small painting fills a large picture.</summary>
+internal sealed class SquaresEncoder(IPictureEncoder encoder, int height, int square) : IPictureEncoder
+{
+    private readonly float[] wide = new float[encoder.PaddedWidth * 3];
+    private int rows;
+
+    public int PaddedWidth => encoder.PaddedWidth;
+
+    public void AddRow(ReadOnlySpan<float> red, ReadOnlySpan<float> green, ReadOnlySpan<float> blue)
+    {
+        var width = encoder.PaddedWidth;
+        for (var x = 0; x < width; x++)
+        {
+            var from = Math.Min(x / square, red.Length - 1);
+            (wide[x], wide[width + x], wide[width * 2 + x]) = (red[from], green[from], blue[from]);
+        }
+
+        for (var n = 0; n < square && rows < height; n++, rows++) encoder.AddRow(wide.AsSpan(0, width), wide.AsSpan(width, width), wide.AsSpan(width * 2, width));
+    }
+
+    public byte[] Finish() => encoder.Finish();
 }

@@ -48,7 +48,7 @@ public sealed class CatalogAndCreditsTests
         {
             var prices = model!["prices"]!.AsArray();
             Assert.NotEmpty(prices);
-            var parameters = new JsonObject { ["prompt"] = "x" };
+            var parameters = new JsonObject { ["prompt"] = "a boat" };
             foreach (var required in model["parameters"]!["required"]!.AsArray().Select(r => (string)r!).Where(r => r != "prompt"))
             {
                 Assert.Fail($"{model["id"]} also wants {required}");

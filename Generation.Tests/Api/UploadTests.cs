@@ -75,7 +75,7 @@ public sealed class UploadTests
         var user = await system.NewUserAsync();
         using var endless = new StreamContent(new Endless(Picture(), (30L << 20) + 1));
         using var form = new MultipartFormDataContent { { endless, "file", "large.jpg" } };
-        (await Reply.ReadAsync(await user.Http.PostAsync("/api/uploads", form))).AssertProblem(HttpStatusCode.RequestEntityTooLarge, "payload_too_large");
+        (await Reply.ReadAsync(await user.Http.PostAsync("/api/uploads", form))).AssertProblem(HttpStatusCode.RequestEntityTooLarge, "body_too_large");
         await AssertNothingIsKeptAsync(system, user);
     }
 

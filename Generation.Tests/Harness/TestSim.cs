@@ -22,6 +22,7 @@ public sealed class TestSim : IAsyncDisposable
     {
         var settings = new Dictionary<string, string>(StringComparer.Ordinal) { ["Sim:LatencyMs"] = "0", ["Sim:PictureBytes"] = "20000" };
         (settings["Sim:VideoLatencyMs"], settings["Sim:VideoQueueMs"], settings["Sim:VideoReadsPerSecond"]) = ("0", "0", "0");
+        (settings["Sim:KieQueueMs"], settings["Sim:KieCreationsPerWindow"], settings["Sim:KieReadsPerSecond"]) = ("0", "0", "0");
         foreach (var (key, value) in more ?? new Dictionary<string, string>(StringComparer.Ordinal))
         {
             settings[key] = value;

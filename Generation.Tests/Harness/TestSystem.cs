@@ -28,6 +28,9 @@ public sealed class TestSystemOptions
     /// <summary>A Redis that the test may kill and wipe.</summary>
     public bool OwnRedis { get; set; }
 
+    /// <summary>Settings of the simulator.</summary>
+    public Dictionary<string, string> Sim { get; } = new(StringComparer.Ordinal);
+
     /// <summary>Credits of the user that the test acts as.</summary>
     public long Credits { get; set; } = 1_000;
 
@@ -74,9 +77,26 @@ public sealed class TestSystem : IAsyncDisposable
             ["Providers:Ark:ApiKey"] = "sim-ark-key",
             ["Providers:Ark:VideoPollInterval"] = "00:00:00.200",
             ["Providers:Ark:SourceHosts"] = "localhost,127.0.0.1",
+            ["Providers:OpenAi:BaseUrl"] = new Uri(sim.Address, "v1").ToString(),
+            ["Providers:OpenAi:ApiKey"] = "sim-openai-key",
+            ["Providers:OpenAi:VideoBaseUrl"] = new Uri(sim.Address, "v1").ToString(), // else Sora is retired
+            ["Providers:OpenAi:VideoApiKey"] = "sim-openai-key",
+            ["Providers:OpenAi:VideoPollInterval"] = "00:00:00.200",
+            ["Providers:Google:BaseUrl"] = new Uri(sim.Address, "v1beta").ToString(),
+            ["Providers:Google:ApiKey"] = "sim-google-key",
+            ["Providers:Google:PollInterval"] = "00:00:00.200",
+            ["Providers:Google:SourceHosts"] = "localhost,127.0.0.1",
             ["Providers:Forge:Endpoints"] = sim.Address.ToString(),
             ["Providers:Forge:PollInterval"] = "00:00:00.050",
             ["Providers:Forge:SlotPatience"] = "00:00:01",
+            ["Providers:Kie:BaseUrl"] = sim.Address.ToString(),
+            ["Providers:Kie:ApiKey"] = "sim-kie-key",
+            ["Providers:Kie:WebhookHmacKey"] = "sim-kie-webhook-key",
+            ["Providers:Kie:PollInterval"] = "00:00:00.200",
+            ["Providers:Kie:SourceHosts"] = "localhost,127.0.0.1",
+            ["Providers:Kie:CreationsPerWindow"] = "0",
+            ["Providers:ElevenLabs:BaseUrl"] = sim.Address.ToString(),
+            ["Providers:ElevenLabs:ApiKey"] = "sim-elevenlabs-key",
             ["Relay:PollInterval"] = "00:00:00.100",
             ["Relay:LostDispatchInterval"] = "00:00:00.250",
             ["Relay:DeadLeaseInterval"] = "00:00:00.250",
@@ -126,7 +146,7 @@ public sealed class TestSystem : IAsyncDisposable
         TestPostgres.Migrate = connectionString => DatabaseMigrator.MigrateAsync(connectionString, CancellationToken.None);
         var ownDatabase = await TestPostgres.CreateDatabaseAsync();
         var redis = wanted.OwnRedis ? await TestRedis.StartAsync() : await TestRedis.Shared;
-        var sim = await TestSim.StartAsync();
+        var sim = await TestSim.StartAsync(wanted.Sim);
         Guid userId;
         await using (var db = NpgsqlDataSource.Create(ownDatabase.ConnectionString + ";Pooling=false"))
         {

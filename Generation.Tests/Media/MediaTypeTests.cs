@@ -20,8 +20,9 @@ public sealed class MediaTypeTests
         { "WebM", SampleFiles.WebM(), "video/webm", null, null, null },
         { "WAV", SampleFiles.Wav(2.5), "audio/wav", null, null, 2.5 },
         { "OGG", SampleFiles.Ogg(), "audio/ogg", null, null, null },
-        { "MP3", SampleFiles.Mp3(), "audio/mpeg", null, null, null },
-        { "MP3 without tags", SampleFiles.Fill(300, [0xFF, 0xFB, 0x90, 0x64]), "audio/mpeg", null, null, null },
+        { "MP3", SampleFiles.Mp3(100), "audio/mpeg", null, null, 100 * 1152 / 44_100.0 },
+        { "MP3 with a picture in its tag", SampleFiles.Mp3(100, tagBytes: 30_000), "audio/mpeg", null, null, 100 * 1152 / 44_100.0 },
+        { "MP3 that does not say its length", SampleFiles.Mp3(100, saysLength: false), "audio/mpeg", null, null, null },
     };
 
     public static readonly TheoryData<string, byte[], string> Others = new()
@@ -95,6 +96,27 @@ public sealed class MediaTypeTests
                 Assert.False(header.Width <= 0 || header.Height <= 0 || header.DurationSeconds <= 0, header.ToString());
             }
         }
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(5_000)]
+    public void An_mp3_that_does_not_say_its_length_shows_it_by_its_bytes(int tagBytes)
+    {
+        var file = SampleFiles.Mp3(1_000, tagBytes, saysLength: false);
+
+        var header = MediaHeader.Read(MediaType.Mp3, file.AsSpan(0, 10_000));
+        Assert.Equal((null, true), (header.DurationSeconds, header.IsComplete));
+        Assert.Equal(1_000 * 417 / 16_000.0, header.DurationOf(file.Length)!.Value, 3);
+        Assert.Null(header.DurationOf(tagBytes)); // cut before its first frame
+    }
+
+    [Fact]
+    public void An_mp3_whose_frames_differ_in_their_rate_has_no_length()
+    {
+        var file = SampleFiles.Mp3(10, saysLength: false);
+        file[417 + 2] = 0xA0; // the second frame is one of 160 kbit/s
+        Assert.Null(MediaHeader.Read(MediaType.Mp3, file).DurationOf(file.Length));
     }
 
     [Fact]

@@ -30,7 +30,7 @@ public class SimApp : WebApplicationFactory<SimOptions>, IAsyncLifetime
         var address = Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First();
         // A client of our own: the factory's follows redirects over Kestrel whatever its options say.
         Http = new HttpClient(new SocketsHttpHandler { AllowAutoRedirect = false }) { BaseAddress = new Uri(address) };
-        Http.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", "sim-ark-key");
+        Prepare(Http.DefaultRequestHeaders);
         return ValueTask.CompletedTask;
     }
 
@@ -40,6 +40,9 @@ public class SimApp : WebApplicationFactory<SimOptions>, IAsyncLifetime
         GC.SuppressFinalize(this);
         return base.DisposeAsync();
     }
+
+    /// <summary>What every call of <see cref="Http"/> brings along.</summary>
+    protected virtual void Prepare(HttpRequestHeaders headers) => headers.Authorization = new AuthenticationHeaderValue("Bearer", "sim-ark-key");
 
     protected override void ConfigureWebHost(IWebHostBuilder builder)
     {

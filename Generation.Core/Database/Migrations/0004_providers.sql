@@ -62,11 +62,40 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON webhook_inbox, gpu_slots TO generation_s
 GRANT SELECT, INSERT, DELETE ON uploads TO generation_service;
 GRANT SELECT ON uploads TO generation_reader;
 
--- Prices. openai:
+-- Prices. openai: what is held covers the costliest size of its class with three previews; what is captured goes by the output tokens,
+-- 100 of them for each preview. A picture of 1024x1024 has 272, 1056 or 4160; tokens of other sizes are taken to grow with the pixels. The
+-- rate of 40 USD for a million is that of gpt-image-1: retire these rows where the contract says something else.
+INSERT INTO image_variant_pricing (model, resolution, quality, credits, usage_field, credits_per_unit, usd_per_unit)
+SELECT model, resolution, quality, credits, 'output_tokens', 0.00533, 0.000040
+FROM (VALUES ('gpt-image-2'), ('gpt-image-2.6')) AS m (model),
+    (VALUES ('1K', 'low', 4), ('1K', 'medium', 11), ('1K', 'high', 35), ('2K', 'low', 7), ('2K', 'medium', 22), ('2K', 'high', 80)) AS p (resolution, quality, credits);
 
--- veo:
+-- Sora, for gateways: OpenAI took 0.10 USD for a second.
+INSERT INTO image_variant_pricing (model, resolution, credits, per, usage_field, credits_per_unit, usd_per_unit) VALUES
+    ('sora-2', '720p', 14, 'second', 'seconds', 14, 0.10);
+
+-- veo: Google says nothing of cost in its answers, so the seconds asked for are what is counted. A video that is filtered costs nothing.
+INSERT INTO image_variant_pricing (model, resolution, credits, per, usage_field, credits_per_unit, usd_per_unit) VALUES
+    ('veo-3.1', '720p', 53, 'second', 'seconds', 53, 0.40),
+    ('veo-3.1', '1080p', 53, 'second', 'seconds', 53, 0.40),
+    ('veo-3.1-fast', '720p', 16, 'second', 'seconds', 16, 0.12),
+    ('veo-3.1-fast', '1080p', 16, 'second', 'seconds', 16, 0.12);
 
 -- kie and speech:
+-- One credit of ours for one of Kie's, which is half a US cent. What is held is the dearest way of asking; what is captured is Kie's own
+-- count where its answer has one. Speech is counted by us, by the character: twelve of Kie's credits for a thousand.
+INSERT INTO model_pricing (model, credits, usage_field, credits_per_unit, usd_per_unit) VALUES
+    ('nano-banana', 4, 'creditsConsumed', 1, 0.005),
+    ('speech-multilingual-2', 60, 'characters', 0.012, 0.00006);
+INSERT INTO model_pricing (model, credits, per, usage_field, credits_per_unit, usd_per_unit) VALUES
+    ('kling-2.6', 22, 'second', 'creditsConsumed', 1, 0.005);
+INSERT INTO model_pricing (model, credits, usd_per_output) VALUES
+    ('sound-effect-2', 6, 0.0264);
+INSERT INTO image_variant_pricing (model, resolution, credits, per, usage_field, credits_per_unit, usd_per_unit) VALUES
+    ('flux-2-pro', '1K', 5, 'output', 'creditsConsumed', 1, 0.005),
+    ('flux-2-pro', '2K', 7, 'output', 'creditsConsumed', 1, 0.005),
+    ('wan-2.6', '720p', 14, 'second', 'creditsConsumed', 1, 0.005),
+    ('wan-2.6', '1080p', 21, 'second', 'creditsConsumed', 1, 0.005);
 
 -- forge: our own machines, which send no bill
 INSERT INTO model_pricing (model, credits, usd_per_output) VALUES ('forge-sdxl', 2, 0);

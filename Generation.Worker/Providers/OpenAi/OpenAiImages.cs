@@ -1,0 +1,164 @@
+using System.Text.Json.Nodes;
+using Generation.Core.Media;
+using Generation.Core.Providers;
+using Generation.Worker.Jobs;
+using Microsoft.Extensions.Options;
+
+namespace Generation.Worker.Providers.OpenAi;
+
+/// <summary>Where the pictures of an answer go, while it arrives.</summary>
+/// <param name="Store">Puts the picture into the store; its stream ends with the picture.</param>
+/// <param name="Preview">Shows one of the previews, counted from 0.</param>
+public sealed record PictureSink(Func<Stream, Task<(StoredMedia? Media, Failure? Problem)>> Store, Func<int, Stream, Task> Preview);
+
+/// <summary>
+/// OpenAI's pictures: one call, one picture, one bill. The picture is in the answer, in base64; it goes into the store while it arrives,
+/// and what it cost comes after it. The call is never sent twice from here, and every way it can end says whether it may have been billed:
+/// an answer that has begun is a bill, because nobody can ask for the picture again.
+/// </summary>
+public sealed class OpenAiImages : IDisposable
+{
+    private const string Field = "b64_json";
+    private const int MaxRestBytes = 256 << 10;
+
+    private readonly OpenAiOptions options;
+    private readonly TimeProvider time;
+    private readonly ProviderHttp http;
+
+    public OpenAiImages(IOptions<OpenAiOptions> options, TimeProvider time, ILogger<OpenAiImages> log)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        (this.options, this.time) = (options.Value, time);
+        http = this.options.Open(time, log);
+        if (this.options.ApiKey.Length == 0)
+        {
+            log.LogWarning("Providers:OpenAi:ApiKey is not set: every call to OpenAI will fail as Unauthorized; mock runs do not need it");
+        }
+    }
+
+    /// <summary>Makes one picture. Everything that can go wrong outside this process comes back as a failure of the reply.</summary>
+    /// <param name="request">As <see cref="OpenAiImageRequest.From"/> made it; its model is exchanged for the configured id here.</param>
+    /// <param name="clientRequestId">Ours, sent as <c>X-Client-Request-Id</c>: OpenAI's support finds a call by it whose answer we never saw.</param>
+    /// <param name="sink">Where the pictures go.</param>
+    /// <param name="ct">Stops waiting; a call under way is then of unknown outcome.</param>
+    /// <exception cref="OperationCanceledException"><paramref name="ct"/> was cancelled after the call was sent.</exception>
+    public Task<ProviderReply> GenerateAsync(OpenAiImageRequest request, string clientRequestId, PictureSink sink, CancellationToken ct)
+    {
+        ArgumentNullException.ThrowIfNull(request);
+        ArgumentNullException.ThrowIfNull(sink);
+        return http.BuyAsync(
+            new ProviderCall
+            {
+                Method = HttpMethod.Post,
+                Path = "images/generations",
+                Json = (request with { Model = options.IdOf(request.Model) }).ToUtf8Json(),
+                Headers = [("X-Client-Request-Id", clientRequestId)],
+                Timeout = options.CallTimeout,
+                TimeoutSetting = "Providers:OpenAi:CallTimeout",
+                KeepsBodyOpen = true,
+            },
+            request.Model, clientRequestId, answer => ConcludeAsync(answer, sink), ct);
+    }
+
+    public void Dispose() => http.Dispose();
+
+    private async ValueTask<ProviderReply> ConcludeAsync(ProviderAnswer answer, PictureSink sink)
+    {
+        var response = answer.Response!;
+        if (!response.IsSuccessStatusCode)
+        {
+            return ProviderReply.Failed(OpenAiFailures.OfRefusal(response, answer.Text, time.GetUtcNow()));
+        }
+
+        var reading = new Reading(response, sink);
+        Failure? broken = null;
+        try
+        {
+            await using var body = await response.Content.ReadAsStreamAsync(answer.Patience);
+            await (response.Content.Headers.ContentType?.MediaType == "text/event-stream" ? reading.StreamAsync(body, answer.Patience) : reading.WholeAsync(body, answer.Patience));
+        }
+        catch (UnusablePictureException)
+        {
+            // What is left of the answer is of no use: reading has ended, and with it the call.
+        }
+        catch (FormatException e)
+        {
+            broken = reading.Lost("openai.malformed_reply", e.Message);
+        }
+        catch (Exception e) when (e is IOException or HttpRequestException)
+        {
+            broken = reading.Lost("openai.cut_reply", $"The {(int)response.StatusCode} broke off: {e.Message}");
+        }
+        catch (OperationCanceledException) when (answer.IsOverdue)
+        {
+            broken = reading.Lost("openai.timeout", $"No whole answer within {options.CallTimeout} (Providers:OpenAi:CallTimeout).");
+        }
+
+        return reading.Conclude(broken, time.GetUtcNow());
+    }
+
+    /// <summary>What an answer has said so far.</summary>
+    private sealed class Reading(HttpResponseMessage response, PictureSink sink)
+    {
+        private readonly string? requestId = OpenAiFailures.IdOf(response.Headers);
+        private StoredMedia? media;
+        private Failure? problem;
+        private JsonObject? rest;
+        private int previews;
+
+        public async Task WholeAsync(Stream body, CancellationToken ct) =>
+            rest = await MediaInJson.ReadAsync(body, path => path == "data[0]." + Field, (_, picture) => StoreAsync(picture), MaxRestBytes, ct);
+
+        /// <summary>Events of one picture: previews, then the picture, or an error.</summary>
+        public Task StreamAsync(Stream body, CancellationToken ct) => ServerEvents.ReadAsync(
+            body,
+            async (name, data) =>
+            {
+                var isLast = name.EndsWith(".completed", StringComparison.Ordinal);
+                var isPreview = name.EndsWith(".partial_image", StringComparison.Ordinal);
+                var said = await MediaInJson.ReadAsync(
+                    data, path => path == Field, (_, picture) => isLast ? StoreAsync(picture) : isPreview ? sink.Preview(previews++, picture) : Task.CompletedTask, MaxRestBytes, ct);
+                if (isLast || OpenAiError.Of(said) is not null)
+                {
+                    rest = said;
+                }
+
+                return rest is null;
+            },
+            ct);
+
+        /// <summary>The failure of an answer that did not come to its end.</summary>
+        public Failure Lost(string code, string detail) => ProviderHttp.OfSilence(mayHaveCost: true, code, detail, requestId);
+
+        public ProviderReply Conclude(Failure? broken, DateTimeOffset now)
+        {
+            // A whole picture is one, whatever became of the words behind it: then it costs what the list says.
+            if (media is not null)
+            {
+                return ProviderReply.Stored(media, rest is null ? null : OpenAiUsage.In(rest), requestId);
+            }
+
+            return ProviderReply.Failed(
+                problem is not null ? OfStore(problem)
+                : broken
+                ?? (rest is not null && OpenAiError.Of(rest) is { } error ? OpenAiFailures.Of(response, error, now)
+                : Lost("openai.empty_reply", "The answer has no picture, and does not say that none was made.")));
+        }
+
+        private async Task StoreAsync(Stream picture)
+        {
+            (media, problem) = await sink.Store(picture);
+            if (media is null)
+            {
+                throw new UnusablePictureException();
+            }
+        }
+
+        /// <summary>The picture was made and paid, and is gone: what would otherwise come again must not.</summary>
+        private Failure OfStore(Failure failure) =>
+            failure.IsRetryable ? Lost(failure.ProviderCode, failure.Detail) : failure with { RequestId = requestId };
+    }
+
+    /// <summary>The picture could not be stored; the reason is in the reading.</summary>
+    private sealed class UnusablePictureException : Exception;
+}
