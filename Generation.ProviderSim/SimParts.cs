@@ -19,7 +19,8 @@ internal static class SimParts
         .AddSingleton<Studio>().AddSingleton<SignedUrls>().AddSingleton<ResultFiles>().AddSingleton<RecentPictures>()
         .AddSingleton<FaultDesk>().AddSingleton<Gates>().AddSingleton<CallLog>().AddSingleton<Replies>()
         .AddTransient<FilmTasks>() // each provider has its own
-        .AddSingleton<ArkEntrance>().AddSingleton<ArkImages>().AddSingleton<VideoTasks>().AddSingleton<ArkVideos>()
+        .AddSingleton<ArkEntrance>().AddSingleton<ArkImages>().AddSingleton<VideoTasks>().AddSingleton<VideoCallbacks>().AddSingleton<ArkVideos>()
+        .AddHostedService(s => s.GetRequiredService<VideoCallbacks>())
         .AddSingleton<OpenAiEntrance>().AddSingleton<OpenAiImages>().AddSingleton<OpenAiVideos>()
         .AddSingleton<VeoVideos>()
         .AddSingleton<ForgeEntrance>().AddSingleton<ForgeGpu>().AddSingleton<ForgeImages>().AddSingleton<ForgeApi>()

@@ -112,6 +112,9 @@ public sealed record ChoiceParameter(string Name, string Description, params str
 /// <param name="MaxPixels">Largest width × height.</param>
 public sealed record SizeParameter(string Name, string Description, string[] Keywords, int MinPixels, int MaxPixels) : Parameter(Name, Description)
 {
+    /// <summary>Shortest and longest side in pixels, where the model has such limits.</summary>
+    public (int Min, int Max)? Sides { get; init; }
+
     /// <summary>Neither side may be longer than this many times the other (provider-apis: [1/16, 16]).</summary>
     private const int MaxRatio = 16;
 
@@ -129,12 +132,13 @@ public sealed record SizeParameter(string Name, string Description, string[] Key
             {
                 var pixels = (long)width * height;
                 return pixels < MinPixels || pixels > MaxPixels ? $"must have from {MinPixels:N0} to {MaxPixels:N0} pixels, {text} has {pixels:N0}"
+                    : Sides is { } sides && (Math.Min(width, height) < sides.Min || Math.Max(width, height) > sides.Max) ? $"must have sides of {sides.Min} to {sides.Max} pixels"
                     : width > height * MaxRatio || height > width * MaxRatio ? $"must have sides of at most {MaxRatio}:1"
                     : null;
             }
         }
 
-        return $"must be {string.Join(", ", Keywords)} or WIDTHxHEIGHT in pixels, such as 2048x2048";
+        return Keywords.Length == 0 ? "must be WIDTHxHEIGHT in pixels, such as 1024x1024" : $"must be {string.Join(", ", Keywords)} or WIDTHxHEIGHT in pixels, such as 2048x2048";
     }
 
     /// <summary>Reads <c>2048x2048</c>: plain digits, no signs or spaces, no leading zero.</summary>
@@ -156,7 +160,7 @@ public sealed record SizeParameter(string Name, string Description, string[] Key
     protected override JsonObject Describe() => new()
     {
         ["type"] = "string",
-        ["pattern"] = $"^({string.Join('|', Keywords)}|[1-9][0-9]{{0,4}}x[1-9][0-9]{{0,4}})$",
+        ["pattern"] = $"^({string.Concat(Keywords.Select(keyword => keyword + "|"))}[1-9][0-9]{{0,4}}x[1-9][0-9]{{0,4}})$",
         ["examples"] = new JsonArray([.. Keywords.Select(v => (JsonNode)v)]),
         ["x-minPixels"] = MinPixels,
         ["x-maxPixels"] = MaxPixels,

@@ -84,3 +84,41 @@ public sealed record Limits(string Name, JsonNode[] Values, string Other, JsonNo
 
     private static JsonObject Enumeration(JsonNode[] values) => new() { ["enum"] = new JsonArray([.. values.Select(v => (JsonNode?)v.DeepClone())]) };
 }
+
+/// <summary>Where a flag is set, a list and a number may together not be more than so much: 14 pictures to go by leave room for one in a group.</summary>
+/// <param name="Flag">The parameter that is true where the rule counts.</param>
+/// <param name="List">The list, which may be left out.</param>
+/// <param name="Count">The number, which counts as 1 when it is left out.</param>
+/// <param name="Most">At most so many together.</param>
+/// <param name="MaxList">The longest list that the model takes.</param>
+public sealed record AtMostTogether(string Flag, string List, string Count, int Most, int MaxList) : Rule
+{
+    public override (string, string)? Check(IReadOnlyDictionary<string, JsonElement> given)
+    {
+        if (!given.TryGetValue(Flag, out var flag) || flag.ValueKind != JsonValueKind.True)
+        {
+            return null;
+        }
+
+        var listed = given.TryGetValue(List, out var list) && list.ValueKind == JsonValueKind.Array ? list.GetArrayLength() : 0;
+        var counted = given.TryGetValue(Count, out var count) && count.ValueKind == JsonValueKind.Number && count.TryGetInt32(out var number) ? number : 1;
+        return listed + counted <= Most ? null : (Count, $"must be at most {Most - listed} beside {listed} {List} when {Flag} is true");
+    }
+
+    /// <summary>For each length of the list the numbers that go with it: JSON Schema does not add.</summary>
+    public override JsonObject ToSchema() => new()
+    {
+        ["if"] = new JsonObject { ["properties"] = new JsonObject { [Flag] = new JsonObject { ["const"] = true } }, ["required"] = new JsonArray(Flag, List) },
+        ["then"] = new JsonObject
+        {
+            ["anyOf"] = new JsonArray([.. Enumerable.Range(1, MaxList).Select(listed => (JsonNode)new JsonObject
+            {
+                ["properties"] = new JsonObject
+                {
+                    [List] = new JsonObject { ["maxItems"] = listed },
+                    [Count] = new JsonObject { ["maximum"] = Most - listed },
+                },
+            })]),
+        },
+    };
+}

@@ -323,13 +323,13 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
                 ? (int)((time.GetUtcNow() - began).TotalSeconds * (100 - progress) / progress)
                 : null,
             Receipt = captured is { } paid
-                ? Summarised(new Receipt(held, paid, extra, paid == 0 ? held : 0, paid == 0 ? 0 : held + extra - paid, reader.GetInt64(21), Node(22), ""), media.Count, reader.GetInt32(24))
+                ? Summarised(new Receipt(held, paid, extra, paid == 0 ? held : 0, paid == 0 ? 0 : held + extra - paid, reader.GetInt64(21), Node(22), ""), media.Count, reader.GetInt32(24), UserWords.Chosen(status, media.Count, Node(23), reader.GetInt32(24)))
                 : null,
         };
     }
 
-    private static Receipt Summarised(Receipt receipt, int stored, int requested) =>
-        receipt with { Summary = UserWords.OfReceipt(receipt, stored, requested, UserWords.DefaultLanguage) };
+    private static Receipt Summarised(Receipt receipt, int stored, int requested, int? chosen) =>
+        receipt with { Summary = UserWords.OfReceipt(receipt, stored, requested, UserWords.DefaultLanguage, chosen) };
 
     private static List<MediaView> ReadMedia(string list)
     {

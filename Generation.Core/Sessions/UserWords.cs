@@ -78,17 +78,39 @@ public static class UserWords
     {
         Error = session.Error is { } error ? error with { Message = OfFailure(error.Code, language) ?? error.Message } : null,
         FailedOutputs = session.FailedOutputs is { ValueKind: JsonValueKind.Array } failed ? Say(failed, language) : session.FailedOutputs,
-        Receipt = session.Receipt is { } receipt ? receipt with { Summary = OfReceipt(receipt, session.Media.Count, session.RequestedOutputs, language) } : null,
+        Receipt = session.Receipt is { } receipt ? receipt with { Summary = SummaryOf(session, receipt, language) } : null,
     };
 
+    /// <summary>
+    /// How many outputs the model chose to make, of a group of which it made fewer than it might: those that are missing have not failed.
+    /// Null when the session is of another kind.
+    /// </summary>
+    internal static int? Chosen(string status, int stored, JsonElement? failedOutputs, int requested)
+    {
+        var made = stored + (failedOutputs is { ValueKind: JsonValueKind.Array } failed ? failed.GetArrayLength() : 0);
+        return status == "completed" && made < requested ? made : null;
+    }
+
+    private static string SummaryOf(SessionView session, Receipt receipt, string language)
+    {
+        var (stored, requested) = (session.Media.Count, session.RequestedOutputs);
+        return OfReceipt(receipt, stored, requested, language, Chosen(session.Status, stored, session.FailedOutputs, requested));
+    }
+
     /// <summary>What it cost, in a sentence.</summary>
-    public static string OfReceipt(Receipt receipt, int stored, int requested, string language)
+    /// <param name="receipt">All but the sentence.</param>
+    /// <param name="stored">Outputs that came.</param>
+    /// <param name="requested">Outputs that were asked for.</param>
+    /// <param name="language">Of the sentence.</param>
+    /// <param name="chosen">Outputs that the model chose to make, where it chose fewer.</param>
+    public static string OfReceipt(Receipt receipt, int stored, int requested, string language, int? chosen = null)
     {
         var (held, paid, extra) = (receipt.Held, receipt.Captured, receipt.Extra);
         if (language == "tr")
         {
             return paid == 0 ? "Sizden ücret alınmadı."
                 : extra > 0 ? $"{paid} kredi ödediniz: ayrılan {held} kredi ve iş beklenenden fazla sürdüğü için {extra} kredi daha."
+                : chosen is { } made ? $"Model en çok {requested} çıktı yapabilirdi, {made} tane yapmayı seçti; {stored} tanesi için {paid} kredi ödediniz{(held > paid ? $"; {held - paid} kredi iade edildi" : "")}."
                 : stored < requested ? $"{requested} çıktının {stored} tanesi için {paid} kredi ödediniz{(held > paid ? $"; {held - paid} kredi iade edildi" : "")}."
                 : paid < held ? $"{paid} kredi ödediniz; ayrılan {held} kredinin {held - paid} tanesi, iş beklenenden az tuttuğu için iade edildi."
                 : $"{paid} kredi ödediniz.";
@@ -97,6 +119,7 @@ public static class UserWords
         static string Credits(long n) => n == 1 ? "1 credit" : $"{n} credits";
         return paid == 0 ? "You were not charged."
             : extra > 0 ? $"You paid {Credits(paid)}: the {held} that were held, and {extra} more because the work took more than expected."
+            : chosen is { } few ? $"The model chose to make {few} of up to {requested} outputs. You paid {Credits(paid)} for {stored}{(held > paid ? $"; {held - paid} were given back" : "")}."
             : stored < requested ? $"You paid {Credits(paid)} for {stored} of {requested} outputs{(held > paid ? $"; {held - paid} were given back" : "")}."
             : paid < held ? $"You paid {Credits(paid)}; {held - paid} of the {held} held were given back because the work took less than expected."
             : $"You paid {Credits(paid)}.";

@@ -36,6 +36,8 @@ ending AS MATERIALIZED ( -- the cost is the sum of what was stored; beyond the h
     CROSS JOIN LATERAL ( -- what the provider bills us: every call with a result, also when its output could not be stored
         SELECT sum(CASE WHEN jsonb_typeof(t.result #> ARRAY['usage', p.usage_field]) = 'number' AND p.usd_per_unit IS NOT NULL
                         THEN (t.result #>> ARRAY['usage', p.usage_field])::numeric * p.usd_per_unit
+                        WHEN jsonb_typeof(t.result -> 'outputs') = 'array' -- a group: what was announced of it
+                        THEN jsonb_array_length(t.result -> 'outputs') * p.usd_per_output
                         ELSE t.output_count * p.usd_per_output END) AS usd
         FROM provider_tasks AS t
         WHERE t.session_id = s.session_id AND t.result IS NOT NULL

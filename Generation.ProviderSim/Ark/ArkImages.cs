@@ -149,8 +149,7 @@ public sealed partial class ArkImages(
                 await error.SendAsync(http.Response, call.Id);
                 return;
             case "timeout":
-                using (var end = CancellationTokenSource.CreateLinkedTokenSource(gone, lifetime.ApplicationStopping))
-                    await Task.Delay(Timeout.InfiniteTimeSpan, time, end.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                await StayAwayAsync(gone);
                 http.Abort();
                 return;
             case "cut-reply":
@@ -175,6 +174,12 @@ public sealed partial class ArkImages(
         call.Status = StatusCodes.Status200OK;
         await using var writer = new Utf8JsonWriter(http.Response.BodyWriter, ArkError.JsonOptions);
         await WriteReplyAsync(writer, work, gone);
+    }
+
+    private async Task StayAwayAsync(CancellationToken gone)
+    {
+        using var end = CancellationTokenSource.CreateLinkedTokenSource(gone, lifetime.ApplicationStopping);
+        await Task.Delay(Timeout.InfiniteTimeSpan, time, end.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
     private async Task WriteReplyAsync(Utf8JsonWriter json, Work work, CancellationToken gone)
@@ -228,63 +233,6 @@ public sealed partial class ArkImages(
         json.WriteNumber("output_tokens", tokens);
         json.WriteNumber("total_tokens", tokens);
         json.WriteEndObject();
-    }
-
-    /// <summary>stream:true – an event for each picture as it is made, one at the end, <c>[DONE]</c>.</summary>
-    private async Task StreamAsync(Work work, ulong promptKey, string downloadWords)
-    {
-        var (http, call) = (work.Http, work.Call);
-        var gone = http.RequestAborted;
-        call.Status = StatusCodes.Status200OK;
-        http.Response.ContentType = "text/event-stream";
-        http.Response.Headers.CacheControl = "no-cache";
-        await http.Response.Body.FlushAsync(gone);
-        var index = 0;
-        await foreach (var item in MakeAsync(work, promptKey, downloadWords))
-        {
-            work.Items.Add(item);
-            if (gone.IsCancellationRequested) continue;
-            if (work.Words.Gate is { } gate && call.Paid) await gates.PassAsync(gate, gone);
-            if (work.Is("cut-reply") || work.Is("cut-reply-half")) http.Abort();
-            await SendEventAsync(http, item.Error is null ? "image_generation.partial_succeeded" : "image_generation.partial_failed", async json =>
-            {
-                json.WriteString("model", work.Request.Model);
-                json.WriteNumber("created", work.Created);
-                json.WriteNumber("image_index", index++);
-                if (item.Error is not null) item.Error.WriteTo(json, requestId: null);
-                else await WritePictureAsync(json, work, item, gone);
-            });
-        }
-
-        if (work.Fault is { Stage: FaultStage.Outcome or FaultStage.Reply } fault && ArkError.For(fault.Word, work.Request.Model) is { } error)
-            await SendEventAsync(http, "error", json => { error.WriteTo(json, call.Id); return Task.CompletedTask; });
-        else
-        {
-            await SendEventAsync(http, "image_generation.completed", json =>
-            {
-                json.WriteString("model", work.Request.Model);
-                json.WriteNumber("created", work.Created);
-                WriteUsage(json, work);
-                return Task.CompletedTask;
-            });
-        }
-
-        await http.Response.WriteAsync("data: [DONE]\n\n", gone);
-    }
-
-    private static async Task SendEventAsync(HttpContext http, string type, Func<Utf8JsonWriter, Task> writeFields)
-    {
-        await http.Response.WriteAsync($"event: {type}\ndata: ", http.RequestAborted);
-        await using (var json = new Utf8JsonWriter(http.Response.BodyWriter, ArkError.JsonOptions))
-        {
-            json.WriteStartObject();
-            json.WriteString("type", type);
-            await writeFields(json);
-            json.WriteEndObject();
-        }
-
-        await http.Response.WriteAsync("\n\n", http.RequestAborted);
-        await http.Response.Body.FlushAsync(http.RequestAborted);
     }
 
     [GeneratedRegex(

@@ -71,7 +71,7 @@ internal sealed record ArkVideoModel(string Family, string[] Resolutions, (int L
 /// <summary>A valid request of <c>POST /contents/generations/tasks</c>, with the flags of its text applied.</summary>
 internal sealed partial record ArkVideoRequest(
     string Model, string Prompt, string Resolution, string Ratio, int Width, int Height, int Seconds, int? Seed, bool Watermark, bool? Audio,
-    int ExpiresAfterSeconds, int Priority, string? SafetyIdentifier, ulong Pictures)
+    int ExpiresAfterSeconds, int Priority, string? SafetyIdentifier, ulong Pictures, bool LastFrame, Uri? CallbackUrl)
 {
     private static readonly string[] Ratios = ["16:9", "4:3", "1:1", "3:4", "9:16", "21:9", "adaptive"];
 
@@ -105,11 +105,13 @@ internal sealed partial record ArkVideoRequest(
         var audio = model.IsFirst ? (bool?)null : Flag("generate_audio") ?? true;
         if (model.IsFirst) Absent("generate_audio", "priority", "tools");
         else Absent("frames", "camera_fixed", "service_tier");
-        Absent("draft", "output_format", "omni_reference_task_type", "return_last_frame", "callback_url", "tools"); // not simulated, or not of these models
+        Absent("draft", "output_format", "omni_reference_task_type", "tools"); // not simulated, or not of these models
         var expiresAfter = Whole("execution_expires_after", 3_600, 259_200) ?? 172_800;
         var priority = Whole("priority", 0, 9) ?? 0;
         var safety = ArkEntrance.Text(body, "safety_identifier");
         if (safety is { Length: > 64 }) error ??= ArkError.Invalid("safety_identifier", "it must have at most 64 characters");
+        var lastFrame = Flag("return_last_frame") ?? false;
+        var callbackUrl = ReadCallbackUrl(body, ref error);
         if (error is not null) return (null, error);
 
         // Flags win over the body, and a bad one is passed over: whoever lets users write prompts had better take them out.
@@ -129,7 +131,8 @@ internal sealed partial record ArkVideoRequest(
         if (ratio == "adaptive") ratio = "16:9"; // the pictures are not fetched
         var (width, height) = model.Size(resolution, ratio);
         return (new ArkVideoRequest(
-            id, text, resolution, ratio, width, height, seconds, seed is >= 0 ? seed : null, watermark, audio, expiresAfter, priority, safety, pictures), null);
+            id, text, resolution, ratio, width, height, seconds, seed is >= 0 ? seed : null, watermark, audio, expiresAfter, priority, safety, pictures, lastFrame, callbackUrl),
+            null);
 
         void Absent(params string[] names)
         {
@@ -159,6 +162,14 @@ internal sealed partial record ArkVideoRequest(
             error ??= ArkError.Invalid(name, $"it must be one of: {string.Join(", ", words)}");
             return null;
         }
+    }
+
+    private static Uri? ReadCallbackUrl(JsonElement body, ref ArkError? error)
+    {
+        if (!body.TryGetProperty("callback_url", out var value)) return null;
+        if (value.ValueKind == JsonValueKind.String && Uri.TryCreate(value.GetString(), UriKind.Absolute, out var url) && url.Scheme is "http" or "https") return url;
+        error ??= ArkError.Invalid("callback_url", "it must be an http or https URL");
+        return null;
     }
 
     /// <summary>The text and the pictures; which of the modes (text, first frame, first and last frame, references) it is must be clear.</summary>

@@ -13,7 +13,7 @@ namespace Generation.ProviderSim.Ark;
 /// goes its way by the clock, whoever asks. It is paid when it succeeds.
 /// </summary>
 public sealed class ArkVideos(
-    ArkEntrance entrance, VideoTasks tasks, FaultDesk faults, Gates gates, ResultFiles files, RecentPictures recent, IOptions<SimOptions> options,
+    ArkEntrance entrance, VideoTasks tasks, VideoCallbacks callbacks, FaultDesk faults, Gates gates, ResultFiles files, RecentPictures recent, IOptions<SimOptions> options,
     TimeProvider time, IHostApplicationLifetime lifetime)
 {
     private const string Route = "/api/v3/contents/generations/tasks";
@@ -58,6 +58,7 @@ public sealed class ArkVideos(
         }
 
         recent.Add(task.FileName, request.Prompt, call.At);
+        callbacks.Watch(task, words);
         await ReplyAsync(http, call, task, words, verdict.Fault);
     }
 
@@ -69,6 +70,7 @@ public sealed class ArkVideos(
         if (options.Value.PictureBytes > 0 && words.Bytes is null) ticketWords += $"[bytes={options.Value.PictureBytes}]";
         var recipe = Recipe.For(words.Text, seed, request.Width, request.Height, request.Watermark, PictureFormat.Jpeg);
         var ticket = new ResultTicket(recipe, promptKey, ticketWords, (byte)request.Seconds);
+        var lastFrame = new ResultTicket(recipe with { Watermark = false, Format = PictureFormat.Png }, promptKey, words.Bytes is null && options.Value.PictureBytes == 0 ? "" : "[bytes=1]", (byte)request.Seconds);
         var now = time.GetUtcNow();
         return new VideoTask(
             tasks.NextId(now), entrance.Key(http.Request)!, request, call, now,
@@ -82,6 +84,8 @@ public sealed class ArkVideos(
             verdict.Fault?.Word == "empty-data")
         {
             FileName = $"{ticket.ToId(now)}_0.{ticket.Extension}",
+            LastFrameName = request.LastFrame ? $"{lastFrame.ToId(now)}_0.{lastFrame.Extension}" : null,
+            FileHost = files.HostFor(http.Request),
         };
     }
 
@@ -149,7 +153,7 @@ public sealed class ArkVideos(
 
         http.Response.ContentType = "application/json; charset=utf-8";
         await using var json = new Utf8JsonWriter(http.Response.BodyWriter, ArkError.JsonOptions);
-        Write(json, http, task, status);
+        Write(json, task, status, files, time.GetUtcNow());
     }
 
     private async Task ListAsync(HttpContext http)
@@ -168,7 +172,7 @@ public sealed class ArkVideos(
         json.WriteStartObject();
         json.WriteNumber("total", matching.Count);
         json.WriteStartArray("items");
-        foreach (var task in matching.Skip((page - 1) * size).Take(size)) Write(json, http, task, task.StatusAt(now));
+        foreach (var task in matching.Skip((page - 1) * size).Take(size)) Write(json, task, task.StatusAt(now), files, now);
         json.WriteEndArray();
         json.WriteEndObject();
     }
@@ -202,10 +206,10 @@ public sealed class ArkVideos(
         await Task.Delay(Timeout.InfiniteTimeSpan, time, end.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
-    private void Write(Utf8JsonWriter json, HttpContext http, VideoTask task, string status)
+    /// <summary>A task as whoever asks for it reads it, and whoever is called back.</summary>
+    internal static void Write(Utf8JsonWriter json, VideoTask task, string status, ResultFiles files, DateTimeOffset now)
     {
         var request = task.Request;
-        var now = time.GetUtcNow();
         json.WriteStartObject();
         json.WriteString("id", task.Id);
         json.WriteString("model", request.Model);
@@ -214,7 +218,8 @@ public sealed class ArkVideos(
         if (status == "succeeded")
         {
             json.WriteStartObject("content");
-            if (!task.IsEmpty) json.WriteString("video_url", files.UrlFor(http.Request, request.Model, task.FileName));
+            if (!task.IsEmpty) json.WriteString("video_url", files.UrlFor(task.FileHost, request.Model, task.FileName));
+            if (task.LastFrameName is { } lastFrame) json.WriteString("last_frame_url", files.UrlFor(task.FileHost, request.Model, lastFrame));
             json.WriteEndObject();
             json.WriteStartObject("usage");
             json.WriteNumber("completion_tokens", request.Tokens);

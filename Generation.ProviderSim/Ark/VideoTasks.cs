@@ -18,6 +18,12 @@ internal sealed record VideoTask(
     /// <summary>Name of the film, without the model.</summary>
     public string FileName { get; init; } = "";
 
+    /// <summary>Name of its last frame, without the model; null when it was not asked for.</summary>
+    public string? LastFrameName { get; init; }
+
+    /// <summary>Scheme and host of its results.</summary>
+    public string FileHost { get; init; } = "";
+
     public bool HasExpired(DateTimeOffset now) => StartsAt is null && now >= CreatedAt.AddSeconds(Request.ExpiresAfterSeconds);
 
     public string StatusAt(DateTimeOffset now) =>

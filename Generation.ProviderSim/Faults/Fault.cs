@@ -65,6 +65,7 @@ public sealed record Fault(string Word, FaultStage Stage, string Says)
         new("dead-url", FaultStage.Download, "404 NoSuchKey"),
         new("expired-url", FaultStage.Download, "403, as if the URL had expired"),
         new("redirect-private", FaultStage.Download, "302 to http://169.254.169.254/"),
+        new("callback-disordered", FaultStage.Callback, "Ark: the callbacks come in the wrong order, the last first"),
         new("redirect", FaultStage.Download, "one harmless 302, then the file"),
         new("redirect-host", FaultStage.Download, "302 to a signed URL on another host, which refuses whoever brings a key along"),
         new("poll-error", FaultStage.Poll, "500 InternalServiceError when a task is asked for"),

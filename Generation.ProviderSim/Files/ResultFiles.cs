@@ -101,20 +101,26 @@ public sealed class ResultFiles(
             return (Melody.Pieces(sound, words.Bytes ?? 0), Math.Max(sound.Length, words.Bytes ?? 0));
         }
 
-        if (ticket.Seconds > 0)
+        if (ticket.IsFilm)
         {
             var film = words.Bytes is null ? await studio.FilmAsync(ticket.Recipe, ticket.Seconds) : Film.Grey(width, height, ticket.Seconds);
             return (film.Pieces(words.Bytes ?? 0), film.Length(words.Bytes ?? 0));
         }
 
+        if (words.Bytes is not null && ticket.Recipe.Format == PictureFormat.Png)
+        {
+            var grey = Studio.GreyPng(width, height);
+            return ([grey], grey.Length);
+        }
+
         if (words.Bytes is { } bytes) return (GreyPicture.Pieces(width, height, bytes), GreyPicture.Length(width, height, bytes));
-        ReadOnlyMemory<byte> drawn = await studio.DrawAsync(ticket.Recipe);
+        ReadOnlyMemory<byte> drawn = ticket.IsLastFrame ? await studio.LastFrameAsync(ticket.Recipe, ticket.Seconds) : await studio.DrawAsync(ticket.Recipe);
         // In two halves, so that a download gate has a middle to wait in.
         return ([drawn[..(drawn.Length / 2)], drawn[(drawn.Length / 2)..]], drawn.Length);
     }
 
     private static IEnumerable<ReadOnlyMemory<byte>> Endless(ResultTicket ticket) => ticket.IsSound ? Melody.Endless(Melody.Play(ticket.Recipe.Seed, ticket.Seconds))
-        : ticket.Seconds > 0
+        : ticket.IsFilm
         ? Film.Grey(ticket.Recipe.Width, ticket.Recipe.Height, ticket.Seconds).Endless()
         : GreyPicture.Endless(ticket.Recipe.Width, ticket.Recipe.Height);
 

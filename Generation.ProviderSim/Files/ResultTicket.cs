@@ -21,9 +21,14 @@ public sealed record ResultTicket(Recipe Recipe, ulong PromptKey, string Words, 
     private const int FixedBytes = Recipe.EncodedBytes + sizeof(ulong) + 1;
     private const int TimeDigits = 13;
 
-    public string Extension => IsSound ? "mp3" : Seconds > 0 ? "mp4" : Recipe.Format == PictureFormat.Png ? "png" : "jpeg";
+    /// <summary>The last frame of the film that is so many seconds long: a PNG.</summary>
+    public bool IsLastFrame => Seconds > 0 && !IsSound && Recipe.Format == PictureFormat.Png;
 
-    public string ContentType => IsSound ? "audio/mpeg" : Seconds > 0 ? "video/mp4" : Recipe.Format == PictureFormat.Png ? "image/png" : "image/jpeg";
+    public bool IsFilm => Seconds > 0 && !IsSound && !IsLastFrame;
+
+    public string Extension => IsSound ? "mp3" : IsFilm ? "mp4" : Recipe.Format == PictureFormat.Png ? "png" : "jpeg";
+
+    public string ContentType => IsSound ? "audio/mpeg" : IsFilm ? "video/mp4" : Recipe.Format == PictureFormat.Png ? "image/png" : "image/jpeg";
 
     /// <summary>The file's name without index and extension: long and opaque, as the provider's are.</summary>
     public string ToId(DateTimeOffset at)

@@ -13,6 +13,9 @@ public sealed class Film
     /// <summary>Pixels that the camera moves at a time. Even, so that colour, which has half the pixels, moves by whole ones.</summary>
     private const int StepPixels = 2;
 
+    private const int CodedPixels = 36_864;
+    private const int FramesPerStep = 2;
+
     private static readonly byte[] Padding = new byte[64 << 10];
 
     private readonly byte[] head;
@@ -33,7 +36,7 @@ public sealed class Film
     /// <param name="seconds">Its length.</param>
     /// <param name="codedPixels">About how many pixels are coded; the first frame has one and a half times as many bytes.</param>
     /// <param name="framesPerStep">The camera moves in every such frame, which costs a column of blocks.</param>
-    public static Film Of(Recipe recipe, int seconds, int codedPixels = 36_864, int framesPerStep = 2)
+    public static Film Of(Recipe recipe, int seconds, int codedPixels = CodedPixels, int framesPerStep = FramesPerStep)
     {
         var (width, height) = CodedSize(recipe.Width, recipe.Height, codedPixels);
         var frames = Frames(seconds);
@@ -43,6 +46,15 @@ public sealed class Film
         var coded = new List<byte[]> { encoder.Still(wide, 0) };
         for (var n = 1; n < frames; n++) coded.Add(n % framesPerStep == 0 ? encoder.Moved(wide, n / framesPerStep * StepPixels, StepPixels) : encoder.Same());
         return Assemble(recipe.Width, recipe.Height, encoder, coded);
+    }
+
+    /// <summary>What the camera of such a film sees at its end, drawn in the size in which the film is shown: a PNG.</summary>
+    public static byte[] LastFrame(Recipe recipe, int seconds)
+    {
+        var coded = CodedSize(recipe.Width, recipe.Height, CodedPixels);
+        var way = (Frames(seconds) - 1) / FramesPerStep * StepPixels * recipe.Width / coded.Width;
+        using var png = new PngEncoder(recipe.Width, recipe.Height);
+        return Studio.Paint(recipe with { Width = recipe.Width + way, Watermark = false }, new RightPart(png, recipe.Width + way, way), grain: 0);
     }
 
     /// <summary>A grey film of a few kilobytes that costs no drawing.</summary>
@@ -155,4 +167,14 @@ internal sealed class PlanarPicture : IPictureEncoder
     }
 
     public byte[] Finish() => Luma;
+}
+
+/// <summary>Of a wide picture only what is right of a column.</summary>
+internal sealed class RightPart(IPictureEncoder inner, int width, int left) : IPictureEncoder
+{
+    public int PaddedWidth => (width + 15) / 16 * 16;
+
+    public void AddRow(ReadOnlySpan<float> red, ReadOnlySpan<float> green, ReadOnlySpan<float> blue) => inner.AddRow(red[left..], green[left..], blue[left..]);
+
+    public byte[] Finish() => inner.Finish();
 }

@@ -45,6 +45,19 @@ public sealed class Studio(IOptions<SimOptions> options) : IDisposable
         }
     }
 
+    /// <summary>The last frame of the recipe's film. It is asked for once, and so not kept.</summary>
+    public Task<byte[]> LastFrameAsync(Recipe recipe, int seconds) => Task.Run(() => InTurnAsync(() => Film.LastFrame(recipe, seconds)));
+
+    /// <summary>A grey PNG that costs no drawing.</summary>
+    public static byte[] GreyPng(int width, int height)
+    {
+        using var png = new PngEncoder(width, height);
+        var row = new float[png.PaddedWidth];
+        Array.Fill(row, 128f);
+        for (var y = 0; y < height; y++) png.AddRow(row, row, row);
+        return png.Finish();
+    }
+
     private async Task<T> InTurnAsync<T>(Func<T> draw)
     {
         await easels.WaitAsync();

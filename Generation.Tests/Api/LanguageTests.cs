@@ -54,6 +54,15 @@ public sealed class LanguageTests
         Assert.Equal((turkish, english), (UserWords.OfReceipt(receipt, stored, 2, "tr"), UserWords.OfReceipt(receipt, stored, 2, "en")));
     }
 
+    [Theory]
+    [InlineData(20, 12, 3, 3, "Model en çok 5 çıktı yapabilirdi, 3 tane yapmayı seçti; 3 tanesi için 12 kredi ödediniz; 8 kredi iade edildi.", "The model chose to make 3 of up to 5 outputs. You paid 12 credits for 3; 8 were given back.")]
+    [InlineData(20, 4, 1, 2, "Model en çok 5 çıktı yapabilirdi, 2 tane yapmayı seçti; 1 tanesi için 4 kredi ödediniz; 16 kredi iade edildi.", "The model chose to make 2 of up to 5 outputs. You paid 4 credits for 1; 16 were given back.")]
+    public void A_receipt_of_a_group_says_that_the_model_chose_how_many(long held, long captured, int stored, int chosen, string turkish, string english)
+    {
+        var receipt = new Receipt(held, captured, 0, 0, held - captured, 1, null, "");
+        Assert.Equal((turkish, english), (UserWords.OfReceipt(receipt, stored, 5, "tr", chosen), UserWords.OfReceipt(receipt, stored, 5, "en", chosen)));
+    }
+
     private static readonly Lazy<Task<(ApiUser User, string Path)>> ExpiredSession = new(async () =>
     {
         var system = await ApiSystem.Queued;

@@ -24,12 +24,15 @@ public sealed class RulesTests
             new ImageParameter("first_frame", "f"),
             new ImageParameter("last_frame", "l"),
             new ImagesParameter("reference_images", "r", 3),
+            new BooleanParameter("group", "g"),
+            new IntegerParameter("n", "n", 1, 15),
         ],
         Rules =
         [
             new Excludes(["first_frame", "last_frame"], ["reference_images"]),
             new Needs("last_frame", "first_frame"),
             new Limits("resolution", ["1080p"], "duration", [8], 6),
+            new AtMostTogether("group", "reference_images", "n", 4, 2),
         ],
     };
 
@@ -48,6 +51,11 @@ public sealed class RulesTests
     [InlineData("""{"first_frame":"https://user:password@a.example/1.png"}""", "first_frame", "must be an https address of a picture")]
     [InlineData("""{"reference_images":[]}""", "reference_images", "must be a list of 1 to 3")]
     [InlineData("""{"reference_images":["https://a.example/1","https://a.example/2","https://a.example/3","https://a.example/4"]}""", "reference_images", "must be a list of 1 to 3")]
+    [InlineData("""{"group":true,"n":4}""", null, null)]
+    [InlineData("""{"group":true,"reference_images":["https://a.example/1","https://a.example/2"]}""", null, null)]
+    [InlineData("""{"group":true,"n":2,"reference_images":["https://a.example/1","https://a.example/2"]}""", null, null)]
+    [InlineData("""{"group":false,"n":15,"reference_images":["https://a.example/1"]}""", null, null)]
+    [InlineData("""{"group":true,"n":3,"reference_images":["https://a.example/1","https://a.example/2"]}""", "n", "must be at most 2 beside 2 reference_images when group is true")]
     [InlineData("""{"reference_images":["https://a.example/1",7]}""", "reference_images", "must be a list of 1 to 3")]
     public void A_rule_that_is_broken_names_the_field_to_blame(string given, string? field, string? problem)
     {
@@ -73,7 +81,9 @@ public sealed class RulesTests
             [{"not":{"allOf":[{"anyOf":[{"required":["first_frame"]},{"required":["last_frame"]}]},{"anyOf":[{"required":["reference_images"]}]}]}},
              {"dependentRequired":{"last_frame":["first_frame"]}},
              {"if":{"required":["resolution"],"properties":{"resolution":{"enum":["1080p"]}}},
-              "then":{"properties":{"duration":{"enum":[8]}},"required":["duration"]}}]
+              "then":{"properties":{"duration":{"enum":[8]}},"required":["duration"]}},
+             {"if":{"properties":{"group":{"const":true}},"required":["group","reference_images"]},
+              "then":{"anyOf":[{"properties":{"reference_images":{"maxItems":1},"n":{"maximum":3}}},{"properties":{"reference_images":{"maxItems":2},"n":{"maximum":2}}}]}}]
             """);
         Assert.True(JsonNode.DeepEquals(expected, Made.ToSchema()["allOf"]), Made.ToSchema()["allOf"]!.ToJsonString());
     }
@@ -113,7 +123,7 @@ public sealed class RulesTests
         var system = await ApiSystem.Queued;
         var user = await system.NewUserAsync();
         var models = (await user.GetAsync("/api/models")).Body["models"]!.AsArray().Where(m => (string?)m!["tool"] == "seedance").ToList();
-        Assert.Equal(3, models.Count);
+        Assert.Equal(4, models.Count);
         foreach (var model in models)
         {
             var id = (string)model!["id"]!;

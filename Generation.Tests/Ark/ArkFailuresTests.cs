@@ -82,6 +82,32 @@ public sealed class ArkFailuresTests
         Assert.Equal(kind, Sort(status, "SomethingNew.Entirely").Kind);
 
     [Theory]
+    [MemberData(nameof(Documented))]
+    public void An_error_of_the_creation_of_a_task_means_the_same_but_a_breakdown_may_have_left_a_task(int status, string code, FailureKind kind)
+    {
+        var expected = status == 500 && kind == FailureKind.Unavailable ? FailureKind.OutcomeUnknown : kind;
+
+        Assert.Equal((expected, code), (SortCreation(status, code).Kind, SortCreation(status, code).ProviderCode));
+    }
+
+    [Theory]
+    [InlineData(408, FailureKind.OutcomeUnknown)]
+    [InlineData(409, FailureKind.Unavailable)]
+    [InlineData(413, FailureKind.InvalidRequest)]
+    [InlineData(429, FailureKind.RateLimited)]
+    [InlineData(500, FailureKind.OutcomeUnknown)]
+    [InlineData(502, FailureKind.OutcomeUnknown)]
+    [InlineData(503, FailureKind.OutcomeUnknown)]
+    public void An_unknown_code_of_a_creation_is_sorted_by_its_status(int status, FailureKind kind) =>
+        Assert.Equal(kind, SortCreation(status, "SomethingNew.Entirely").Kind);
+
+    [Theory]
+    [InlineData("true")]
+    [InlineData("false")]
+    public void What_Ark_says_of_retrying_does_not_make_a_lost_task_known(string should) =>
+        Assert.Equal(FailureKind.OutcomeUnknown, SortCreation(500, "InternalServiceError", ("x-should-retry", should)).Kind);
+
+    [Theory]
     [InlineData(302, "", FailureKind.Unauthorized)]
     [InlineData(400, "<html>", FailureKind.InvalidRequest)]
     [InlineData(401, "", FailureKind.Unauthorized)]
@@ -210,7 +236,11 @@ public sealed class ArkFailuresTests
     [InlineData("null")]
     public void A_body_in_other_words_holds_no_error_of_Arks(string body) => Assert.Null(ArkError.In(body));
 
-    private static Failure Sort(int status, string code, string message = "m", params (string Name, string Value)[] headers)
+    private static Failure Sort(int status, string code, string message = "m", params (string Name, string Value)[] headers) => Sort(status, code, message, false, headers);
+
+    private static Failure SortCreation(int status, string code, params (string Name, string Value)[] headers) => Sort(status, code, "m", true, headers);
+
+    private static Failure Sort(int status, string code, string message, bool createsTask, (string Name, string Value)[] headers)
     {
         using var response = new HttpResponseMessage((HttpStatusCode)status);
         foreach (var (name, value) in headers)
@@ -218,6 +248,6 @@ public sealed class ArkFailuresTests
             response.Headers.TryAddWithoutValidation(name, value);
         }
 
-        return ArkFailures.Of(response, new ArkError(code, message), Now);
+        return ArkFailures.Of(response, new ArkError(code, message), Now, createsTask);
     }
 }

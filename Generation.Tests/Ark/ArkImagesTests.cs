@@ -30,7 +30,7 @@ public sealed class ArkImagesTests
         using var ark = ArkUnderTest.NewArk(server.Address);
         var settings = JsonNode.Parse(
             """
-            {"prompt":"a lighthouse at dusk, 灯塔","size":"2304x1728","n":3,"watermark":true,"optimize_prompt":"fast",
+            {"prompt":"a lighthouse at dusk, 灯塔","size":"2304x1728","n":3,"group":false,"watermark":true,"optimize_prompt":"fast",
              "seed":7,"guidance_scale":2.5,"providerModel":"seedream-4-0-250828"}
             """)!.AsObject();
 
@@ -60,7 +60,7 @@ public sealed class ArkImagesTests
 
         var expected = JsonNode.Parse(
             """
-            {"model":"seedream-4-5-251128","prompt":"p","sequential_image_generation":"disabled","stream":false,"response_format":"url","watermark":false}
+            {"model":"seedream-4-5-251128","prompt":"p","response_format":"url","watermark":false}
             """);
         Assert.True(JsonNode.DeepEquals(expected, Assert.Single(server.Calls).Body));
     }

@@ -55,6 +55,11 @@ public sealed class ArkOptionsTests
     }
 
     [Theory]
+    [InlineData("GroupTimeout", "00:01:00", "Providers:Ark:GroupTimeout")]
+    [InlineData("GroupTimeout", "01:00:01", "Providers:Ark:GroupTimeout")]
+    [InlineData("VideoCallbackPatience", "-00:00:01", "Providers:Ark:VideoCallbackPatience")]
+    [InlineData("VideoReadsPerSecond", "-1", "Providers:Ark:VideoReadsPerSecond")]
+    [InlineData("VideoCreatesPerMinute", "-1", "Providers:Ark:VideoCreatesPerMinute")]
     [InlineData("BaseUrl", "ark.example.com", "Providers:Ark:BaseUrl")]
     [InlineData("BaseUrl", "ftp://ark.example.com/api/v3", "Providers:Ark:BaseUrl")]
     [InlineData("BaseUrl", "https://user:word@ark.example.com/api/v3", "Providers:Ark:BaseUrl")]

@@ -1,6 +1,7 @@
 using System.Net;
 using System.Net.Http.Json;
 using System.Text.Json.Nodes;
+using Generation.Core.Media;
 using Generation.Tests.Faults;
 using Generation.Tests.Harness;
 
@@ -47,6 +48,8 @@ public sealed class SeedanceTests(SeedanceTests.VideoSystem videos) : IClassFixt
     [InlineData("moderation-output", "moderation_output", 1, 0)]
     [InlineData("image-500", "provider_unavailable", 2, 0)] // the task failed and was not billed: once more, and given up
     [InlineData("rate-limit", "provider_rate_limited", 2, 0)]
+    [InlineData("server-error", "outcome_unknown", 1, 0)] // in Ark's words, but a task may be queued all the same
+    [InlineData("server-error-paid", "outcome_unknown", 1, 1)]
     [InlineData("bad-gateway", "outcome_unknown", 1, 0)]
     [InlineData("malformed", "outcome_unknown", 1, 1)]
     [InlineData("timeout", "outcome_unknown", 1, 1)]
@@ -134,6 +137,21 @@ public sealed class SeedanceTests(SeedanceTests.VideoSystem videos) : IClassFixt
         Assert.Equal(("completed", 0), ((string?)end["status"], (int?)end["attempt"]));
         Assert.Equal(0, await system.ScalarAsync<int>($"SELECT lost_leases FROM generation_sessions WHERE session_id = '{id}'"));
         Assert.Single(await system.CallsAsync("takes its time"));
+    }
+
+    [Fact]
+    public async Task The_last_frame_is_kept_beside_the_video_when_it_is_asked_for_and_done_without_when_it_cannot_be_had()
+    {
+        var id = await system.SubmitAsync("seedance-2-mini", new { prompt = "to the last", ratio = "16:9", resolution = "480p", duration = 4, last_frame_poster = true });
+        var media = Assert.Single((await system.EndOfAsync(id))["media"]!.AsArray())!;
+
+        using var anyone = new HttpClient();
+        using var still = await anyone.GetAsync((string?)media["posterUrl"]);
+        Assert.Equal("image/png", still.Content.Headers.ContentType?.MediaType);
+        var header = MediaHeader.Read(MediaType.Png, await still.Content.ReadAsByteArrayAsync());
+        Assert.Equal((864, 496), (header.Width, header.Height));
+        Assert.Null((await system.EndOfAsync(await system.SubmitAsync("seedance-2-mini", new { prompt = "without", duration = 4 })))["media"]![0]!["posterUrl"]);
+        await AssertAllIsWellAsync();
     }
 
     [Fact]

@@ -43,6 +43,12 @@ public sealed class SeedanceWireTests
           {"type":"image_url","image_url":{"url":"https://a.example/2.png"},"role":"reference_image"}],
          "resolution":"480p","duration":4,"watermark":false}
         """)]
+    [InlineData(
+        """{"prompt":"p","resolution":"480p","duration":4,"last_frame_poster":true,"providerModel":"m-1"}""",
+        """{"model":"m-1","content":[{"type":"text","text":"p"}],"resolution":"480p","duration":4,"watermark":false,"return_last_frame":true}""")]
+    [InlineData(
+        """{"prompt":"p","resolution":"480p","duration":4,"last_frame_poster":false,"providerModel":"m-1"}""",
+        """{"model":"m-1","content":[{"type":"text","text":"p"}],"resolution":"480p","duration":4,"watermark":false}""")]
     public async Task A_request_has_the_fields_of_the_documentation_and_no_others(string settings, string body)
     {
         await using var server = await LocalArk.StartAsync(200, """{"id":"cgt-20260902164158-rqwgv"}""", ("x-request-id", "0217a"));
@@ -93,6 +99,9 @@ public sealed class SeedanceWireTests
     [InlineData(200, """{"id":7}""", FailureKind.OutcomeUnknown, "ark.no_task_id")]
     [InlineData(200, """{"id":"cgt-""", FailureKind.OutcomeUnknown, "ark.malformed_reply")]
     [InlineData(200, """{"error":{"code":"InternalServiceError","message":"m"}}""", FailureKind.Unavailable, "InternalServiceError")]
+    [InlineData(500, """{"error":{"code":"InternalServiceError","message":"m"}}""", FailureKind.OutcomeUnknown, "InternalServiceError")] // the task may be queued
+    [InlineData(400, """{"error":{"code":"ContentSecurityDetectionError","message":"m"}}""", FailureKind.Unavailable, "ContentSecurityDetectionError")]
+    [InlineData(413, """{"error":{"code":"RequestEntityTooLarge","message":"m"}}""", FailureKind.InvalidRequest, "RequestEntityTooLarge")]
     [InlineData(429, """{"error":{"code":"QuotaExceeded","message":"The request has exceeded the quota: too many queued tasks."}}""", FailureKind.RateLimited, "QuotaExceeded")]
     [InlineData(400, """{"error":{"code":"InputImageSensitiveContentDetected.PrivacyInformation","message":"m"}}""", FailureKind.ModerationInput, "InputImageSensitiveContentDetected.PrivacyInformation")]
     [InlineData(502, "<html>", FailureKind.OutcomeUnknown, "http.502")]
@@ -127,8 +136,31 @@ public sealed class SeedanceWireTests
 
         Assert.Equal("GET /api/v3/contents/generations/tasks/cgt-20260902164158-rqwgv", Assert.Single(server.Calls).Route);
         Assert.Equal("https://ark-content.volces.com/v.mp4?X-Tos-Signature=s1gned", report.Url.AbsoluteUri);
+        Assert.Equal("https://ark-content.volces.com/l.png", report.Poster!.AbsoluteUri);
         Assert.Equal("""{"completion_tokens":108900,"total_tokens":108900}""", report.Usage!.ToJsonString());
     }
+
+    [Fact]
+    public async Task Where_to_call_back_goes_over_the_wire_as_it_is()
+    {
+        await using var server = await LocalArk.StartAsync(200, """{"id":"cgt-1"}""");
+        using var ark = ArkUnderTest.NewVideos(server.Address);
+
+        await ark.CreateAsync(Boat with { CallbackUrl = new Uri("https://us.example/api/webhooks/ark/t0ken_-") }, "c", CancellationToken.None);
+
+        Assert.Equal("https://us.example/api/webhooks/ark/t0ken_-", (string?)Assert.Single(server.Calls).Body["callback_url"]);
+    }
+
+    [Theory]
+    [InlineData(5, false, 10)]
+    [InlineData(120, false, 10)]
+    [InlineData(240, false, 20)]
+    [InlineData(3_600, false, 60)]
+    [InlineData(5, true, 30)]
+    [InlineData(480, true, 40)]
+    [InlineData(3_600, true, 60)]
+    public void The_older_a_task_the_less_often_it_is_asked_for(int ageSeconds, bool takesCallbacks, int seconds) =>
+        Assert.Equal(TimeSpan.FromSeconds(seconds), new ArkOptions().PollAfter(TimeSpan.FromSeconds(ageSeconds), takesCallbacks));
 
     [Theory]
     // It goes on, whatever became of the question.

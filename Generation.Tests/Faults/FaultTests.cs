@@ -79,7 +79,9 @@ public sealed class FaultTests(FaultSystem faults) : IClassFixture<FaultSystem>
 
     [Fact]
     public void Every_fault_of_the_simulator_that_a_picture_can_meet_has_a_row() =>
-        Assert.Equal(Fault.All.Where(fault => fault.Stage != FaultStage.Poll).Select(fault => fault.Word).Order(StringComparer.Ordinal), Table.Keys.Order(StringComparer.Ordinal));
+        Assert.Equal(Fault.All
+            .Where(fault => fault.Stage is not (FaultStage.Poll or FaultStage.Callback) && fault.Word != "redirect-host" && !fault.Says.StartsWith("Kie:", StringComparison.Ordinal)) // those are of other providers
+            .Select(fault => fault.Word).Order(StringComparer.Ordinal), Table.Keys.Order(StringComparer.Ordinal));
 
     [Theory]
     [MemberData(nameof(Words))]

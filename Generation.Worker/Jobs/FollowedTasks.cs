@@ -93,11 +93,19 @@ public sealed partial class JobContext
 
         var age = parts.Time.GetUtcNow() - task.CreatedAt;
         var next = rules.PollAfter(age);
-        switch (await AskAsync(task, retrieve, ct))
+        switch (await AskAsync(rules, task, retrieve, ct))
         {
             case TaskReport.Running running:
                 return (null, new Waiting(next, running.Percent, running.Phase));
+            case TaskReport.Unanswered { Failure: { NotTried: true, RetryAfter: { } turn } }:
+                return (null, new Waiting(turn, 0, "generating")); // a limit or an open breaker: nobody was asked
             case TaskReport.Unanswered { Failure: var silence }:
+                if (silence.Kind is FailureKind.Unauthorized or FailureKind.QuotaExhausted && Breaker.BeginsRefusal())
+                {
+                    // The task may be done and paid for; it is lost when its deadline comes before somebody has seen to this.
+                    log.LogCritical("{Provider} refuses to be asked ({ProviderCode}): check Providers:{Section}:ApiKey and the account", Session.Provider, silence.ProviderCode, Session.Provider);
+                }
+
                 // Unlike a failed call this costs no attempt: the task is bought. A quarter of the time so far makes it geometric.
                 var pause = age / 4 > MaxPollPause ? MaxPollPause : age / 4 > next ? age / 4 : next;
                 log.LogWarning("Could not ask for task {TaskId} of {SessionId}: {Code} {ProviderCode} {Detail}", task.TaskId, Session.SessionId, silence.Code, silence.ProviderCode, silence.Detail);
@@ -149,11 +157,16 @@ public sealed partial class JobContext
         return null;
     }
 
-    private async Task<TaskReport> AskAsync(ProviderTask task, Func<string, CancellationToken, Task<TaskReport>> retrieve, CancellationToken ct)
+    private async Task<TaskReport> AskAsync(TaskRules rules, ProviderTask task, Func<string, CancellationToken, Task<TaskReport>> retrieve, CancellationToken ct)
     {
         if (OpenBreaker() is { } pause)
         {
             return new TaskReport.Unanswered(pause);
+        }
+
+        if (await TakeTurnAsync(rules.ReadLimit) is { } full)
+        {
+            return new TaskReport.Unanswered(full);
         }
 
         TaskReport? report = null;
@@ -164,6 +177,11 @@ public sealed partial class JobContext
                 return report is TaskReport.Unanswered silence ? ProviderReply.Failed(silence.Failure) : ProviderReply.Started(task.TaskId!, null);
             },
             ct, "poll");
+        if (report is not (null or TaskReport.Unanswered))
+        {
+            Breaker.EndsRefusal();
+        }
+
         return report ?? new TaskReport.Unanswered(reply.Failure!); // another call is just probing a broken provider
     }
 

@@ -119,21 +119,21 @@ public sealed partial class JobContext
 
     /// <summary>Whether a paid call may be made now, and its intent; a failure when not, and then nothing must be sent.</summary>
     private async Task<(ProviderTask? Intent, Failure? Problem)> IntendAsync(
-        int ordinal, TimeSpan callTimeout, RateLimit? limit, byte[]? callbackTokenHash, CancellationToken ct, ProviderBreaker? breaker = null)
+        int ordinal, TimeSpan callTimeout, RateLimit? limit, byte[]? callbackTokenHash, CancellationToken ct, ProviderBreaker? breaker = null, int outputCount = 1)
     {
         if (OpenBreaker(breaker) is { } pause)
         {
             return (null, pause);
         }
 
-        if (limit is not null && await parts.Limits.TakeAsync(Session.Provider, limit) is { } wait)
+        if (await TakeTurnAsync(limit) is { } full)
         {
-            return (null, new Failure(FailureKind.RateLimited, "limit." + limit.Name, $"{Session.Provider} allows {limit.Calls} calls in {limit.Window}.") { RetryAfter = wait, NotTried = true });
+            return (null, full);
         }
 
         try
         {
-            return (await RecordIntentAsync(ordinal, 1, callTimeout, callbackTokenHash, ct) ?? throw new LeaseLostException(), null);
+            return (await RecordIntentAsync(ordinal, outputCount, callTimeout, callbackTokenHash, ct) ?? throw new LeaseLostException(), null);
         }
         catch (Exception e) when (e is NpgsqlException or TimeoutException)
         {
@@ -141,6 +141,11 @@ public sealed partial class JobContext
             return (null, new Failure(FailureKind.Unavailable, "intent.not_recorded", e.Message));
         }
     }
+
+    /// <summary>Null when the limit leaves room for a call, which is counted then.</summary>
+    private async Task<Failure?> TakeTurnAsync(RateLimit? limit) => limit is not null && await parts.Limits.TakeAsync(Session.Provider, limit) is { } wait
+        ? new Failure(FailureKind.RateLimited, "limit." + limit.Name, $"{Session.Provider} allows {limit.Calls} calls in {limit.Window}.") { RetryAfter = wait, NotTried = true }
+        : null;
 
     private Failure? OpenBreaker(ProviderBreaker? breaker = null) => (breaker ?? Breaker).OpenFor is { } pause
         ? new Failure(FailureKind.Unavailable, "breaker.open", $"{Session.Provider} failed too often and is left alone.") { RetryAfter = pause, NotTried = true }

@@ -28,12 +28,21 @@ public sealed record ProviderReply
 
     public static ProviderReply Started(string taskId, string? requestId) => new() { TaskId = taskId, RequestId = requestId };
 
+    /// <summary>A group's call has come to its end; its outputs were announced one by one before.</summary>
+    public static ProviderReply Finished(JsonObject? usage, string? requestId) => new() { Usage = usage, RequestId = requestId };
+
     public static ProviderReply Failed(Failure failure)
     {
         ArgumentNullException.ThrowIfNull(failure);
         return new() { Failure = failure, RequestId = failure.RequestId };
     }
 }
+
+/// <summary>One output of a group, when the provider announces it: an address, or why it will not come.</summary>
+/// <param name="Index">The provider's number for it, from 0; null when it gives none.</param>
+/// <param name="Url">Where it is. It is billed.</param>
+/// <param name="Failure">Why it is not there.</param>
+public sealed record GroupOutput(int? Index, Uri? Url, Failure? Failure);
 
 /// <summary>What a provider says of a task when it is asked.</summary>
 public abstract record TaskReport
@@ -111,7 +120,11 @@ public sealed record TaskRules
     /// <summary>Of a creation, for the record.</summary>
     public required TimeSpan CreateTimeout { get; init; }
 
+    /// <summary>Of creations.</summary>
     public RateLimit? Limit { get; init; }
+
+    /// <summary>Of questions. A task whose turn it is not is asked for a little later.</summary>
+    public RateLimit? ReadLimit { get; init; }
 
     /// <summary>Whether the provider calls back; an address is offered when <c>Worker:PublicBaseUrl</c> is set.</summary>
     public bool TakesCallbacks { get; init; }

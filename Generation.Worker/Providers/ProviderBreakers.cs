@@ -49,6 +49,7 @@ public sealed class ProviderBreaker
     private readonly TimeProvider time;
     private readonly CallHistory history;
     private int failuresInARow;
+    private int isRefused;
     private long openedAt;
 
     public ProviderBreaker(string provider, TimeSpan breakDuration, TimeProvider time)
@@ -89,6 +90,12 @@ public sealed class ProviderBreaker
             return State == CircuitState.Open && left > TimeSpan.Zero ? left : null;
         }
     }
+
+    /// <summary>Whether this refusal of our key is the first since the provider last answered: many tasks are asked for, often, and one alarm is enough.</summary>
+    public bool BeginsRefusal() => Interlocked.Exchange(ref isRefused, 1) == 0;
+
+    /// <summary>The provider has answered.</summary>
+    public void EndsRefusal() => Volatile.Write(ref isRefused, 0);
 
     public ProviderReport Report()
     {

@@ -31,11 +31,15 @@ public sealed class Seedance(ArkVideos ark, IOptions<ArkOptions> options, TimePr
         return await job.FollowTasksAsync(
             new TaskRules
             {
-                PollAfter = _ => settings.VideoPollInterval,
+                PollAfter = age => settings.PollAfter(age, job.Tasks.Any(task => task.TakesCallbacks)),
+                TakesCallbacks = true, // unsigned, and believed as little as any: they wake the session, and the task is asked for
+                CallbackPatience = settings.VideoCallbackPatience,
                 Source = new ResultSource(settings.SourceHosts),
                 CreateTimeout = settings.VideoCallTimeout,
+                Limit = settings.VideoCreatesPerMinute > 0 ? new RateLimit("video-create", settings.VideoCreatesPerMinute, TimeSpan.FromMinutes(1)) : null,
+                ReadLimit = settings.VideoReadsPerSecond > 0 ? new RateLimit("video-read", settings.VideoReadsPerSecond, TimeSpan.FromSeconds(1)) : null,
             },
-            task => ark.CreateAsync(request, job.NameOfCall(task.Ordinal), CancellationToken.None), ark.RetrieveAsync, ct);
+            task => ark.CreateAsync(request with { CallbackUrl = task.CallbackUrl }, job.NameOfCall(task.Ordinal), CancellationToken.None), ark.RetrieveAsync, ct);
     }
 
     public async Task CancelAsync(JobContext job, CancellationToken ct)

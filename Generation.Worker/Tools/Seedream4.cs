@@ -5,19 +5,41 @@ using Microsoft.Extensions.Options;
 
 namespace Generation.Worker.Tools;
 
-/// <summary>Seedream 4.x on Ark. Ark has no <c>n</c>: every picture is a call of its own, some of them at once.</summary>
+/// <summary>
+/// Seedream 4 and 5 on Ark. Ark has no <c>n</c>: every picture is a call of its own, some of them at once; but with <c>group</c> the pictures
+/// belong together and are made in one call, of which the model decides how many there are.
+/// </summary>
 public sealed class Seedream4(ArkImages ark, IOptions<ArkOptions> options) : IGenerationHandler
 {
     public IReadOnlyCollection<string> JobTypes => ["gen.seedream4"];
 
-    public async Task<StepOutcome> StepAsync(JobContext job, CancellationToken ct)
+    public Task<StepOutcome> StepAsync(JobContext job, CancellationToken ct)
     {
         ArgumentNullException.ThrowIfNull(job);
-        var settings = options.Value;
-        return ArkImageRequest.From(job.Settings) is { } request
-            ? await job.CallEachAsync(
-                new CallRules { Parallel = settings.ImageBatch, Source = new ResultSource(settings.SourceHosts), CallTimeout = settings.CallTimeout },
-                (ordinal, token) => ark.GenerateAsync(request, job.NameOfCall(ordinal), token), ct)
-            : new StepOutcome.Failed(new Failure(FailureKind.InvalidRequest, "settings", "The session's settings have no prompt or no providerModel."), []);
+        return ArkImageRequest.From(job.Settings) is not { } request ? Task.FromResult(WithoutPrompt())
+            : request.Stream == true ? job.CallGroupAsync(
+                RulesFor(options.Value) with { CallTimeout = options.Value.GroupTimeout },
+                (announced, token) => ark.GenerateGroupAsync(request, job.NameOfCall(0), announced, token), ct)
+            : job.CallEachAsync(RulesFor(options.Value), (ordinal, token) => ark.GenerateAsync(request, job.NameOfCall(ordinal), token), ct);
+    }
+
+    internal static CallRules RulesFor(ArkOptions settings) =>
+        new() { Parallel = settings.ImageBatch, Source = new ResultSource(settings.SourceHosts), CallTimeout = settings.CallTimeout };
+
+    internal static StepOutcome WithoutPrompt() =>
+        new StepOutcome.Failed(new Failure(FailureKind.InvalidRequest, "settings", "The session's settings have no prompt or no providerModel."), []);
+}
+
+/// <summary>Seedream 3 on Ark, which is not sold any more: sessions of its time are brought to their end, and an account that still has it may.</summary>
+public sealed class Seedream3(ArkImages ark, IOptions<ArkOptions> options) : IGenerationHandler
+{
+    public IReadOnlyCollection<string> JobTypes => ["gen.seedream3"];
+
+    public Task<StepOutcome> StepAsync(JobContext job, CancellationToken ct)
+    {
+        ArgumentNullException.ThrowIfNull(job);
+        return ArkImageRequest.FromThird(job.Settings) is { } request
+            ? job.CallEachAsync(Seedream4.RulesFor(options.Value), (ordinal, token) => ark.GenerateAsync(request.OfCall(ordinal), job.NameOfCall(ordinal), token), ct)
+            : Task.FromResult(Seedream4.WithoutPrompt());
     }
 }

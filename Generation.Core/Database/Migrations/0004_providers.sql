@@ -101,3 +101,15 @@ INSERT INTO image_variant_pricing (model, resolution, credits, per, usage_field,
 INSERT INTO model_pricing (model, credits, usd_per_output) VALUES ('forge-sdxl', 2, 0);
 
 -- ark:
+
+-- Seedance 2 mini is counted as its sisters are (0003_video.sql). Its rate is not documented either.
+INSERT INTO image_variant_pricing (model, resolution, credits, per, usage_field, credits_per_unit, usd_per_unit) VALUES
+    ('seedance-2-mini', '480p', 5, 'second', 'total_tokens', 0.000455, 0.0000035),
+    ('seedance-2-mini', '720p', 10, 'second', 'total_tokens', 0.000455, 0.0000035);
+
+-- Seedream 5, by the picture. Ark's prices of single pictures are not documented: the contract decides.
+INSERT INTO model_pricing (model, credits, usd_per_output) VALUES ('seedream-5-lite', 5, 0.035), ('seedream-5-pro', 8, 0.06);
+INSERT INTO image_variant_pricing (model, resolution, credits, usd_per_output) VALUES
+    ('seedream-5-lite', '3K', 10, 0.035), -- as many pixels given in numbers count as 4K
+    ('seedream-5-lite', '4K', 10, 0.035),
+    ('seedream-5-pro', '4K', 16, 0.06);

@@ -27,7 +27,7 @@ public static partial class ArkFailures
     private static readonly Row[] Table =
     [
         new(400, "MissingParameter", FailureKind.InvalidRequest),
-        new(400, "InvalidParameter", FailureKind.InvalidRequest),
+        new(400, "InvalidParameter", FailureKind.InvalidRequest), // .UnsupportedParameter, .TaskTypeConstraint, .TaskTypeMismatch
         new(400, "InvalidImageURL", FailureKind.InvalidRequest),
         new(400, "InvalidEndpoint.ClosedEndpoint", FailureKind.Unauthorized, Model),
 
@@ -67,11 +67,22 @@ public static partial class ArkFailures
     /// <param name="response">Its status and headers.</param>
     /// <param name="error">From the body.</param>
     /// <param name="now">For delays that are given as a date.</param>
-    public static Failure Of(HttpResponseMessage response, ArkError error, DateTimeOffset now)
+    /// <param name="createsTask">
+    /// Whether the call creates a task. A picture that Ark says it could not make is not there; but a task lives on after the call, so that
+    /// a breakdown that comes after the task was queued leaves one that runs and is billed. Ark documents nothing that tells the two apart,
+    /// and a lost task cannot be looked up: such an answer is of unknown outcome.
+    /// </param>
+    public static Failure Of(HttpResponseMessage response, ArkError error, DateTimeOffset now, bool createsTask = false)
     {
         ArgumentNullException.ThrowIfNull(response);
         ArgumentNullException.ThrowIfNull(error);
-        var row = Find(error.Code) ?? ByStatus((int)response.StatusCode, error.Code);
+        var status = (int)response.StatusCode;
+        var row = Find(error.Code) ?? ByStatus(status, error.Code);
+        if (createsTask && row.Kind == FailureKind.Unavailable && status is 408 or >= 500)
+        {
+            row = row with { Kind = FailureKind.OutcomeUnknown };
+        }
+
         TimeSpan? wait = null;
         if (row.Code is "QuotaExceeded" or "AccountQuotaExceeded")
         {

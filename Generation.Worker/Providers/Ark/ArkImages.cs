@@ -6,10 +6,10 @@ using Microsoft.Extensions.Options;
 namespace Generation.Worker.Providers.Ark;
 
 /// <summary>
-/// Ark's pictures: one call, one picture, one bill. The call is never sent twice from here, and every way it can end says whether it
-/// may have been billed.
+/// Ark's pictures: one call, one picture, one bill; or one call and a group. The call is never sent twice from here, and every way it can
+/// end says whether it may have been billed.
 /// </summary>
-public sealed class ArkImages : IDisposable
+public sealed partial class ArkImages : IDisposable
 {
     private readonly ArkOptions options;
     private readonly TimeProvider time;
@@ -38,27 +38,32 @@ public sealed class ArkImages : IDisposable
     {
         ArgumentNullException.ThrowIfNull(request);
         return http.BuyAsync(
-            new ProviderCall
-            {
-                Method = HttpMethod.Post,
-                Path = "images/generations",
-                Json = (request with { Model = options.EndpointOf(request.Model) }).ToUtf8Json(),
-                Headers = [("X-Client-Request-Id", clientRequestId)],
-                Timeout = options.CallTimeout,
-                TimeoutSetting = "Providers:Ark:CallTimeout",
-            },
+            Call(request, clientRequestId) with { Timeout = options.CallTimeout, TimeoutSetting = "Providers:Ark:CallTimeout" },
             request.Model, clientRequestId, answer => ValueTask.FromResult(Conclude(answer.Response!, answer.Text)), ct);
     }
 
     public void Dispose() => http.Dispose();
 
+    private ProviderCall Call(ArkImageRequest request, string clientRequestId) => new()
+    {
+        Method = HttpMethod.Post,
+        Path = "images/generations",
+        Json = (request with { Model = options.EndpointOf(request.Model) }).ToUtf8Json(),
+        Headers = [("X-Client-Request-Id", clientRequestId)],
+        Timeout = default,
+        TimeoutSetting = "",
+    };
+
+    private ProviderReply Refused(HttpResponseMessage response, string? text) => ProviderReply.Failed(
+        text is not null && ArkError.In(text) is { } refusal
+            ? ArkFailures.Of(response, refusal, time.GetUtcNow())
+            : ArkFailures.OfUnexplained(response, text ?? "", time.GetUtcNow()));
+
     private ProviderReply Conclude(HttpResponseMessage response, string? text)
     {
-        var now = time.GetUtcNow();
         if (!response.IsSuccessStatusCode)
         {
-            return ProviderReply.Failed(
-                text is not null && ArkError.In(text) is { } refusal ? ArkFailures.Of(response, refusal, now) : ArkFailures.OfUnexplained(response, text ?? "", now));
+            return Refused(response, text);
         }
 
         var requestId = ArkFailures.IdOf(response.Headers);
@@ -73,40 +78,54 @@ public sealed class ArkImages : IDisposable
         }
 
         // A picture that can be fetched was made and billed, whatever else the answer says.
-        if (reply.Url is { } url)
+        var made = reply.Pictures.FirstOrDefault(picture => picture.Address is not null);
+        if (made?.Url is { } url)
         {
-            CompareTokens(reply, requestId);
+            CompareTokens(reply, [made], requestId);
             return ProviderReply.Delivered(url, reply.Usage, requestId);
         }
 
-        if (reply.Address is not null)
+        if (made is not null)
         {
-            return ProviderReply.Failed(new Failure(FailureKind.OutputUnusable, "ark.bad_url", "The picture's address is not an absolute http(s) one.") { RequestId = requestId });
+            return ProviderReply.Failed(BadAddress(requestId));
         }
 
-        if (reply.Error is { } error)
+        if ((reply.Pictures.Select(picture => picture.Error).FirstOrDefault(wrong => wrong is not null) ?? reply.Error) is { } error)
         {
-            return ProviderReply.Failed(ArkFailures.Of(response, error, now));
+            return ProviderReply.Failed(ArkFailures.Of(response, error, time.GetUtcNow()));
         }
 
-        // No picture and no reason. Where Ark itself counts none, none was billed and asking again is free; where it does not say, one may have been.
-        return reply.GeneratedImages == 0
-            ? ProviderReply.Failed(new Failure(FailureKind.Unavailable, "ark.empty_reply", "Ark made no picture and did not say why.") { RequestId = requestId })
-            : Silent("ark.empty_reply", "The answer has no picture, and does not say that none was made.");
+        return ProviderReply.Failed(Empty(reply, requestId));
 
         ProviderReply Silent(string code, string detail) => ProviderReply.Failed(ProviderHttp.OfSilence(mayHaveCost: true, code, detail, requestId));
     }
 
+    private static Failure BadAddress(string? requestId) =>
+        new(FailureKind.OutputUnusable, "ark.bad_url", "The picture's address is not an absolute http(s) one.") { RequestId = requestId };
+
+    /// <summary>No picture and no reason. Where Ark itself counts none, none was billed and asking again is free; where it does not say, one may have been.</summary>
+    private static Failure Empty(ArkImagesReply reply, string? requestId) => reply.GeneratedImages == 0
+        ? new Failure(FailureKind.Unavailable, "ark.empty_reply", "Ark made no picture and did not say why.") { RequestId = requestId }
+        : ProviderHttp.OfSilence(mayHaveCost: true, "ark.empty_reply", "The answer has no picture, and does not say that none was made.", requestId);
+
     /// <summary>Ark counts a token for 256 pixels. When it counts otherwise our idea of its prices is out of date: worth a line, not a failure.</summary>
-    private void CompareTokens(ArkImagesReply reply, string? requestId)
+    private void CompareTokens(ArkImagesReply reply, IReadOnlyCollection<ArkPicture> made, string? requestId)
     {
-        if (reply.OutputTokens is { } counted && reply.Size is { } size && SizeParameter.TryParsePixels(size, out var width, out var height))
+        var pixels = 0L;
+        foreach (var picture in made)
         {
-            var expected = (long)Math.Round((long)width * height / 256.0, MidpointRounding.AwayFromZero);
-            if (counted != expected)
+            if (picture.Size is not { } size || !SizeParameter.TryParsePixels(size, out var width, out var height))
             {
-                log.LogDebug("Ark counts {Tokens} tokens for {Size}, expected {ExpectedTokens} (request {RequestId})", counted, size, expected, requestId);
+                return;
             }
+
+            pixels += (long)width * height;
+        }
+
+        var expected = (long)Math.Round(pixels / 256.0, MidpointRounding.AwayFromZero);
+        if (reply.OutputTokens is { } counted && counted != expected)
+        {
+            log.LogDebug("Ark counts {Tokens} tokens for {Pictures} pictures, expected {ExpectedTokens} (request {RequestId})", counted, made.Count, expected, requestId);
         }
     }
 }

@@ -42,10 +42,25 @@ public sealed class ArkOptions
     public TimeSpan CallTimeout { get; set; } = TimeSpan.FromSeconds(120);
 
     /// <summary>
-    /// How often a running video task is asked for; default 10 s, at least 100 ms. Ark lets an account ask 20 times a second in all: tasks
-    /// that run at once, divided by this, must stay below it.
+    /// Default 15 min from the call of a group to its last picture; Ark takes up to 40 s for each of at most 15, and announces them as they
+    /// come. What was not announced by then is given up as <c>outcome_unknown</c>. The job stands in a slot of the worker meanwhile.
+    /// </summary>
+    public TimeSpan GroupTimeout { get; set; } = TimeSpan.FromMinutes(15);
+
+    /// <summary>
+    /// How often a young video task is asked for; default 10 s, at least 100 ms. After twelve times as long it is asked less and less often,
+    /// at last a sixth as often; a task that Ark calls back about, a third as often as one that it does not.
     /// </summary>
     public TimeSpan VideoPollInterval { get; set; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>Where Ark calls back: how long that is waited for before a new task is asked for; default 30 s. A callback that got lost delays the video by at most this.</summary>
+    public TimeSpan VideoCallbackPatience { get; set; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>Questions about tasks a second, over all workers; default 20, which is what Ark allows an account (§2.4). 0: as many as there are.</summary>
+    public int VideoReadsPerSecond { get; set; } = 20;
+
+    /// <summary>Tasks created a minute, over all workers; default 180, which is what Ark allows an individual; an enterprise has 600. 0: as many as there are.</summary>
+    public int VideoCreatesPerMinute { get; set; } = 180;
 
     /// <summary>
     /// Default 30 s from a call about a video task to the end of its answer. Only the work takes minutes; creating a task and asking for it
@@ -55,6 +70,14 @@ public sealed class ArkOptions
 
     /// <summary>Ark's model id → the endpoint id (<c>ep-…</c>) or model id to send in its place; default none. An account may be bound to endpoints of its own.</summary>
     public Dictionary<string, string> Models { get; set; } = new(StringComparer.Ordinal);
+
+    /// <summary>How long until a task of this age is asked for again.</summary>
+    public TimeSpan PollAfter(TimeSpan age, bool takesCallbacks)
+    {
+        var interval = takesCallbacks ? VideoPollInterval * 3 : VideoPollInterval;
+        var patience = age / 12;
+        return patience <= interval ? interval : patience < VideoPollInterval * 6 ? patience : VideoPollInterval * 6;
+    }
 
     /// <summary>What is sent as <c>model</c>.</summary>
     public string EndpointOf(string model) => Models.GetValueOrDefault(model, model);
@@ -112,11 +135,19 @@ public sealed class ArkOptionsValidator : IValidateOptions<ArkOptions>
             options.CallTimeout > options.ConnectTimeout && options.CallTimeout <= TimeSpan.FromMinutes(10),
             $"CallTimeout must be above Providers:Ark:ConnectTimeout ({options.ConnectTimeout}) and at most 00:10:00; it is {options.CallTimeout}.");
         Check(
+            options.GroupTimeout >= options.CallTimeout && options.GroupTimeout <= TimeSpan.FromHours(1),
+            $"GroupTimeout must be at least Providers:Ark:CallTimeout ({options.CallTimeout}) and at most 01:00:00; it is {options.GroupTimeout}.");
+        Check(
             options.VideoPollInterval >= TimeSpan.FromMilliseconds(100) && options.VideoPollInterval <= TimeSpan.FromMinutes(10),
             $"VideoPollInterval must be from 00:00:00.100 to 00:10:00; it is {options.VideoPollInterval}.");
         Check(
             options.VideoCallTimeout > TimeSpan.Zero && options.VideoCallTimeout <= TimeSpan.FromMinutes(10),
             $"VideoCallTimeout must be above 0 and at most 00:10:00; it is {options.VideoCallTimeout}.");
+        Check(
+            options.VideoCallbackPatience >= TimeSpan.Zero && options.VideoCallbackPatience <= TimeSpan.FromMinutes(10),
+            $"VideoCallbackPatience must be from 0 to 00:10:00; it is {options.VideoCallbackPatience}.");
+        Check(options.VideoReadsPerSecond is >= 0 and <= 10_000, $"VideoReadsPerSecond must be from 0 to 10000; it is {options.VideoReadsPerSecond}.");
+        Check(options.VideoCreatesPerMinute is >= 0 and <= 100_000, $"VideoCreatesPerMinute must be from 0 to 100000; it is {options.VideoCreatesPerMinute}.");
         foreach (var (model, endpoint) in options.Models)
         {
             Check(!string.IsNullOrWhiteSpace(endpoint), $"Models:{model} must name an endpoint (ep-…) or a model, or be left out.");

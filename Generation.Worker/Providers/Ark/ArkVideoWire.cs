@@ -40,6 +40,12 @@ public sealed record ArkVideoRequest
     /// <summary>Always sent.</summary>
     public bool Watermark { get; init; }
 
+    /// <summary>True to get the last frame beside the video, a PNG; else null.</summary>
+    public bool? ReturnLastFrame { get; init; }
+
+    /// <summary>Where Ark says that the task has come to another state. It does not sign: whoever is called asks for the task.</summary>
+    public Uri? CallbackUrl { get; init; }
+
     /// <summary>Seconds in Ark's queue after which the task expires unbilled: nobody waits for it any more.</summary>
     public int? ExecutionExpiresAfter { get; init; }
 
@@ -79,6 +85,7 @@ public sealed record ArkVideoRequest
             GenerateAudio = Flag("generate_audio"),
             Seed = Number("seed"),
             Watermark = Flag("watermark") ?? false,
+            ReturnLastFrame = Flag("last_frame_poster") is true ? true : null,
         };
     }
 
@@ -121,13 +128,18 @@ public static partial class ArkPrompt
 /// <summary>What Ark says of a task (provider-apis.md §2.2). Every field may be missing: nothing is believed that is not there.</summary>
 /// <param name="Status"><c>queued, running, succeeded, failed, cancelled, expired</c>, or whatever else comes.</param>
 /// <param name="VideoUrl">The video's address, when it is one that can be fetched.</param>
+/// <param name="LastFrameUrl">The last frame's address, when it was asked for.</param>
 /// <param name="Error">Why it failed.</param>
 /// <param name="Usage">The whole numbers among <c>completion_tokens</c> and <c>total_tokens</c>.</param>
-public sealed record ArkVideoTask(string Status, Uri? VideoUrl, ArkError? Error, JsonObject? Usage)
+public sealed record ArkVideoTask(string Status, Uri? VideoUrl, Uri? LastFrameUrl, ArkError? Error, JsonObject? Usage)
 {
     internal static ArkVideoTask Read(JsonElement root) => new(
         ArkJson.Text(root, "status") ?? "",
-        ArkJson.Object(root, "content") is { } content && Uri.TryCreate(ArkJson.Text(content, "video_url"), UriKind.Absolute, out var url) && url.Scheme is "http" or "https" ? url : null,
+        Address(root, "video_url"),
+        Address(root, "last_frame_url"),
         ArkError.Of(root),
         ArkJson.Usage(root, "completion_tokens", "total_tokens"));
+
+    private static Uri? Address(JsonElement root, string name) =>
+        ArkJson.Object(root, "content") is { } content && Uri.TryCreate(ArkJson.Text(content, name), UriKind.Absolute, out var url) && url.Scheme is "http" or "https" ? url : null;
 }

@@ -89,7 +89,7 @@ public sealed class ArkVideos : IDisposable
         if (!response.IsSuccessStatusCode)
         {
             return ProviderReply.Failed(
-                text is not null && ArkError.In(text) is { } refusal ? ArkFailures.Of(response, refusal, now) : ArkFailures.OfUnexplained(response, text ?? "", now));
+                text is not null && ArkError.In(text) is { } refusal ? ArkFailures.Of(response, refusal, now, createsTask: true) : ArkFailures.OfUnexplained(response, text ?? "", now));
         }
 
         var requestId = ArkFailures.IdOf(response.Headers);
@@ -126,7 +126,7 @@ public sealed class ArkVideos : IDisposable
         {
             "queued" => new TaskReport.Running("queued", 15),
             "running" => new TaskReport.Running("generating", 40),
-            "succeeded" when task.VideoUrl is { } url => new TaskReport.Delivered(url, task.Usage),
+            "succeeded" when task.VideoUrl is { } url => new TaskReport.Delivered(url, task.Usage) { Poster = task.LastFrameUrl },
             "succeeded" => Ended(FailureKind.OutputUnusable, "ark.no_video", "The task succeeded without an address that can be fetched."), // and was billed
             "failed" when task.Error is { } error => new TaskReport.Ended(ArkFailures.Of(response, error, now)),
             "failed" => Ended(FailureKind.Unavailable, "ark.task_failed", "The task failed and Ark did not say why."),

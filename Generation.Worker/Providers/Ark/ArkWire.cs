@@ -5,9 +5,8 @@ using System.Text.Json.Serialization;
 namespace Generation.Worker.Providers.Ark;
 
 /// <summary>
-/// The body of <c>POST images/generations</c> (provider-apis.md §1.1). One picture a call: Ark has no <c>n</c>, and with
-/// <c>sequential_image_generation</c> the model itself would decide how many come. <c>seed</c> and <c>guidance_scale</c> are not here
-/// because no model that is left takes them.
+/// The body of <c>POST images/generations</c> (provider-apis.md §1.1). One picture a call: Ark has no <c>n</c>. In a group the model itself
+/// decides how many come, up to <c>max_images</c>. What a model does not take is null and not sent: Ark refuses it.
 /// </summary>
 public sealed record ArkImageRequest
 {
@@ -22,17 +21,32 @@ public sealed record ArkImageRequest
 
     public required string Prompt { get; init; }
 
+    /// <summary>Pictures to go by: one address, or a list of them.</summary>
+    public JsonNode? Image { get; init; }
+
     /// <summary><c>2K</c> or <c>2048x2048</c>; null leaves it to Ark.</summary>
     public string? Size { get; init; }
 
-    public string SequentialImageGeneration { get; } = "disabled";
+    /// <summary><c>auto</c> for a group, <c>disabled</c> for one picture; null for models that make no groups.</summary>
+    public string? SequentialImageGeneration { get; init; }
 
-    public bool Stream { get; }
+    public ArkGroupOptions? SequentialImageGenerationOptions { get; init; }
+
+    /// <summary>A group is announced picture by picture.</summary>
+    public bool? Stream { get; init; }
 
     public string ResponseFormat { get; } = "url";
 
+    /// <summary><c>jpeg</c> or <c>png</c>; null for models that know only JPEG.</summary>
+    public string? OutputFormat { get; init; }
+
     /// <summary>Always sent: Ark's own default is true.</summary>
     public bool Watermark { get; init; }
+
+    /// <summary>Of Seedream 3 alone, like <see cref="GuidanceScale"/>.</summary>
+    public int? Seed { get; init; }
+
+    public double? GuidanceScale { get; init; }
 
     public ArkPromptOptions? OptimizePromptOptions { get; init; }
 
@@ -40,21 +54,47 @@ public sealed record ArkImageRequest
     public static ArkImageRequest? From(JsonObject settings)
     {
         ArgumentNullException.ThrowIfNull(settings);
-        string? Text(string name) => settings[name] is JsonValue value && value.TryGetValue<string>(out var text) && text.Length > 0 ? text : null;
-        return Text("providerModel") is { } model && Text("prompt") is { } prompt
-            ? new ArkImageRequest
-            {
-                Model = model,
-                Prompt = prompt,
-                Size = Text("size"),
-                Watermark = settings["watermark"] is JsonValue value && value.TryGetValue<bool>(out var watermark) && watermark,
-                OptimizePromptOptions = Text("optimize_prompt") is { } mode ? new ArkPromptOptions(mode) : null,
-            }
-            : null;
+        if (Value<string>("providerModel") is not { Length: > 0 } model || Value<string>("prompt") is not { Length: > 0 } prompt)
+        {
+            return null;
+        }
+
+        bool? isGroup = settings["group"] is JsonValue group && group.TryGetValue<bool>(out var said) ? said : null;
+        return new ArkImageRequest
+        {
+            Model = model,
+            Prompt = prompt,
+            Image = settings["images"] switch { JsonArray { Count: 1 } one => one[0]!.DeepClone(), JsonArray { Count: > 1 } many => many.DeepClone(), _ => null },
+            Size = Value<string>("size") is { Length: > 0 } size ? size : null,
+            SequentialImageGeneration = isGroup switch { true => "auto", false => "disabled", null => null },
+            SequentialImageGenerationOptions = isGroup == true ? new ArkGroupOptions(Core.Catalog.Model.Outputs(settings)) : null,
+            Stream = isGroup,
+            OutputFormat = Value<string>("output_format"),
+            Watermark = settings["watermark"] is JsonValue value && value.TryGetValue<bool>(out var watermark) && watermark,
+            OptimizePromptOptions = Value<string>("optimize_prompt") is { Length: > 0 } mode ? new ArkPromptOptions(mode) : null,
+        };
+
+        T? Value<T>(string name)
+            where T : class => settings[name] is JsonValue found && found.TryGetValue<T>(out var typed) ? typed : null;
     }
+
+    /// <summary>The same, with what only Seedream 3 takes: <c>seed</c> and <c>guidance_scale</c>.</summary>
+    public static ArkImageRequest? FromThird(JsonObject settings) => From(settings) is { } request
+        ? request with
+        {
+            Seed = settings["seed"] is JsonValue seed && seed.TryGetValue<int>(out var number) ? number : null,
+            GuidanceScale = settings["guidance_scale"] is JsonValue scale && scale.TryGetValue<double>(out var factor) ? factor : null,
+        }
+        : null;
+
+    /// <summary>The call for one of several pictures: with one seed for all they would all be the same.</summary>
+    public ArkImageRequest OfCall(int ordinal) => Seed is { } seed ? this with { Seed = (int)((seed + (long)ordinal) & int.MaxValue) } : this;
 
     public byte[] ToUtf8Json() => JsonSerializer.SerializeToUtf8Bytes(this, Json);
 }
+
+/// <param name="MaxImages">At most so many; with the pictures to go by, at most 15.</param>
+public sealed record ArkGroupOptions(int MaxImages);
 
 /// <param name="Mode"><c>standard</c> or <c>fast</c>.</param>
 public sealed record ArkPromptOptions(string Mode);
@@ -72,37 +112,39 @@ public sealed record ArkError(string Code, string Message)
             : null;
 }
 
-/// <summary>What a 200 says (provider-apis.md §1.2). Every field may be missing: nothing is believed that is not there.</summary>
+/// <summary>One picture of an answer: its address as sent, or the error in its place.</summary>
+/// <param name="Index">Ark's number for it in a group.</param>
 /// <param name="Address">The address of the picture as sent.</param>
 /// <param name="Size">Its pixels, such as <c>2720x1536</c>.</param>
-/// <param name="Error">Of the picture, else of the whole request.</param>
-/// <param name="Usage">The whole numbers among <c>generated_images</c>, <c>output_tokens</c> and <c>total_tokens</c>.</param>
-public sealed record ArkImagesReply(string? Address, string? Size, ArkError? Error, JsonObject? Usage)
+/// <param name="Error">Why there is none.</param>
+public sealed record ArkPicture(int? Index, string? Address, string? Size, ArkError? Error)
 {
     /// <summary>The address, when it is one that can be fetched.</summary>
     public Uri? Url => Uri.TryCreate(Address, UriKind.Absolute, out var url) && url.Scheme is "http" or "https" ? url : null;
 
+    internal static ArkPicture Of(JsonElement picture) => new(
+        picture.ValueKind == JsonValueKind.Object && picture.TryGetProperty("image_index", out var index) && index.ValueKind == JsonValueKind.Number && index.TryGetInt32(out var number) ? number : null,
+        ArkJson.Text(picture, "url") is { Length: > 0 } address ? address : null, ArkJson.Text(picture, "size"), ArkError.Of(picture));
+}
+
+/// <summary>What a 200 says (provider-apis.md §1.2), and the end of a stream (§1.3). Every field may be missing: nothing is believed that is not there.</summary>
+/// <param name="Pictures">In order.</param>
+/// <param name="Error">Of the whole request.</param>
+/// <param name="Usage">The whole numbers among <c>generated_images</c>, <c>output_tokens</c> and <c>total_tokens</c>.</param>
+public sealed record ArkImagesReply(IReadOnlyList<ArkPicture> Pictures, ArkError? Error, JsonObject? Usage)
+{
     /// <summary>The pictures that Ark bills; null when it does not say.</summary>
     public long? GeneratedImages => Number("generated_images");
 
     public long? OutputTokens => Number("output_tokens");
 
     /// <summary>Null when the body is not a JSON object.</summary>
-    public static ArkImagesReply? Read(string body)
-    {
-        if (ArkJson.Parse(body) is not { } root)
-        {
-            return null;
-        }
+    public static ArkImagesReply? Read(string body) => ArkJson.Parse(body) is { } root ? Of(root) : null;
 
-        var images = root.TryGetProperty("data", out var data) && data.ValueKind == JsonValueKind.Array ? data.EnumerateArray().ToArray() : [];
-        var made = Array.Find(images, image => ArkJson.Text(image, "url") is { Length: > 0 });
-        return new ArkImagesReply(
-            ArkJson.Text(made, "url"),
-            ArkJson.Text(made, "size"),
-            images.Select(ArkError.Of).FirstOrDefault(error => error is not null) ?? ArkError.Of(root),
-            ArkJson.Usage(root, "generated_images", "output_tokens", "total_tokens"));
-    }
+    internal static ArkImagesReply Of(JsonElement root) => new(
+        root.TryGetProperty("data", out var data) && data.ValueKind == JsonValueKind.Array ? [.. data.EnumerateArray().Select(ArkPicture.Of)] : [],
+        ArkError.Of(root),
+        ArkJson.Usage(root, "generated_images", "output_tokens", "total_tokens"));
 
     private long? Number(string name) => Usage?[name]?.GetValue<long>();
 }
