@@ -81,12 +81,18 @@ public sealed class WebhookInbox(NpgsqlDataSource database, ChangeNotifier notif
                 ORDER BY i.inbox_id
                 LIMIT $1
                 FOR UPDATE OF i SKIP LOCKED)
-            """) { Parameters = { new() { Value = Batch } } });
+            """)
+        {
+            Parameters = { new() { Value = Batch } },
+        });
         batch.BatchCommands.Add(new NpgsqlBatchCommand(
             """
             DELETE FROM webhook_inbox
             WHERE inbox_id IN (SELECT inbox_id FROM webhook_inbox WHERE received_at < now() - $1 ORDER BY received_at LIMIT $2 FOR UPDATE SKIP LOCKED)
-            """) { Parameters = { new() { Value = Kept }, new() { Value = Batch } } });
+            """)
+        {
+            Parameters = { new() { Value = Kept }, new() { Value = Batch } },
+        });
         return await batch.ExecuteNonQueryAsync(ct);
     }
 }

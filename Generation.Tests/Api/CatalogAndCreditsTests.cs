@@ -43,7 +43,7 @@ public sealed class CatalogAndCreditsTests
     [Fact]
     public async Task Every_model_that_is_shown_as_active_can_be_bought_with_a_prompt_alone()
     {
-        var user = await (await ApiSystem.Queued).NewUserAsync();
+        var user = await (await ApiSystem.Queued).NewUserAsync(credits: 100_000);
         foreach (var model in (await user.GetAsync("/api/models")).Body["models"]!.AsArray().Where(m => (string?)m!["lifecycle"] == "active"))
         {
             var prices = model!["prices"]!.AsArray();

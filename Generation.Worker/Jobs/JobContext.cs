@@ -89,7 +89,12 @@ public sealed partial class JobContext(ActiveJob job, JobParts parts, ILogger lo
         job.ExpectCall(now + deadline);
         var task = new ProviderTask
         {
-            ProviderTaskId = id.Value, FirstOrdinal = firstOrdinal, OutputCount = outputCount, Deadline = now + deadline, CreatedAt = now, TakesCallbacks = callbackTokenHash is not null,
+            ProviderTaskId = id.Value,
+            FirstOrdinal = firstOrdinal,
+            OutputCount = outputCount,
+            Deadline = now + deadline,
+            CreatedAt = now,
+            TakesCallbacks = callbackTokenHash is not null,
         };
         await RememberAsync(task);
         return task;
