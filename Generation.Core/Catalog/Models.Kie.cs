@@ -59,7 +59,7 @@ public static class KieModels
             Parameters =
             [
                 Prompt("What is to be seen and to happen.", 1, 2_500),
-                new DurationParameter("duration", "Seconds.", 5, 10) { Default = 5 },
+                new IntegerChoiceParameter("duration", "Seconds.", 5, 10) { Default = 5 },
                 new ChoiceParameter("ratio", "Width to height; a first frame decides it by itself.", "16:9", "9:16", "1:1") { Default = "16:9" },
                 Sound,
                 new ImageParameter("first_frame", "The picture that the video begins with."),
@@ -77,7 +77,7 @@ public static class KieModels
             Parameters =
             [
                 Prompt("What is to be seen and to happen.", 1, 5_000),
-                new DurationParameter("duration", "Seconds.", 5, 10, 15) { Default = 5 },
+                new IntegerChoiceParameter("duration", "Seconds.", 5, 10, 15) { Default = 5 },
                 new ChoiceParameter("resolution", "Lines of the picture.", "720p", "1080p") { Default = "720p" },
             ],
         },

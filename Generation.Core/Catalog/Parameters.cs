@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Generation.Core.Media;
@@ -80,6 +81,20 @@ public sealed record IntegerChoiceParameter(string Name, string Description, par
         value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var number) && Values.Contains(number) ? null : $"must be one of {string.Join(", ", Values)}";
 
     protected override JsonObject Describe() => new() { ["type"] = "integer", ["enum"] = new JsonArray([.. Values.Select(v => (JsonNode)v)]) };
+}
+
+/// <param name="Name">The field.</param>
+/// <param name="Description">For the form.</param>
+/// <param name="Min">Smallest value allowed.</param>
+/// <param name="Max">Largest value allowed.</param>
+public sealed record NumberParameter(string Name, string Description, double Min, double Max) : Parameter(Name, Description)
+{
+    public override string? Check(JsonElement value) =>
+        value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out var number) && number >= Min && number <= Max
+            ? null
+            : string.Create(CultureInfo.InvariantCulture, $"must be a number from {Min} to {Max}");
+
+    protected override JsonObject Describe() => new() { ["type"] = "number", ["minimum"] = Min, ["maximum"] = Max };
 }
 
 public sealed record BooleanParameter(string Name, string Description) : Parameter(Name, Description)

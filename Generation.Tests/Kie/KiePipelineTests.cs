@@ -168,7 +168,7 @@ public sealed class KiePipelineTests(KiePipelineTests.KieSystem kie) : IClassFix
     [Fact]
     public async Task Progress_and_states_of_a_task_are_seen_by_who_watches()
     {
-        var events = await system.AllEventsAsync(await system.SubmitAsync("flux-2-pro", new { prompt = "seen [queued=500][latency=1500]" }));
+        var events = await system.AllEventsAsync(await system.SubmitAsync("flux-2-pro", new { prompt = "seen [queued=500][latency=6000]" }));
 
         var percents = events.Where(e => e.Name == "progress").Select(e => (int)e.Data["percent"]!).ToList();
         Assert.True(percents.SequenceEqual(percents.Order()), string.Join(' ', percents));

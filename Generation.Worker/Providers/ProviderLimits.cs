@@ -27,6 +27,12 @@ public sealed class ProviderLimits(IConnectionMultiplexer redis, QueueOptions op
         return math.max(oldest[2] + ARGV[2] - now, 1)
         """;
 
+    /// <summary>
+    /// A call is counted here and again when it arrives, and not all take equally long on the way: two that are a window apart here may be
+    /// closer there.
+    /// </summary>
+    private static TimeSpan MarginOf(TimeSpan window) => window / 5 > TimeSpan.FromSeconds(2) ? TimeSpan.FromSeconds(2) : window / 5;
+
     /// <summary>Null when a call may be made, and then it is counted; else how long to stay away, with jitter so that not all come at once.</summary>
     public async Task<TimeSpan?> TakeAsync(string provider, RateLimit limit)
     {
@@ -34,7 +40,7 @@ public sealed class ProviderLimits(IConnectionMultiplexer redis, QueueOptions op
         try
         {
             var key = $"{{{options.Prefix}:limit:{provider}:{limit.Name}}}";
-            var wait = (long)await redis.GetDatabase().ScriptEvaluateAsync(Script, [key], [limit.Calls, (long)limit.Window.TotalMilliseconds]);
+            var wait = (long)await redis.GetDatabase().ScriptEvaluateAsync(Script, [key], [limit.Calls, (long)(limit.Window + MarginOf(limit.Window)).TotalMilliseconds]);
             return wait == 0 ? null : TimeSpan.FromMilliseconds(wait) + (limit.Window * (Jitter() / 4));
         }
         catch (Exception e) when (e is RedisException or TimeoutException)

@@ -13,11 +13,6 @@ namespace Generation.Worker.Providers.Ark;
 /// </summary>
 public static partial class ArkFailures
 {
-    /// <summary>A provider that asks for more than this would hold a session past any patience.</summary>
-    public static readonly TimeSpan MaxRetryAfter = TimeSpan.FromMinutes(10);
-
-    private const int MaxDetailChars = 500;
-
     private const string Key = "Providers:Ark:ApiKey and the account's rights";
     private const string Model = "Providers:Ark:Models and the models that are activated in Ark's console";
     private const string Address = "Providers:Ark:BaseUrl";
@@ -96,20 +91,7 @@ public static partial class ArkFailures
     public static Failure OfUnexplained(HttpResponseMessage response, string body, DateTimeOffset now)
     {
         ArgumentNullException.ThrowIfNull(response);
-        ArgumentNullException.ThrowIfNull(body);
-        var status = (int)response.StatusCode;
-        var code = $"http.{status}";
-        var row = status switch
-        {
-            408 => new Row(status, code, FailureKind.OutcomeUnknown), // a gateway gave up waiting, for us or for Ark
-            404 or 405 => new Row(status, code, FailureKind.Unauthorized, Address),
-            503 when MayHaveReachedArk(body) => new Row(status, code, FailureKind.OutcomeUnknown),
-            503 => new Row(status, code, FailureKind.Unavailable),
-            >= 500 => new Row(status, code, FailureKind.OutcomeUnknown), // 502 and 504 come from between, when Ark has the call already
-            _ => ByStatus(status, code),
-        };
-        var detail = $"{status} without an error of Ark's ({response.Content.Headers.ContentType?.MediaType ?? "no content type"}).";
-        return Finish(row, code, detail, response.Headers, null, IdOf(response.Headers), now);
+        return GatewayFailures.Of(ArkOptions.Section, response, body, IdOf(response.Headers), now);
     }
 
     /// <summary>Ark's name for the call, from <c>x-request-id</c>.</summary>
@@ -121,7 +103,7 @@ public static partial class ArkFailures
 
     private static Failure Finish(Row row, string code, string detail, HttpResponseHeaders headers, TimeSpan? wait, string? requestId, DateTimeOffset now)
     {
-        var failure = new Failure(row.Kind, code, (detail.Length > MaxDetailChars ? detail[..MaxDetailChars] : detail) + (row.Check is null ? "" : $" (Check {row.Check}.)"))
+        var failure = new Failure(row.Kind, code, GatewayFailures.WithCheck(detail, row.Check))
         {
             RequestId = requestId,
         };
@@ -133,7 +115,7 @@ public static partial class ArkFailures
         // Told not to come again, we do not: a limit that will not pass is a quota, a breakdown that will not pass is met by this request alone.
         return headers.TryGetValues("x-should-retry", out var should) && should.Contains("false", StringComparer.OrdinalIgnoreCase)
             ? failure with { Kind = row.Kind == FailureKind.RateLimited ? FailureKind.QuotaExhausted : FailureKind.InvalidRequest }
-            : failure with { RetryAfter = RetryAfter(headers.RetryAfter, now) ?? wait };
+            : failure with { RetryAfter = GatewayFailures.RetryAfter(headers, now) ?? wait };
     }
 
     private static Row? Find(string code)
@@ -174,28 +156,10 @@ public static partial class ArkFailures
             && DateTimeOffset.TryParseExact(reset.Groups["time"].Value, "yyyy-MM-dd HH:mm:ss zzz", CultureInfo.InvariantCulture, DateTimeStyles.None, out var at)
                 ? at - now
                 : (TimeSpan?)null;
-        return wait is { } soon && soon <= MaxRetryAfter ? (row, soon > TimeSpan.Zero ? soon : null)
+        return wait is { } soon && soon <= GatewayFailures.MaxRetryAfter ? (row, soon > TimeSpan.Zero ? soon : null)
             : wait is not null || isUsedUp ? (row with { Kind = FailureKind.QuotaExhausted, Check = Bill }, null)
             : (row, null);
     }
-
-    private static TimeSpan? RetryAfter(RetryConditionHeaderValue? header, DateTimeOffset now)
-    {
-        var wait = header?.Delta ?? (header?.Date is { } date ? date - now : null);
-        return wait is not { } delay || delay <= TimeSpan.Zero ? null // "now" leaves the pause to us
-            : delay > MaxRetryAfter ? MaxRetryAfter
-            : delay;
-    }
-
-    /// <summary>
-    /// Ark stands behind Envoy, which answers 503 in its own words both when it found nobody to pass the call to and when it had passed
-    /// it on and the connection broke. Only the first is certain to cost nothing.
-    /// </summary>
-    private static bool MayHaveReachedArk(string body) =>
-        body.Contains("reset before headers", StringComparison.OrdinalIgnoreCase)
-        && !body.Contains("connection failure", StringComparison.OrdinalIgnoreCase) // also "remote" and "local connection failure"
-        && !body.Contains("connection timeout", StringComparison.OrdinalIgnoreCase)
-        && !body.Contains("overflow", StringComparison.OrdinalIgnoreCase);
 
     private static string? IdIn(string message) => RequestIds().Match(message).Groups["id"] is { Length: > 0 } id ? id.Value : null;
 
