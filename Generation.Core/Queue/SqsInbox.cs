@@ -19,10 +19,14 @@ internal sealed class SqsInbox(SqsClient client, Func<QueueOptions> read, TimePr
 
     private static readonly TimeSpan Hold = TimeSpan.FromSeconds(2);
 
+    /// <summary>A receive that is cut off may still be given a message, by a server that does not notice; so its end is waited for this long.</summary>
+    private static readonly TimeSpan LastReceivePatience = TimeSpan.FromSeconds(5);
+
     private readonly Lock gate = new();
     private readonly List<Held> held = [];
     private readonly HashSet<Task> handBacks = [];
     private readonly CancellationTokenSource stopping = new();
+    private readonly CancellationTokenSource cutting = new();
     private Task? receiving;
 
     /// <summary>Messages of a lane, and those that name none; waits up to <paramref name="wait"/> for the first.</summary>
@@ -61,17 +65,30 @@ internal sealed class SqsInbox(SqsClient client, Func<QueueOptions> read, TimePr
         }
     }
 
-    /// <summary>Ends the receive and gives back what lies here. A message that was on its way comes again after the visibility timeout.</summary>
+    /// <summary>Begins no receive any more, waits for the last one, and gives back what lies here.</summary>
     public async ValueTask DisposeAsync()
     {
-        Task[] last;
+        Task? last;
         await stopping.CancelAsync();
         lock (gate)
         {
-            last = [.. handBacks, receiving ?? Task.CompletedTask];
+            last = receiving;
         }
 
-        await Task.WhenAll(last).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        if (last is not null)
+        {
+            await Task.WhenAny(last, Task.Delay(LastReceivePatience, time, CancellationToken.None));
+            await cutting.CancelAsync();
+            await last.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+
+        Task[] open;
+        lock (gate)
+        {
+            open = [.. handBacks];
+        }
+
+        await Task.WhenAll(open);
     }
 
     private async Task ReceiveAsync(SqsQueue queue, int max)
@@ -80,7 +97,7 @@ internal sealed class SqsInbox(SqsClient client, Func<QueueOptions> read, TimePr
         {
             var options = read();
             var visibility = options.SqsVisibility;
-            var messages = await client.ReceiveAsync(queue, max, TimeSpan.FromSeconds(options.Sqs.WaitTimeSeconds), visibility, stopping.Token);
+            var messages = await client.ReceiveAsync(queue, max, TimeSpan.FromSeconds(options.Sqs.WaitTimeSeconds), visibility, cutting.Token);
             if (messages.Count > 0)
             {
                 var batch = messages.ConvertAll(message => new Held(message.Attributes.GetValueOrDefault(SqsJobQueue.LaneAttribute), message));
@@ -104,7 +121,7 @@ internal sealed class SqsInbox(SqsClient client, Func<QueueOptions> read, TimePr
         }
         catch (OperationCanceledException) when (stopping.IsCancellationRequested)
         {
-            // It was waiting at the server, or after it.
+            // Cut off at the server, or in the pause after it.
         }
         finally
         {

@@ -148,7 +148,7 @@ public sealed class SqsJobQueue(SqsClient client, Func<QueueOptions> read, TimeP
         client.Dispose();
     }
 
-    /// <summary>Without the wait for what is given back: it comes again after the visibility timeout.</summary>
+    /// <summary>Without the wait for the last receives and for what is given back: it comes again after the visibility timeout.</summary>
     public void Dispose() => client.Dispose();
 
     private static SqsQueue QueueOf(string lane, QueueOptions options) => options.ByLane.TryGetValue(lane, out var own) && own.Url.Length > 0

@@ -27,8 +27,12 @@ public sealed class SqsOptions
     /// </summary>
     public string DlqQueueUrl { get; set; } = "";
 
-    /// <summary>How long a receive waits at the server, 0 to 20 s; default 20, also as SQS_WAIT_TIME_SECONDS. Shorter means more calls to pay for.</summary>
-    public int WaitTimeSeconds { get; set; } = 20;
+    /// <summary>
+    /// How long a receive waits at the server, 0 to 20 s; default 5, also as SQS_WAIT_TIME_SECONDS. Shorter means more calls to pay for. A
+    /// worker that stops waits for its last receive, 5 s at most: with more than that, a message that arrives just then may be delivered to
+    /// nobody and come again only after its visibility timeout.
+    /// </summary>
+    public int WaitTimeSeconds { get; set; } = 5;
 
     /// <summary>Seconds until an unacknowledged message comes again, 1 to 43,200; default <c>Queue:VisibilityTimeout</c>, also as SQS_VISIBILITY_TIMEOUT.</summary>
     public int? VisibilityTimeoutSeconds { get; set; }

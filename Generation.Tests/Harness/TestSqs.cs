@@ -56,7 +56,7 @@ public sealed class TestSqs : IAsyncDisposable
     {
         Transport = QueueTransport.Sqs,
         VisibilityTimeout = TimeSpan.FromSeconds(2),
-        Sqs = { MainQueueUrl = url, AccessKey = AccessKey, SecretKey = SecretKey },
+        Sqs = { MainQueueUrl = url, AccessKey = AccessKey, SecretKey = SecretKey, WaitTimeSeconds = 1 },
     };
 
     public async ValueTask DisposeAsync()

@@ -19,7 +19,7 @@ public sealed class SqsPipelineTests(TestSqs sqs)
             o.Settings["Queue:Transport"] = "sqs";
             o.Settings["SQS_MAIN_QUEUE_URL"] = main;
             o.Settings["SQS_DLQ_QUEUE_URL"] = dead;
-            o.Settings["SQS_WAIT_TIME_SECONDS"] = "5";
+            o.Settings["SQS_WAIT_TIME_SECONDS"] = "2";
             o.Settings["SQS_VISIBILITY_TIMEOUT"] = "7";
             o.Settings["SQS_IDLE_DELAY_MS"] = "10";
             o.Settings["AWS_REGION"] = "eu-west-1";
@@ -98,6 +98,7 @@ public sealed class SqsPipelineTests(TestSqs sqs)
         o.Settings["Queue:Sqs:MainQueueUrl"] = url;
         o.Settings["Queue:Sqs:AccessKey"] = TestSqs.AccessKey;
         o.Settings["Queue:Sqs:SecretKey"] = TestSqs.SecretKey;
+        o.Settings["Queue:Sqs:WaitTimeSeconds"] = "1";
         o.Settings["Worker:LeaseDuration"] = Lease;
         configure?.Invoke(o);
     });

@@ -25,7 +25,12 @@ public class SqsJobQueueTests(TestSqs sqs) : JobQueueContract
 
     protected override IJobQueue NewQueue(TimeSpan clockAhead) => NewQueue(Settings, clockAhead);
 
-    protected override IJobQueue NewQueueWithoutServer() => NewQueue(TestSqs.Options("http://127.0.0.1:1/000000000000/none"));
+    protected override IJobQueue NewQueueWithoutServer()
+    {
+        var nowhere = TestSqs.Options("http://127.0.0.1:1/000000000000/none");
+        nowhere.Sqs.DlqQueueUrl = nowhere.Sqs.MainQueueUrl;
+        return NewQueue(nowhere);
+    }
 
     protected override Task LoseAsync(string lane) => sqs.PurgeAsync(UrlOf(lane));
 

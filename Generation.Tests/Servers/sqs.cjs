@@ -33,8 +33,12 @@ async function refusal(request, body) {
   return service === 'sqs' && expected.headers.authorization === authorization ? null : 'SignatureDoesNotMatch'
 }
 
-import('fauxqs').then(async ({ buildApp }) => {
-  const app = buildApp({ logger: false })
+async function main() {
+  const { buildApp } = await import('fauxqs')
+  const { SqsStore } = await import('./node_modules/fauxqs/dist/sqs/sqsStore.js')
+  const sqsStore = new SqsStore()
+  sqsStore.host = undefined // else queues are at sqs.<region>.localhost, which not every machine resolves
+  const app = buildApp({ logger: false, stores: { sqsStore } })
   app.addHook('preParsing', async (request, reply, payload) => {
     const parts = []
     for await (const part of payload) parts.push(part)
@@ -48,5 +52,7 @@ import('fauxqs').then(async ({ buildApp }) => {
   })
   await app.listen({ port: 0, host: '127.0.0.1' })
   console.log(app.server.address().port)
-})
+}
+
+main()
 process.stdin.on('end', () => process.exit(0)).resume()
