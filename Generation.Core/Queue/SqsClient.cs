@@ -151,7 +151,7 @@ public sealed class SqsClient(Func<QueueOptions> read, TimeProvider time) : IDis
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(ct, alarm.Token);
         try
         {
-            var credentials = await CredentialsAsync(options, limit.Token);
+            var credentials = await CredentialsAsync(options, limit.Token, ct);
             using var request = Request(new Uri(address, "/"), action, body, credentials, Region(options, queue));
             using var response = await http.SendAsync(request, limit.Token);
             var answer = await response.Content.ReadAsStringAsync(limit.Token);
@@ -205,7 +205,7 @@ public sealed class SqsClient(Func<QueueOptions> read, TimeProvider time) : IDis
         return request;
     }
 
-    private async Task<ImmutableCredentials> CredentialsAsync(SqsOptions options, CancellationToken ct)
+    private async Task<ImmutableCredentials> CredentialsAsync(SqsOptions options, CancellationToken limit, CancellationToken ct)
     {
         if (options.AccessKey.Length > 0)
         {
@@ -218,14 +218,15 @@ public sealed class SqsClient(Func<QueueOptions> read, TimeProvider time) : IDis
             lock (gate)
             {
                 // The chain ends at the instance's metadata service, which may take longer to be absent than a call may take: one search
-                // for all. What it finds it caches itself, and looks again when the file has changed.
+                // for all. What it finds it caches itself.
                 finding = chain = chain is { IsCompleted: false } ? chain : Task.Run(() => DefaultAWSCredentialsIdentityResolver.GetCredentialsAsync(), CancellationToken.None);
             }
 
-            return await (await finding.WaitAsync(ct)).GetCredentialsAsync().WaitAsync(ct);
+            return await (await finding.WaitAsync(limit)).GetCredentialsAsync().WaitAsync(limit);
         }
-        catch (Exception e) when (e is AmazonClientException or InvalidOperationException or OperationCanceledException { CancellationToken.IsCancellationRequested: true })
+        catch (Exception e) when (!ct.IsCancellationRequested)
         {
+            // Each link of the chain has exceptions of its own: files, HTTP, the SDK's two families.
             throw new QueueException("No AWS credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role, or Queue:Sqs:AccessKey and Queue:Sqs:SecretKey.", e);
         }
     }

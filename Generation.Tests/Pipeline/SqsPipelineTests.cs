@@ -59,6 +59,27 @@ public sealed class SqsPipelineTests(TestSqs sqs)
     }
 
     [Fact]
+    public async Task Without_credentials_jobs_wait_in_the_outbox_and_the_relay_says_once_what_to_set()
+    {
+        var url = await sqs.NewQueueAsync();
+        await using var system = await TestSystem.StartAsync(o =>
+        {
+            o.AsProcesses = true;
+            o.Settings["Queue:Transport"] = "sqs";
+            o.Settings["SQS_MAIN_QUEUE_URL"] = url;
+            o.Settings["AWS_ACCESS_KEY_ID"] = o.Settings["AWS_SECRET_ACCESS_KEY"] = o.Settings["AWS_PROFILE"] = ""; // whatever the tests' own environment has
+            o.Settings["AWS_EC2_METADATA_DISABLED"] = "true";
+            o.Settings["AWS_SHARED_CREDENTIALS_FILE"] = $"/nonexistent/{Guid.NewGuid():N}";
+        });
+        await system.SubmitAsync("a picture without a key");
+        await system.Relays[0].UntilLoggedAsync("No AWS credentials were found: set AWS_ACCESS_KEY_ID");
+        await system.Workers[0].UntilLoggedAsync("No AWS credentials were found: set AWS_ACCESS_KEY_ID");
+
+        Assert.Single(system.Relays[0].Log, line => line.Contains("outbox.queue_missing", StringComparison.Ordinal));
+        Assert.Equal(1, await system.ScalarAsync<long>("SELECT count(*) FROM outbox WHERE dispatched_at IS NULL"));
+    }
+
+    [Fact]
     public async Task A_purged_queue_is_filled_again_when_its_messages_are_old_enough()
     {
         var url = await sqs.NewQueueAsync();

@@ -103,6 +103,8 @@ public sealed class SqsTests(TestSqs sqs)
         Assert.Contains(code, complaint, StringComparison.Ordinal);
         Assert.Contains("AWS_ACCESS_KEY_ID", complaint, StringComparison.Ordinal);
         Assert.DoesNotContain("guessed", complaint, StringComparison.Ordinal);
+        (options.Sqs.AccessKey, options.Sqs.SecretKey) = (TestSqs.AccessKey, TestSqs.SecretKey);
+        Assert.Single((await queue.SendAsync("image", [Message(1)], 100, default)).MessageIds);
     }
 
     [Fact]
