@@ -40,10 +40,14 @@ public static class GenerationPipeline
         services.AddSingleton<ApiKeys>();
         services.AddSingleton<AppSettings>();
 
-        services.AddSingleton<IJobQueue>(s => new RedisJobQueue(
-            s.GetRequiredService<IConnectionMultiplexer>(),
-            async () => (await s.GetRequiredService<RedisConnections>().ConnectDedicatedAsync("jobs", TimeSpan.FromSeconds(2))).Multiplexer,
-            s.GetRequiredService<QueueOptions>(), s.GetRequiredService<TimeProvider>(), s.GetRequiredService<ILogger<RedisJobQueue>>()));
+        services.AddSingleton<IJobQueue>(s => s.GetRequiredService<QueueOptions>().Transport switch
+        {
+            QueueTransport.Sqs => NewSqsQueue(s),
+            _ => new RedisJobQueue(
+                s.GetRequiredService<IConnectionMultiplexer>(),
+                async () => (await s.GetRequiredService<RedisConnections>().ConnectDedicatedAsync("jobs", TimeSpan.FromSeconds(2))).Multiplexer,
+                s.GetRequiredService<QueueOptions>(), s.GetRequiredService<TimeProvider>(), s.GetRequiredService<ILogger<RedisJobQueue>>()),
+        });
 
         services.AddSingleton<ProgressChannel>();
         services.AddSingleton<ProviderHealth>();
@@ -73,6 +77,26 @@ public static class GenerationPipeline
         builder.Services.AddOptions<TOptions>().BindConfiguration(section).ValidateOnStart();
         builder.Services.AddSingleton<IValidateOptions<TOptions>>(new Check<TOptions>(problem));
         builder.Services.AddSingleton(s => s.GetRequiredService<IOptions<TOptions>>().Value);
+    }
+
+    /// <summary>With settings as they are now: a queue URL can be put right while the service runs.</summary>
+    private static SqsJobQueue NewSqsQueue(IServiceProvider services)
+    {
+        var options = services.GetRequiredService<IOptionsMonitor<QueueOptions>>();
+        var time = services.GetRequiredService<TimeProvider>();
+        QueueOptions Read()
+        {
+            try
+            {
+                return options.CurrentValue;
+            }
+            catch (OptionsValidationException e)
+            {
+                throw new QueueException(e.Message, e);
+            }
+        }
+
+        return new SqsJobQueue(new SqsClient(Read, time), Read, time, services.GetRequiredService<ILogger<SqsJobQueue>>());
     }
 
     private sealed class Check<TOptions>(Func<TOptions, string?> problem) : IValidateOptions<TOptions>

@@ -92,6 +92,7 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
     {
         var ids = new List<long>();
         var messages = new List<string>();
+        var claimed = new HashSet<string>(StringComparer.Ordinal);
         await using (var expected = database.CreateCommand(Sql.Text("Outbox/in_queue.sql")))
         {
             expected.Parameters.AddWithValue(lane);
@@ -101,6 +102,10 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
             {
                 ids.Add(reader.GetInt64(0));
                 messages.Add(reader.GetString(1));
+                if (reader.GetBoolean(2))
+                {
+                    claimed.Add(reader.GetString(1));
+                }
             }
         }
 
@@ -109,7 +114,7 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
             return 0;
         }
 
-        var gone = (await queue.FindGoneAsync(lane, messages, ct)).ToHashSet(StringComparer.Ordinal);
+        var gone = (await queue.FindGoneAsync(lane, [.. messages.Where(message => !claimed.Contains(message))], ct)).Concat(claimed).ToHashSet(StringComparer.Ordinal);
         if (gone.Count == 0)
         {
             return 0;

@@ -1,6 +1,8 @@
--- What should be waiting in the lane's queue: dispatched and not claimed, for longer than $2.
-SELECT outbox_id, message_id
-FROM outbox
-WHERE lane = $1 AND dispatched_at < now() - $2::interval
-ORDER BY dispatched_at
+-- What should be waiting in the lane's queue: dispatched and not claimed, for longer than $2. A row whose session has been claimed all
+-- the same (the claim found it locked by its relay) needs no asking: it has done its work, wherever its message is.
+SELECT o.outbox_id, o.message_id, s.completed_at IS NOT NULL OR s.lease_until IS NOT NULL AS claimed
+FROM outbox AS o
+JOIN generation_sessions AS s USING (session_id)
+WHERE o.lane = $1 AND o.dispatched_at < now() - $2::interval
+ORDER BY o.dispatched_at
 LIMIT 20000

@@ -1,3 +1,5 @@
+using Microsoft.Extensions.Configuration;
+
 namespace Generation.Core.Queue;
 
 /// <summary>Section <c>Queue</c>.</summary>
@@ -7,6 +9,16 @@ public sealed class QueueOptions
 
     /// <summary>The queues. A model says which one it uses.</summary>
     public static readonly string[] Lanes = ["image", "video", "gpu"];
+
+    /// <summary>What carries the messages: <c>redis</c> (default) or <c>sqs</c>. Relay and workers must agree.</summary>
+    public QueueTransport Transport { get; set; }
+
+    /// <summary>Only for <see cref="QueueTransport.Sqs"/>.</summary>
+    public SqsOptions Sqs { get; set; } = new();
+
+    /// <summary>Section <c>Queue:Lanes</c>: what differs from lane to lane.</summary>
+    [ConfigurationKeyName("Lanes")]
+    public Dictionary<string, LaneOptions> ByLane { get; set; } = new(StringComparer.OrdinalIgnoreCase);
 
     /// <summary>First part of every key and channel in Redis; default <c>generation</c>. Two systems on one Redis need two.</summary>
     public string Prefix { get; set; } = "generation";
@@ -20,10 +32,15 @@ public sealed class QueueOptions
     /// <summary>How long a publish may take; default 2 s. Row locks are held meanwhile.</summary>
     public TimeSpan SendTimeout { get; set; } = TimeSpan.FromSeconds(2);
 
+    /// <summary>The visibility timeout in SQS, which counts in seconds.</summary>
+    internal TimeSpan SqsVisibility => Sqs.VisibilityTimeoutSeconds is { } seconds ? TimeSpan.FromSeconds(seconds) : TimeSpan.FromSeconds(Math.Ceiling(VisibilityTimeout.TotalSeconds));
+
     public string? Problem() =>
         Prefix.Length == 0 || Prefix.Contains('{', StringComparison.Ordinal) ? "Queue:Prefix must not be empty nor contain '{'."
         : VisibilityTimeout < TimeSpan.FromMilliseconds(100) ? "Queue:VisibilityTimeout must be at least 100 ms."
         : SendTimeout <= TimeSpan.Zero ? "Queue:SendTimeout must be positive."
+        : ByLane.Keys.FirstOrDefault(lane => !Lanes.Contains(lane, StringComparer.OrdinalIgnoreCase)) is { } unknown ? $"Queue:Lanes names '{unknown}'; there are {string.Join(", ", Lanes)}."
+        : Transport == QueueTransport.Sqs ? Sqs.Problem()
         : null;
 }
 

@@ -191,7 +191,7 @@ public sealed class RedisJobQueue(
         }
         catch (Exception e) when (e is RedisException or TimeoutException or ObjectDisposedException)
         {
-            throw new QueueException($"Redis did not {what} on lane {lane}: {e.Message}", e);
+            throw new QueueException($"Redis did not {what} on lane {lane}. Is it up at ConnectionStrings:redis? {e.Message}", e);
         }
     }
 

@@ -26,7 +26,7 @@ public sealed class Dispatch(OutboxDispatcher dispatcher, RelayOptions options, 
     {
         if (e is QueueException)
         {
-            log.LogError(LogEvents.OutboxQueueMissing, e, "The queue does not take messages; they wait in the outbox. Is Redis up at ConnectionStrings:redis? {Problem}", e.Message);
+            log.LogError(LogEvents.OutboxQueueMissing, e, "The queue does not take messages; they wait in the outbox: {Problem}", e.Message);
         }
         else
         {

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using Amazon.Runtime;
 using Amazon.S3;
 using Generation.Core.Media;
@@ -17,7 +16,7 @@ public sealed class TestS3 : IAsyncDisposable
     private const string AccessKey = "S3RVER"; // the one account that s3rver knows
 
     private readonly Lock starting = new();
-    private Task<Server>? server;
+    private Task<NodeServer>? server;
 
     /// <summary>Settings that point at a fresh, empty bucket.</summary>
     public async Task<MediaOptions> NewBucketAsync()
@@ -53,39 +52,11 @@ public sealed class TestS3 : IAsyncDisposable
         }
     }
 
-    private Task<Server> ServerAsync()
+    private Task<NodeServer> ServerAsync()
     {
         lock (starting)
         {
-            return server ??= Task.Run(StartAsync);
-        }
-    }
-
-    private static async Task<Server> StartAsync()
-    {
-        var folder = Directory.CreateTempSubdirectory("generation-s3-");
-        var process = await NodePackages.StartAsync("--openssl-legacy-provider", "s3.cjs", folder.FullName);
-        using var timeout = new CancellationTokenSource(NodePackages.StartTimeout);
-        if (!int.TryParse(await process.StandardOutput.ReadLineAsync(timeout.Token), out var port))
-        {
-            Assert.Fail($"The S3 server did not start: {await process.StandardError.ReadToEndAsync(timeout.Token)}");
-        }
-
-        // Unread pipes would stop a server that complains a lot.
-        process.OutputDataReceived += (_, _) => { };
-        process.ErrorDataReceived += (_, _) => { };
-        process.BeginErrorReadLine();
-        return new Server(process, $"http://127.0.0.1:{port}");
-    }
-
-    private sealed record Server(Process Process, string Endpoint) : IAsyncDisposable
-    {
-        public async ValueTask DisposeAsync()
-        {
-            Process.StandardInput.Close(); // its sign to clear up and end
-            using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(20));
-            await Process.WaitForExitAsync(timeout.Token);
-            Process.Dispose();
+            return server ??= NodeServer.StartAsync("--openssl-legacy-provider", "s3.cjs", Directory.CreateTempSubdirectory("generation-s3-").FullName);
         }
     }
 }

@@ -1,0 +1,51 @@
+using Generation.Core.Queue;
+using Generation.Tests.Harness;
+using Microsoft.Extensions.Logging.Abstractions;
+using StackExchange.Redis;
+
+namespace Generation.Tests.Queue;
+
+/// <summary>The contract on Redis Streams.</summary>
+public sealed class RedisJobQueueTests : JobQueueContract
+{
+    private readonly QueueOptions options = new() { Prefix = $"test-{Guid.NewGuid():N}", VisibilityTimeout = TimeSpan.FromSeconds(1) };
+    private string connectionString = "";
+    private ConnectionMultiplexer redis = null!;
+
+    protected override TimeSpan LostAfter => TimeSpan.Zero;
+
+    [Fact]
+    public async Task An_id_of_another_transport_is_gone()
+    {
+        string[] ids = [$"{TimeProvider.System.GetUtcNow().ToUnixTimeMilliseconds()}-{ulong.MaxValue}"];
+        var queue = Open();
+        await queue.SendAsync("image", [Message()], Window, default);
+
+        Assert.Equal(ids, await queue.FindGoneAsync("image", ids, default));
+    }
+
+    protected override async Task SetUpAsync()
+    {
+        connectionString = (await TestRedis.Shared).ConnectionString;
+        redis = await ConnectionMultiplexer.ConnectAsync(connectionString);
+    }
+
+    protected override Task TearDownAsync() => redis.CloseAsync(allowCommandsToComplete: false);
+
+    protected override IJobQueue NewQueue(TimeSpan clockAhead) => new RedisJobQueue(
+        redis, async () => await ConnectionMultiplexer.ConnectAsync(connectionString), options, TimeProvider.System, NullLogger<RedisJobQueue>.Instance);
+
+    protected override IJobQueue NewQueueWithoutServer()
+    {
+        var nowhere = ConnectionMultiplexer.Connect("127.0.0.1:1,abortConnect=false,connectTimeout=200,syncTimeout=500");
+        return new RedisJobQueue(nowhere, () => Task.FromResult<IConnectionMultiplexer>(nowhere), options, TimeProvider.System, NullLogger<RedisJobQueue>.Instance);
+    }
+
+    protected override async Task LoseAsync(string lane) => await redis.GetDatabase().KeyDeleteAsync($"{options.Prefix}:{{{lane}}}:jobs");
+
+    protected override async Task<IReadOnlyList<string>> DeadReasonsAsync(string lane)
+    {
+        var entries = (RedisResult[])(await redis.GetDatabase().ExecuteAsync("XRANGE", $"{options.Prefix}:{{{lane}}}:jobs:dead", "-", "+"))!;
+        return [.. entries.Select(entry => ((string[])((RedisResult[])entry!)[1]!)[1])];
+    }
+}
