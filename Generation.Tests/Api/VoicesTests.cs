@@ -55,7 +55,7 @@ public sealed class VoicesTests
     public async Task While_ElevenLabs_is_away_the_last_list_is_handed_out_as_stale_and_without_one_it_is_503(string fault)
     {
         var time = new MovedTime();
-        await using var system = await StartAsync(time);
+        await using var system = await StartAsync(time, 23, ("Providers:ElevenLabs:ReadTimeout", fault == "poll-timeout" ? "00:00:04" : "00:00:30"));
         using var sim = new HttpClient { BaseAddress = system.Sim.Address };
         (await sim.PostAsJsonAsync("/sim/faults", new { fault, probability = 1, prompt = "voices" })).EnsureSuccessStatusCode();
         using (var never = await system.Http.GetAsync("/api/voices"))
@@ -112,7 +112,7 @@ public sealed class VoicesTests
     {
         (options.Workers, options.Relays) = (0, 0);
         options.Sim["Sim:ElevenLabsVoices"] = $"{voices}";
-        options.Settings["Providers:ElevenLabs:ReadTimeout"] = "00:00:01";
+        options.Settings["Providers:ElevenLabs:ReadTimeout"] = "00:00:30";
         foreach (var (name, value) in settings) options.Settings[name] = value;
         options.Api = services => services.AddSingleton<TimeProvider>(time);
     });

@@ -83,8 +83,8 @@ public sealed class KieWebhookTests(KieWebhookTests.PollingSystem polling) : ICl
     [Fact]
     public async Task A_signature_is_of_one_task_and_one_key()
     {
-        await system.EndOfAsync(await system.SubmitAsync("nano-banana", new { prompt = "signed [fault=callback-none]" }));
-        var task = Assert.Single(await system.TasksAsync("signed"));
+        await system.EndOfAsync(await system.SubmitAsync("nano-banana", new { prompt = "of one key [fault=callback-none]" }));
+        var task = Assert.Single(await system.TasksAsync("of one key"));
         using var http = new HttpClient();
 
         Assert.Equal(401, await StatusAsync(http.CallBackAsync(task.CallBackUrl!, task.TaskId, KieCallbacks.Body(task.TaskId), key: "another key")));
