@@ -61,17 +61,18 @@ public sealed class FolderMediaStoreTests : MediaStoreContract, IAsyncLifetime
     {
         var key = SampleOutput.Key();
         var start = new TaskCompletionSource();
+        var clock = new Ark.HandClock(DateTimeOffset.UnixEpoch); // a second of the real one may pass in between, and is signed too
         var urls = Enumerable.Range(0, 16).Select(_ => Task.Run(async () =>
         {
             await start.Task;
-            return Open().SignedUrl(key, TimeSpan.FromHours(1));
+            return new FolderMediaStore(Options.Create(new MediaOptions { Folder = { Root = folder.FullName } }), clock).SignedUrl(key, TimeSpan.FromHours(1));
         })).ToArray();
         start.SetResult();
 
         var signatures = (await Task.WhenAll(urls)).Select(url => url[url.IndexOf("signature=", StringComparison.Ordinal)..]);
 
         var file = Assert.Single(folder.GetFiles(".signing-key*"));
-        Assert.InRange(signatures.Distinct().Count(), 1, 2); // a second of the clock may pass in between
+        Assert.Single(signatures.Distinct());
         if (!OperatingSystem.IsWindows())
         {
             Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, file.UnixFileMode);
