@@ -31,6 +31,11 @@ public readonly record struct Allowance(string Policy, int Limit, long Remaining
     /// <summary>The headers of the IETF draft "RateLimit header fields for HTTP".</summary>
     public void Announce(IHeaderDictionary headers)
     {
+        if (Limit == 0)
+        {
+            return; // there is none
+        }
+
         headers["RateLimit-Policy"] = $"\"{Policy}\";q={Limit.ToString(CultureInfo.InvariantCulture)};w=60";
         headers["RateLimit"] = $"\"{Policy}\";r={Math.Max(Remaining, 0).ToString(CultureInfo.InvariantCulture)};t={ResetSeconds.ToString(CultureInfo.InvariantCulture)}";
         if (IsRefused)
@@ -70,16 +75,19 @@ public sealed class RateLimits(
         var now = time.GetUtcNow().ToUnixTimeSeconds();
         var current = WindowAt(now / 60);
         var reset = (int)(60 - (now % 60));
-        var own = Check(current, "key", key, limits.KeyPerMinute, reset);
-        var all = Check(current, "global", Global, limits.GlobalPerMinute, reset);
-        var tighter = own.IsRefused ? own : all.IsRefused ? all : own.Limit == 0 ? all : own;
-        if (!tighter.IsRefused)
+        var own = new Allowance("key", limits.KeyPerMinute, current.Take(key, limits.KeyPerMinute), reset);
+        if (own.IsRefused)
         {
-            current.Add(key);
-            current.Add(Global);
+            return own;
         }
 
-        return tighter;
+        var all = new Allowance("global", limits.GlobalPerMinute, current.Take(Global, limits.GlobalPerMinute), reset);
+        if (all.IsRefused)
+        {
+            current.GiveBack(key, limits.KeyPerMinute);
+        }
+
+        return all.IsRefused || own.Limit == 0 ? all : own;
     }
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
@@ -97,9 +105,6 @@ public sealed class RateLimits(
             log.LogDebug("Nothing is counted any more");
         }
     }
-
-    private static Allowance Check(Window window, string policy, string key, int limit, int reset) =>
-        new(policy, limit, limit == 0 ? long.MaxValue : limit - window.Count(key) - 1, reset);
 
     private Window WindowAt(long minute)
     {
@@ -145,12 +150,19 @@ public sealed class RateLimits(
 
         public long Minute => minute;
 
-        public long Count(string key) => counters.TryGetValue(key, out var counter) ? counter.Total : 0;
+        /// <summary>Counts one; how many are left, or negative when there was none left, and then nothing was counted. What has no limit is not counted.</summary>
+        public long Take(string key, int limit) => limit == 0 ? long.MaxValue : counters.GetOrAdd(key, _ => new Counter()).Take(limit);
 
-        public void Add(string key) => counters.GetOrAdd(key, _ => new Counter()).Add();
+        public void GiveBack(string key, int limit)
+        {
+            if (limit > 0)
+            {
+                counters[key].GiveBack();
+            }
+        }
 
         public List<(string Key, long Count)> TakeNews() =>
-            [.. counters.Select(c => (c.Key, Count: c.Value.TakeNews())).Where(n => n.Count > 0)];
+            [.. counters.Select(c => (c.Key, Count: c.Value.TakeNews())).Where(n => n.Count != 0)];
 
         public void Learn(string key, long told, long total) => counters[key].Learn(told, total);
 
@@ -164,22 +176,22 @@ public sealed class RateLimits(
         private long underWay; // told to Redis, not answered yet
         private long fresh; // not told yet
 
-        public long Total
-        {
-            get
-            {
-                lock (gate)
-                {
-                    return shared + underWay + fresh;
-                }
-            }
-        }
-
-        public void Add()
+        public long Take(int limit)
         {
             lock (gate)
             {
-                fresh++;
+                var left = limit - (shared + underWay + fresh) - 1;
+                fresh += left < 0 ? 0 : 1;
+                return left;
+            }
+        }
+
+        /// <summary>Told already or not: what Redis was told too much is taken back with the next news.</summary>
+        public void GiveBack()
+        {
+            lock (gate)
+            {
+                fresh--;
             }
         }
 

@@ -31,6 +31,24 @@ public sealed class RateLimitTests
     }
 
     [Fact]
+    public async Task Of_many_that_come_at_once_exactly_as_many_as_are_left_get_in()
+    {
+        await using var system = await StartAsync(("RateLimits:KeyPerMinute", "25"));
+        var user = await system.NewUserAsync();
+        await WithinAMinuteAsync();
+        var answers = await Task.WhenAll(Enumerable.Range(0, 80).Select(_ => user.SubmitAsync(Body)));
+        Assert.Equal((25, 55), (answers.Count(a => a.Status == HttpStatusCode.Accepted), answers.Count(a => a.Code == "rate_limited")));
+    }
+
+    [Fact]
+    public async Task Without_a_limit_none_is_announced()
+    {
+        await using var system = await StartAsync(("RateLimits:KeyPerMinute", "0"), ("RateLimits:GlobalPerMinute", "0"));
+        var accepted = (await (await system.NewUserAsync()).SubmitAsync(Body)).AssertStatus(HttpStatusCode.Accepted);
+        Assert.False(accepted.Headers.Contains("RateLimit") || accepted.Headers.Contains("RateLimit-Policy"));
+    }
+
+    [Fact]
     public async Task Two_Apis_count_together_and_one_without_Redis_goes_on_by_itself()
     {
         await using var system = await TestSystem.StartAsync(o =>
