@@ -15,6 +15,9 @@ public abstract class Duty(TimeSpan interval, TimeProvider time, ILogger log) : 
     private readonly SemaphoreSlim signal = new(0, 1);
     private long? complainedAt;
 
+    /// <summary>The clock of its pauses.</summary>
+    protected TimeProvider Time => time;
+
     /// <summary>One pass. True when there is more to do right now.</summary>
     public abstract Task<bool> RunOnceAsync(CancellationToken ct);
 

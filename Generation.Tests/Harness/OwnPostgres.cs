@@ -21,16 +21,16 @@ public sealed class OwnPostgres : IAsyncDisposable
     /// <summary>Starts a server with the schema, and no reserve of connections for superusers (which tests act as).</summary>
     public static async Task<OwnPostgres> StartAsync(int maxConnections)
     {
-        var process = new PostgresProcess(new PostgresOptions
+        var started = new PostgresProcess(new PostgresOptions
         {
             Folder = TestServers.NewFolder("own-postgres"),
             RecordPath = TestServers.NewRecordPath("own-postgres"),
             ThrowAway = true,
             ServerArguments = ["-c", $"max_connections={maxConnections}", "-c", "superuser_reserved_connections=0"],
         }, TimeProvider.System);
-        await process.StartAsync(CancellationToken.None);
-        await process.EnsureDatabaseAsync(Database, CancellationToken.None);
-        var server = new OwnPostgres(process);
+        await started.StartAsync(CancellationToken.None);
+        await started.EnsureDatabaseAsync(Database, CancellationToken.None);
+        var server = new OwnPostgres(started);
         await DatabaseMigrator.MigrateAsync(server.ConnectionString, CancellationToken.None);
 
         // A throw-away server keeps commits in its own memory for a moment. Written, they are safe from its death, if not from the machine's.
