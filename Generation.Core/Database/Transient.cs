@@ -25,6 +25,7 @@ public static class Transient
         PostgresException { SqlState: PostgresErrorCodes.ReadOnlySqlTransaction } => true,
         PostgresException refusal => refusal.SqlState[..2] is "08" or "53" or "58" || refusal.SqlState.StartsWith("57P", StringComparison.Ordinal),
         NpgsqlException => true, // no answer of the server's: the connection
+        ObjectDisposedException or IOException => true, // what Npgsql lets out when a connection dies between two steps of a command
         _ => false,
     };
 

@@ -1,6 +1,3 @@
-using Generation.Core.Queue;
-using Npgsql;
-
 namespace Generation.Relay.Duties;
 
 /// <summary>
@@ -58,7 +55,7 @@ public abstract class Duty(TimeSpan interval, TimeProvider time, ILogger log) : 
             {
                 return;
             }
-            catch (Exception e) when (e is NpgsqlException or QueueException or TimeoutException or OperationCanceledException)
+            catch (Exception e) // all: a connection that dies in the wrong moment has ended whole relays with an ObjectDisposedException of Npgsql's
             {
                 if (complainedAt is not { } said || time.GetElapsedTime(said) > ComplaintInterval)
                 {
