@@ -1,3 +1,4 @@
+using System.Net;
 using System.Net.Http.Json;
 using System.Net.ServerSentEvents;
 using System.Text.Json.Nodes;
@@ -69,10 +70,18 @@ internal static class Latency
     private static async Task<Job> OneAsync(HttpClient http, CancellationToken ct)
     {
         var sentAt = TimeProvider.System.GetTimestamp();
-        using var accepted = await http.PostAsJsonAsync(
-            "/api/generations", new { clientKey = Guid.NewGuid(), model = "seedream-4", @params = new { prompt = "a lighthouse at dusk", size = "2K" } }, ct);
+        var request = new { clientKey = Guid.NewGuid(), model = "seedream-4", @params = new { prompt = "a lighthouse at dusk", size = "2K" } };
+        var accepted = await http.PostAsJsonAsync("/api/generations", request, ct);
+        while (accepted.StatusCode == HttpStatusCode.ServiceUnavailable) // a very busy machine; the same key again, as a client does, and its time counts
+        {
+            accepted.Dispose();
+            await Task.Delay(TimeSpan.FromMilliseconds(100), TimeProvider.System, ct);
+            accepted = await http.PostAsJsonAsync("/api/generations", request, ct);
+        }
+
         var answer = (await accepted.Content.ReadFromJsonAsync<JsonObject>(ct))!;
         if (!accepted.IsSuccessStatusCode) throw new InvalidOperationException($"Not accepted: {answer}");
+        accepted.Dispose();
         var post = TimeProvider.System.GetElapsedTime(sentAt).TotalMilliseconds;
         await using var events = await http.GetStreamAsync((string)answer["links"]!["events"]!, ct);
         await foreach (var e in SseParser.Create(events, (_, _) => true).EnumerateAsync(ct))
