@@ -5,10 +5,14 @@ using Generation.AppHost.Embedded;
 using Generation.Bench;
 using Generation.Bench.Ledger;
 using Generation.Bench.Overload;
+using Generation.Bench.Pipeline;
 using Generation.Bench.Submit;
 using Spectre.Console;
 
-Benchmark[] benchmarks = [SubmitBenchmark.Entry, GrowthBenchmark.Entry, LedgerBenchmark.Entry, AuditBenchmark.Entry, OverloadBenchmark.Entry, MediaBenchmark.Entry];
+Benchmark[] benchmarks =
+[
+    SubmitBenchmark.Entry, GrowthBenchmark.Entry, LedgerBenchmark.Entry, AuditBenchmark.Entry, PipelineBenchmark.Entry, OverloadBenchmark.Entry, MediaBenchmark.Entry,
+];
 
 var (name, jsonPath) = args switch
 {

@@ -23,6 +23,7 @@ public enum StopReason
 public sealed class ActiveJob(ClaimedSession session, long claimedAt) : IDisposable
 {
     private readonly CancellationTokenSource stop = new();
+    private readonly TaskCompletionSource worked = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Lock gate = new();
     private int percent = session.Progress;
     private bool hasMoved;
@@ -34,6 +35,9 @@ public sealed class ActiveJob(ClaimedSession session, long claimedAt) : IDisposa
     public CancellationToken Stopped => stop.Token;
 
     public StopReason Reason { get; private set; }
+
+    /// <summary>Completes when the work is done and only its end remains to be written: from then on it takes no slot.</summary>
+    public Task Worked => worked.Task;
 
     /// <summary>The version as this worker knows it.</summary>
     public long Version { get; set; } = session.Version;
@@ -79,6 +83,9 @@ public sealed class ActiveJob(ClaimedSession session, long claimedAt) : IDisposa
             return moved;
         }
     }
+
+    /// <summary>Gives its slot to the next.</summary>
+    public void FinishWork() => worked.TrySetResult();
 
     /// <summary>Stops the job; the first reason counts, except that a lost lease outweighs every other.</summary>
     public void Stop(StopReason reason)

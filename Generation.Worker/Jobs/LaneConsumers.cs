@@ -19,6 +19,9 @@ public sealed class LaneConsumers(
 {
     private const int MaxReceive = 64;
 
+    /// <summary>Jobs of a lane whose end is being written. They take no slot, so that ends go in groups; a slow database stops the lane here.</summary>
+    private const int MaxEnding = 256;
+
     /// <summary>A receive is not cancelled (its messages would be delivered to nobody), so it must not wait for long.</summary>
     private static readonly TimeSpan ReceiveWait = TimeSpan.FromSeconds(1);
 
@@ -51,14 +54,15 @@ public sealed class LaneConsumers(
                 }
 
                 var slots = await settings.WorkerConcurrencyAsync(ct) ?? options.Concurrency;
-                if (running.Count >= slots)
+                var working = running.Where(r => !r.Value.Worked.IsCompleted && !r.Key.IsCompleted).ToList();
+                if (working.Count >= slots || running.Count >= slots + MaxEnding)
                 {
                     var pause = Task.Delay(ReceiveWait, time, ct);
-                    await Task.WhenAny([.. running.Keys, pause]);
+                    await Task.WhenAny(working.Count >= slots ? [.. working.Select(r => r.Value.Worked), .. working.Select(r => r.Key), pause] : [.. running.Keys, pause]);
                     continue;
                 }
 
-                var deliveries = await queue.ReceiveAsync(lane, Math.Min(slots - running.Count, MaxReceive), ReceiveWait, CancellationToken.None);
+                var deliveries = await queue.ReceiveAsync(lane, Math.Min(slots - working.Count, MaxReceive), ReceiveWait, CancellationToken.None);
                 if (deliveries.Count > 0)
                 {
                     foreach (var (job, task) in await TakeAsync(lane, deliveries))
