@@ -110,6 +110,14 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
         }
     }
 
+    /// <summary>Kills it and all its processes, as a crash would: the next start recovers from the log.</summary>
+    public async Task KillAsync()
+    {
+        if (server is null) return;
+        server.Signal(UnixSignal.Kill);
+        await server.Exited;
+    }
+
     private async Task<bool> TryStartAsync(CancellationToken cancellationToken)
     {
         if (Port == 0) Port = ChoosePort();
