@@ -1,7 +1,5 @@
 using System.Diagnostics;
 using System.Reflection;
-using System.Runtime.InteropServices;
-using Generation.AppHost.Embedded;
 using Generation.Bench;
 using Generation.Bench.Chaos;
 using Generation.Bench.Ledger;
@@ -10,10 +8,7 @@ using Spectre.Console;
 
 Benchmark[] benchmarks = [SubmitBenchmark.Entry, GrowthBenchmark.Entry, LedgerBenchmark.Entry, AuditBenchmark.Entry, MediaBenchmark.Entry];
 
-using var stop = new CancellationTokenSource();
-using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);
-using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
-if (args is ["chaos", .. var words] && ChaosOptions.Parse(words) is { } chaos) return await GuardAsync(() => ChaosRun.RunAsync(chaos, stop.Token));
+if (args is ["chaos", .. var words] && ChaosOptions.Parse(words) is { } chaos) return await Interruptible.RunAsync(ct => ChaosRun.RunAsync(chaos, ct));
 
 var (name, jsonPath) = args switch
 {
@@ -37,29 +32,10 @@ if (typeof(Benchmark).Assembly.GetCustomAttribute<DebuggableAttribute>() is { Is
 }
 
 var report = new Report(chosen);
-return await GuardAsync(async () =>
+return await Interruptible.RunAsync(async ct =>
 {
-    await chosen.RunAsync(report, stop.Token);
+    await chosen.RunAsync(report, ct);
     report.Print();
     if (jsonPath is not null) await report.WriteJsonAsync(jsonPath);
     return report.Holds ? 0 : 1;
 });
-
-async Task<int> GuardAsync(Func<Task<int>> run)
-{
-    try
-    {
-        return await run();
-    }
-    catch (Exception e) when (e is StartFailure || stop.IsCancellationRequested)
-    {
-        AnsiConsole.WriteLine(e.Message);
-        return 2;
-    }
-}
-
-void Stop(PosixSignalContext signal)
-{
-    signal.Cancel = true; // the servers are stopped and their folder removed first
-    stop.Cancel();
-}

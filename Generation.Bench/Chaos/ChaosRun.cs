@@ -39,6 +39,7 @@ internal sealed record ChaosOptions(int Seed, double Minutes, double RequestsPer
 /// </summary>
 internal static class ChaosRun
 {
+    private const int WidthOfFiles = 160;
     private static readonly TimeSpan MaxQuiet = TimeSpan.FromMinutes(2);
     private static readonly TimeSpan TellInterval = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan QuietInterval = TimeSpan.FromMilliseconds(200);
@@ -46,6 +47,7 @@ internal static class ChaosRun
     /// <summary>The exit code: 0 when all promises held and every fault struck often enough.</summary>
     public static async Task<int> RunAsync(ChaosOptions options, CancellationToken ct)
     {
+        if (Console.IsOutputRedirected) AnsiConsole.Profile.Width = WidthOfFiles;
         var folder = await RunFolder.CreateAsync(ct);
         try
         {

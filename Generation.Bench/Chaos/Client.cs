@@ -33,8 +33,9 @@ internal sealed record Order(Plan Plan, Guid SessionId)
 internal sealed class Client : IDisposable
 {
     private static readonly TimeSpan Timeout = TimeSpan.FromSeconds(8);
-    private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(200);
-    private static readonly TimeSpan MaxPause = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(200); // longer each time
+    private static readonly TimeSpan MaxPause = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan MaxRetryAfter = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan AskInterval = TimeSpan.FromMilliseconds(700);
 
     private readonly HttpClient[][] clients;
@@ -97,7 +98,7 @@ internal sealed class Client : IDisposable
     {
         for (var attempt = 0; ; attempt++)
         {
-            var pause = Pause;
+            var pause = Pause * (attempt + 1) is var patience && patience < MaxPause ? patience : MaxPause;
             try
             {
                 using var request = new HttpRequestMessage(method, new Uri(path, UriKind.Relative)) { Content = body is null ? null : JsonContent.Create(body) };
@@ -112,7 +113,7 @@ internal sealed class Client : IDisposable
                 }
 
                 Count($"{(int)answer.StatusCode}");
-                if (answer.Headers.RetryAfter?.Delta is { } wanted) pause = wanted < MaxPause ? wanted : MaxPause;
+                if (answer.Headers.RetryAfter?.Delta is { } wanted) pause = wanted < MaxRetryAfter ? wanted : MaxRetryAfter;
                 else Broken.Enqueue((Promise.OverloadSheds, $"{method} {path}: {(int)answer.StatusCode} without Retry-After"));
             }
             catch (Exception e) when (e is HttpRequestException or IOException or JsonException || (e is OperationCanceledException && !ct.IsCancellationRequested))

@@ -107,9 +107,12 @@ internal sealed class Injector(ChaosSystem system, History history)
         _ => throw new InvalidOperationException($"{injection.Kind} has no hand."),
     };
 
-    /// <summary>A 500 only where it says that nothing was made: elsewhere it may have cost something, and no client could repeat it.</summary>
+    /// <summary>
+    /// A 500 only where it says that nothing was made: elsewhere it may have cost something, and nobody could repeat it. And no overload
+    /// for Kie, which says "maintenance" then and is left alone for a minute.
+    /// </summary>
     private Task ProviderFaultAsync(string fault, Action<string> tell, CancellationToken ct) =>
-        OrderAsync(new { fault, count = 6, prompt = fault == "server-error" ? Workload.AnswersWord : null }, $"{fault}, 6 times", tell, ct);
+        OrderAsync(new { fault, count = 6, prompt = fault is "server-error" or "overload" ? Workload.AnswersWord : null }, $"{fault}, 6 times", tell, ct);
 
     private async Task OrderAsync(object order, string on, Action<string> tell, CancellationToken ct)
     {

@@ -8,7 +8,7 @@ namespace Generation.Bench.Chaos;
 /// <summary>Watches a session over server-sent events to its end: whenever a stream breaks off it is resumed after the last id, at either Api.</summary>
 internal sealed class Watcher(Client client)
 {
-    private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(300);
+    private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(500); // what the Api asks for in "retry:"
     private static readonly TimeSpan MaxSilence = TimeSpan.FromSeconds(8); // a heartbeat comes every two
 
     public async Task WatchAsync(Order order, CancellationToken ct)
