@@ -9,7 +9,10 @@ namespace Generation.Bench.Chaos;
 /// <param name="RequestsPerSecond">Steady.</param>
 internal sealed record ChaosOptions(int Seed, double Minutes, double RequestsPerSecond)
 {
-    public const string Usage = "chaos --seed N [--minutes M] [--rate REQUESTS_PER_SECOND]";
+    public const string Usage = "chaos --seed N [--minutes M] [--rate REQUESTS_PER_SECOND] [--keep 1]";
+
+    /// <summary>Keeps the logs also when every promise held.</summary>
+    public bool Keeps { get; init; }
 
     public string Command => $"dotnet run --project Generation.Bench -- chaos --seed {Seed} --minutes {Minutes} --rate {RequestsPerSecond}";
 
@@ -24,6 +27,7 @@ internal sealed record ChaosOptions(int Seed, double Minutes, double RequestsPer
             {
                 case "--seed" when value is >= 0 and <= int.MaxValue && value == Math.Floor(value): options = options with { Seed = (int)value }; break;
                 case "--minutes" when value is >= 0.5 and <= 600: options = options with { Minutes = value }; break;
+                case "--keep" when value is 0 or 1: options = options with { Keeps = value == 1 }; break;
                 case "--rate" when value is > 0 and <= 1_000: options = options with { RequestsPerSecond = value }; break;
                 default: return null;
             }
@@ -60,13 +64,13 @@ internal static class ChaosRun
 
             report.Lap("stop");
             report.Print();
-            if (report.Holds) return 0;
+            if (report.Holds && !options.Keeps) return 0;
             var kept = Path.Combine(Path.GetTempPath(), $"generation-chaos-{options.Seed}-{Environment.ProcessId}");
             Directory.CreateDirectory(kept);
             foreach (var log in Directory.GetFiles(folder["logs"])) File.Move(log, Path.Combine(kept, Path.GetFileName(log)));
             await report.WriteAsync(Path.Combine(kept, "run.txt"));
             AnsiConsole.WriteLine($"The logs of every process, the run's own story and that of each session named: {kept}");
-            return 1;
+            return report.Holds ? 0 : 1;
         }
         finally
         {

@@ -112,7 +112,9 @@ internal sealed class Injector(ChaosSystem system, History history)
     /// for Kie, which says "maintenance" then and is left alone for a minute.
     /// </summary>
     private Task ProviderFaultAsync(string fault, Action<string> tell, CancellationToken ct) =>
-        OrderAsync(new { fault, count = 6, prompt = fault is "server-error" or "overload" ? Workload.AnswersWord : null }, $"{fault}, 6 times", tell, ct);
+        OrderAsync(
+            new { fault, count = 6, prompt = fault switch { "server-error" or "overload" => Workload.AnswersWord, "slow-body" => Workload.SmallWord, _ => null } },
+            $"{fault}, 6 times", tell, ct);
 
     private async Task OrderAsync(object order, string on, Action<string> tell, CancellationToken ct)
     {

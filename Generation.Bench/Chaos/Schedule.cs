@@ -58,7 +58,7 @@ internal static class Schedule
     public const int TimesAMinute = 3;
 
     private static readonly TimeSpan First = TimeSpan.FromSeconds(3); // some work is under way by then
-    private static readonly TimeSpan Last = TimeSpan.FromSeconds(4); // before the end of the load
+    private static readonly TimeSpan Last = TimeSpan.FromSeconds(8); // before the end of the load, so that most faults are over with it
 
     /// <summary>Evenly: each kind's share of the time is cut into as many pieces as it strikes, and it strikes somewhere in each.</summary>
     public static IReadOnlyList<Injection> Make(int seed, TimeSpan duration)
