@@ -70,7 +70,7 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
     public async Task<bool> StartAsync(CancellationToken cancellationToken)
     {
         folder = await ReachableFolderAsync(cancellationToken);
-        binFolder = await FindBinFolderAsync(cancellationToken);
+        if (binFolder.Length == 0) binFolder = await FindBinFolderAsync(cancellationToken); // a restart uses the same
         await InitialiseAsync(cancellationToken);
         await ClearStaleLockAsync(cancellationToken);
 

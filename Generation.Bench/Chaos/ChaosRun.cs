@@ -44,6 +44,7 @@ internal sealed record ChaosOptions(int Seed, double Minutes, double RequestsPer
 internal static class ChaosRun
 {
     private const int WidthOfFiles = 160;
+    private const int MaxUnderWay = 150;
     private static readonly TimeSpan MaxQuiet = TimeSpan.FromMinutes(2);
     private static readonly TimeSpan TellInterval = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan QuietInterval = TimeSpan.FromMilliseconds(200);
@@ -94,7 +95,7 @@ internal static class ChaosRun
         try
         {
             var faults = injector.RunAsync(schedule, ct);
-            var lives = await AskAsync();
+            var lives = await AskAsync(faults);
             await faults;
             foreach (var fleet in system.Fleets) await fleet.CompleteAsync();
             report.Lap("load and faults");
@@ -111,20 +112,32 @@ internal static class ChaosRun
             await Task.WhenAll(sampler, teller);
         }
 
-        // One request after the other at equal distances, whatever becomes of those before it.
-        async Task<List<Task>> AskAsync()
+        // One request after the other at equal distances, until the time is over and every fault has met work. They do not wait for one
+        // another, but on a machine that is too busy for the rate nobody joins a crowd: it would only make it busier.
+        async Task<List<Task>> AskAsync(Task faults)
         {
             var workload = new Workload(options.Seed);
             var lives = new List<Task>();
+            var under = 0;
             var started = TimeProvider.System.GetTimestamp();
-            while (TimeProvider.System.GetElapsedTime(started) is var elapsed && elapsed < duration)
+            while (TimeProvider.System.GetElapsedTime(started) < duration || !faults.IsCompleted)
             {
-                var due = TimeSpan.FromSeconds(lives.Count / options.RequestsPerSecond);
-                if (due > elapsed) await Task.Delay(due - elapsed, TimeProvider.System, ct);
-                lives.Add(client.LiveAsync(workload.Next(), end.Token));
+                if (Volatile.Read(ref under) < MaxUnderWay)
+                {
+                    Interlocked.Increment(ref under);
+                    lives.Add(LiveAsync(workload.Next()));
+                }
+
+                await Task.Delay(TimeSpan.FromSeconds(1 / options.RequestsPerSecond), TimeProvider.System, ct);
             }
 
             return lives;
+
+            async Task LiveAsync(Plan plan)
+            {
+                await client.LiveAsync(plan, end.Token);
+                Interlocked.Decrement(ref under);
+            }
         }
 
         // Every client has seen its end, no session is open, and nothing is left in the outbox.

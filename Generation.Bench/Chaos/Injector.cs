@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Net.Http.Json;
+using Generation.AppHost.Embedded;
 using Generation.Bench.Harness;
 
 namespace Generation.Bench.Chaos;
@@ -14,7 +15,10 @@ internal sealed record Struck(Injection Injection, TimeSpan At, string On, Under
     public bool HadWork => UnderWay.Open > 0;
 }
 
-/// <summary>Carries a schedule out. Faults overlap, but for two of one process or server: the later one waits its turn.</summary>
+/// <summary>
+/// Carries a schedule out. Faults overlap, but for two of one process or server: the later one waits its turn. Nor are there ever more than
+/// a few at once: on a machine where a process takes half a minute to start, a schedule kept to the second would leave nothing to break.
+/// </summary>
 internal sealed class Injector(ChaosSystem system, History history)
 {
     private static readonly string[] ProviderFaults = ["rate-limit", "server-error", "poll-error", "overload", "slow-body", "poll-gateway"];
@@ -23,6 +27,10 @@ internal sealed class Injector(ChaosSystem system, History history)
     private const int WorkTries = 30;
     private const long SlowStorageBytesPerSecond = 60_000;
 
+    private const int MaxAtOnce = 5;
+    private static readonly TimeSpan RestartPause = TimeSpan.FromMilliseconds(500);
+
+    private readonly SemaphoreSlim places = new(MaxAtOnce);
     private readonly SemaphoreSlim postgresTurns = new(1);
     private readonly SemaphoreSlim redisTurns = new(1);
     private readonly ConcurrentQueue<Struck> struck = new();
@@ -43,6 +51,7 @@ internal sealed class Injector(ChaosSystem system, History history)
         {
             var wait = injection.At - TimeProvider.System.GetElapsedTime(started);
             if (wait > TimeSpan.Zero) await Task.Delay(wait, TimeProvider.System, ct);
+            await places.WaitAsync(ct);
             faults.Add(InjectAsync(injection, ct));
         }
 
@@ -61,6 +70,7 @@ internal sealed class Injector(ChaosSystem system, History history)
         finally
         {
             Interlocked.Decrement(ref active);
+            places.Release();
         }
     }
 
@@ -83,21 +93,21 @@ internal sealed class Injector(ChaosSystem system, History history)
             await system.Redis.KillAsync();
             tell("the server");
             await Task.Delay(injection.Duration, TimeProvider.System, ct);
-            await system.Redis.StartAsync(ct);
+            await InsistAsync(system.Redis.StartAsync, ct);
         }),
         FaultKind.RestartPostgres => WithAsync(postgresTurns, async () =>
         {
             tell("the server, SIGINT");
             await system.Postgres.StopAsync(StopGrace, ct);
             await Task.Delay(injection.Duration, TimeProvider.System, ct);
-            await system.Postgres.StartAsync(ct);
+            await InsistAsync(system.Postgres.StartAsync, ct);
         }),
         FaultKind.KillPostgres => WithAsync(postgresTurns, async () =>
         {
             tell("the server, SIGKILL");
             await system.Postgres.KillAsync();
             await Task.Delay(injection.Duration, TimeProvider.System, ct);
-            await system.Postgres.StartAsync(ct);
+            await InsistAsync(system.Postgres.StartAsync, ct);
         }),
         FaultKind.ProviderFault => ProviderFaultAsync(ProviderFaults[injection.Choice % ProviderFaults.Length], tell, ct),
         FaultKind.DuplicateCallbacks => OrderAsync(new { fault = "callback-duplicate", count = 6 }, "the next 6 callbacks", tell, ct),
@@ -129,6 +139,24 @@ internal sealed class Injector(ChaosSystem system, History history)
         tell($"{injection.Milliseconds} ms each way for {injection.Duration.TotalSeconds:0.0} s");
         await Task.Delay(injection.Duration, TimeProvider.System, ct).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         (network.Delay, network.BytesPerSecond) = (TimeSpan.Zero, 0);
+    }
+
+    /// <summary>Starts a server again, however long what is left of its predecessor stands in the way.</summary>
+    private async Task InsistAsync(Func<CancellationToken, Task> start, CancellationToken ct)
+    {
+        while (true)
+        {
+            try
+            {
+                await start(ct);
+                return;
+            }
+            catch (StartFailure e)
+            {
+                system.Events.Enqueue($"again: {e.Message}");
+                await Task.Delay(RestartPause, TimeProvider.System, ct);
+            }
+        }
     }
 
     private static async Task WithAsync(SemaphoreSlim turns, Func<Task> use)

@@ -8,14 +8,17 @@ namespace Generation.Bench.Chaos;
 /// <summary>Watches a session over server-sent events to its end: whenever a stream breaks off it is resumed after the last id, at either Api.</summary>
 internal sealed class Watcher(Client client)
 {
-    private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(500); // what the Api asks for in "retry:"
+    private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(500); // what the Api asks for in "retry:"; longer each time that nobody is there
+    private static readonly TimeSpan MaxPause = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan MaxSilence = TimeSpan.FromSeconds(8); // a heartbeat comes every two
 
     public async Task WatchAsync(Order order, CancellationToken ct)
     {
         long? lastEventId = null;
+        var pause = Pause;
         while (order.End is null)
         {
+            pause = pause * 1.5 is var longer && longer < MaxPause ? longer : MaxPause;
             try
             {
                 using var silence = CancellationTokenSource.CreateLinkedTokenSource(ct);
@@ -27,6 +30,7 @@ internal sealed class Watcher(Client client)
                 {
                     lastEventId = await ReadAsync(order, lastEventId, await response.Content.ReadAsStreamAsync(silence.Token), silence);
                     client.Count(order.End is null ? "streams cut" : "streams whole");
+                    pause = Pause;
                 }
                 else if (response.StatusCode == HttpStatusCode.NotFound)
                 {
@@ -46,10 +50,10 @@ internal sealed class Watcher(Client client)
             }
             catch (Exception e) when (e is HttpRequestException or IOException || (e is OperationCanceledException && !ct.IsCancellationRequested))
             {
-                client.Count("streams cut");
+                client.Count("no stream");
             }
 
-            if (order.End is null) await Task.Delay(Pause, TimeProvider.System, ct);
+            if (order.End is null) await Task.Delay(pause, TimeProvider.System, ct);
         }
     }
 
