@@ -33,10 +33,12 @@ internal sealed partial class Promises(ChaosSystem system, Client client, Histor
 {
     private const long MaxResidentBytes = 400_000_000; // a fresh one has a third of it
     private const int Parallel = 8;
+    private static readonly TimeSpan ClockTolerance = TimeSpan.FromMilliseconds(500); // between a row's transaction and our look at the clock
     private const int MaxStories = 20;
 
     private readonly ConcurrentDictionary<Promise, ConcurrentQueue<string>> broken = new();
     private readonly ConcurrentDictionary<Guid, bool> suspects = new();
+    private readonly SortedDictionary<string, int> excuses = new(StringComparer.Ordinal);
 
     private sealed record Row(Guid SessionId, Guid UserId, string Status, long Version, int Requested, int Stored, long Captured, long Charged, string? ErrorCode, IReadOnlyList<string> FailedCodes, bool IsCanceled);
 
@@ -67,7 +69,7 @@ internal sealed partial class Promises(ChaosSystem system, Client client, Histor
         Tell(Promise.AcceptedIsDurable, $"{orders.Count} accepted requests are there");
         Tell(Promise.AskingTwiceCostsOnce, "one session and one hold a key");
         Tell(Promise.EndsOnce, $"{ended} sessions ended, each once");
-        Tell(Promise.OnlyWhatMustFails, "all completed but for scripted faults, cancels, and paid calls cut off by a kill or a pause");
+        Tell(Promise.OnlyWhatMustFails, $"all completed but for scripts, cancels, and paid calls cut off ({(excuses.Count == 0 ? "none" : string.Join(", ", excuses.Select(pair => $"{pair.Key} {pair.Value}")))})");
         Tell(Promise.MoneyFollowsTheWork, "no open hold; charged is what is stored; balances follow");
         Tell(Promise.MediaAndObjectsAgree, $"{files} files, {bytes / 1_000_000.0:0.0} MB, same SHA-256");
         Tell(Promise.TheLedgerAddsUp, "the audit is clean");
@@ -153,20 +155,34 @@ internal sealed partial class Promises(ChaosSystem system, Client client, Histor
         }
     }
 
-    /// <summary>Calls of unknown outcome whose worker was killed, or paused past its lease, while they were under way; by session.</summary>
+    /// <summary>
+    /// Calls of unknown outcome, by session, that nobody could have saved: their worker was killed or paused while they were under way, or
+    /// its lease ran out because the database was away for longer. A worker that was asked to stop is no excuse: it hands its leases back.
+    /// </summary>
     private async Task<IReadOnlyDictionary<Guid, int>> ExcusedAsync(CancellationToken ct)
     {
         var cuts = system.Workers.Cuts.ToLookup(cut => $"{Environment.MachineName}:{cut.ProcessId}", StringComparer.Ordinal);
         var unknown = await history.ReadAsync(
             """
-            SELECT t.session_id, coalesce(h.lease_owner, ''), t.created_at, t.updated_at
+            SELECT t.session_id, coalesce(h.lease_owner, ''), t.created_at, t.updated_at,
+                   EXISTS (SELECT FROM chaos.history AS n WHERE n.session_id = t.session_id AND n.lease_token = t.lease_token + 1 AND n.lost_leases > h.lost_leases)
             FROM provider_tasks AS t
-            LEFT JOIN LATERAL (SELECT lease_owner FROM chaos.history AS h WHERE h.session_id = t.session_id AND h.lease_token = t.lease_token AND lease_owner IS NOT NULL LIMIT 1) AS h ON true
+            LEFT JOIN LATERAL (
+                SELECT lease_owner, lost_leases FROM chaos.history AS h WHERE h.session_id = t.session_id AND h.lease_token = t.lease_token AND lease_owner IS NOT NULL LIMIT 1) AS h ON true
             WHERE t.state = 'unknown'
             """,
-            r => (SessionId: r.GetGuid(0), Owner: r.GetString(1), From: r.GetFieldValue<DateTimeOffset>(2), To: r.GetFieldValue<DateTimeOffset>(3)), ct);
-        return unknown.Where(call => cuts[call.Owner].Any(cut => cut.From <= call.To && (cut.To is not { } on || call.From <= on)))
-            .GroupBy(call => call.SessionId).ToDictionary(calls => calls.Key, calls => calls.Count());
+            r => (SessionId: r.GetGuid(0), Owner: r.GetString(1), From: r.GetFieldValue<DateTimeOffset>(2), To: r.GetFieldValue<DateTimeOffset>(3), HasRunOut: r.GetBoolean(4)), ct);
+        var excused = new Dictionary<Guid, int>();
+        foreach (var call in unknown)
+        {
+            var cut = cuts[call.Owner].FirstOrDefault(cut => call.From <= cut.From + ClockTolerance && cut.From <= call.To);
+            var excuse = cut is { To: null } ? "killed" : cut is not null ? "paused" : call.HasRunOut ? "lease ran out" : null;
+            if (excuse is null) continue;
+            excuses[excuse] = excuses.GetValueOrDefault(excuse) + 1;
+            excused[call.SessionId] = excused.GetValueOrDefault(call.SessionId) + 1;
+        }
+
+        return excused;
     }
 
     /// <summary>What the providers billed, beside what was asked for. Forge costs nothing, and may run twice.</summary>
