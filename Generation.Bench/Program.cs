@@ -3,10 +3,11 @@ using System.Reflection;
 using Generation.Bench;
 using Generation.Bench.Chaos;
 using Generation.Bench.Ledger;
+using Generation.Bench.Overload;
 using Generation.Bench.Submit;
 using Spectre.Console;
 
-Benchmark[] benchmarks = [SubmitBenchmark.Entry, GrowthBenchmark.Entry, LedgerBenchmark.Entry, AuditBenchmark.Entry, MediaBenchmark.Entry];
+Benchmark[] benchmarks = [SubmitBenchmark.Entry, GrowthBenchmark.Entry, LedgerBenchmark.Entry, AuditBenchmark.Entry, OverloadBenchmark.Entry, MediaBenchmark.Entry];
 
 if (args is ["chaos", .. var words] && ChaosOptions.Parse(words) is { } chaos) return await Interruptible.RunAsync(ct => ChaosRun.RunAsync(chaos, ct));
 
