@@ -215,21 +215,37 @@ public sealed class Leases
 
     /// <summary>
     /// The intent to make a paid call, before it is made. Null when the lease was lost or the call was made before: then it must not be
-    /// made (again).
+    /// made (again). Safe to repeat with the same <paramref name="providerTaskId"/>: an intent whose reply was lost is found.
     /// </summary>
     public async Task<Guid?> RecordIntentAsync(
-        ClaimedSession session, int firstOrdinal, int outputCount, TimeSpan deadline, byte[]? callbackTokenHash, CancellationToken ct)
+        ClaimedSession session, int firstOrdinal, int outputCount, TimeSpan deadline, byte[]? callbackTokenHash, CancellationToken ct,
+        Guid? providerTaskId = null)
     {
+        var id = providerTaskId ?? Guid.CreateVersion7(time.GetUtcNow());
         await using var command = database.CreateCommand(Sql.Text("Sessions/record_intent.sql"));
         command.Parameters.AddWithValue(session.SessionId);
         command.Parameters.AddWithValue(session.LeaseToken);
-        command.Parameters.AddWithValue(Guid.CreateVersion7(time.GetUtcNow()));
+        command.Parameters.AddWithValue(id);
         command.Parameters.AddWithValue(session.Provider);
         command.Parameters.AddWithValue(firstOrdinal);
         command.Parameters.AddWithValue(outputCount);
         Add(command, NpgsqlDbType.Bytea, callbackTokenHash);
         command.Parameters.AddWithValue(deadline);
-        return await command.ExecuteScalarAsync(ct) as Guid?;
+        if (await command.ExecuteScalarAsync(ct) is Guid recorded)
+        {
+            return recorded;
+        }
+
+        await using var lookup = database.CreateCommand(
+            """
+            SELECT t.provider_task_id
+            FROM provider_tasks AS t
+            JOIN generation_sessions AS s USING (session_id)
+            WHERE t.provider_task_id = $1 AND t.state = 'intent' AND s.lease_token = $2 AND s.lease_until IS NOT NULL
+            """);
+        lookup.Parameters.AddWithValue(id);
+        lookup.Parameters.AddWithValue(session.LeaseToken);
+        return await lookup.ExecuteScalarAsync(ct) as Guid?;
     }
 
     /// <summary>What came of a call. False when the lease was lost: then the result counts for nothing.</summary>

@@ -1,7 +1,7 @@
 using System.Collections.Concurrent;
+using Generation.Core.Database;
 using Generation.Core.Realtime;
 using Generation.Core.Sessions;
-using Npgsql;
 
 namespace Generation.Worker.Jobs;
 
@@ -191,7 +191,7 @@ public sealed class ActiveJobs(Leases leases, WorkerOptions options, TimeProvide
                 }
             }
         }
-        catch (Exception e) when (e is NpgsqlException or TimeoutException)
+        catch (Exception e) when (Transient.IsPassing(e))
         {
             log.LogWarning("Could not renew {Count} leases: {Problem}", held.Count, e.Message);
             foreach (var job in held.Where(j => time.GetElapsedTime(j.RenewedAt) > Trust))

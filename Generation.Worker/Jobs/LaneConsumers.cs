@@ -3,7 +3,6 @@ using Generation.Core;
 using Generation.Core.Queue;
 using Generation.Core.Sessions;
 using Generation.Core.Settings;
-using Npgsql;
 
 namespace Generation.Worker.Jobs;
 
@@ -77,7 +76,7 @@ public sealed class LaneConsumers(
             {
                 break;
             }
-            catch (Exception e) when (e is QueueException or NpgsqlException or TimeoutException)
+            catch (Exception e) // whatever it is, the other lanes and the jobs under way must not end with it
             {
                 problem.Say(e, $"Lane {lane} gets no jobs");
                 await Task.Delay(TimeSpan.FromSeconds(1), time, ct).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);

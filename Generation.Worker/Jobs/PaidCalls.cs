@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Generation.Core.Database;
 using Generation.Core.Providers;
 using Generation.Core.Sessions;
 using Generation.Worker.Providers;
@@ -135,7 +136,7 @@ public sealed partial class JobContext
         {
             return (await RecordIntentAsync(ordinal, outputCount, callTimeout, callbackTokenHash, ct) ?? throw new LeaseLostException(), null);
         }
-        catch (Exception e) when (e is NpgsqlException or TimeoutException)
+        catch (Exception e) when (Transient.IsPassing(e) || e is NpgsqlException)
         {
             // Nothing was sent. Thrown on, this would cut off the calls beside it, which may be paid for already.
             return (null, new Failure(FailureKind.Unavailable, "intent.not_recorded", e.Message));
