@@ -1,3 +1,4 @@
+using Generation.Core.Media;
 using Generation.Core.Queue;
 using Npgsql;
 
@@ -5,7 +6,7 @@ namespace Generation.Relay.Duties;
 
 /// <summary>
 /// A background duty: does its work again and again, at its own pace, whatever happens to the others. A pass that finds more to do comes
-/// again at once; trouble with the database or the queue is said once a minute and tried again with a growing pause.
+/// again at once; trouble with the database, the queue or the object store is said once a minute and tried again with a growing pause.
 /// </summary>
 public abstract class Duty(TimeSpan interval, TimeProvider time, ILogger log) : BackgroundService
 {
@@ -55,7 +56,7 @@ public abstract class Duty(TimeSpan interval, TimeProvider time, ILogger log) : 
             {
                 return;
             }
-            catch (Exception e) when (e is NpgsqlException or QueueException or TimeoutException or OperationCanceledException)
+            catch (Exception e) when (e is NpgsqlException or QueueException or MediaException or TimeoutException or OperationCanceledException)
             {
                 if (complainedAt is not { } said || time.GetElapsedTime(said) > ComplaintInterval)
                 {
