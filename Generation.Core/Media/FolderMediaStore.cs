@@ -157,6 +157,29 @@ public sealed class FolderMediaStore : IMediaStore
         }
     }
 
+    public Task<StoredPage> ListPageAsync(string position, int maxNames, CancellationToken cancellationToken) => Task.FromResult(Guard(() =>
+    {
+        var objects = new List<StoredObject>();
+        var (names, last) = (0, "");
+        foreach (var name in Directory.Exists(root) ? NamesAfter("", position) : [])
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            if (names == maxNames)
+            {
+                return new StoredPage(objects, last);
+            }
+
+            (names, last) = (names + 1, name);
+            var file = new FileInfo(Path.Combine(root, name));
+            if (MediaKey.TryParse(name, out var key) && file.Exists)
+            {
+                objects.Add(new(key, file.Length, new DateTimeOffset(file.LastWriteTimeUtc, TimeSpan.Zero)));
+            }
+        }
+
+        return new StoredPage(objects, null);
+    }));
+
     public Task<int> SweepUnfinishedAsync(TimeSpan minAge, CancellationToken cancellationToken) => Task.FromResult(Guard(() =>
     {
         var removed = 0;
@@ -213,6 +236,40 @@ public sealed class FolderMediaStore : IMediaStore
 
         file = new(mediaKey, path, mediaKey.Type.ContentType, downloadName);
         return SignedUrlVerdict.Valid;
+    }
+
+    /// <summary>The names below a folder that come after a position, in the order of their characters, which is S3's. Folders wholly before it are not opened.</summary>
+    private IEnumerable<string> NamesAfter(string folder, string position)
+    {
+        List<string> entries;
+        try
+        {
+            var below = new DirectoryInfo(Path.Combine(root, folder));
+            entries = [.. below.EnumerateFileSystemInfos().Select(entry => entry is DirectoryInfo ? $"{folder}{entry.Name}/" : folder + entry.Name)];
+        }
+        catch (DirectoryNotFoundException)
+        {
+            yield break; // its last object was deleted meanwhile
+        }
+
+        entries.Sort(StringComparer.Ordinal);
+        foreach (var entry in entries)
+        {
+            if (!entry.EndsWith('/'))
+            {
+                if (string.CompareOrdinal(entry, position) > 0)
+                {
+                    yield return entry;
+                }
+            }
+            else if (string.CompareOrdinal(entry, position) > 0 || position.StartsWith(entry, StringComparison.Ordinal))
+            {
+                foreach (var name in NamesAfter(entry, position))
+                {
+                    yield return name;
+                }
+            }
+        }
     }
 
     private string PathOf(MediaKey key) => Path.Combine(root, key.ToString());

@@ -19,6 +19,9 @@ public readonly record struct DispatchResult(int Published, bool IsMore, bool Qu
 /// </summary>
 public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue, TimeProvider time, ILogger<OutboxDispatcher> log)
 {
+    /// <summary>Messages that the queue is asked for at once; it answers nobody else meanwhile.</summary>
+    private const int RepairBatch = 5_000;
+
     /// <summary>A wait so short that only the queue's own bookkeeping is missed.</summary>
     private static readonly TimeSpan Settled = TimeSpan.FromSeconds(1);
 
@@ -100,47 +103,24 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
     /// </summary>
     public async Task<int> RepairAsync(string lane, CancellationToken ct)
     {
-        var ids = new List<long>();
-        var messages = new List<string>();
-        var claimed = new HashSet<string>(StringComparer.Ordinal);
-        await using (var expected = database.CreateCommand(Sql.Text("Outbox/in_queue.sql")))
+        var repaired = 0;
+        var (dispatchedAt, outboxId) = (DateTimeOffset.MinValue, 0L);
+        while (true)
         {
-            expected.Parameters.AddWithValue(lane);
-            expected.Parameters.AddWithValue(Settled);
-            await using var reader = await expected.ExecuteReaderAsync(ct);
-            while (await reader.ReadAsync(ct))
+            var expected = await ReadExpectedAsync(lane, dispatchedAt, outboxId, ct);
+            if (expected.Count > 0)
             {
-                ids.Add(reader.GetInt64(0));
-                messages.Add(reader.GetString(1));
-                if (reader.GetBoolean(2))
-                {
-                    claimed.Add(reader.GetString(1));
-                }
+                repaired += await SendLostAgainAsync(lane, expected, ct);
             }
-        }
 
-        if (ids.Count == 0)
-        {
-            return 0;
-        }
+            if (expected.Count < RepairBatch)
+            {
+                return repaired;
+            }
 
-        var gone = (await queue.FindGoneAsync(lane, [.. messages.Where(message => !claimed.Contains(message))], ct)).Concat(claimed).ToHashSet(StringComparer.Ordinal);
-        if (gone.Count == 0)
-        {
-            return 0;
+            // A queue that was lost in part may have kept the older messages and lost the latest: all of them are asked for.
+            (dispatchedAt, outboxId) = (expected[^1].DispatchedAt, expected[^1].OutboxId);
         }
-
-        var lost = ids.Zip(messages).Where(row => gone.Contains(row.Second)).ToList();
-        await using var again = database.CreateCommand(Sql.Text("Outbox/dispatch_again.sql"));
-        again.Parameters.AddWithValue(lost.Select(row => row.First).ToArray());
-        again.Parameters.AddWithValue(lost.Select(row => row.Second).ToArray());
-        var count = (int)(await again.ExecuteScalarAsync(ct))!;
-        if (count > 0)
-        {
-            log.LogWarning("{Count} messages of lane {Lane} were lost with the queue and are dispatched again", count, lane);
-        }
-
-        return count;
     }
 
     /// <summary>Seconds that the oldest due row has waited for its dispatch; 0 when none waits.</summary>
@@ -149,6 +129,39 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
         await using var command = database.CreateCommand(Sql.Text("Outbox/lag.sql"));
         command.Parameters.AddWithValue(QueueOptions.Lanes);
         return (double)(await command.ExecuteScalarAsync(ct))!;
+    }
+
+    private async Task<List<Expected>> ReadExpectedAsync(string lane, DateTimeOffset afterDispatchedAt, long afterOutboxId, CancellationToken ct)
+    {
+        var expected = new List<Expected>();
+        await using var command = database.CreateCommand(Sql.Text("Outbox/in_queue.sql"));
+        command.Parameters.AddWithValue(lane);
+        command.Parameters.AddWithValue(Settled);
+        command.Parameters.AddWithValue(afterDispatchedAt);
+        command.Parameters.AddWithValue(afterOutboxId);
+        command.Parameters.AddWithValue(RepairBatch);
+        await using var reader = await command.ExecuteReaderAsync(ct);
+        while (await reader.ReadAsync(ct))
+        {
+            expected.Add(new Expected(reader.GetInt64(0), reader.GetString(1), reader.GetBoolean(2), reader.GetFieldValue<DateTimeOffset>(3)));
+        }
+
+        return expected;
+    }
+
+    private async Task<int> SendLostAgainAsync(string lane, List<Expected> expected, CancellationToken ct)
+    {
+        var gone = (await queue.FindGoneAsync(lane, [.. expected.Where(e => !e.IsClaimed).Select(e => e.MessageId)], ct)).ToHashSet(StringComparer.Ordinal);
+        var lost = expected.FindAll(e => e.IsClaimed || gone.Contains(e.MessageId));
+        if (lost.Count == 0)
+        {
+            return 0;
+        }
+
+        await using var again = database.CreateCommand(Sql.Text("Outbox/dispatch_again.sql"));
+        again.Parameters.AddWithValue(lost.ConvertAll(e => e.OutboxId).ToArray());
+        again.Parameters.AddWithValue(lost.ConvertAll(e => e.MessageId).ToArray());
+        return (int)(await again.ExecuteScalarAsync(ct))!;
     }
 
     private static async Task<List<Due>> ReadDueAsync(NpgsqlConnection connection, string lane, int batch, CancellationToken ct)
@@ -168,6 +181,8 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
 
         return due;
     }
+
+    private sealed record Expected(long OutboxId, string MessageId, bool IsClaimed, DateTimeOffset DispatchedAt);
 
     private sealed record Due(string EventType, DateTimeOffset AvailableAt, bool Obsolete, bool Unknown, JobMessage Message);
 }

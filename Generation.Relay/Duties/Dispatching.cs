@@ -122,34 +122,6 @@ public sealed class OutboxListener(DatabaseConnections connections, Dispatch dis
             .RunAsync((_, _) => dispatch.Wake(), dispatch.Wake, stoppingToken);
 }
 
-/// <summary>Promise 8: what was lost with the queue is sent again, and nothing else is.</summary>
-public sealed class LostDispatches(OutboxDispatcher dispatcher, RelayOptions options, TimeProvider time, ILogger<LostDispatches> log)
-    : Duty(options.LostDispatchInterval, time, log)
-{
-    public override async Task<bool> RunOnceAsync(CancellationToken ct)
-    {
-        QueueException? problem = null;
-        foreach (var lane in QueueOptions.Lanes)
-        {
-            try
-            {
-                await dispatcher.RepairAsync(lane, ct);
-            }
-            catch (QueueException e)
-            {
-                problem = e; // the next lane may have a queue of its own
-            }
-        }
-
-        if (problem is not null)
-        {
-            throw new QueueException(problem.Message, problem);
-        }
-
-        return false; // the rows are due again: the dispatcher's next poll takes them
-    }
-}
-
 /// <summary>Measures what waits, for the gauges <c>generation.outbox.lag</c> and <c>generation.queue.depth</c>: a collection does no I/O.</summary>
 public sealed class Measuring : Duty
 {

@@ -112,6 +112,8 @@ public sealed class TestSystem : IAsyncDisposable
             ["Relay:DeadLeaseInterval"] = "00:00:00.250",
             ["Relay:DeadlineInterval"] = "00:00:00.250",
             ["Relay:HoldInterval"] = "00:00:00.250",
+            ["Relay:AbandonedHoldInterval"] = "00:00:00.250",
+            ["Relay:OverdueLotInterval"] = "00:00:00.250",
             ["Worker:LeaseDuration"] = "00:00:02",
             ["Worker:RenewInterval"] = "00:00:00.200",
             ["Worker:SlotRetries:0"] = "00:00:00.050",
