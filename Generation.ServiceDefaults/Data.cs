@@ -69,7 +69,8 @@ public sealed record DatabaseConnections(string Owner, string Service, string De
         service.ApplicationName = serviceName;
         var owner = service.ConnectionString;
 
-        service.Options = $"{service.Options} -c role={ServiceRole}".TrimStart();
+        // A process that stops in the middle of a transaction (SIGSTOP, a frozen machine) must not keep its row locks from those that go on.
+        service.Options = $"{service.Options} -c role={ServiceRole} -c idle_in_transaction_session_timeout=10s".TrimStart();
         service.MaxPoolSize = options.PoolSize;
         service.MinPoolSize = Math.Min(service.MinPoolSize, options.PoolSize);
         service.Timeout = 3; // seconds to connect or to get a connection from the pool; then the request is refused, not hung
