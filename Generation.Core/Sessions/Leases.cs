@@ -8,11 +8,15 @@ using NpgsqlTypes;
 
 namespace Generation.Core.Sessions;
 
-/// <summary>A session as its holder has it. <paramref name="LeaseToken"/> fences every write.</summary>
+/// <summary>
+/// A session as its holder has it. <paramref name="LeaseToken"/> fences every write. <paramref name="ClaimedAt"/> is the database's clock,
+/// like every other time here: compare those with it, and not with the clock of this machine.
+/// </summary>
 public sealed record ClaimedSession(
     Guid SessionId, Guid UserId, string Model, string Provider, string JobType, string Lane, string Kind, JsonObject Settings, bool Mock,
     int RequestedOutputs, int Attempt, int LostLeases, long LeaseToken, long Version, int Progress,
-    DateTimeOffset Deadline, DateTimeOffset CreatedAt, bool CancelRequested, IReadOnlySet<int> StoredOrdinals, IReadOnlyList<ProviderTask> Tasks);
+    DateTimeOffset Deadline, DateTimeOffset CreatedAt, bool CancelRequested, IReadOnlySet<int> StoredOrdinals, IReadOnlyList<ProviderTask> Tasks,
+    DateTimeOffset ClaimedAt);
 
 public enum ProviderTaskState
 {
@@ -127,7 +131,8 @@ public sealed class Leases
                 Progress: reader.GetInt16(15), Deadline: reader.GetFieldValue<DateTimeOffset>(16), CreatedAt: reader.GetFieldValue<DateTimeOffset>(17),
                 CancelRequested: reader.GetBoolean(18),
                 StoredOrdinals: await reader.IsDBNullAsync(19, ct) ? new HashSet<int>() : reader.GetFieldValue<int[]>(19).ToHashSet(),
-                Tasks: await reader.IsDBNullAsync(20, ct) ? [] : JsonSerializer.Deserialize<List<ProviderTask>>(reader.GetString(20), Json)!));
+                Tasks: await reader.IsDBNullAsync(20, ct) ? [] : JsonSerializer.Deserialize<List<ProviderTask>>(reader.GetString(20), Json)!,
+                ClaimedAt: reader.GetFieldValue<DateTimeOffset>(21)));
         }
 
         await reader.NextResultAsync(ct);

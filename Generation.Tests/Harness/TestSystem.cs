@@ -53,6 +53,9 @@ public sealed class TestSystemOptions
     /// <summary>Services of the workers in this process: a test adds handlers and clocks here.</summary>
     public Action<IServiceCollection>? Worker { get; set; }
 
+    /// <summary>Services of the relays in this process: a test adds clocks here.</summary>
+    public Action<IServiceCollection>? Relay { get; set; }
+
     /// <summary>Services of the Apis in this process: a test adds models here.</summary>
     public Action<IServiceCollection>? Api { get; set; }
 }
@@ -203,7 +206,7 @@ public sealed class TestSystem : IAsyncDisposable
 
     public Task<ITestService> AddApiAsync() => AddAsync<ApiOptions>(Apis, "Generation.Api", options.Api);
 
-    public Task<ITestService> AddRelayAsync() => AddAsync<RelayOptions>(Relays, "Generation.Relay", null);
+    public Task<ITestService> AddRelayAsync() => AddAsync<RelayOptions>(Relays, "Generation.Relay", options.Relay);
 
     public Task<ITestService> AddWorkerAsync() => AddAsync<WorkerOptions>(Workers, "Generation.Worker", options.Worker);
 

@@ -31,6 +31,9 @@ public sealed class ActiveJob(ClaimedSession session, long claimedAt) : IDisposa
 
     public ClaimedSession Session { get; } = session;
 
+    /// <summary>Timestamp of the claim, taken before it was sent.</summary>
+    public long ClaimedAt { get; } = claimedAt;
+
     /// <summary>Fires when the job must stop; <see cref="Reason"/> says why.</summary>
     public CancellationToken Stopped => stop.Token;
 
@@ -122,8 +125,7 @@ public sealed class ActiveJobs(Leases leases, WorkerOptions options, TimeProvide
 
     public int Count => jobs.Count;
 
-    /// <summary>The share of the lease after which an unrenewed job stops: what is left is for its last statement to arrive too late.</summary>
-    private TimeSpan Trust => options.LeaseDuration * 0.8;
+    private TimeSpan Trust => options.LeaseTrust;
 
     /// <param name="session">Just claimed.</param>
     /// <param name="claimedAt">Timestamp from before the claim was sent.</param>
