@@ -40,7 +40,7 @@ ending AS MATERIALIZED ( -- the cost is the sum of what was stored; beyond the h
                         THEN jsonb_array_length(t.result -> 'outputs') * p.usd_per_output
                         ELSE t.output_count * p.usd_per_output END) AS usd
         FROM provider_tasks AS t
-        WHERE t.session_id = s.session_id AND t.result IS NOT NULL
+        WHERE t.session_id = s.session_id AND t.result IS NOT NULL AND t.state <> 'rejected' -- said for the index: what was not executed has no result
     ) AS billed
     WHERE s.completed_at IS NULL
       AND CASE r.guard
