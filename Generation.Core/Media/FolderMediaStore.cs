@@ -46,6 +46,10 @@ public sealed class FolderMediaStore : IMediaStore
     private const string SigningKeyFile = ".signing-key";
     private const int BufferBytes = 128 << 10;
     private const int MaxMoveAttempts = 50;
+    private const int SigningKeyBytes = 32;
+    private const int SigningKeyCharacters = 43; // of base64url, without padding
+
+    private static readonly TimeSpan SigningKeyPatience = TimeSpan.FromSeconds(10);
 
     private readonly string root;
     private readonly TimeProvider time;
@@ -280,35 +284,47 @@ public sealed class FolderMediaStore : IMediaStore
     /// <summary>Several processes start at once: each writes a key of its own aside, and the first to link it wins.</summary>
     private byte[] ReadOrCreateSigningKey() => Guard(() =>
     {
+        Directory.CreateDirectory(root);
         var path = Path.Combine(root, SigningKeyFile);
-        if (!File.Exists(path))
+        byte[]? key = null;
+        return SpinWait.SpinUntil(() => TryReadOrCreateSigningKey(path, out key), SigningKeyPatience)
+            ? key!
+            : throw new IOException($"{path} is held open by another process.");
+    });
+
+    /// <summary>
+    /// Whoever has the file alone writes the key, unless it is there; the others wait. A move that refuses to overwrite would not do: it
+    /// looks and then renames, and two processes that start together would sign with different keys until the next start.
+    /// </summary>
+    private static bool TryReadOrCreateSigningKey(string path, out byte[]? key)
+    {
+        key = null;
+        try
         {
-            Directory.CreateDirectory(root);
-            var mine = $"{path}-{Guid.NewGuid():N}";
-            var options = new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write };
+            var options = new FileStreamOptions { Mode = FileMode.OpenOrCreate, Access = FileAccess.ReadWrite, Share = FileShare.None, BufferSize = 0 };
             if (!OperatingSystem.IsWindows())
             {
                 options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
             }
 
-            using (var file = new FileStream(mine, options))
+            using var file = new FileStream(path, options);
+            var text = new byte[SigningKeyCharacters];
+            if (file.ReadAtLeast(text, text.Length, throwOnEndOfStream: false) < text.Length) // none yet, or its writer died
             {
-                file.Write(Encoding.UTF8.GetBytes(Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(32))));
+                Base64Url.EncodeToUtf8(RandomNumberGenerator.GetBytes(SigningKeyBytes), text);
+                file.Position = 0;
+                file.Write(text);
                 file.Flush(flushToDisk: true);
             }
 
-            try
-            {
-                File.Move(mine, path, overwrite: false);
-            }
-            catch (IOException) when (File.Exists(path))
-            {
-                File.Delete(mine);
-            }
+            key = text;
+            return true;
         }
-
-        return Encoding.UTF8.GetBytes(File.ReadAllText(path).Trim());
-    });
+        catch (IOException) when (File.Exists(path))
+        {
+            return false;
+        }
+    }
 
     private static FileStream CreateUnfinished(string path)
     {

@@ -9,7 +9,8 @@ namespace Generation.Core.Outbox;
 /// <param name="Published">Messages that went into the queue.</param>
 /// <param name="IsMore">There was, or may be, more to do than fitted: come again at once.</param>
 /// <param name="QueueWasLost">The queue was empty and new: look for lost messages now.</param>
-public readonly record struct DispatchResult(int Published, bool IsMore, bool QueueWasLost);
+/// <param name="WaitsForRoom">The window is as good as full, and there may be more to do: nobody tells when workers have made room.</param>
+public readonly record struct DispatchResult(int Published, bool IsMore, bool QueueWasLost, bool WaitsForRoom = false);
 
 /// <summary>
 /// From the outbox to the queue. Several may run side by side: a row is locked from the moment it is read until it is marked, and the
@@ -24,22 +25,23 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
     /// <summary>A wait so short that only the queue's own bookkeeping is missed.</summary>
     private static readonly TimeSpan Settled = TimeSpan.FromSeconds(1);
 
-    /// <summary>Publishes up to <paramref name="batch"/> due rows of a lane, as long as fewer than <paramref name="window"/> wait in the queue.</summary>
+    /// <summary>Publishes up to <paramref name="maxRows"/> due rows of a lane, as long as fewer than <paramref name="window"/> wait in the queue.</summary>
     /// <exception cref="QueueException">The queue is away; nothing was marked.</exception>
-    public async Task<DispatchResult> DispatchAsync(string lane, int batch, int window, CancellationToken ct)
+    public async Task<DispatchResult> DispatchAsync(string lane, int maxRows, int window, CancellationToken ct)
     {
         // A backlog keeps the window full for hours while every submit rings the bell: reading, locking and passing over a batch of rows
         // each time cost more than the submits themselves (measured: docs/benchmarks/submit.md).
+        // And a window that is used up a message at a time is refilled by the quarter, not by the message.
         var room = window - await queue.DepthAsync(lane, ct);
-        if (room <= 0)
+        if (room < Math.Max(1, window / 4))
         {
-            return default;
+            return new DispatchResult(0, IsMore: false, QueueWasLost: false, WaitsForRoom: true);
         }
 
-        batch = (int)Math.Min(batch, room);
+        var rows = (int)Math.Min(maxRows, room);
         await using var connection = await database.OpenConnectionAsync(ct);
         await using var transaction = await connection.BeginTransactionAsync(ct);
-        var due = await ReadDueAsync(connection, lane, batch, ct);
+        var due = await ReadDueAsync(connection, lane, rows, ct);
         if (due.Count == 0)
         {
             return default;
@@ -56,13 +58,21 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
             log.LogDebug(LogEvents.QueueEnqueue, "The queue took {Count} messages of lane {Lane}", dispatched.Count, lane);
         }
 
-        await using var mark = new NpgsqlCommand(Sql.Text("Outbox/mark.sql"), connection, transaction);
-        mark.Parameters.AddWithValue(dispatched.Select(d => d.Message.OutboxId).ToArray());
-        mark.Parameters.AddWithValue(sent.MessageIds.ToArray());
-        mark.Parameters.AddWithValue(obsolete.Select(d => d.Message.OutboxId).ToArray());
-        mark.Parameters.AddWithValue(unknown.Select(d => d.Message.OutboxId).ToArray());
-        mark.Parameters.AddWithValue(unknown.Select(d => $"'{d.EventType}' is not what its session is for").ToArray());
-        await mark.ExecuteNonQueryAsync(ct);
+        // Without a flush of its own: a mark that a crash of the database undoes is a batch that is published twice, as after a crash of ours.
+        await using var batch = new NpgsqlBatch(connection, transaction);
+        batch.BatchCommands.Add(new NpgsqlBatchCommand("SELECT set_config('synchronous_commit', 'off', true)"));
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Outbox/mark.sql"))
+        {
+            Parameters =
+            {
+                new() { Value = dispatched.Select(d => d.Message.OutboxId).ToArray() },
+                new() { Value = sent.MessageIds.ToArray() },
+                new() { Value = obsolete.Select(d => d.Message.OutboxId).ToArray() },
+                new() { Value = unknown.Select(d => d.Message.OutboxId).ToArray() },
+                new() { Value = unknown.Select(d => $"'{d.EventType}' is not what its session is for").ToArray() },
+            },
+        });
+        await batch.ExecuteNonQueryAsync(ct);
         await transaction.CommitAsync(ct);
 
         foreach (var row in unknown)
@@ -83,8 +93,8 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
             log.LogDebug(LogEvents.OutboxDispatched, "Dispatched {Count} to lane {Lane}", dispatched.Count, lane);
         }
 
-        var windowIsFull = dispatched.Count < live.Count;
-        return new DispatchResult(dispatched.Count, due.Count == batch && !windowIsFull, sent.QueueWasLost);
+        var windowIsFull = dispatched.Count < live.Count || dispatched.Count == room;
+        return new DispatchResult(dispatched.Count, due.Count == rows && !windowIsFull, sent.QueueWasLost, windowIsFull);
     }
 
     /// <summary>

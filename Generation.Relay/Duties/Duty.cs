@@ -1,7 +1,3 @@
-using Generation.Core.Media;
-using Generation.Core.Queue;
-using Npgsql;
-
 namespace Generation.Relay.Duties;
 
 /// <summary>
@@ -15,6 +11,9 @@ public abstract class Duty(TimeSpan interval, TimeProvider time, ILogger log) : 
 
     private readonly SemaphoreSlim signal = new(0, 1);
     private long? complainedAt;
+
+    /// <summary>The clock of its pauses.</summary>
+    protected TimeProvider Time => time;
 
     /// <summary>One pass. True when there is more to do right now.</summary>
     public abstract Task<bool> RunOnceAsync(CancellationToken ct);
@@ -56,7 +55,7 @@ public abstract class Duty(TimeSpan interval, TimeProvider time, ILogger log) : 
             {
                 return;
             }
-            catch (Exception e) when (e is NpgsqlException or QueueException or MediaException or TimeoutException or OperationCanceledException)
+            catch (Exception e) // all: a connection that dies in the wrong moment has ended whole relays with an ObjectDisposedException of Npgsql's
             {
                 if (complainedAt is not { } said || time.GetElapsedTime(said) > ComplaintInterval)
                 {

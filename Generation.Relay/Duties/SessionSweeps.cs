@@ -15,12 +15,22 @@ public sealed class LostDispatches(OutboxDispatcher dispatcher, RelayOptions opt
     protected override async Task<Swept> RepairAsync(CancellationToken ct)
     {
         var repaired = 0;
+        QueueException? problem = null;
         foreach (var lane in QueueOptions.Lanes)
         {
-            repaired += await dispatcher.RepairAsync(lane, ct);
+            try
+            {
+                repaired += await dispatcher.RepairAsync(lane, ct);
+            }
+            catch (QueueException e)
+            {
+                problem = e; // the next lane may have a queue of its own
+            }
         }
 
-        return new(repaired, IsMore: false); // the rows are due again: the dispatcher's next poll takes them
+        return repaired > 0 || problem is null
+            ? new(repaired, IsMore: false) // the rows are due again: the dispatcher's next poll takes them
+            : throw new QueueException(problem.Message, problem);
     }
 
     protected override void Report(int repaired) => log.LogWarning("{Count} messages were lost with the queue and are dispatched again", repaired);

@@ -16,12 +16,10 @@ public readonly record struct Swept(int Repaired, bool IsMore)
 /// </summary>
 public abstract class Sweep : Duty
 {
-    private readonly TimeProvider time;
-
     protected Sweep(string name, TimeSpan interval, TimeProvider time, ILogger log)
         : base(interval, time, log)
     {
-        (Name, Interval, this.time) = (name, interval, time);
+        (Name, Interval) = (name, interval);
     }
 
     /// <summary>The tag <c>sweep</c> of its metrics; never changes.</summary>
@@ -32,7 +30,7 @@ public abstract class Sweep : Duty
 
     public sealed override async Task<bool> RunOnceAsync(CancellationToken ct)
     {
-        var started = time.GetTimestamp();
+        var started = Time.GetTimestamp();
         var outcome = "failed";
         try
         {
@@ -49,7 +47,7 @@ public abstract class Sweep : Duty
         finally
         {
             Telemetry.SweepDuration.Record(
-                time.GetElapsedTime(started).TotalSeconds, new KeyValuePair<string, object?>("sweep", Name), new KeyValuePair<string, object?>("outcome", outcome));
+                Time.GetElapsedTime(started).TotalSeconds, new KeyValuePair<string, object?>("sweep", Name), new KeyValuePair<string, object?>("outcome", outcome));
         }
     }
 

@@ -64,6 +64,9 @@ public sealed partial class JobContext(ActiveJob job, JobParts parts, ILogger lo
     /// <summary>When the session ends whatever happens.</summary>
     public DateTimeOffset Deadline => job.Session.Deadline;
 
+    /// <summary>By the database's clock, as everything that is stored: this machine's may be hours off.</summary>
+    public DateTimeOffset Now => Session.ClaimedAt + parts.Time.GetElapsedTime(job.ClaimedAt);
+
     /// <summary>Of the session's provider. It is asked before every call that is made through this context.</summary>
     public ProviderBreaker Breaker => parts.Breakers.Of(Session.Provider);
 
@@ -79,14 +82,16 @@ public sealed partial class JobContext(ActiveJob job, JobParts parts, ILogger lo
     /// <summary>Before a paid call. Null when a call for these outputs counts already: then it must not be made again.</summary>
     public async Task<ProviderTask?> RecordIntentAsync(int firstOrdinal, int outputCount, TimeSpan deadline, byte[]? callbackTokenHash, CancellationToken ct)
     {
-        var id = await parts.Leases.RecordIntentAsync(Session, firstOrdinal, outputCount, deadline, callbackTokenHash, ct);
+        var sameInEveryTry = Guid.CreateVersion7(parts.Time.GetUtcNow());
+        var id = await Transient.RetryAsync(
+            () => parts.Leases.RecordIntentAsync(Session, firstOrdinal, outputCount, deadline, callbackTokenHash, ct, sameInEveryTry), parts.Time, log, job.Stopped);
         if (id is null)
         {
             return null;
         }
 
-        var now = parts.Time.GetUtcNow();
-        job.ExpectCall(now + deadline);
+        var now = Now;
+        job.ExpectCall(parts.Time.GetUtcNow() + deadline);
         var task = new ProviderTask
         {
             ProviderTaskId = id.Value,
@@ -267,7 +272,7 @@ public sealed partial class JobContext(ActiveJob job, JobParts parts, ILogger lo
         }
 
         var keys = await parts.Uploads.FindAsync(Session.UserId, named, ct);
-        var lifetime = Deadline - parts.Time.GetUtcNow();
+        var lifetime = Deadline - Now;
         var addresses = new Dictionary<string, string>(StringComparer.Ordinal);
         foreach (var id in named)
         {

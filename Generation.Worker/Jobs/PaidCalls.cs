@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Generation.Core.Database;
 using Generation.Core.Providers;
 using Generation.Core.Sessions;
 using Generation.Worker.Providers;
@@ -133,9 +134,18 @@ public sealed partial class JobContext
 
         try
         {
-            return (await RecordIntentAsync(ordinal, outputCount, callTimeout, callbackTokenHash, ct) ?? throw new LeaseLostException(), null);
+            var intent = await RecordIntentAsync(ordinal, outputCount, callTimeout, callbackTokenHash, ct) ?? throw new LeaseLostException();
+            if (parts.Time.GetElapsedTime(job.RenewedAt) < parts.Options.LeaseTrust)
+            {
+                return (intent, null);
+            }
+
+            // This process has slept. Whoever has the session now takes the call for made: then this throws, and it never is.
+            var late = new Failure(FailureKind.Unavailable, "lease.uncertain", "The worker was paused before it could make the call.") { NotTried = true };
+            await RecordTaskAsync(intent, ProviderTaskState.Rejected, failure: late);
+            return (null, late);
         }
-        catch (Exception e) when (e is NpgsqlException or TimeoutException)
+        catch (Exception e) when (Transient.IsPassing(e) || e is NpgsqlException)
         {
             // Nothing was sent. Thrown on, this would cut off the calls beside it, which may be paid for already.
             return (null, new Failure(FailureKind.Unavailable, "intent.not_recorded", e.Message));
