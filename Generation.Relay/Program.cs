@@ -28,6 +28,7 @@ AddDuty<AbandonedHolds>();
 AddDuty<OverdueLots>();
 AddDuty<UnbookedCallbacks>();
 AddDuty<OldRows>();
+AddDuty<DeadRows>();
 AddDuty<OldUploads>();
 AddDuty<UnfinishedTransfers>();
 AddDuty<OrphanedObjects>();

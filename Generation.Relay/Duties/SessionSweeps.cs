@@ -3,6 +3,8 @@ using Generation.Core.Outbox;
 using Generation.Core.Queue;
 using Generation.Core.Sessions;
 using Generation.Core.Webhooks;
+using Generation.ServiceDefaults;
+using Npgsql;
 
 namespace Generation.Relay.Duties;
 
@@ -32,6 +34,16 @@ public sealed class LostDispatches(OutboxDispatcher dispatcher, RelayOptions opt
     }
 
     protected override void Report(int repaired) => log.LogWarning("{Count} messages were lost with the queue and are dispatched again", repaired);
+}
+
+/// <summary>Rows that have passed through the outbox make room for the next ones.</summary>
+public sealed class DeadRows(NpgsqlDataSource database, DatabaseConnections connections, RelayOptions options, TimeProvider time, ILogger<DeadRows> log)
+    : Sweep("dead-rows", options.VacuumInterval, time, log)
+{
+    protected override async Task<Swept> RepairAsync(CancellationToken ct) =>
+        new((int)Math.Min(await OutboxVacuum.RunAsync(database, connections.Owner, ct), int.MaxValue), IsMore: false);
+
+    protected override void Report(int repaired) => log.LogDebug("Vacuumed the outbox of {Count} dead rows", repaired);
 }
 
 /// <summary>Sessions of dead workers go back into the queue.</summary>

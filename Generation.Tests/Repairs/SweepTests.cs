@@ -111,7 +111,7 @@ public sealed class SweepTests(TestS3 s3)
         var sweeps = typeof(Sweep).Assembly.GetTypes().Where(type => type.IsSubclassOf(typeof(Sweep)) && !type.IsAbstract).ToList();
         var running = ((InProcessService<RelayOptions>)system.Relays[0]).Services;
         var names = sweeps.ConvertAll(type => ((Sweep)running.GetRequiredService(type)).Name); // registered, each of them
-        Assert.Equal(14, names.Distinct(StringComparer.Ordinal).Count());
+        Assert.Equal(15, names.Distinct(StringComparer.Ordinal).Count());
         var table = await File.ReadAllTextAsync(Path.Combine(Root(), "ARCHITECTURE.md"));
         Assert.All(names, name => Assert.Contains($"| `{name}` |", table, StringComparison.Ordinal));
     }
