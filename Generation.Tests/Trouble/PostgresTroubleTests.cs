@@ -74,8 +74,12 @@ public sealed class PostgresTroubleTests(TroubledSystem troubled) : IClassFixtur
         await load.UntilRefusedAsync(8);
 
         Assert.Equal(asked, (await system.GetAsync(asked))["sessionId"]!.GetValue<Guid>());
-        using var upload = new MultipartFormDataContent { { new ByteArrayContent(Convert.FromBase64String(OnePixel)), "file", "pixel.png" } };
-        using var refusal = await system.Http.PostAsync(new Uri("/api/uploads", UriKind.Relative), upload);
+        using var grant = new HttpRequestMessage(HttpMethod.Post, "/api/admin/credits/grants")
+        {
+            Content = JsonContent.Create(new { user = "user", amount = 1, kind = "bonus", reason = "in vain" }),
+            Headers = { { "Idempotency-Key", "a grant in vain" } },
+        };
+        using var refusal = await troubled.Admin.SendAsync(grant);
         Assert.Equal("ServiceUnavailable database_unavailable", $"{refusal.StatusCode} {(await TestSystem.ReadAsync(refusal))["code"]}");
 
         await system.ExecuteAsync($"SET default_transaction_read_only = off; ALTER DATABASE {database} RESET default_transaction_read_only");
@@ -141,8 +145,6 @@ public sealed class PostgresTroubleTests(TroubledSystem troubled) : IClassFixtur
         Assert.Equal("completed", (string?)(await system.EndOfAsync((await TestSystem.ReadAsync(answer))["sessionId"]!.GetValue<Guid>()))["status"]);
         await system.AssertBooksAreCleanAsync();
     }
-
-    private const string OnePixel = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==";
 
     private Task CutServicesAsync() => system.ExecuteAsync("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND application_name LIKE 'Generation%'");
 

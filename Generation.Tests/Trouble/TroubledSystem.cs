@@ -16,6 +16,9 @@ public sealed class TroubledSystem : IAsyncLifetime
 
     public TestSystem System { get; private set; } = null!;
 
+    /// <summary>The Api, as an administrator.</summary>
+    public HttpClient Admin { get; private set; } = null!;
+
     public IEnumerable<ITestService> Services => System.Apis.Concat(System.Relays).Concat(System.Workers);
 
     public async ValueTask InitializeAsync()
@@ -29,12 +32,16 @@ public sealed class TroubledSystem : IAsyncLifetime
             o.Sim["Sim:LatencyMs"] = "150";
         });
         var (_, key) = await System.AddUserAsync("admin", 0, "admin");
-        using var admin = System.Client(System.Apis[0], key);
-        using var answer = await admin.PostAsync(new Uri("/api/admin/mock-overrides", UriKind.Relative), null);
+        Admin = System.Client(System.Apis[0], key);
+        using var answer = await Admin.PostAsync(new Uri("/api/admin/mock-overrides", UriKind.Relative), null);
         mockToken = (string)(await TestSystem.ReadAsync(answer))["token"]!;
     }
 
-    public ValueTask DisposeAsync() => System.DisposeAsync();
+    public async ValueTask DisposeAsync()
+    {
+        Admin.Dispose();
+        await System.DisposeAsync();
+    }
 
     /// <summary>Posts one picture. Every second one is a mock.</summary>
     internal Task<HttpResponseMessage> PostAsync(string key, bool isMock) => System.PostAsync(
