@@ -1,14 +1,17 @@
 using System.Diagnostics;
 using System.Text.Json;
+using Generation.Core.Database;
 using Microsoft.AspNetCore.Diagnostics;
 using Microsoft.AspNetCore.Http.HttpResults;
-using Npgsql;
 
 namespace Generation.Api;
 
 /// <summary>Refusals as RFC 9457 problems. <c>code</c> is stable and is what clients branch on; title and detail are for people.</summary>
 public static class Problems
 {
+    /// <summary>503: Postgres is away, or cannot take what was asked. The same request with the same key is safe to repeat.</summary>
+    public const string DatabaseUnavailable = "database_unavailable";
+
     public static ProblemHttpResult Of(int status, string code, string detail, params (string Name, object? Value)[] more)
     {
         var extensions = new Dictionary<string, object?>(StringComparer.Ordinal) { ["code"] = code };
@@ -85,9 +88,8 @@ public sealed class UnexpectedFailures(ILogger<UnexpectedFailures> log) : IExcep
                 Problems.Of(413, "body_too_large", "The body is larger than this route takes."),
             BadHttpRequestException bad => Problems.Of(bad.StatusCode, "malformed_request", bad.Message),
             JsonException json => Problems.Of(400, "malformed_json", $"The body is not valid JSON: {json.Message}"),
-            PostgresException { IsTransient: false } => null,
-            NpgsqlException or TimeoutException => Problems.Later(
-                httpContext, "database_unavailable", "The database does not answer at the moment. Nothing was lost; try again."),
+            _ when Transient.IsPassing(exception) => Problems.Later(
+                httpContext, Problems.DatabaseUnavailable, "The database does not answer at the moment. Nothing was lost; try again."),
             _ => null,
         };
         if (result is null)

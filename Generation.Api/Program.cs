@@ -18,6 +18,7 @@ var app = builder.Build();
 app.MapServiceDefaults();
 app.UseExceptionHandler();
 app.UseStatusCodePages(Problems.BareStatusAsync);
+app.Use(DatabaseCircuit.RefuseWhileOpenAsync); // before authentication, which reads the key's owner
 app.UseAuthentication();
 app.UseAuthorization();
 

@@ -71,7 +71,7 @@ public static class UploadsApi
         catch (Exception e) when (e is NpgsqlException or TimeoutException)
         {
             log.LogWarning("An upload could not be recorded: {Problem}", e.Message);
-            return Problems.Later(context, "database_unavailable", "The picture could not be recorded now. Send it again.");
+            return Problems.Later(context, Problems.DatabaseUnavailable, "The picture could not be recorded now. Send it again.");
         }
         catch (BadHttpRequestException e) when (e.StatusCode == StatusCodes.Status413PayloadTooLarge)
         {

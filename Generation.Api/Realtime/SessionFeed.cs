@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using System.Threading.Channels;
 using Generation.Core;
+using Generation.Core.Database;
 using Generation.Core.Realtime;
 using Generation.Core.Sessions;
 using Generation.ServiceDefaults;
@@ -64,7 +65,7 @@ public sealed class SessionFeed(
             {
                 await ReadAsync(ids, stoppingToken);
             }
-            catch (Exception e) when (e is NpgsqlException or TimeoutException or OperationCanceledException)
+            catch (Exception e) when (Transient.IsPassing(e) || e is NpgsqlException or OperationCanceledException)
             {
                 log.LogDebug(e, "Watched sessions could not be read; they are read again soon");
             }

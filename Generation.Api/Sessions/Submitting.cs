@@ -192,7 +192,7 @@ public sealed class Submitting(
             SubmitOutcome.Frozen => (null, Problems.Of(StatusCodes.Status403Forbidden, "account_frozen", "This account is frozen. Write to support.")),
             SubmitOutcome.TooMany => (null, TooMany(context)),
             SubmitOutcome.Overloaded => (null, Problems.Later(context, "overloaded", "Too many requests are waiting already. Nothing was stored; try again.")),
-            _ => (null, Problems.Later(context, "database_unavailable", "The database does not answer at the moment. Try again with the same key: it cannot be charged twice.")),
+            _ => (null, Problems.Later(context, Problems.DatabaseUnavailable, "The database does not answer at the moment. Try again with the same key: it cannot be charged twice.")),
         };
     }
 

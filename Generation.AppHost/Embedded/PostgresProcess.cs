@@ -70,7 +70,7 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
     public async Task<bool> StartAsync(CancellationToken cancellationToken)
     {
         folder = await ReachableFolderAsync(cancellationToken);
-        binFolder = await FindBinFolderAsync(cancellationToken);
+        if (binFolder.Length == 0) binFolder = await FindBinFolderAsync(cancellationToken); // a restart uses the same
         await InitialiseAsync(cancellationToken);
         await ClearStaleLockAsync(cancellationToken);
 
@@ -108,6 +108,14 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
             server.Signal(UnixSignal.Quit); // without a checkpoint: the next start recovers from the log
             await server.StopAsync(TimeSpan.FromSeconds(5), time, CancellationToken.None);
         }
+    }
+
+    /// <summary>Kills it and all its processes, as a crash would: the next start recovers from the log.</summary>
+    public async Task KillAsync()
+    {
+        if (server is null) return;
+        server.Signal(UnixSignal.Kill);
+        await server.Exited;
     }
 
     private async Task<bool> TryStartAsync(CancellationToken cancellationToken)

@@ -36,7 +36,8 @@ public sealed class QueueOptions
     internal TimeSpan SqsVisibility => Sqs.VisibilityTimeoutSeconds is { } seconds ? TimeSpan.FromSeconds(seconds) : TimeSpan.FromSeconds(Math.Ceiling(VisibilityTimeout.TotalSeconds));
 
     public string? Problem() =>
-        Prefix.Length == 0 || Prefix.Contains('{', StringComparison.Ordinal) ? "Queue:Prefix must not be empty nor contain '{'."
+        !Enum.IsDefined(Transport) ? "Queue:Transport must be redis or sqs."
+        : Prefix.Length == 0 || Prefix.Contains('{', StringComparison.Ordinal) ? "Queue:Prefix must not be empty nor contain '{'."
         : VisibilityTimeout < TimeSpan.FromMilliseconds(100) ? "Queue:VisibilityTimeout must be at least 100 ms."
         : SendTimeout <= TimeSpan.Zero ? "Queue:SendTimeout must be positive."
         : ByLane.Keys.FirstOrDefault(lane => !Lanes.Contains(lane, StringComparer.OrdinalIgnoreCase)) is { } unknown ? $"Queue:Lanes names '{unknown}'; there are {string.Join(", ", Lanes)}."

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Threading.Channels;
+using Generation.Core.Database;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Npgsql;
@@ -71,7 +72,7 @@ public sealed class ChangeNotifier(NpgsqlDataSource database, ILogger<ChangeNoti
             {
                 await NotifyAsync(newest);
             }
-            catch (Exception e) when (e is NpgsqlException or TimeoutException)
+            catch (Exception e) when (Transient.IsPassing(e) || e is NpgsqlException)
             {
                 log.LogDebug(e, "{Count} change notifications were dropped; listeners will find the changes themselves", newest.Count);
             }

@@ -84,12 +84,26 @@ public readonly record struct Renewal(Guid SessionId, long LeaseToken, int Progr
 /// Promise 6, one holder writes: every statement here that changes a session compares the lease token under the row lock, and answers
 /// null or false when it has grown. Who gets that answer has lost the session and must stop.
 /// </summary>
-public sealed class Leases(NpgsqlDataSource database, ChangeNotifier notifier, TimeProvider time)
+public sealed class Leases
 {
+    /// <summary>Outputs a transaction.</summary>
+    private const int MaxOutputs = 64;
+
     private static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web)
     {
         Converters = { new System.Text.Json.Serialization.JsonStringEnumConverter() },
     };
+
+    private readonly NpgsqlDataSource database;
+    private readonly ChangeNotifier notifier;
+    private readonly TimeProvider time;
+    private readonly GroupCommit<Output, Stored?> outputs;
+
+    public Leases(NpgsqlDataSource database, ChangeNotifier notifier, TimeProvider time)
+    {
+        (this.database, this.notifier, this.time) = (database, notifier, time);
+        outputs = new GroupCommit<Output, Stored?>(MaxOutputs, StoreAsync);
+    }
 
     /// <summary>
     /// Claims those of the sessions that may be worked on now, and removes the outbox rows that led here, whatever became of the claim:
@@ -189,55 +203,54 @@ public sealed class Leases(NpgsqlDataSource database, ChangeNotifier notifier, T
     public async Task<long?> StoreMediaAsync(
         ClaimedSession session, int ordinal, StoredMedia media, string? usage, MediaKey? poster, Func<Task> duplicate, CancellationToken ct)
     {
-        await using var command = database.CreateCommand(Sql.Text("Sessions/store_media.sql"));
-        command.Parameters.AddWithValue(session.SessionId);
-        command.Parameters.AddWithValue(session.LeaseToken);
-        command.Parameters.AddWithValue(Guid.CreateVersion7(time.GetUtcNow()));
-        command.Parameters.AddWithValue(ordinal);
-        command.Parameters.AddWithValue(session.Kind);
-        command.Parameters.AddWithValue(media.Key.ToString());
-        command.Parameters.AddWithValue(media.ContentType);
-        command.Parameters.AddWithValue(media.Bytes);
-        command.Parameters.AddWithValue(media.Sha256);
-        Add(command, NpgsqlDbType.Integer, media.Width);
-        Add(command, NpgsqlDbType.Integer, media.Height);
-        Add(command, NpgsqlDbType.Double, media.DurationSeconds);
-        Add(command, NpgsqlDbType.Jsonb, usage);
-        Add(command, NpgsqlDbType.Text, poster?.ToString());
-
-        await using var reader = await command.ExecuteReaderAsync(ct);
-        if (!await reader.ReadAsync(ct))
+        var stored = await outputs.WriteAsync(new Output(session, Guid.CreateVersion7(time.GetUtcNow()), ordinal, media, usage, poster?.ToString()), ct);
+        if (stored is not { } answer)
         {
             return null;
         }
 
-        var version = reader.GetInt64(1);
-        if (await reader.IsDBNullAsync(2, ct))
+        if (answer.IsDuplicate)
         {
             await duplicate();
         }
 
-        notifier.Changed(ChangeChannel.ImagesAttached, new Change(session.SessionId, session.UserId, version));
-        return version;
+        notifier.Changed(ChangeChannel.ImagesAttached, new Change(session.SessionId, session.UserId, answer.Version));
+        return answer.Version;
     }
 
     /// <summary>
     /// The intent to make a paid call, before it is made. Null when the lease was lost or the call was made before: then it must not be
-    /// made (again).
+    /// made (again). Safe to repeat with the same <paramref name="providerTaskId"/>: an intent whose reply was lost is found.
     /// </summary>
     public async Task<Guid?> RecordIntentAsync(
-        ClaimedSession session, int firstOrdinal, int outputCount, TimeSpan deadline, byte[]? callbackTokenHash, CancellationToken ct)
+        ClaimedSession session, int firstOrdinal, int outputCount, TimeSpan deadline, byte[]? callbackTokenHash, CancellationToken ct,
+        Guid? providerTaskId = null)
     {
+        var id = providerTaskId ?? Guid.CreateVersion7(time.GetUtcNow());
         await using var command = database.CreateCommand(Sql.Text("Sessions/record_intent.sql"));
         command.Parameters.AddWithValue(session.SessionId);
         command.Parameters.AddWithValue(session.LeaseToken);
-        command.Parameters.AddWithValue(Guid.CreateVersion7(time.GetUtcNow()));
+        command.Parameters.AddWithValue(id);
         command.Parameters.AddWithValue(session.Provider);
         command.Parameters.AddWithValue(firstOrdinal);
         command.Parameters.AddWithValue(outputCount);
         Add(command, NpgsqlDbType.Bytea, callbackTokenHash);
         command.Parameters.AddWithValue(deadline);
-        return await command.ExecuteScalarAsync(ct) as Guid?;
+        if (await command.ExecuteScalarAsync(ct) is Guid recorded)
+        {
+            return recorded;
+        }
+
+        await using var lookup = database.CreateCommand(
+            """
+            SELECT t.provider_task_id
+            FROM provider_tasks AS t
+            JOIN generation_sessions AS s USING (session_id)
+            WHERE t.provider_task_id = $1 AND t.state = 'intent' AND s.lease_token = $2 AND s.lease_until IS NOT NULL
+            """);
+        lookup.Parameters.AddWithValue(id);
+        lookup.Parameters.AddWithValue(session.LeaseToken);
+        return await lookup.ExecuteScalarAsync(ct) as Guid?;
     }
 
     /// <summary>What came of a call. False when the lease was lost: then the result counts for nothing.</summary>
@@ -256,6 +269,47 @@ public sealed class Leases(NpgsqlDataSource database, ChangeNotifier notifier, T
         Add(command, NpgsqlDbType.Text, failure);
         Add(command, NpgsqlDbType.Text, failureCode);
         return await command.ExecuteScalarAsync(ct) is not null;
+    }
+
+    private async Task<IReadOnlyList<Stored?>> StoreAsync(IReadOnlyList<Output> group, TimeSpan? lockTimeout)
+    {
+        T[] Column<T>(Func<Output, T> value) => [.. group.Select(value)];
+        var sessions = Column(o => o.Session.SessionId);
+        await using var batch = database.CreateBatch();
+        batch.BatchCommands.Add(GroupedWrite.Prelude(lockTimeout));
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/lock_sessions.sql")) { Parameters = { new() { Value = sessions } } });
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/store_media.sql"))
+        {
+            Parameters =
+            {
+                new() { Value = sessions },
+                new() { Value = Column(o => o.Session.LeaseToken) },
+                new() { Value = Column(o => o.MediaId) },
+                new() { Value = Column(o => o.Ordinal) },
+                new() { Value = Column(o => o.Session.Kind) },
+                new() { Value = Column(o => o.Media.Key.ToString()) },
+                new() { Value = Column(o => o.Media.ContentType) },
+                new() { Value = Column(o => o.Media.Bytes) },
+                new() { Value = Column(o => o.Media.Sha256) },
+                new() { Value = Column(o => o.Media.Width), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Integer },
+                new() { Value = Column(o => o.Media.Height), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Integer },
+                new() { Value = Column(o => o.Media.DurationSeconds), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Double },
+                new() { Value = Column(o => o.Usage), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Jsonb },
+                new() { Value = Column(o => o.PosterKey), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Text },
+            },
+        });
+
+        var stored = new Stored?[group.Count];
+        await using var reader = await batch.ExecuteReaderAsync();
+        do
+        {
+            while (reader.FieldCount == 3 && await reader.ReadAsync())
+            {
+                stored[reader.GetInt64(0) - 1] = new Stored(reader.GetInt64(1), reader.GetBoolean(2));
+            }
+        }
+        while (await reader.NextResultAsync());
+        return stored;
     }
 
     private async Task<bool> ReleaseAsync(
@@ -286,4 +340,8 @@ public sealed class Leases(NpgsqlDataSource database, ChangeNotifier notifier, T
 
     private static void Add(NpgsqlCommand command, NpgsqlDbType type, object? value) =>
         command.Parameters.Add(new NpgsqlParameter { NpgsqlDbType = type, Value = value ?? DBNull.Value });
+
+    private sealed record Output(ClaimedSession Session, Guid MediaId, int Ordinal, StoredMedia Media, string? Usage, string? PosterKey);
+
+    private readonly record struct Stored(long Version, bool IsDuplicate);
 }

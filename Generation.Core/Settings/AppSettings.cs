@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Generation.Core.Database;
 using Microsoft.Extensions.Configuration;
 using Npgsql;
 
@@ -103,7 +104,7 @@ public sealed class Cached<T>(Func<CancellationToken, Task<T>> read, TimeSpan li
             value = await read(ct);
             return value;
         }
-        catch (NpgsqlException) when (value is not null)
+        catch (Exception e) when (value is not null && (e is NpgsqlException || Transient.IsPassing(e)))
         {
             return value;
         }

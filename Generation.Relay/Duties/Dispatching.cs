@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Generation.Core;
 using Generation.Core.Outbox;
 using Generation.Core.Queue;
@@ -10,16 +11,88 @@ namespace Generation.Relay.Duties;
 public sealed class Dispatch(OutboxDispatcher dispatcher, RelayOptions options, LostDispatches lost, TimeProvider time, ILogger<Dispatch> log)
     : Duty(options.PollInterval, time, log)
 {
+    /// <summary>Workers that end jobs at once use up a quarter of the default window in this time at 50,000 a second.</summary>
+    private static readonly TimeSpan MinRoomPause = TimeSpan.FromMilliseconds(5);
+
+    /// <summary>A queue that restarts is away for one lane a moment longer than for another.</summary>
+    private const int FailuresToSaySo = 3;
+
+    private static readonly TimeSpan MinLanePause = TimeSpan.FromMilliseconds(100);
+    private static readonly TimeSpan MaxLanePause = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan ComplaintInterval = TimeSpan.FromMinutes(1);
+
+    private readonly ConcurrentDictionary<string, LaneTrouble> troubled = new(StringComparer.Ordinal);
+    private ITimer? roomTimer;
+    private TimeSpan roomPause = MinRoomPause;
+
     public override async Task<bool> RunOnceAsync(CancellationToken ct)
     {
-        // The lanes go side by side: a slow or full one does not hold up the others.
-        var results = await Task.WhenAll(QueueOptions.Lanes.Select(lane => dispatcher.DispatchAsync(lane, options.OutboxBatch, options.DispatchWindow, ct)));
+        // The lanes go side by side: a slow or full one does not hold up the others, nor does one whose queue is away.
+        var passes = await Task.WhenAll(QueueOptions.Lanes.Select(lane => DispatchAsync(lane, ct)));
+        if (passes.All(p => p.Problem is not null))
+        {
+            // It is the transport and no lane's own trouble: the whole duty waits and says so.
+            troubled.Clear();
+            throw new QueueException(passes[0].Problem!.Message, passes[0].Problem!);
+        }
+
+        foreach (var (lane, (_, problem)) in QueueOptions.Lanes.Zip(passes))
+        {
+            if (problem is not null && troubled[lane] is { Failures: >= FailuresToSaySo } trouble && (trouble.SaidAt is not { } said || Time.GetElapsedTime(said) > ComplaintInterval))
+            {
+                troubled[lane] = trouble with { SaidAt = Time.GetTimestamp() };
+                log.LogError(LogEvents.OutboxQueueMissing, problem, "Lane {Lane} takes no messages; they wait in the outbox, and the other lanes go on: {Problem}", lane, problem.Message);
+            }
+        }
+
+        var results = passes.Select(p => p.Result).ToList();
         if (results.Any(r => r.QueueWasLost))
         {
             lost.Wake();
         }
 
+        // Room comes without a notification: it is looked for soon, and less often the longer there is none.
+        if (results.Any(r => r.WaitsForRoom))
+        {
+            roomPause = results.Any(r => r.Published > 0) ? MinRoomPause : roomPause * 2 < options.PollInterval ? roomPause * 2 : options.PollInterval;
+            roomTimer ??= Time.CreateTimer(_ => Wake(), null, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+            roomTimer.Change(roomPause, Timeout.InfiniteTimeSpan);
+        }
+
         return results.Any(r => r.IsMore);
+    }
+
+    /// <summary>One lane. While its own queue is away it pauses by itself, and says so once a minute.</summary>
+    private async Task<(DispatchResult Result, QueueException? Problem)> DispatchAsync(string lane, CancellationToken ct)
+    {
+        if (troubled.TryGetValue(lane, out var trouble) && Time.GetElapsedTime(trouble.FailedAt) < trouble.Pause)
+        {
+            return (default, null);
+        }
+
+        try
+        {
+            var result = await dispatcher.DispatchAsync(lane, options.OutboxBatch, options.DispatchWindow, ct);
+            if (troubled.TryRemove(lane, out var over) && over.SaidAt is not null)
+            {
+                log.LogInformation("Lane {Lane} takes messages again", lane);
+            }
+
+            return (result, null);
+        }
+        catch (QueueException e)
+        {
+            var pause = trouble is null ? MinLanePause : trouble.Pause * 2 > MaxLanePause ? MaxLanePause : trouble.Pause * 2;
+            troubled[lane] = new LaneTrouble((trouble?.Failures ?? 0) + 1, Time.GetTimestamp(), pause, trouble?.SaidAt);
+            return (default, e);
+        }
+    }
+
+    public override void Dispose()
+    {
+        roomTimer?.Dispose();
+        base.Dispose();
+        GC.SuppressFinalize(this);
     }
 
     protected override void Complain(Exception e)
@@ -33,6 +106,12 @@ public sealed class Dispatch(OutboxDispatcher dispatcher, RelayOptions options, 
             base.Complain(e);
         }
     }
+
+    /// <param name="Failures">In a row.</param>
+    /// <param name="FailedAt">The last of them, a timestamp.</param>
+    /// <param name="Pause">Until it is tried again.</param>
+    /// <param name="SaidAt">When it was said last, a timestamp.</param>
+    private sealed record LaneTrouble(int Failures, long FailedAt, TimeSpan Pause, long? SaidAt);
 }
 
 /// <summary>Hears of new outbox rows, so that a job does not wait for the next poll.</summary>
@@ -41,21 +120,6 @@ public sealed class OutboxListener(DatabaseConnections connections, Dispatch dis
     protected override Task ExecuteAsync(CancellationToken stoppingToken) =>
         new ChangeListener(connections.Dedicated, [ChangeChannel.Outbox], time, log)
             .RunAsync((_, _) => dispatch.Wake(), dispatch.Wake, stoppingToken);
-}
-
-/// <summary>Promise 8: what was lost with the queue is sent again, and nothing else is.</summary>
-public sealed class LostDispatches(OutboxDispatcher dispatcher, RelayOptions options, TimeProvider time, ILogger<LostDispatches> log)
-    : Duty(options.LostDispatchInterval, time, log)
-{
-    public override async Task<bool> RunOnceAsync(CancellationToken ct)
-    {
-        foreach (var lane in QueueOptions.Lanes)
-        {
-            await dispatcher.RepairAsync(lane, ct);
-        }
-
-        return false; // the rows are due again: the dispatcher's next poll takes them
-    }
 }
 
 /// <summary>Measures what waits, for the gauges <c>generation.outbox.lag</c> and <c>generation.queue.depth</c>: a collection does no I/O.</summary>

@@ -1,11 +1,8 @@
-using Generation.Core.Queue;
-using Npgsql;
-
 namespace Generation.Relay.Duties;
 
 /// <summary>
 /// A background duty: does its work again and again, at its own pace, whatever happens to the others. A pass that finds more to do comes
-/// again at once; trouble with the database or the queue is said once a minute and tried again with a growing pause.
+/// again at once; trouble with the database, the queue or the object store is said once a minute and tried again with a growing pause.
 /// </summary>
 public abstract class Duty(TimeSpan interval, TimeProvider time, ILogger log) : BackgroundService
 {
@@ -14,6 +11,9 @@ public abstract class Duty(TimeSpan interval, TimeProvider time, ILogger log) : 
 
     private readonly SemaphoreSlim signal = new(0, 1);
     private long? complainedAt;
+
+    /// <summary>The clock of its pauses.</summary>
+    protected TimeProvider Time => time;
 
     /// <summary>One pass. True when there is more to do right now.</summary>
     public abstract Task<bool> RunOnceAsync(CancellationToken ct);
@@ -55,7 +55,7 @@ public abstract class Duty(TimeSpan interval, TimeProvider time, ILogger log) : 
             {
                 return;
             }
-            catch (Exception e) when (e is NpgsqlException or QueueException or TimeoutException or OperationCanceledException)
+            catch (Exception e) // all: a connection that dies in the wrong moment has ended whole relays with an ObjectDisposedException of Npgsql's
             {
                 if (complainedAt is not { } said || time.GetElapsedTime(said) > ComplaintInterval)
                 {

@@ -31,6 +31,9 @@ public sealed class TestRedis : IAsyncDisposable
     /// <summary>In StackExchange's form. It stays the same when the server is restarted.</summary>
     public string ConnectionString => process.ConnectionString;
 
+    /// <summary>The same server by another port, which leads to it.</summary>
+    public string ConnectionStringBy(int port) => process.ConnectionString.Replace(process.Address, $"127.0.0.1:{port}", StringComparison.Ordinal);
+
     /// <summary>Starts a server of the caller's own.</summary>
     /// <param name="keepsData">True: it has an append-only file as in production, so what it acknowledged survives a kill.</param>
     public static async Task<TestRedis> StartAsync(bool keepsData = true)
@@ -57,10 +60,15 @@ public sealed class TestRedis : IAsyncDisposable
     }
 
     /// <summary>FLUSHALL: everything is gone, and connections stay.</summary>
-    public async Task WipeAsync()
+    public Task WipeAsync() => TellAsync("FLUSHALL");
+
+    /// <summary>More than so many bytes make every command that would store something answer OOM; 0: no limit.</summary>
+    public Task LimitMemoryAsync(long bytes) => TellAsync($"CONFIG SET maxmemory {bytes}");
+
+    private async Task TellAsync(string command)
     {
-        var reply = await process.CommandAsync("FLUSHALL", CancellationToken.None);
-        if (reply != "+OK") throw new InvalidOperationException($"FLUSHALL answered {reply}");
+        var reply = await process.CommandAsync(command, CancellationToken.None);
+        if (reply != "+OK") throw new InvalidOperationException($"{command} answered {reply}");
     }
 
     public async ValueTask DisposeAsync()

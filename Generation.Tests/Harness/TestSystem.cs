@@ -4,6 +4,7 @@ using System.Runtime.CompilerServices;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Generation.Api;
+using Generation.Bench.Harness;
 using Generation.Core.Database;
 using Generation.Core.Identity;
 using Generation.Relay;
@@ -27,6 +28,15 @@ public sealed class TestSystemOptions
 
     /// <summary>A Redis that the test may kill and wipe.</summary>
     public bool OwnRedis { get; set; }
+
+    /// <summary>A Postgres that the test may restart and kill.</summary>
+    public bool OwnPostgres { get; set; }
+
+    /// <summary>Connections that <see cref="OwnPostgres"/> takes.</summary>
+    public int MaxConnections { get; set; } = 100;
+
+    /// <summary>Services reach Postgres and Redis by a proxy each; the test itself does not.</summary>
+    public bool Proxies { get; set; }
 
     /// <summary>Settings of the simulator.</summary>
     public Dictionary<string, string> Sim { get; } = new(StringComparer.Ordinal);
@@ -66,7 +76,7 @@ public sealed class TestSystem : IAsyncDisposable
     private TestSystem(TestSystemOptions options, TestDatabase database, TestRedis redis, DirectoryInfo folder, TestSim sim, Guid userId)
     {
         (this.options, this.database, Redis, this.folder, Sim, UserId) = (options, database, redis, folder, sim, userId);
-        Db = NpgsqlDataSource.Create(database.ConnectionString);
+        Db = NpgsqlDataSource.Create(database.ConnectionString + (options.OwnPostgres ? ";Pooling=false" : "")); // pooled ones would die with the server
         settings = new Dictionary<string, string>(StringComparer.Ordinal)
         {
             ["ConnectionStrings:generation"] = database.ConnectionString,
@@ -105,6 +115,8 @@ public sealed class TestSystem : IAsyncDisposable
             ["Relay:DeadLeaseInterval"] = "00:00:00.250",
             ["Relay:DeadlineInterval"] = "00:00:00.250",
             ["Relay:HoldInterval"] = "00:00:00.250",
+            ["Relay:AbandonedHoldInterval"] = "00:00:00.250",
+            ["Relay:OverdueLotInterval"] = "00:00:00.250",
             ["Worker:LeaseDuration"] = "00:00:02",
             ["Worker:RenewInterval"] = "00:00:00.200",
             ["Worker:SlotRetries:0"] = "00:00:00.050",
@@ -116,6 +128,14 @@ public sealed class TestSystem : IAsyncDisposable
             ["Shutdown:DrainDelay"] = "00:00:00",
             ["Database:PoolSize"] = "10",
         };
+        if (options.Proxies)
+        {
+            var direct = new NpgsqlConnectionStringBuilder(database.ConnectionString);
+            (PostgresWay, RedisWay) = (new TcpProxy(direct.Port), new TcpProxy(redis.Port));
+            settings["ConnectionStrings:generation"] = new NpgsqlConnectionStringBuilder(database.ConnectionString) { Port = PostgresWay.Port }.ConnectionString;
+            settings["ConnectionStrings:redis"] = redis.ConnectionStringBy(RedisWay.Port);
+        }
+
         foreach (var (key, value) in options.Settings)
         {
             settings[key] = value;
@@ -126,6 +146,15 @@ public sealed class TestSystem : IAsyncDisposable
     public NpgsqlDataSource Db { get; }
 
     public TestRedis Redis { get; }
+
+    /// <summary>With <see cref="TestSystemOptions.OwnPostgres"/>.</summary>
+    public OwnPostgres? Postgres { get; private set; }
+
+    /// <summary>What stands before Postgres, with <see cref="TestSystemOptions.Proxies"/>.</summary>
+    internal TcpProxy? PostgresWay { get; }
+
+    /// <summary>What stands before Redis, with <see cref="TestSystemOptions.Proxies"/>.</summary>
+    internal TcpProxy? RedisWay { get; }
 
     public TestSim Sim { get; }
 
@@ -147,7 +176,8 @@ public sealed class TestSystem : IAsyncDisposable
         var wanted = new TestSystemOptions();
         configure?.Invoke(wanted);
         TestPostgres.Migrate = connectionString => DatabaseMigrator.MigrateAsync(connectionString, CancellationToken.None);
-        var ownDatabase = await TestPostgres.CreateDatabaseAsync();
+        var ownServer = wanted.OwnPostgres ? await OwnPostgres.StartAsync(wanted.MaxConnections) : null;
+        var ownDatabase = ownServer is null ? await TestPostgres.CreateDatabaseAsync() : new TestDatabase("own", ownServer.ConnectionString);
         var redis = wanted.OwnRedis ? await TestRedis.StartAsync() : await TestRedis.Shared;
         var sim = await TestSim.StartAsync(wanted.Sim);
         Guid userId;
@@ -156,7 +186,7 @@ public sealed class TestSystem : IAsyncDisposable
             userId = (await DevelopmentAccounts.CreateUserAsync(db, "user", "user", UserKey, wanted.Credits, CancellationToken.None))!.Value;
         }
 
-        var system = new TestSystem(wanted, ownDatabase, redis, Directory.CreateTempSubdirectory("generation-media-"), sim, userId);
+        var system = new TestSystem(wanted, ownDatabase, redis, Directory.CreateTempSubdirectory("generation-media-"), sim, userId) { Postgres = ownServer };
         var servers = Enumerable.Repeat(0, wanted.Relays).Select(_ => system.AddRelayAsync())
             .Concat(Enumerable.Repeat(0, wanted.Apis).Select(_ => system.AddApiAsync())).ToList();
         if (wanted.IsPublic)
@@ -342,7 +372,13 @@ public sealed class TestSystem : IAsyncDisposable
         await Sim.DisposeAsync();
         await Db.DisposeAsync();
         NpgsqlConnection.ClearAllPools();
-        await database.DisposeAsync();
+        if (PostgresWay is not null && RedisWay is not null)
+        {
+            await PostgresWay.DisposeAsync();
+            await RedisWay.DisposeAsync();
+        }
+
+        await (Postgres?.DisposeAsync() ?? database.DisposeAsync());
         if (options.OwnRedis)
         {
             await Redis.DisposeAsync();

@@ -1,7 +1,7 @@
 using System.Collections.Concurrent;
+using Generation.Core.Database;
 using Generation.Core.Realtime;
 using Generation.Core.Sessions;
-using Npgsql;
 
 namespace Generation.Worker.Jobs;
 
@@ -23,6 +23,7 @@ public enum StopReason
 public sealed class ActiveJob(ClaimedSession session, long claimedAt) : IDisposable
 {
     private readonly CancellationTokenSource stop = new();
+    private readonly TaskCompletionSource worked = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Lock gate = new();
     private int percent = session.Progress;
     private bool hasMoved;
@@ -37,6 +38,9 @@ public sealed class ActiveJob(ClaimedSession session, long claimedAt) : IDisposa
     public CancellationToken Stopped => stop.Token;
 
     public StopReason Reason { get; private set; }
+
+    /// <summary>Completes when the work is done and only its end remains to be written: from then on it takes no slot.</summary>
+    public Task Worked => worked.Task;
 
     /// <summary>The version as this worker knows it.</summary>
     public long Version { get; set; } = session.Version;
@@ -82,6 +86,9 @@ public sealed class ActiveJob(ClaimedSession session, long claimedAt) : IDisposa
             return moved;
         }
     }
+
+    /// <summary>Gives its slot to the next.</summary>
+    public void FinishWork() => worked.TrySetResult();
 
     /// <summary>Stops the job; the first reason counts, except that a lost lease outweighs every other.</summary>
     public void Stop(StopReason reason)
@@ -186,7 +193,7 @@ public sealed class ActiveJobs(Leases leases, WorkerOptions options, TimeProvide
                 }
             }
         }
-        catch (Exception e) when (e is NpgsqlException or TimeoutException)
+        catch (Exception e) when (Transient.IsPassing(e))
         {
             log.LogWarning("Could not renew {Count} leases: {Problem}", held.Count, e.Message);
             foreach (var job in held.Where(j => time.GetElapsedTime(j.RenewedAt) > Trust))

@@ -82,7 +82,9 @@ public sealed partial class JobContext(ActiveJob job, JobParts parts, ILogger lo
     /// <summary>Before a paid call. Null when a call for these outputs counts already: then it must not be made again.</summary>
     public async Task<ProviderTask?> RecordIntentAsync(int firstOrdinal, int outputCount, TimeSpan deadline, byte[]? callbackTokenHash, CancellationToken ct)
     {
-        var id = await parts.Leases.RecordIntentAsync(Session, firstOrdinal, outputCount, deadline, callbackTokenHash, ct);
+        var sameInEveryTry = Guid.CreateVersion7(parts.Time.GetUtcNow());
+        var id = await Transient.RetryAsync(
+            () => parts.Leases.RecordIntentAsync(Session, firstOrdinal, outputCount, deadline, callbackTokenHash, ct, sameInEveryTry), parts.Time, log, job.Stopped);
         if (id is null)
         {
             return null;

@@ -5,7 +5,6 @@ using Generation.Core.Sessions;
 using Generation.Core.Settings;
 using Generation.ServiceDefaults;
 using Microsoft.Extensions.Options;
-using Npgsql;
 
 namespace Generation.Worker.Jobs;
 
@@ -23,6 +22,9 @@ public sealed class LaneConsumers(
     IOptions<ShutdownOptions> shutdown, TimeProvider time, ILogger<LaneConsumers> log) : BackgroundService
 {
     private const int MaxReceive = 64;
+
+    /// <summary>Jobs of a lane whose end is being written. They take no slot, so that ends go in groups; a slow database stops the lane here.</summary>
+    private const int MaxEnding = 256;
 
     /// <summary>A receive is not cancelled (its messages would be delivered to nobody), so it must not wait for long.</summary>
     private static readonly TimeSpan ReceiveWait = TimeSpan.FromSeconds(1);
@@ -78,14 +80,15 @@ public sealed class LaneConsumers(
                 }
 
                 var slots = await settings.WorkerConcurrencyAsync(ct) ?? options.Concurrency;
-                if (running.Count >= slots)
+                var working = running.Where(r => !r.Value.Worked.IsCompleted && !r.Key.IsCompleted).ToList();
+                if (working.Count >= slots || running.Count >= slots + MaxEnding)
                 {
                     var pause = Task.Delay(ReceiveWait, time, ct);
-                    await Task.WhenAny([.. running.Keys, pause]);
+                    await Task.WhenAny(working.Count >= slots ? [.. working.Select(r => r.Value.Worked), .. working.Select(r => r.Key), pause] : [.. running.Keys, pause]);
                     continue;
                 }
 
-                var deliveries = await queue.ReceiveAsync(lane, Math.Min(slots - running.Count, MaxReceive), ReceiveWait, CancellationToken.None);
+                var deliveries = await queue.ReceiveAsync(lane, Math.Min(slots - working.Count, MaxReceive), ReceiveWait, CancellationToken.None);
                 if (deliveries.Count > 0)
                 {
                     foreach (var (job, task) in await TakeAsync(lane, deliveries))
@@ -100,7 +103,7 @@ public sealed class LaneConsumers(
             {
                 break;
             }
-            catch (Exception e) when (e is QueueException or NpgsqlException or TimeoutException)
+            catch (Exception e) // whatever it is, the other lanes and the jobs under way must not end with it
             {
                 problem.Say(e, $"Lane {lane} gets no jobs");
                 await Task.Delay(TimeSpan.FromSeconds(1), time, ct).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Generation.Core.Database;
 using Generation.Core.Providers;
 using Generation.Core.Sessions;
 using Generation.Worker.Providers;
@@ -144,7 +145,7 @@ public sealed partial class JobContext
             await RecordTaskAsync(intent, ProviderTaskState.Rejected, failure: late);
             return (null, late);
         }
-        catch (Exception e) when (e is NpgsqlException or TimeoutException)
+        catch (Exception e) when (Transient.IsPassing(e) || e is NpgsqlException)
         {
             // Nothing was sent. Thrown on, this would cut off the calls beside it, which may be paid for already.
             return (null, new Failure(FailureKind.Unavailable, "intent.not_recorded", e.Message));

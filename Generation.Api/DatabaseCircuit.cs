@@ -1,0 +1,53 @@
+using Generation.ServiceDefaults;
+
+namespace Generation.Api;
+
+/// <summary>
+/// The circuit breaker of the Api for Postgres: while it is open, every request is answered 503 with <c>Retry-After</c> within
+/// milliseconds, instead of waiting three seconds for a connection. It is open while the probe of <see cref="Readiness"/>, once a second
+/// on a connection of its own, gets no answer within two seconds; the first answer closes it.
+/// <para>
+/// One prober and not the callers' outcomes, as Polly's breaker has it: no caller's request is the probe, a stream that lasts for hours
+/// does not hold it half open, and a connection that died alone does not open it. Trouble that the probe does not see (read-only, no
+/// connections, a lock) is met by the requests themselves, and for submits by <see cref="Core.Sessions.SubmitWriter"/>.
+/// </para>
+/// </summary>
+public sealed class DatabaseCircuit(Readiness readiness, TimeProvider time, ILogger<DatabaseCircuit> log) : BackgroundService
+{
+    private static readonly TimeSpan ProbeInterval = TimeSpan.FromSeconds(1);
+
+    private volatile bool isOpen;
+
+    /// <summary>Middleware: refuses what needs the database while it is away. Health, readiness and documents need none.</summary>
+    public static Task RefuseWhileOpenAsync(HttpContext context, RequestDelegate next)
+    {
+        ArgumentNullException.ThrowIfNull(context);
+        ArgumentNullException.ThrowIfNull(next);
+        return context.Request.Path.StartsWithSegments("/api", StringComparison.Ordinal) && context.RequestServices.GetRequiredService<DatabaseCircuit>().isOpen
+            ? Problems.Later(context, Problems.DatabaseUnavailable, "The database does not answer at the moment. Nothing was lost; try again.").ExecuteAsync(context)
+            : next(context);
+    }
+
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        using var timer = new PeriodicTimer(ProbeInterval, time);
+        try
+        {
+            do
+            {
+                var report = await readiness.GetAsync().WaitAsync(stoppingToken);
+                var isAway = report.Checks.GetValueOrDefault("postgres", "ok") != "ok";
+                if (isAway != isOpen)
+                {
+                    isOpen = isAway;
+                    log.LogWarning("Postgres is {State}: {Consequence}", isAway ? "away" : "back", isAway ? "requests get 503 at once" : "requests are taken again");
+                }
+            }
+            while (await timer.WaitForNextTickAsync(stoppingToken));
+        }
+        catch (OperationCanceledException)
+        {
+            log.LogDebug("Postgres is not probed any more");
+        }
+    }
+}
