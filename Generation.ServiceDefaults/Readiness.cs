@@ -72,7 +72,7 @@ public sealed class Readiness(IServiceProvider services, DrainState drain, TimeP
         await Task.Yield(); // leave the lock
         using var noSpans = SuppressInstrumentationScope.Begin();
         var redisProbe = ProbeRedisAsync();
-        var checks = await ProbePostgresAsync();
+        var checks = await ProbePostgresInTimeAsync();
         if (await redisProbe is { } redisAnswer)
             checks["redis"] = redisAnswer;
 
@@ -82,6 +82,27 @@ public sealed class Readiness(IServiceProvider services, DrainState drain, TimeP
         LogChange(report);
         probedAt = time.GetTimestamp();
         return report;
+    }
+
+    // A statement that is cancelled waits for the server to hear of it: where nothing gets through, much longer than the timeout.
+    private async Task<Dictionary<string, string>> ProbePostgresInTimeAsync()
+    {
+        try
+        {
+            return await ProbePostgresAsync().WaitAsync(PostgresTimeout * 1.25, time);
+        }
+        catch (TimeoutException)
+        {
+            return PostgresIsAway();
+        }
+    }
+
+    private Dictionary<string, string> PostgresIsAway()
+    {
+        var checks = new Dictionary<string, string>(StringComparer.Ordinal) { ["postgres"] = "unreachable" };
+        if (schema is not null)
+            checks["schema"] = "unknown";
+        return checks;
     }
 
     private async Task<Dictionary<string, string>> ProbePostgresAsync()
@@ -107,9 +128,7 @@ public sealed class Readiness(IServiceProvider services, DrainState drain, TimeP
         catch (Exception failure) when (failure is NpgsqlException or OperationCanceledException or TimeoutException)
         {
             logger.LogDebug(failure, "Postgres did not answer the readiness probe");
-            checks["postgres"] = "unreachable";
-            if (schema is not null)
-                checks["schema"] = "unknown";
+            return PostgresIsAway();
         }
 
         return checks;
