@@ -82,7 +82,7 @@ public sealed class PostgresTroubleTests(TroubledSystem troubled) : IClassFixtur
         using var refusal = await troubled.Admin.SendAsync(grant);
         Assert.Equal("ServiceUnavailable database_unavailable", $"{refusal.StatusCode} {(await TestSystem.ReadAsync(refusal))["code"]}");
 
-        await system.ExecuteAsync($"SET default_transaction_read_only = off; ALTER DATABASE {database} RESET default_transaction_read_only");
+        await system.ExecuteAsync($"BEGIN; SET TRANSACTION READ WRITE; ALTER DATABASE {database} RESET default_transaction_read_only; COMMIT");
         await CutServicesAsync();
         await load.UntilAcceptedAsync(4);
         await load.EndAndAssertNothingIsLostAsync();
