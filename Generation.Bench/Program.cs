@@ -1,13 +1,19 @@
 using System.Diagnostics;
 using System.Reflection;
-using System.Runtime.InteropServices;
-using Generation.AppHost.Embedded;
 using Generation.Bench;
+using Generation.Bench.Chaos;
 using Generation.Bench.Ledger;
+using Generation.Bench.Overload;
+using Generation.Bench.Pipeline;
 using Generation.Bench.Submit;
 using Spectre.Console;
 
-Benchmark[] benchmarks = [SubmitBenchmark.Entry, GrowthBenchmark.Entry, LedgerBenchmark.Entry, AuditBenchmark.Entry, MediaBenchmark.Entry];
+Benchmark[] benchmarks =
+[
+    SubmitBenchmark.Entry, GrowthBenchmark.Entry, LedgerBenchmark.Entry, AuditBenchmark.Entry, PipelineBenchmark.Entry, OverloadBenchmark.Entry, MediaBenchmark.Entry,
+];
+
+if (args is ["chaos", .. var words] && ChaosOptions.Parse(words) is { } chaos) return await Interruptible.RunAsync(ct => ChaosRun.RunAsync(chaos, ct));
 
 var (name, jsonPath) = args switch
 {
@@ -19,6 +25,7 @@ if (Array.Find(benchmarks, benchmark => benchmark.Name == name) is not { } chose
 {
     AnsiConsole.WriteLine("dotnet run -c Release --project Generation.Bench -- NAME [--json FILE]");
     foreach (var benchmark in benchmarks) AnsiConsole.WriteLine($"  {benchmark.Name,-14} {benchmark.Claim}");
+    AnsiConsole.WriteLine($"  {ChaosOptions.Usage}: every part of the system is killed, stopped, wiped and slowed down under load, and nothing is lost.");
     return args.Length == 0 ? 0 : 2;
 }
 
@@ -29,26 +36,11 @@ if (typeof(Benchmark).Assembly.GetCustomAttribute<DebuggableAttribute>() is { Is
     return 2;
 }
 
-using var stop = new CancellationTokenSource();
-using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);
-using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
 var report = new Report(chosen);
-try
+return await Interruptible.RunAsync(async ct =>
 {
-    await chosen.RunAsync(report, stop.Token);
-}
-catch (Exception e) when (e is StartFailure || stop.IsCancellationRequested)
-{
-    AnsiConsole.WriteLine(e.Message);
-    return 2;
-}
-
-report.Print();
-if (jsonPath is not null) await report.WriteJsonAsync(jsonPath);
-return report.Holds ? 0 : 1;
-
-void Stop(PosixSignalContext signal)
-{
-    signal.Cancel = true; // the servers are stopped and their folder removed first
-    stop.Cancel();
-}
+    await chosen.RunAsync(report, ct);
+    report.Print();
+    if (jsonPath is not null) await report.WriteJsonAsync(jsonPath);
+    return report.Holds ? 0 : 1;
+});

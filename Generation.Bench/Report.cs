@@ -25,6 +25,9 @@ internal sealed class Report(Benchmark benchmark)
     /// <summary>No check has failed.</summary>
     public bool Holds => refutations.Count == 0;
 
+    /// <summary>What was added under a name, rounded.</summary>
+    public double this[string name] => results.Single(result => result.Name == name).Value;
+
     /// <summary>A line for whoever waits. Not part of the result.</summary>
     public static void Say(string line) => AnsiConsole.MarkupLineInterpolated($"[grey]{line}[/]");
 

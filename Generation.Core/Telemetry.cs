@@ -55,6 +55,14 @@ public static class Telemetry
     public static readonly Histogram<double> AuditDuration = Meter.CreateHistogram(
         "generation.ledger.audit.duration", "s", "Time of an audit of the ledger", advice: JobSeconds);
 
+    /// <summary>What a sweep of the relay mended or removed. Tag <c>sweep</c>: its name.</summary>
+    public static readonly Counter<long> SweepRepaired = Meter.CreateCounter<long>(
+        "generation.sweep.repaired", "{row}", "What the relay's sweeps repaired, by sweep");
+
+    /// <summary>One pass of a sweep. Tags <c>sweep</c>, <c>outcome</c>: done, failed.</summary>
+    public static readonly Histogram<double> SweepDuration = Meter.CreateHistogram(
+        "generation.sweep.duration", "s", "Time of a pass of a sweep", advice: RequestSeconds);
+
     /// <summary>Event streams open at this process. Tag <c>transport</c>: sse, websocket.</summary>
     public static readonly UpDownCounter<long> OpenStreams = Meter.CreateUpDownCounter<long>(
         "generation.streams.open", "{stream}", "Open event streams");

@@ -13,17 +13,26 @@ builder.Services.AddSingleton(_ => new Random(RandomNumberGenerator.GetInt32(int
 
 // Hosted services start in this order: nothing runs on an old schema.
 builder.Services.AddHostedService<Migrating>();
-AddDuty<LostDispatches>();
 AddDuty<Dispatch>();
+AddDuty<Measuring>();
+AddDuty<Auditing>();
+
+// The sweeps: each repairs one thing, on its own timer.
+AddDuty<LostDispatches>();
 AddDuty<DeadLeases>();
 AddDuty<StuckJobs>();
 AddDuty<Deadlines>();
 AddDuty<Strays>();
-AddDuty<HoldsAndLots>();
-AddDuty<Callbacks>();
+AddDuty<ExpiringHolds>();
+AddDuty<AbandonedHolds>();
+AddDuty<OverdueLots>();
+AddDuty<UnbookedCallbacks>();
+AddDuty<OldRows>();
+AddDuty<DeadRows>();
 AddDuty<OldUploads>();
-AddDuty<Measuring>();
-AddDuty<Auditing>();
+AddDuty<UnfinishedTransfers>();
+AddDuty<OrphanedObjects>();
+AddDuty<ForgottenObjects>();
 builder.Services.AddHostedService<OutboxListener>();
 
 var app = builder.Build();

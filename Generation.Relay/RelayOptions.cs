@@ -5,6 +5,9 @@ public sealed class RelayOptions
 {
     public const string Section = "Relay";
 
+    /// <summary>What a timer can count.</summary>
+    private static readonly TimeSpan MaxInterval = TimeSpan.FromDays(45);
+
     /// <summary>Rows dispatched at once; default 500, also as OUTBOX_BATCH. They are locked while they are published.</summary>
     public int OutboxBatch { get; set; } = 500;
 
@@ -38,8 +41,53 @@ public sealed class RelayOptions
     /// <summary>How often, and how long a session must look forgotten; default 1 min.</summary>
     public TimeSpan StrayInterval { get; set; } = TimeSpan.FromMinutes(1);
 
-    /// <summary>How often holds are extended and overdue lots expired; default 1 min. A hold has at least 30 minutes left when it is looked at.</summary>
+    /// <summary>How often holds of living sessions are extended; default 1 min. A hold has at least 30 minutes left when it is looked at.</summary>
     public TimeSpan HoldInterval { get; set; } = TimeSpan.FromMinutes(1);
+
+    /// <summary>How often holds that outlived their session are looked for; default 1 min. There should be none.</summary>
+    public TimeSpan AbandonedHoldInterval { get; set; } = TimeSpan.FromMinutes(1);
+
+    /// <summary>How often overdue lots are expired; default 1 min. Until then a balance promises what a submit would not find.</summary>
+    public TimeSpan OverdueLotInterval { get; set; } = TimeSpan.FromMinutes(1);
+
+    /// <summary>How often callbacks are booked whose task ended without them; default 1 min.</summary>
+    public TimeSpan CallbackInterval { get; set; } = TimeSpan.FromMinutes(1);
+
+    /// <summary>How often old rows are forgotten; default 10 min, a batch of each kind at a time, and again at once while a batch is full.</summary>
+    public TimeSpan OldRowInterval { get; set; } = TimeSpan.FromMinutes(10);
+
+    /// <summary>
+    /// How often the outbox is looked at for a vacuum, beside the server's own; default 5 s. It runs from 50,000 dead rows on, as the login
+    /// of <c>ConnectionStrings:generation</c>.
+    /// </summary>
+    public TimeSpan VacuumInterval { get; set; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>
+    /// How long <c>error_events</c> are kept; default 90 days, at least one. After that a dead letter has its calls for a history and no
+    /// events. An open <c>outcome_unknown</c> is kept until it is resolved.
+    /// </summary>
+    public TimeSpan ErrorEventsKept { get; set; } = TimeSpan.FromDays(90);
+
+    /// <summary>How often uploads past their time are removed; default 10 min.</summary>
+    public TimeSpan UploadInterval { get; set; } = TimeSpan.FromMinutes(10);
+
+    /// <summary>How often transfers into the store that never ended are looked for; default 1 h, over all relays. A listing of all of them.</summary>
+    public TimeSpan TransferInterval { get; set; } = TimeSpan.FromHours(1);
+
+    /// <summary>From when on a transfer counts as never ended; default 24 h. Longer than any transfer takes, or it kills one.</summary>
+    public TimeSpan TransferAge { get; set; } = TimeSpan.FromHours(24);
+
+    /// <summary>How often objects that no row refers to are looked for among the sessions that may have left some; default 1 min, over all relays.</summary>
+    public TimeSpan OrphanInterval { get; set; } = TimeSpan.FromMinutes(1);
+
+    /// <summary>How long a session must have been over until its orphaned objects are removed; default 24 h.</summary>
+    public TimeSpan OrphanAge { get; set; } = TimeSpan.FromHours(24);
+
+    /// <summary>
+    /// How often the walk over everything that is stored takes a step of 1,000 names; default 1 min, over all relays: 1.4 million objects
+    /// a day for 1,440 listings. Shorter for larger stores; a store must belong to one database alone.
+    /// </summary>
+    public TimeSpan WalkInterval { get; set; } = TimeSpan.FromMinutes(1);
 
     /// <summary>How often outbox lag and queue depth are measured for their gauges; default 5 s.</summary>
     public TimeSpan MeasureInterval { get; set; } = TimeSpan.FromSeconds(5);
@@ -53,8 +101,19 @@ public sealed class RelayOptions
     public string? Problem() =>
         OutboxBatch is < 1 or > 10_000 ? "Relay:OutboxBatch (OUTBOX_BATCH) must be from 1 to 10000."
         : DispatchWindow is < 1 or > 1_000_000 ? "Relay:DispatchWindow must be from 1 to 1000000."
-        : PollInterval <= TimeSpan.Zero || LostDispatchInterval <= TimeSpan.Zero || DeadLeaseInterval <= TimeSpan.Zero
-          || StuckInterval <= TimeSpan.Zero || StuckAfter <= TimeSpan.Zero || DeadlineInterval <= TimeSpan.Zero || StrayInterval <= TimeSpan.Zero || MeasureInterval <= TimeSpan.Zero
-          || HoldInterval <= TimeSpan.Zero || AuditInterval <= TimeSpan.Zero ? "The intervals of Relay must be positive."
+        : ErrorEventsKept < TimeSpan.FromDays(1) ? "Relay:ErrorEventsKept must be at least one day."
+        : Durations().FirstOrDefault(duration => duration.Value <= TimeSpan.Zero) is { Setting: { } wrong } ? $"Relay:{wrong} must be longer than nothing."
+        : Durations().FirstOrDefault(duration => duration.Value > MaxInterval) is { Setting: { } endless } ? $"Relay:{endless} must be at most {MaxInterval.TotalDays:0} days."
         : null;
+
+    private IEnumerable<(string Setting, TimeSpan Value)> Durations() =>
+    [
+        (nameof(PollInterval), PollInterval), (nameof(LostDispatchInterval), LostDispatchInterval), (nameof(DeadLeaseInterval), DeadLeaseInterval),
+        (nameof(StuckInterval), StuckInterval), (nameof(StuckAfter), StuckAfter), (nameof(DeadlineInterval), DeadlineInterval),
+        (nameof(StrayInterval), StrayInterval), (nameof(HoldInterval), HoldInterval), (nameof(AbandonedHoldInterval), AbandonedHoldInterval),
+        (nameof(OverdueLotInterval), OverdueLotInterval), (nameof(CallbackInterval), CallbackInterval), (nameof(OldRowInterval), OldRowInterval),
+        (nameof(VacuumInterval), VacuumInterval), (nameof(UploadInterval), UploadInterval), (nameof(TransferInterval), TransferInterval), (nameof(TransferAge), TransferAge),
+        (nameof(OrphanInterval), OrphanInterval), (nameof(OrphanAge), OrphanAge), (nameof(WalkInterval), WalkInterval),
+        (nameof(MeasureInterval), MeasureInterval), (nameof(AuditInterval), AuditInterval),
+    ];
 }

@@ -77,8 +77,9 @@ public sealed record DatabaseConnections(string Owner, string Service, string De
         service.ApplicationName = serviceName;
         var owner = service.ConnectionString;
 
-        // The server, too, must notice a peer whose machine is gone: until then its transaction holds the rows it has locked, by default for two hours.
-        service.Options = $"{service.Options} -c role={ServiceRole} -c tcp_keepalives_idle=15 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3".TrimStart();
+        // The server, too, must notice a peer whose machine is gone, or that stops in the middle of a transaction (SIGSTOP, a frozen machine): until
+        // then its transaction holds the rows it has locked, by default for two hours, or for ever.
+        service.Options = $"{service.Options} -c role={ServiceRole} -c idle_in_transaction_session_timeout=10s -c tcp_keepalives_idle=15 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3".TrimStart();
         service.MaxPoolSize = options.PoolSize;
         service.MinPoolSize = Math.Min(service.MinPoolSize, options.PoolSize);
         service.Timeout = 3; // seconds to connect or to get a connection from the pool; then the request is refused, not hung

@@ -64,6 +64,8 @@ public static class GenerationPipeline
         services.AddSingleton<SessionReader>();
         services.AddSingleton<WebhookInbox>();
         services.AddSingleton<Uploads>();
+        services.AddSingleton<Leftovers>();
+        services.AddSingleton<SweepTurns>();
         return builder;
     }
 

@@ -17,6 +17,9 @@ public sealed class WorkerOptions
     /// <summary>How long a claim lasts without renewal; default 30 s. The time after which a dead worker's jobs go on elsewhere.</summary>
     public TimeSpan LeaseDuration { get; set; } = TimeSpan.FromSeconds(30);
 
+    /// <summary>The share of the lease after which an unrenewed job stops: what is left is for its last statement to arrive too late.</summary>
+    internal TimeSpan LeaseTrust => LeaseDuration * 0.8;
+
     /// <summary>How often leases are renewed, progress is written and cancel wishes are read; default 2 s.</summary>
     public TimeSpan RenewInterval { get; set; } = TimeSpan.FromSeconds(2);
 
@@ -42,8 +45,10 @@ public sealed class WorkerOptions
     public TimeSpan BreakDuration { get; set; } = TimeSpan.FromSeconds(60);
 
     /// <summary>
-    /// How long running jobs may go on after a stop was asked for, before they are handed back; default 40 s, below the host's grace
-    /// period. A paid call that is cut off here ends as outcome_unknown, so rather too long than too short.
+    /// How long running jobs may go on after the stop signal, before they are handed back; default 40 s. Never longer than
+    /// <c>Shutdown:GracePeriod</c> less 5 s (or a quarter of a shorter one), which handing back takes. A paid call that is cut off here ends
+    /// as outcome_unknown, so rather too long than too short: where calls take minutes, give both settings, and the orchestrator's own
+    /// limit, that time. A worker without such a call leaves as soon as before.
     /// </summary>
     public TimeSpan DrainTimeout { get; set; } = TimeSpan.FromSeconds(40);
 

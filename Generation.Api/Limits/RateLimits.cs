@@ -10,10 +10,10 @@ public sealed class RateLimitOptions
 {
     public const string Section = "RateLimits";
 
-    /// <summary>Submits a minute of one API key, over all Apis; default 5,000. 0 is no limit.</summary>
+    /// <summary>Submits a minute of one API key, over all Apis; as many may come at once; default 5,000. 0 is no limit.</summary>
     public int KeyPerMinute { get; set; } = 5_000;
 
-    /// <summary>Submits a minute of all keys together; default 100,000. 0 is no limit.</summary>
+    /// <summary>Submits a minute of all keys together; as many may come at once; default 100,000. 0 is no limit.</summary>
     public int GlobalPerMinute { get; set; } = 100_000;
 
     public string? Problem() => KeyPerMinute < 0 || GlobalPerMinute < 0 ? "RateLimits:KeyPerMinute and RateLimits:GlobalPerMinute must not be negative; 0 is no limit." : null;
@@ -21,9 +21,9 @@ public sealed class RateLimitOptions
 
 /// <summary>What a limit says to one request.</summary>
 /// <param name="Policy"><c>key</c> or <c>global</c>.</param>
-/// <param name="Limit">In a window of a minute.</param>
-/// <param name="Remaining">In this window; negative when this request is one too many.</param>
-/// <param name="ResetSeconds">Until the next window.</param>
+/// <param name="Limit">A minute; 0 is none.</param>
+/// <param name="Remaining">As many more may come now; negative when this request is one too many.</param>
+/// <param name="ResetSeconds">Until the whole limit is there again, or, to one that is refused, until there is room for it.</param>
 public readonly record struct Allowance(string Policy, int Limit, long Remaining, int ResetSeconds)
 {
     public bool IsRefused => Remaining < 0;
@@ -46,9 +46,11 @@ public readonly record struct Allowance(string Policy, int Limit, long Remaining
 }
 
 /// <summary>
-/// Submits a minute, by key and in all, shared by all Apis. No request waits for it: each Api counts by itself and tells Redis ten times
-/// a second what it has counted, in one script, which answers with everybody's count. So a limit is exact on one Api; several together
-/// may overshoot by what they take in within a tenth of a second. Without Redis each Api keeps the limit for itself.
+/// Submits a minute, by key and in all, shared by all Apis: a bucket that holds a minute's worth and is refilled evenly, so that a
+/// burst is welcome, and whoever was over the limit is served again as soon as there is room for one, not at the turn of the minute.
+/// No request waits for Redis: each Api counts by itself and tells it ten times a second what it has counted, in one script, which
+/// answers with everybody's count. So a limit is exact on one Api; several together may overshoot by what they take in within a tenth
+/// of a second. Without Redis each Api keeps the limit for itself.
 /// </summary>
 public sealed class RateLimits(
     RateLimitOptions limits, IConnectionMultiplexer redis, QueueOptions queue, TimeProvider time, ILogger<RateLimits> log) : BackgroundService
@@ -56,35 +58,39 @@ public sealed class RateLimits(
     private const string Global = "all";
     private static readonly TimeSpan SyncInterval = TimeSpan.FromMilliseconds(100);
 
-    // KEYS: counters · ARGV: what is to be added to each. Answers the new values; they are forgotten two minutes later.
+    // KEYS: buckets, hashes of the level and the second it was true at · ARGV: for each what is added, and what drains a second.
+    // Answers the new levels, as text: a number would be cut to an integer. An empty bucket is as good as none.
     private const string Script =
         """
-        local totals = {}
+        local clock = redis.call('TIME')
+        local now = clock[1] + clock[2] / 1000000
+        local levels = {}
         for i, key in ipairs(KEYS) do
-            totals[i] = redis.call('INCRBY', key, ARGV[i])
+            local was = redis.call('HMGET', key, 'level', 'at')
+            local elapsed = now - (tonumber(was[2]) or now)
+            local level = math.max(0, (tonumber(was[1]) or 0) - math.max(0, elapsed) * ARGV[2 * i]) + ARGV[2 * i - 1]
+            redis.call('HSET', key, 'level', string.format('%.3f', level), 'at', string.format('%.6f', now))
             redis.call('EXPIRE', key, 120)
+            levels[i] = string.format('%.3f', level)
         end
-        return totals
+        return levels
         """;
 
-    private Window window = new(0);
+    private readonly ConcurrentDictionary<string, Bucket> buckets = new(StringComparer.Ordinal);
 
     /// <summary>Counts one submit of this key, or refuses it; a refused one is not counted.</summary>
     public Allowance Take(string key)
     {
-        var now = time.GetUtcNow().ToUnixTimeSeconds();
-        var current = WindowAt(now / 60);
-        var reset = (int)(60 - (now % 60));
-        var own = new Allowance("key", limits.KeyPerMinute, current.Take(key, limits.KeyPerMinute), reset);
+        var own = Take("key", key, limits.KeyPerMinute);
         if (own.IsRefused)
         {
             return own;
         }
 
-        var all = new Allowance("global", limits.GlobalPerMinute, current.Take(Global, limits.GlobalPerMinute), reset);
-        if (all.IsRefused)
+        var all = Take("global", Global, limits.GlobalPerMinute);
+        if (all.IsRefused && own.Limit > 0)
         {
-            current.GiveBack(key, limits.KeyPerMinute);
+            BucketOf(key, own.Limit).GiveBack();
         }
 
         return all.IsRefused || own.Limit == 0 ? all : own;
@@ -106,22 +112,39 @@ public sealed class RateLimits(
         }
     }
 
-    private Window WindowAt(long minute)
+    private Allowance Take(string policy, string key, int limit)
     {
-        var current = Volatile.Read(ref window);
-        if (current.Minute < minute)
+        if (limit == 0)
         {
-            Interlocked.CompareExchange(ref window, new Window(minute), current);
-            current = Volatile.Read(ref window);
+            return new Allowance(policy, 0, long.MaxValue, 0);
         }
 
-        return current;
+        while (true)
+        {
+            if (BucketOf(key, limit).Take(policy) is { } allowance)
+            {
+                return allowance;
+            }
+        }
     }
+
+    private Bucket BucketOf(string key, int limit) => buckets.GetOrAdd(key, static (_, its) => new Bucket(its.limit, its.time), (limit, time));
 
     private async Task SyncAsync()
     {
-        var current = Volatile.Read(ref window);
-        var news = current.TakeNews();
+        var news = new List<(string Key, Bucket Bucket, long Count)>();
+        foreach (var (key, bucket) in buckets)
+        {
+            if (bucket.TakeNews() is > 0 and var count)
+            {
+                news.Add((key, bucket, count));
+            }
+            else if (bucket.TryRetire()) // so their number is bounded by the keys that submit in a minute
+            {
+                buckets.TryRemove(KeyValuePair.Create(key, bucket));
+            }
+        }
+
         if (news.Count == 0)
         {
             return;
@@ -129,69 +152,62 @@ public sealed class RateLimits(
 
         try
         {
-            var keys = news.Select(n => (RedisKey)$"{{{queue.Prefix}:rate}}:{current.Minute}:{n.Key}").ToArray();
-            var totals = (RedisResult[])(await redis.GetDatabase().ScriptEvaluateAsync(Script, keys, [.. news.Select(n => (RedisValue)n.Count)]))!;
+            var keys = news.Select(n => (RedisKey)$"{{{queue.Prefix}:rate}}:{n.Key}").ToArray();
+            var levels = (RedisResult[])(await redis.GetDatabase().ScriptEvaluateAsync(Script, keys, [.. news.SelectMany(n => new RedisValue[] { n.Count, n.Bucket.PerSecond })]))!;
             for (var i = 0; i < news.Count; i++)
             {
-                current.Learn(news[i].Key, news[i].Count, (long)totals[i]);
+                news[i].Bucket.Learn(double.Parse((string)levels[i]!, CultureInfo.InvariantCulture));
             }
         }
         catch (Exception e) when (e is RedisException or TimeoutException or ObjectDisposedException)
         {
-            news.ForEach(n => current.PutBack(n.Key, n.Count));
+            news.ForEach(n => n.Bucket.PutBack(n.Count));
             log.LogDebug(e, "Rates are counted by this Api alone while Redis is away");
         }
     }
 
-    /// <summary>The counts of one minute. It lives as long as its minute, so what it holds is bounded by the keys that submit in one.</summary>
-    private sealed class Window(long minute)
+    /// <summary>What this Api knows of one bucket: it fills with every submit and drains evenly; a full one refuses.</summary>
+    private sealed class Bucket(int limit, TimeProvider time)
     {
-        private readonly ConcurrentDictionary<string, Counter> counters = new(StringComparer.Ordinal);
+        private const double Rounding = 1e-6; // of many small steps
 
-        public long Minute => minute;
-
-        /// <summary>Counts one; how many are left, or negative when there was none left, and then nothing was counted. What has no limit is not counted.</summary>
-        public long Take(string key, int limit) => limit == 0 ? long.MaxValue : counters.GetOrAdd(key, _ => new Counter()).Take(limit);
-
-        public void GiveBack(string key, int limit)
-        {
-            if (limit > 0)
-            {
-                counters[key].GiveBack();
-            }
-        }
-
-        public List<(string Key, long Count)> TakeNews() =>
-            [.. counters.Select(c => (c.Key, Count: c.Value.TakeNews())).Where(n => n.Count != 0)];
-
-        public void Learn(string key, long told, long total) => counters[key].Learn(told, total);
-
-        public void PutBack(string key, long count) => counters[key].PutBack(count);
-    }
-
-    private sealed class Counter
-    {
         private readonly Lock gate = new();
-        private long shared; // as Redis last said, ours included
-        private long underWay; // told to Redis, not answered yet
-        private long fresh; // not told yet
+        private double level; // everybody's, as far as it is known here, and ours at once
+        private long levelAt = time.GetTimestamp();
+        private long fresh; // of ours, not told yet
+        private bool isRetired;
 
-        public long Take(int limit)
+        public double PerSecond => limit / 60.0;
+
+        /// <summary>Null: this bucket was given up at this moment, take another.</summary>
+        public Allowance? Take(string policy)
         {
             lock (gate)
             {
-                var left = limit - (shared + underWay + fresh) - 1;
-                fresh += left < 0 ? 0 : 1;
-                return left;
+                if (isRetired)
+                {
+                    return null;
+                }
+
+                Drain();
+                if (level + 1 > limit + Rounding)
+                {
+                    return new Allowance(policy, limit, -1, Seconds(level + 1 - limit));
+                }
+
+                level++;
+                fresh++;
+                return new Allowance(policy, limit, (long)(limit + Rounding - level), Seconds(level));
             }
         }
 
-        /// <summary>Told already or not: what Redis was told too much is taken back with the next news.</summary>
+        /// <summary>Told already or not: what Redis was told too much drains there.</summary>
         public void GiveBack()
         {
             lock (gate)
             {
-                fresh--;
+                level = Math.Max(0, level - 1);
+                fresh = Math.Max(0, fresh - 1);
             }
         }
 
@@ -199,27 +215,49 @@ public sealed class RateLimits(
         {
             lock (gate)
             {
-                (underWay, fresh) = (underWay + fresh, 0);
-                return underWay;
+                var news = fresh;
+                fresh = 0;
+                return news;
             }
         }
 
-        public void Learn(long told, long total)
+        /// <summary>What Redis answered to our news. Less than is known here is of a Redis that has forgotten.</summary>
+        public void Learn(double told)
         {
             lock (gate)
             {
-                underWay -= told;
-                shared = Math.Max(shared, total);
+                Drain();
+                level = Math.Max(level, told + fresh);
             }
         }
 
+        /// <summary>Redis did not hear it. What has drained meanwhile need not be told.</summary>
         public void PutBack(long count)
         {
             lock (gate)
             {
-                underWay -= count;
-                fresh += count;
+                Drain();
+                fresh = Math.Min(fresh + count, (long)Math.Ceiling(level));
             }
         }
+
+        /// <summary>True when it is empty, and then nothing may be counted in it any more.</summary>
+        public bool TryRetire()
+        {
+            lock (gate)
+            {
+                Drain();
+                return isRetired = level == 0 && fresh == 0;
+            }
+        }
+
+        private void Drain()
+        {
+            var now = time.GetTimestamp();
+            level = Math.Max(0, level - (time.GetElapsedTime(levelAt, now).TotalSeconds * PerSecond));
+            levelAt = now;
+        }
+
+        private int Seconds(double submits) => (int)Math.Ceiling((submits / PerSecond) - Rounding);
     }
 }

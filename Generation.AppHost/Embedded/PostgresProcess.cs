@@ -70,7 +70,7 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
     public async Task<bool> StartAsync(CancellationToken cancellationToken)
     {
         folder = await ReachableFolderAsync(cancellationToken);
-        binFolder = await FindBinFolderAsync(cancellationToken);
+        if (binFolder.Length == 0) binFolder = await FindBinFolderAsync(cancellationToken); // a restart uses the same
         await InitialiseAsync(cancellationToken);
         await ClearStaleLockAsync(cancellationToken);
 
@@ -110,7 +110,7 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
         }
     }
 
-    /// <summary>Kills it, as a crash would; its children notice and go.</summary>
+    /// <summary>Kills it and all its processes, as a crash would: the next start recovers from the log.</summary>
     public async Task KillAsync()
     {
         if (server is null) return;

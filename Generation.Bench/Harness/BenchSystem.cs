@@ -16,6 +16,9 @@ internal enum BenchScope
 
     /// <summary>Postgres with its default durability (fsync, synchronous commit), Redis, relay and Api: what a submit needs, and no worker.</summary>
     Submits,
+
+    /// <summary><see cref="Submits"/> and a worker: for mock jobs, which need no provider.</summary>
+    Jobs,
 }
 
 /// <summary>
@@ -35,6 +38,7 @@ internal sealed class BenchSystem : IAsyncDisposable
     private readonly Stack<Func<Task>> stops = new();
 
     private PostgresProcess postgres = null!;
+    private RedisProcess redis = null!;
 
     private BenchSystem()
     {
@@ -42,6 +46,9 @@ internal sealed class BenchSystem : IAsyncDisposable
 
     /// <summary>The database, as its superuser.</summary>
     public string OwnerConnectionString => postgres.ConnectionString(Database);
+
+    /// <summary>The Redis server, which has no password.</summary>
+    public int RedisPort => redis.Port;
 
     public ServiceChild Sim { get; private set; } = null!;
 
@@ -104,7 +111,7 @@ internal sealed class BenchSystem : IAsyncDisposable
             await postgres.StopAsync(StopGrace, CancellationToken.None);
             if (Directory.Exists(postgres.Folder)) Directory.Delete(postgres.Folder, recursive: true);
         });
-        var redis = new RedisProcess(
+        redis = new RedisProcess(
             new RedisOptions { Folder = folder[$"redis-{Guid.NewGuid():N}"], RecordPath = folder.RecordPath("redis"), ThrowAway = true }, TimeProvider.System);
         stops.Push(() => redis.StopAsync(StopGrace, CancellationToken.None));
         await Task.WhenAll(StartPostgresAsync(), redis.StartAsync(ct), isWhole ? StartSimAsync() : Task.CompletedTask);
@@ -132,7 +139,7 @@ internal sealed class BenchSystem : IAsyncDisposable
         var api = AddAsync("Generation.Api", "/readyz", settings);
         await Task.WhenAll(relay, api);
         (Relay, Api) = (await relay, await api);
-        if (isWhole) Worker = await AddAsync("Generation.Worker", "/readyz", settings);
+        if (scope != BenchScope.Submits) Worker = await AddAsync("Generation.Worker", "/readyz", settings);
 
         await using (var database = NpgsqlDataSource.Create(OwnerConnectionString + ";Pooling=false"))
             await DevelopmentAccounts.CreateUserAsync(database, "bench", "user", UserKey, Credits, ct);

@@ -50,6 +50,9 @@ internal sealed class ResidentMemory
     /// <summary>The most it had since it started, or since <see cref="PeakWhileAsync"/>.</summary>
     public long Peak() => Read("VmHWM:");
 
+    /// <summary>What it has now.</summary>
+    public long Resident() => Read("VmRSS:");
+
     private long Read(string field)
     {
         var line = File.ReadLines(Path.Combine(folder, "status")).First(line => line.StartsWith(field, StringComparison.Ordinal));

@@ -16,6 +16,7 @@ internal sealed class ServiceChild : IAsyncDisposable
     private readonly string project;
     private readonly ChildProcess child;
     private bool isDisposed;
+    private bool isPaused;
 
     private ServiceChild(string project, ChildProcess child, Uri address) => (this.project, this.child, Address) = (project, child, address);
 
@@ -23,18 +24,27 @@ internal sealed class ServiceChild : IAsyncDisposable
 
     public int ProcessId => child.Id;
 
+    /// <summary>Completes with its exit code; 128 + n for signal n.</summary>
+    public Task<int> Exited => child.Exited;
+
     /// <summary>Starts it and waits until <paramref name="healthPath"/> answers 200.</summary>
+    /// <param name="project">Its name, which is its assembly's too.</param>
+    /// <param name="healthPath">Beginning with a slash.</param>
     /// <param name="settings">Names with colons, as in configuration files.</param>
+    /// <param name="folder">Where its process is recorded.</param>
+    /// <param name="ct">Stops the start, and the process with it.</param>
+    /// <param name="port">Where it listens on 127.0.0.1; 0: on any free port.</param>
+    /// <param name="onLine">Gets what it logs, line by line, from any thread.</param>
     /// <exception cref="StartFailure">It ended before, with its last lines.</exception>
     public static async Task<ServiceChild> StartAsync(
-        string project, string healthPath, IReadOnlyDictionary<string, string> settings, RunFolder folder, CancellationToken ct)
+        string project, string healthPath, IReadOnlyDictionary<string, string> settings, RunFolder folder, CancellationToken ct, int port = 0, Action<string>? onLine = null)
     {
         var assembly = Path.Combine(Repository.OutputFolder(project), $"{project}.dll");
         var environment = settings.ToDictionary(pair => pair.Key.Replace(":", "__", StringComparison.Ordinal), pair => (string?)pair.Value, StringComparer.Ordinal);
         environment["Logging__LogLevel__Microsoft.Hosting.Lifetime"] = "Information"; // says the port
         var listening = new TaskCompletionSource<Uri>(TaskCreationOptions.RunContinuationsAsynchronously);
         var started = await ChildProcess.StartAsync(
-            new ChildCommand(Programs.Find("dotnet") ?? throw new StartFailure("There is no dotnet command."), assembly, "--urls", "http://127.0.0.1:0")
+            new ChildCommand(Programs.Find("dotnet") ?? throw new StartFailure("There is no dotnet command."), assembly, "--urls", $"http://127.0.0.1:{port}")
             {
                 WorkingDirectory = Path.GetDirectoryName(assembly),
                 Environment = environment,
@@ -42,6 +52,7 @@ internal sealed class ServiceChild : IAsyncDisposable
             },
             line =>
             {
+                onLine?.Invoke(line);
                 if (line.IndexOf(ListeningLine, StringComparison.Ordinal) is >= 0 and var at)
                     listening.TrySetResult(new Uri(line[(at + ListeningLine.Length)..].Split('"', ' ')[0].Trim()));
             });
@@ -72,11 +83,40 @@ internal sealed class ServiceChild : IAsyncDisposable
         return await result;
     }
 
+    /// <summary>kill -9, and waits until it is gone.</summary>
+    public Task KillAsync()
+    {
+        child.Signal(UnixSignal.Kill);
+        return child.Exited;
+    }
+
+    /// <summary>SIGTERM, and waits for the orderly end; after <paramref name="grace"/> it is killed. The exit code.</summary>
+    public async Task<int> StopAsync(TimeSpan grace)
+    {
+        await child.StopAsync(grace, TimeProvider.System, CancellationToken.None);
+        return await child.Exited;
+    }
+
+    /// <summary>SIGSTOP: it exists, but does nothing.</summary>
+    public void Pause()
+    {
+        isPaused = true;
+        if (!child.Exited.IsCompleted) _ = Native.Kill(child.Id, OperatingSystem.IsLinux() ? 19 : 17);
+    }
+
+    /// <summary>SIGCONT.</summary>
+    public void Resume()
+    {
+        isPaused = false;
+        if (!child.Exited.IsCompleted) _ = Native.Kill(child.Id, OperatingSystem.IsLinux() ? 18 : 19);
+    }
+
     /// <summary>Stops it. A benchmark may do so before its system does.</summary>
     public async ValueTask DisposeAsync()
     {
         if (isDisposed) return;
         isDisposed = true;
+        if (isPaused) Resume(); // else it would not hear
         await child.StopAsync(StopGrace, TimeProvider.System, CancellationToken.None);
         child.Dispose();
     }

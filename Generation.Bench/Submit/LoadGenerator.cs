@@ -12,12 +12,14 @@ namespace Generation.Bench.Submit;
 /// <param name="PerSecond">Accepted in the measured time.</param>
 /// <param name="P50">Milliseconds from the first byte sent to the last byte received, in the measured time.</param>
 /// <param name="P99">As <paramref name="P50"/>.</param>
-internal readonly record struct LoadRun(long Accepted, double PerSecond, double P50, double P99);
+/// <param name="OfferedPerSecond">Asked in the measured time.</param>
+/// <param name="RefusedPerSecond">Answered with 429 or 503 and Retry-After in the measured time.</param>
+internal readonly record struct LoadRun(long Accepted, double PerSecond, double P50, double P99, double OfferedPerSecond, double RefusedPerSecond);
 
 /// <summary>
 /// Posts generations over a fixed number of connections, each with one request under way. It shares two cores with what it measures, so
 /// it is as cheap as a client can be: bytes made beforehand, in which user and key are overwritten, and answers of which only the
-/// status and the length are read. An answer other than 202 ends the run.
+/// status and the length are read. An answer other than 202 ends the run, unless <see cref="MayRefuse"/>.
 /// </summary>
 internal sealed class LoadGenerator(Uri api, int users)
 {
@@ -27,7 +29,12 @@ internal sealed class LoadGenerator(Uri api, int users)
     private const string UserMark = "00000";
     private const string KeyMark = "0000000000000000";
 
+    private const int PaceMilliseconds = 1;
+
     private static readonly byte[] AcceptedStatus = "HTTP/1.1 202 "u8.ToArray();
+    private static readonly byte[] TooManyStatus = "HTTP/1.1 429 "u8.ToArray();
+    private static readonly byte[] UnavailableStatus = "HTTP/1.1 503 "u8.ToArray();
+    private static readonly byte[] RetryAfterHeader = "\r\nRetry-After: "u8.ToArray();
     private static readonly byte[] EndOfHeaders = "\r\n\r\n"u8.ToArray();
     private static readonly byte[] LengthHeader = "\r\nContent-Length: "u8.ToArray();
     private static readonly byte[] LastChunk = "\r\n0\r\n\r\n"u8.ToArray();
@@ -38,41 +45,55 @@ internal sealed class LoadGenerator(Uri api, int users)
 
     private ulong keys = (ulong)TimeProvider.System.GetUtcNow().UtcTicks << 8; // no two runs share a key
 
-    public Task<LoadRun> RunAsync(int connections, TimeSpan warmUp, TimeSpan duration, CancellationToken ct) =>
-        Task.Factory.StartNew(() => Run(connections, warmUp, duration, ct), ct, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+    /// <summary>Whether 429 and 503 count as answers, if they say when to come again.</summary>
+    public bool MayRefuse { get; init; }
+
+    /// <param name="connections">Each has at most one request under way.</param>
+    /// <param name="warmUp">Not measured.</param>
+    /// <param name="duration">Measured.</param>
+    /// <param name="ct">Ends it.</param>
+    /// <param name="perSecond">How often is asked, as long as a connection is free for it; without it a connection asks again as soon as it was answered.</param>
+    public Task<LoadRun> RunAsync(int connections, TimeSpan warmUp, TimeSpan duration, CancellationToken ct, double? perSecond = null) =>
+        Task.Factory.StartNew(() => Run(connections, warmUp, duration, perSecond, ct), ct, TaskCreationOptions.LongRunning, TaskScheduler.Default);
 
     /// <summary>One thread for all connections: answers come many at a time, so one poll serves many. A task a connection costs three times as much.</summary>
-    private LoadRun Run(int count, TimeSpan warmUp, TimeSpan duration, CancellationToken ct)
+    private LoadRun Run(int count, TimeSpan warmUp, TimeSpan duration, double? perSecond, CancellationToken ct)
     {
         var begin = TimeProvider.System.GetTimestamp();
         var measured = begin + Ticks(warmUp);
         var end = measured + Ticks(duration);
         var latencies = new List<long>(capacity: 1 << 18);
-        var accepted = 0L;
+        var (accepted, refused, offered, sent) = (0L, 0L, 0L, 0L);
         var connections = Enumerable.Range(0, count).Select(_ => new Connection(template, api, users, keys += 1UL << 32)).ToArray();
+        var idle = new Queue<int>(Enumerable.Range(0, count));
         try
         {
             var polled = connections.Select(c => new PollEntry { FileDescriptor = c.FileDescriptor, Events = PollEntry.Readable }).ToArray();
-            foreach (var connection in connections) connection.Send();
-            for (var underWay = count; underWay > 0;)
+            var heardAt = begin;
+            for (var underWay = 0; ;)
             {
-                if (Poll(polled, (nuint)count, timeout: 10_000) <= 0) throw new InvalidOperationException($"{underWay} requests got no answer in ten seconds.");
+                var now = TimeProvider.System.GetTimestamp();
+                var due = perSecond is { } rate ? (long)((now - begin) * rate / TimeProvider.System.TimestampFrequency) : long.MaxValue;
+                for (; now < end && sent < due && idle.TryDequeue(out var free); sent++, underWay++)
+                {
+                    connections[free].Send();
+                    offered += connections[free].SentAt >= measured ? 1 : 0;
+                }
+
+                if (underWay == 0 && now >= end) break;
+                if (Poll(polled, (nuint)count, perSecond is null ? 10_000 : PaceMilliseconds) > 0) heardAt = TimeProvider.System.GetTimestamp();
+                else if (underWay > 0 && TimeProvider.System.GetElapsedTime(heardAt).TotalSeconds > 10) throw new InvalidOperationException($"{underWay} requests got no answer in ten seconds.");
                 ct.ThrowIfCancellationRequested();
                 for (var i = 0; i < count; i++)
                 {
-                    if (polled[i].Returned == 0 || !connections[i].Receive()) continue;
-                    accepted++;
-                    var now = TimeProvider.System.GetTimestamp();
-                    if (connections[i].SentAt >= measured && now <= end) latencies.Add(now - connections[i].SentAt);
-                    if (now < end)
-                    {
-                        connections[i].Send();
-                    }
-                    else
-                    {
-                        polled[i].FileDescriptor = -1; // poll passes over it
-                        underWay--;
-                    }
+                    if (polled[i].Returned == 0 || !connections[i].Receive(MayRefuse, out var isAccepted)) continue;
+                    underWay--;
+                    idle.Enqueue(i);
+                    accepted += isAccepted ? 1 : 0;
+                    now = TimeProvider.System.GetTimestamp();
+                    if (connections[i].SentAt < measured || now > end) continue;
+                    if (isAccepted) latencies.Add(now - connections[i].SentAt);
+                    else refused++;
                 }
             }
         }
@@ -82,7 +103,8 @@ internal sealed class LoadGenerator(Uri api, int users)
         }
 
         latencies.Sort();
-        return new LoadRun(accepted, latencies.Count / duration.TotalSeconds, Percentile(0.5), Percentile(0.99));
+        return new LoadRun(
+            accepted, latencies.Count / duration.TotalSeconds, Percentile(0.5), Percentile(0.99), offered / duration.TotalSeconds, refused / duration.TotalSeconds);
 
         double Percentile(double share) => latencies.Count == 0 ? double.NaN
             : latencies[Math.Min(latencies.Count - 1, (int)(latencies.Count * share))] * 1000.0 / TimeProvider.System.TimestampFrequency;
@@ -140,14 +162,19 @@ internal sealed class LoadGenerator(Uri api, int users)
             socket.Send(request);
         }
 
-        /// <summary>Takes what has arrived; true when the answer is complete, and it is a 202.</summary>
-        public bool Receive()
+        /// <summary>Takes what has arrived; true when the answer is complete.</summary>
+        public bool Receive(bool mayRefuse, out bool isAccepted)
         {
+            isAccepted = false;
             var more = socket.Receive(answer.AsSpan(received));
             if (more == 0) throw new InvalidOperationException("The Api closed a connection.");
             received += more;
-            if (!IsComplete(answer.AsSpan(0, received))) return false;
-            return answer.AsSpan().StartsWith(AcceptedStatus) ? true : throw new InvalidOperationException($"Not accepted: {Encoding.UTF8.GetString(answer, 0, received)}");
+            var text = answer.AsSpan(0, received);
+            if (!IsComplete(text)) return false;
+            isAccepted = text.StartsWith(AcceptedStatus);
+            return isAccepted || (mayRefuse && (text.StartsWith(TooManyStatus) || text.StartsWith(UnavailableStatus)) && text.IndexOf(RetryAfterHeader) > 0)
+                ? true
+                : throw new InvalidOperationException($"Not accepted: {Encoding.UTF8.GetString(text)}");
         }
 
         public void Dispose() => socket.Dispose();

@@ -1,3 +1,4 @@
+using System.Runtime.ExceptionServices;
 using Microsoft.EntityFrameworkCore;
 using Microsoft.EntityFrameworkCore.Infrastructure;
 using Microsoft.EntityFrameworkCore.Migrations;
@@ -15,9 +16,10 @@ public static class DatabaseMigrator
     private const long LockKey = 0x67656e657261746e;
 
     /// <summary>The newest migration of this build: what <see cref="IsCurrentAsync"/> looks for.</summary>
-    public const string LatestMigration = Providers.Id;
+    public const string LatestMigration = Repairs.Id;
 
     /// <summary>Applies what is missing, as the database's owner. Returns the names of the migrations applied.</summary>
+    /// <exception cref="NpgsqlException">Also when the database goes away in the middle: it can be tried again when it is transient.</exception>
     public static async Task<IReadOnlyList<string>> MigrateAsync(string ownerConnectionString, CancellationToken ct)
     {
         ownerConnectionString = new NpgsqlConnectionStringBuilder(ownerConnectionString) { Pooling = false }.ConnectionString;
@@ -33,11 +35,22 @@ public static class DatabaseMigrator
         var options = new DbContextOptionsBuilder<GenerationDbContext>();
         GenerationDbContext.Configure(options, ownerConnectionString);
         await using var context = new GenerationDbContext(options.Options);
-        await context.GetService<IHistoryRepository>().CreateIfNotExistsAsync(ct); // asking an empty database would be an error in its log
-        var pending = (await context.Database.GetPendingMigrationsAsync(ct)).ToList();
+        List<string> pending;
+        try
+        {
+            await context.GetService<IHistoryRepository>().CreateIfNotExistsAsync(ct); // asking an empty database would be an error in its log
+            pending = [.. await context.Database.GetPendingMigrationsAsync(ct)];
+            if (pending.Count > 0) await context.Database.GetService<IMigrator>().MigrateAsync(cancellationToken: ct);
+        }
+        catch (InvalidOperationException e) when (e.InnerException is NpgsqlException { IsTransient: true } away)
+        {
+            // EF wraps what is worth repeating, as an advice to switch its own repetition on; callers tell it by what it was.
+            ExceptionDispatchInfo.Throw(away);
+            throw;
+        }
+
         if (pending.Count > 0)
         {
-            await context.Database.GetService<IMigrator>().MigrateAsync(cancellationToken: ct);
             await using var grant = new NpgsqlCommand("""GRANT SELECT ON "__EFMigrationsHistory" TO generation_service""", owner, turn);
             await grant.ExecuteNonQueryAsync(ct);
         }

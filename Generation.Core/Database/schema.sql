@@ -47,7 +47,7 @@ CREATE TABLE public.credit_accounts (
     CONSTRAINT credit_accounts_available_check CHECK ((available >= 0)),
     CONSTRAINT credit_accounts_reserved_check CHECK ((reserved >= 0))
 )
-WITH (fillfactor='70');
+WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='1000');
 CREATE TABLE public.credit_lots (
     lot_id uuid NOT NULL,
     user_id uuid NOT NULL,
@@ -73,7 +73,7 @@ CREATE TABLE public.credit_lots (
     CONSTRAINT credit_lots_spent_check CHECK ((spent >= 0)),
     CONSTRAINT credit_lots_withdrawn_check CHECK ((withdrawn >= 0))
 )
-WITH (fillfactor='70');
+WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='1000');
 CREATE TABLE public.credit_reservation_draws (
     reservation_id uuid NOT NULL,
     lot_id uuid NOT NULL,
@@ -111,7 +111,8 @@ END),
     CONSTRAINT credit_reservations_released_check CHECK ((released >= 0)),
     CONSTRAINT credit_reservations_status_check CHECK ((status = ANY (ARRAY['held'::text, 'captured'::text, 'released'::text, 'expired'::text]))),
     CONSTRAINT extra_follows_the_whole_hold CHECK (((extra = 0) OR (captured = amount)))
-);
+)
+WITH (autovacuum_vacuum_scale_factor='0.01', autovacuum_vacuum_threshold='5000');
 CREATE TABLE public.credit_transactions (
     transaction_id bigint NOT NULL,
     user_id uuid NOT NULL,
@@ -152,7 +153,8 @@ CREATE TABLE public.error_events (
     detail jsonb,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     resolved_at timestamp with time zone
-);
+)
+WITH (autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='1000');
 ALTER TABLE public.error_events ALTER COLUMN error_event_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.error_events_error_event_id_seq
     START WITH 1
@@ -232,7 +234,8 @@ CREATE TABLE public.generation_sessions (
     CONSTRAINT generation_sessions_version_check CHECK ((version > 0)),
     CONSTRAINT waiting_has_an_alarm CHECK (((NOT ((status = 'processing'::text) AND (phase = 'awaiting_provider'::text))) OR (wake_at IS NOT NULL))),
     CONSTRAINT work_has_started CHECK (((status <> 'processing'::text) OR (started_at IS NOT NULL)))
-);
+)
+WITH (autovacuum_vacuum_scale_factor='0.01', autovacuum_vacuum_threshold='5000', autovacuum_analyze_scale_factor='0.02');
 CREATE TABLE public.gpu_slots (
     endpoint text NOT NULL,
     session_id uuid,
@@ -349,7 +352,7 @@ CREATE TABLE public.outbox (
     CONSTRAINT outbox_lane_check CHECK ((lane = ANY (ARRAY['image'::text, 'video'::text, 'gpu'::text]))),
     CONSTRAINT set_aside_has_a_reason CHECK (((set_aside_at IS NULL) = (set_aside_reason IS NULL)))
 )
-WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='1000');
+WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_cost_delay='0');
 ALTER TABLE public.outbox ALTER COLUMN outbox_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.outbox_outbox_id_seq
     START WITH 1
@@ -407,6 +410,12 @@ CREATE TABLE public.provider_tasks (
     CONSTRAINT provider_tasks_output_count_check CHECK ((output_count > 0)),
     CONSTRAINT provider_tasks_state_check CHECK ((state = ANY (ARRAY['intent'::text, 'running'::text, 'delivered'::text, 'failed'::text, 'unknown'::text, 'rejected'::text]))),
     CONSTRAINT running_has_a_task CHECK (((state <> 'running'::text) OR (task_id IS NOT NULL)))
+)
+WITH (autovacuum_vacuum_scale_factor='0.01', autovacuum_vacuum_threshold='5000');
+CREATE TABLE public.sweep_turns (
+    sweep text NOT NULL,
+    "position" text DEFAULT ''::text NOT NULL,
+    taken_until timestamp with time zone DEFAULT now() NOT NULL
 );
 CREATE TABLE public.uploads (
     upload_id uuid NOT NULL,
@@ -461,7 +470,8 @@ CREATE TABLE public.webhook_inbox (
     booked_at timestamp with time zone,
     CONSTRAINT webhook_inbox_body_hash_check CHECK ((octet_length(body_hash) = 32)),
     CONSTRAINT webhook_inbox_token_hash_check CHECK ((octet_length(token_hash) = 32))
-);
+)
+WITH (autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='1000');
 ALTER TABLE public.webhook_inbox ALTER COLUMN inbox_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.webhook_inbox_inbox_id_seq
     START WITH 1
@@ -516,6 +526,8 @@ ALTER TABLE ONLY public.provider_tasks
     ADD CONSTRAINT provider_tasks_callback_token_hash_key UNIQUE (callback_token_hash);
 ALTER TABLE ONLY public.provider_tasks
     ADD CONSTRAINT provider_tasks_pkey PRIMARY KEY (provider_task_id);
+ALTER TABLE ONLY public.sweep_turns
+    ADD CONSTRAINT sweep_turns_pkey PRIMARY KEY (sweep);
 ALTER TABLE ONLY public.uploads
     ADD CONSTRAINT uploads_object_key_key UNIQUE (object_key);
 ALTER TABLE ONLY public.uploads
@@ -538,10 +550,12 @@ CREATE INDEX credit_reservations_open ON public.credit_reservations USING btree 
 CREATE UNIQUE INDEX credit_transactions_admin_action ON public.credit_transactions USING btree (admin_action_id) WHERE (admin_action_id IS NOT NULL);
 CREATE UNIQUE INDEX credit_transactions_once ON public.credit_transactions USING btree (reservation_id, type, from_bucket) WHERE (reservation_id IS NOT NULL);
 CREATE INDEX credit_transactions_user ON public.credit_transactions USING btree (user_id, transaction_id DESC);
+CREATE INDEX error_events_old ON public.error_events USING btree (created_at) WHERE ((code <> 'outcome_unknown'::text) OR (resolved_at IS NOT NULL));
 CREATE INDEX error_events_open ON public.error_events USING btree (code, error_event_id DESC) WHERE (resolved_at IS NULL);
 CREATE INDEX error_events_session ON public.error_events USING btree (session_id);
 CREATE INDEX generation_sessions_failed ON public.generation_sessions USING btree (completed_at DESC, session_id DESC) WHERE (status = 'failed'::text);
 CREATE INDEX generation_sessions_lease ON public.generation_sessions USING btree (lease_until) WHERE (lease_until IS NOT NULL);
+CREATE INDEX generation_sessions_leftovers ON public.generation_sessions USING btree (completed_at, session_id) WHERE ((completed_at IS NOT NULL) AND ((status <> 'completed'::text) OR (lease_token > 2) OR (failed_outputs IS NOT NULL)));
 CREATE INDEX generation_sessions_open ON public.generation_sessions USING btree (deadline) WHERE (completed_at IS NULL);
 CREATE INDEX generation_sessions_retry ON public.generation_sessions USING btree (retry_of) WHERE (retry_of IS NOT NULL);
 CREATE INDEX generation_sessions_user ON public.generation_sessions USING btree (user_id, session_id DESC);
@@ -550,6 +564,7 @@ CREATE INDEX media_user ON public.media USING btree (user_id, media_id DESC);
 CREATE UNIQUE INDEX model_pricing_current ON public.model_pricing USING btree (model) WHERE (retired_at IS NULL);
 CREATE INDEX outbox_in_queue ON public.outbox USING btree (lane, dispatched_at) WHERE (dispatched_at IS NOT NULL);
 CREATE INDEX outbox_session ON public.outbox USING btree (session_id);
+CREATE INDEX outbox_set_aside ON public.outbox USING btree (set_aside_at) WHERE (set_aside_at IS NOT NULL);
 CREATE INDEX outbox_waiting ON public.outbox USING btree (lane, available_at, outbox_id) WHERE ((dispatched_at IS NULL) AND (set_aside_at IS NULL));
 CREATE UNIQUE INDEX provider_tasks_one ON public.provider_tasks USING btree (session_id, first_ordinal) WHERE (state <> 'rejected'::text);
 CREATE INDEX uploads_user ON public.uploads USING btree (user_id, upload_id DESC);
@@ -635,7 +650,7 @@ GRANT SELECT,INSERT,UPDATE ON TABLE public.credit_reservations TO generation_ser
 GRANT SELECT ON TABLE public.credit_reservations TO generation_reader;
 GRANT SELECT,INSERT ON TABLE public.credit_transactions TO generation_service;
 GRANT SELECT ON TABLE public.credit_transactions TO generation_reader;
-GRANT SELECT,INSERT,UPDATE ON TABLE public.error_events TO generation_service;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.error_events TO generation_service;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.generation_sessions TO generation_service;
 GRANT SELECT ON TABLE public.generation_sessions TO generation_reader;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.gpu_slots TO generation_service;
@@ -651,6 +666,7 @@ GRANT UPDATE(retired_at) ON TABLE public.model_pricing TO generation_service;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.outbox TO generation_service;
 GRANT SELECT ON TABLE public.price_rows TO generation_service;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.provider_tasks TO generation_service;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.sweep_turns TO generation_service;
 GRANT SELECT,INSERT,DELETE ON TABLE public.uploads TO generation_service;
 GRANT SELECT ON TABLE public.uploads TO generation_reader;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.users TO generation_service;

@@ -46,6 +46,10 @@ public sealed class FolderMediaStore : IMediaStore
     private const string SigningKeyFile = ".signing-key";
     private const int BufferBytes = 128 << 10;
     private const int MaxMoveAttempts = 50;
+    private const int SigningKeyBytes = 32;
+    private const int SigningKeyCharacters = 43; // of base64url, without padding
+
+    private static readonly TimeSpan SigningKeyPatience = TimeSpan.FromSeconds(10);
 
     private readonly string root;
     private readonly TimeProvider time;
@@ -153,6 +157,29 @@ public sealed class FolderMediaStore : IMediaStore
         }
     }
 
+    public Task<StoredPage> ListPageAsync(string position, int maxNames, CancellationToken cancellationToken) => Task.FromResult(Guard(() =>
+    {
+        var objects = new List<StoredObject>();
+        var (names, last) = (0, "");
+        foreach (var name in Directory.Exists(root) ? NamesAfter("", position) : [])
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            if (names == maxNames)
+            {
+                return new StoredPage(objects, last);
+            }
+
+            (names, last) = (names + 1, name);
+            var file = new FileInfo(Path.Combine(root, name));
+            if (MediaKey.TryParse(name, out var key) && file.Exists)
+            {
+                objects.Add(new(key, file.Length, new DateTimeOffset(file.LastWriteTimeUtc, TimeSpan.Zero)));
+            }
+        }
+
+        return new StoredPage(objects, null);
+    }));
+
     public Task<int> SweepUnfinishedAsync(TimeSpan minAge, CancellationToken cancellationToken) => Task.FromResult(Guard(() =>
     {
         var removed = 0;
@@ -211,6 +238,40 @@ public sealed class FolderMediaStore : IMediaStore
         return SignedUrlVerdict.Valid;
     }
 
+    /// <summary>The names below a folder that come after a position, in the order of their characters, which is S3's. Folders wholly before it are not opened.</summary>
+    private IEnumerable<string> NamesAfter(string folder, string position)
+    {
+        List<string> entries;
+        try
+        {
+            var below = new DirectoryInfo(Path.Combine(root, folder));
+            entries = [.. below.EnumerateFileSystemInfos().Select(entry => entry is DirectoryInfo ? $"{folder}{entry.Name}/" : folder + entry.Name)];
+        }
+        catch (DirectoryNotFoundException)
+        {
+            yield break; // its last object was deleted meanwhile
+        }
+
+        entries.Sort(StringComparer.Ordinal);
+        foreach (var entry in entries)
+        {
+            if (!entry.EndsWith('/'))
+            {
+                if (string.CompareOrdinal(entry, position) > 0)
+                {
+                    yield return entry;
+                }
+            }
+            else if (string.CompareOrdinal(entry, position) > 0 || position.StartsWith(entry, StringComparison.Ordinal))
+            {
+                foreach (var name in NamesAfter(entry, position))
+                {
+                    yield return name;
+                }
+            }
+        }
+    }
+
     private string PathOf(MediaKey key) => Path.Combine(root, key.ToString());
 
     private string Sign(string key, string expires, string? downloadName)
@@ -223,35 +284,47 @@ public sealed class FolderMediaStore : IMediaStore
     /// <summary>Several processes start at once: each writes a key of its own aside, and the first to link it wins.</summary>
     private byte[] ReadOrCreateSigningKey() => Guard(() =>
     {
+        Directory.CreateDirectory(root);
         var path = Path.Combine(root, SigningKeyFile);
-        if (!File.Exists(path))
+        byte[]? key = null;
+        return SpinWait.SpinUntil(() => TryReadOrCreateSigningKey(path, out key), SigningKeyPatience)
+            ? key!
+            : throw new IOException($"{path} is held open by another process.");
+    });
+
+    /// <summary>
+    /// Whoever has the file alone writes the key, unless it is there; the others wait. A move that refuses to overwrite would not do: it
+    /// looks and then renames, and two processes that start together would sign with different keys until the next start.
+    /// </summary>
+    private static bool TryReadOrCreateSigningKey(string path, out byte[]? key)
+    {
+        key = null;
+        try
         {
-            Directory.CreateDirectory(root);
-            var mine = $"{path}-{Guid.NewGuid():N}";
-            var options = new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write };
+            var options = new FileStreamOptions { Mode = FileMode.OpenOrCreate, Access = FileAccess.ReadWrite, Share = FileShare.None, BufferSize = 0 };
             if (!OperatingSystem.IsWindows())
             {
                 options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
             }
 
-            using (var file = new FileStream(mine, options))
+            using var file = new FileStream(path, options);
+            var text = new byte[SigningKeyCharacters];
+            if (file.ReadAtLeast(text, text.Length, throwOnEndOfStream: false) < text.Length) // none yet, or its writer died
             {
-                file.Write(Encoding.UTF8.GetBytes(Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(32))));
+                Base64Url.EncodeToUtf8(RandomNumberGenerator.GetBytes(SigningKeyBytes), text);
+                file.Position = 0;
+                file.Write(text);
                 file.Flush(flushToDisk: true);
             }
 
-            try
-            {
-                File.Move(mine, path, overwrite: false);
-            }
-            catch (IOException) when (File.Exists(path))
-            {
-                File.Delete(mine);
-            }
+            key = text;
+            return true;
         }
-
-        return Encoding.UTF8.GetBytes(File.ReadAllText(path).Trim());
-    });
+        catch (IOException) when (File.Exists(path))
+        {
+            return false;
+        }
+    }
 
     private static FileStream CreateUnfinished(string path)
     {

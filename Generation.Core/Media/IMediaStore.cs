@@ -35,6 +35,11 @@ public sealed class MediaException(MediaFailure failure, string message, Excepti
 /// <summary>An object as a listing shows it.</summary>
 public sealed record StoredObject(MediaKey Key, long Bytes, DateTimeOffset LastModified);
 
+/// <summary>A part of a walk over everything that is stored.</summary>
+/// <param name="Objects">In the order of their keys. Names that are no <see cref="MediaKey"/> were passed over.</param>
+/// <param name="Position">Where the next page begins; null when this was the last.</param>
+public sealed record StoredPage(IReadOnlyList<StoredObject> Objects, string? Position);
+
 /// <summary>
 /// Where results are kept. Two implementations, a local folder and S3, pass one contract suite. Every operation throws
 /// <see cref="MediaException"/> with <see cref="MediaFailure.StoreUnavailable"/> when the store does not work.
@@ -66,6 +71,14 @@ public interface IMediaStore
     /// </summary>
     /// <param name="prefix">Empty for all; otherwise such as <see cref="MediaKey.SessionPrefix"/> makes.</param>
     IAsyncEnumerable<StoredObject> ListAsync(string prefix, CancellationToken cancellationToken);
+
+    /// <summary>
+    /// A page of everything that is stored, in the order of the names, foreign ones counted in: a walk over millions of objects can
+    /// stop anywhere and go on days later.
+    /// </summary>
+    /// <param name="position">Empty for the beginning; otherwise what the page before said.</param>
+    /// <param name="maxNames">At most 1,000.</param>
+    Task<StoredPage> ListPageAsync(string position, int maxNames, CancellationToken cancellationToken);
 
     /// <summary>Throws away what uploads left behind that began before now minus <paramref name="minAge"/> and never ended.</summary>
     /// <param name="minAge">Longer than any upload lives, or it kills one.</param>

@@ -154,6 +154,23 @@ public sealed class S3MediaStore : IMediaStore, IDisposable
         while (page.IsTruncated == true);
     }
 
+    public async Task<StoredPage> ListPageAsync(string position, int maxNames, CancellationToken cancellationToken)
+    {
+        var request = new ListObjectsV2Request { BucketName = bucket, MaxKeys = maxNames, StartAfter = position.Length > 0 ? position : null };
+        var page = await AskAsync(token => client.ListObjectsV2Async(request, token), cancellationToken);
+        var names = page.S3Objects ?? [];
+        var objects = new List<StoredObject>(names.Count);
+        foreach (var item in names)
+        {
+            if (MediaKey.TryParse(item.Key, out var key))
+            {
+                objects.Add(new(key, item.Size ?? 0, ToUtc(item.LastModified)));
+            }
+        }
+
+        return new(objects, page.IsTruncated == true && names.Count > 0 ? names[^1].Key : null);
+    }
+
     public async Task<int> SweepUnfinishedAsync(TimeSpan minAge, CancellationToken cancellationToken)
     {
         var removed = 0;
@@ -168,8 +185,7 @@ public sealed class S3MediaStore : IMediaStore, IDisposable
                 // A bucket may be shared: what is no key of ours is somebody else's upload.
                 if (ToUtc(upload.Initiated) < begunBefore && MediaKey.TryParse(upload.Key, out _))
                 {
-                    await AskAsync(token => client.AbortMultipartUploadAsync(bucket, upload.Key, upload.UploadId, token), cancellationToken);
-                    removed++;
+                    removed += await AbortOldAsync(upload, cancellationToken) ? 1 : 0;
                 }
             }
 
@@ -241,6 +257,20 @@ public sealed class S3MediaStore : IMediaStore, IDisposable
         {
             await AbortAsync(name, upload.UploadId);
             throw;
+        }
+    }
+
+    /// <summary>False when it ended by itself since it was listed.</summary>
+    private async Task<bool> AbortOldAsync(MultipartUpload upload, CancellationToken cancellationToken)
+    {
+        try
+        {
+            await AskAsync(token => client.AbortMultipartUploadAsync(bucket, upload.Key, upload.UploadId, token), cancellationToken);
+            return true;
+        }
+        catch (MediaException gone) when (IsNotFound(gone))
+        {
+            return false;
         }
     }
 

@@ -9,7 +9,8 @@ namespace Generation.Core.Outbox;
 /// <param name="Published">Messages that went into the queue.</param>
 /// <param name="IsMore">There was, or may be, more to do than fitted: come again at once.</param>
 /// <param name="QueueWasLost">The queue was empty and new: look for lost messages now.</param>
-public readonly record struct DispatchResult(int Published, bool IsMore, bool QueueWasLost);
+/// <param name="WaitsForRoom">The window is as good as full, and there may be more to do: nobody tells when workers have made room.</param>
+public readonly record struct DispatchResult(int Published, bool IsMore, bool QueueWasLost, bool WaitsForRoom = false);
 
 /// <summary>
 /// From the outbox to the queue. Several may run side by side: a row is locked from the moment it is read until it is marked, and the
@@ -18,25 +19,29 @@ public readonly record struct DispatchResult(int Published, bool IsMore, bool Qu
 /// </summary>
 public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue, TimeProvider time, ILogger<OutboxDispatcher> log)
 {
+    /// <summary>Messages that the queue is asked for at once; it answers nobody else meanwhile.</summary>
+    private const int RepairBatch = 5_000;
+
     /// <summary>A wait so short that only the queue's own bookkeeping is missed.</summary>
     private static readonly TimeSpan Settled = TimeSpan.FromSeconds(1);
 
-    /// <summary>Publishes up to <paramref name="batch"/> due rows of a lane, as long as fewer than <paramref name="window"/> wait in the queue.</summary>
+    /// <summary>Publishes up to <paramref name="maxRows"/> due rows of a lane, as long as fewer than <paramref name="window"/> wait in the queue.</summary>
     /// <exception cref="QueueException">The queue is away; nothing was marked.</exception>
-    public async Task<DispatchResult> DispatchAsync(string lane, int batch, int window, CancellationToken ct)
+    public async Task<DispatchResult> DispatchAsync(string lane, int maxRows, int window, CancellationToken ct)
     {
         // A backlog keeps the window full for hours while every submit rings the bell: reading, locking and passing over a batch of rows
         // each time cost more than the submits themselves (measured: docs/benchmarks/submit.md).
+        // And a window that is used up a message at a time is refilled by the quarter, not by the message.
         var room = window - await queue.DepthAsync(lane, ct);
-        if (room <= 0)
+        if (room < Math.Max(1, window / 4))
         {
-            return default;
+            return new DispatchResult(0, IsMore: false, QueueWasLost: false, WaitsForRoom: true);
         }
 
-        batch = (int)Math.Min(batch, room);
+        var rows = (int)Math.Min(maxRows, room);
         await using var connection = await database.OpenConnectionAsync(ct);
         await using var transaction = await connection.BeginTransactionAsync(ct);
-        var due = await ReadDueAsync(connection, lane, batch, ct);
+        var due = await ReadDueAsync(connection, lane, rows, ct);
         if (due.Count == 0)
         {
             return default;
@@ -53,13 +58,21 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
             log.LogDebug(LogEvents.QueueEnqueue, "The queue took {Count} messages of lane {Lane}", dispatched.Count, lane);
         }
 
-        await using var mark = new NpgsqlCommand(Sql.Text("Outbox/mark.sql"), connection, transaction);
-        mark.Parameters.AddWithValue(dispatched.Select(d => d.Message.OutboxId).ToArray());
-        mark.Parameters.AddWithValue(sent.MessageIds.ToArray());
-        mark.Parameters.AddWithValue(obsolete.Select(d => d.Message.OutboxId).ToArray());
-        mark.Parameters.AddWithValue(unknown.Select(d => d.Message.OutboxId).ToArray());
-        mark.Parameters.AddWithValue(unknown.Select(d => $"'{d.EventType}' is not what its session is for").ToArray());
-        await mark.ExecuteNonQueryAsync(ct);
+        // Without a flush of its own: a mark that a crash of the database undoes is a batch that is published twice, as after a crash of ours.
+        await using var batch = new NpgsqlBatch(connection, transaction);
+        batch.BatchCommands.Add(new NpgsqlBatchCommand("SELECT set_config('synchronous_commit', 'off', true)"));
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Outbox/mark.sql"))
+        {
+            Parameters =
+            {
+                new() { Value = dispatched.Select(d => d.Message.OutboxId).ToArray() },
+                new() { Value = sent.MessageIds.ToArray() },
+                new() { Value = obsolete.Select(d => d.Message.OutboxId).ToArray() },
+                new() { Value = unknown.Select(d => d.Message.OutboxId).ToArray() },
+                new() { Value = unknown.Select(d => $"'{d.EventType}' is not what its session is for").ToArray() },
+            },
+        });
+        await batch.ExecuteNonQueryAsync(ct);
         await transaction.CommitAsync(ct);
 
         foreach (var row in unknown)
@@ -80,8 +93,8 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
             log.LogDebug(LogEvents.OutboxDispatched, "Dispatched {Count} to lane {Lane}", dispatched.Count, lane);
         }
 
-        var windowIsFull = dispatched.Count < live.Count;
-        return new DispatchResult(dispatched.Count, due.Count == batch && !windowIsFull, sent.QueueWasLost);
+        var windowIsFull = dispatched.Count < live.Count || dispatched.Count == room;
+        return new DispatchResult(dispatched.Count, due.Count == rows && !windowIsFull, sent.QueueWasLost, windowIsFull);
     }
 
     /// <summary>
@@ -90,47 +103,24 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
     /// </summary>
     public async Task<int> RepairAsync(string lane, CancellationToken ct)
     {
-        var ids = new List<long>();
-        var messages = new List<string>();
-        var claimed = new HashSet<string>(StringComparer.Ordinal);
-        await using (var expected = database.CreateCommand(Sql.Text("Outbox/in_queue.sql")))
+        var repaired = 0;
+        var (dispatchedAt, outboxId) = (DateTimeOffset.MinValue, 0L);
+        while (true)
         {
-            expected.Parameters.AddWithValue(lane);
-            expected.Parameters.AddWithValue(Settled);
-            await using var reader = await expected.ExecuteReaderAsync(ct);
-            while (await reader.ReadAsync(ct))
+            var expected = await ReadExpectedAsync(lane, dispatchedAt, outboxId, ct);
+            if (expected.Count > 0)
             {
-                ids.Add(reader.GetInt64(0));
-                messages.Add(reader.GetString(1));
-                if (reader.GetBoolean(2))
-                {
-                    claimed.Add(reader.GetString(1));
-                }
+                repaired += await SendLostAgainAsync(lane, expected, ct);
             }
-        }
 
-        if (ids.Count == 0)
-        {
-            return 0;
-        }
+            if (expected.Count < RepairBatch)
+            {
+                return repaired;
+            }
 
-        var gone = (await queue.FindGoneAsync(lane, [.. messages.Where(message => !claimed.Contains(message))], ct)).Concat(claimed).ToHashSet(StringComparer.Ordinal);
-        if (gone.Count == 0)
-        {
-            return 0;
+            // A queue that was lost in part may have kept the older messages and lost the latest: all of them are asked for.
+            (dispatchedAt, outboxId) = (expected[^1].DispatchedAt, expected[^1].OutboxId);
         }
-
-        var lost = ids.Zip(messages).Where(row => gone.Contains(row.Second)).ToList();
-        await using var again = database.CreateCommand(Sql.Text("Outbox/dispatch_again.sql"));
-        again.Parameters.AddWithValue(lost.Select(row => row.First).ToArray());
-        again.Parameters.AddWithValue(lost.Select(row => row.Second).ToArray());
-        var count = (int)(await again.ExecuteScalarAsync(ct))!;
-        if (count > 0)
-        {
-            log.LogWarning("{Count} messages of lane {Lane} were lost with the queue and are dispatched again", count, lane);
-        }
-
-        return count;
     }
 
     /// <summary>Seconds that the oldest due row has waited for its dispatch; 0 when none waits.</summary>
@@ -139,6 +129,39 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
         await using var command = database.CreateCommand(Sql.Text("Outbox/lag.sql"));
         command.Parameters.AddWithValue(QueueOptions.Lanes);
         return (double)(await command.ExecuteScalarAsync(ct))!;
+    }
+
+    private async Task<List<Expected>> ReadExpectedAsync(string lane, DateTimeOffset afterDispatchedAt, long afterOutboxId, CancellationToken ct)
+    {
+        var expected = new List<Expected>();
+        await using var command = database.CreateCommand(Sql.Text("Outbox/in_queue.sql"));
+        command.Parameters.AddWithValue(lane);
+        command.Parameters.AddWithValue(Settled);
+        command.Parameters.AddWithValue(afterDispatchedAt);
+        command.Parameters.AddWithValue(afterOutboxId);
+        command.Parameters.AddWithValue(RepairBatch);
+        await using var reader = await command.ExecuteReaderAsync(ct);
+        while (await reader.ReadAsync(ct))
+        {
+            expected.Add(new Expected(reader.GetInt64(0), reader.GetString(1), reader.GetBoolean(2), reader.GetFieldValue<DateTimeOffset>(3)));
+        }
+
+        return expected;
+    }
+
+    private async Task<int> SendLostAgainAsync(string lane, List<Expected> expected, CancellationToken ct)
+    {
+        var gone = (await queue.FindGoneAsync(lane, [.. expected.Where(e => !e.IsClaimed).Select(e => e.MessageId)], ct)).ToHashSet(StringComparer.Ordinal);
+        var lost = expected.FindAll(e => e.IsClaimed || gone.Contains(e.MessageId));
+        if (lost.Count == 0)
+        {
+            return 0;
+        }
+
+        await using var again = database.CreateCommand(Sql.Text("Outbox/dispatch_again.sql"));
+        again.Parameters.AddWithValue(lost.ConvertAll(e => e.OutboxId).ToArray());
+        again.Parameters.AddWithValue(lost.ConvertAll(e => e.MessageId).ToArray());
+        return (int)(await again.ExecuteScalarAsync(ct))!;
     }
 
     private static async Task<List<Due>> ReadDueAsync(NpgsqlConnection connection, string lane, int batch, CancellationToken ct)
@@ -158,6 +181,8 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
 
         return due;
     }
+
+    private sealed record Expected(long OutboxId, string MessageId, bool IsClaimed, DateTimeOffset DispatchedAt);
 
     private sealed record Due(string EventType, DateTimeOffset AvailableAt, bool Obsolete, bool Unknown, JobMessage Message);
 }

@@ -10,8 +10,14 @@ WITH stray AS (
       AND NOT EXISTS (SELECT FROM outbox AS o WHERE o.session_id = s.session_id)
     LIMIT $2
     FOR NO KEY UPDATE SKIP LOCKED
+),
+found AS ( -- written to, so that another relay which saw it a moment ago looks again before it takes it too
+    UPDATE generation_sessions AS s
+    SET updated_at = now()
+    FROM stray
+    WHERE s.session_id = stray.session_id
+    RETURNING s.session_id, s.job_type, s.lane
 )
 INSERT INTO outbox (event_type, lane, session_id)
-SELECT s.job_type, s.lane, s.session_id
-FROM generation_sessions AS s
-JOIN stray USING (session_id)
+SELECT job_type, lane, session_id
+FROM found

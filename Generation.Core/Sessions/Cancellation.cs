@@ -29,18 +29,20 @@ public sealed class Cancellation(NpgsqlDataSource database, Settlement settlemen
         await using (var ask = database.CreateCommand(
             """
             WITH asked AS (
-                UPDATE generation_sessions
+                UPDATE generation_sessions AS s
                 SET cancel_requested_at = coalesce(cancel_requested_at, now()), version = version + 1, updated_at = now()
                 WHERE session_id = $1 AND user_id = $2 AND completed_at IS NULL
-                RETURNING session_id, user_id, job_type, lane, status, phase, version, cancel_requested_at = now() AS is_first
+                RETURNING session_id, user_id, job_type, lane, status, version, cancel_requested_at = now() AS is_first,
+                          phase = 'awaiting_provider' -- or comes again for a task that it has there: a retry, a hand-back, a dead worker
+                          OR status = 'queued' AND EXISTS (SELECT FROM provider_tasks AS t WHERE t.session_id = s.session_id AND t.state = 'running') AS at_provider
             ),
             woken AS ( -- somebody has to take it from the provider
                 INSERT INTO outbox (event_type, lane, session_id)
-                SELECT job_type, lane, session_id FROM asked WHERE phase = 'awaiting_provider'
+                SELECT job_type, lane, session_id FROM asked WHERE at_provider
             )
-            SELECT status, version, is_first FROM asked
+            SELECT status, version, is_first, at_provider FROM asked
             UNION ALL
-            SELECT 'ended', version, false FROM generation_sessions WHERE session_id = $1 AND user_id = $2 AND completed_at IS NOT NULL
+            SELECT 'ended', version, false, false FROM generation_sessions WHERE session_id = $1 AND user_id = $2 AND completed_at IS NOT NULL
             """))
         {
             ask.Parameters.AddWithValue(sessionId);
@@ -61,7 +63,7 @@ public sealed class Cancellation(NpgsqlDataSource database, Settlement settlemen
 
             notifier.Changed(ChangeChannel.SessionChanged, new Change(sessionId, userId, reader.GetInt64(1)));
             notifier.OutboxWritten();
-            if (status != "queued")
+            if (status != "queued" || reader.GetBoolean(3))
             {
                 return CancelOutcome.Requested;
             }

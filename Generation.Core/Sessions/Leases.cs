@@ -8,11 +8,15 @@ using NpgsqlTypes;
 
 namespace Generation.Core.Sessions;
 
-/// <summary>A session as its holder has it. <paramref name="LeaseToken"/> fences every write.</summary>
+/// <summary>
+/// A session as its holder has it. <paramref name="LeaseToken"/> fences every write. <paramref name="ClaimedAt"/> is the database's clock,
+/// like every other time here: compare those with it, and not with the clock of this machine.
+/// </summary>
 public sealed record ClaimedSession(
     Guid SessionId, Guid UserId, string Model, string Provider, string JobType, string Lane, string Kind, JsonObject Settings, bool Mock,
     int RequestedOutputs, int Attempt, int LostLeases, long LeaseToken, long Version, int Progress,
-    DateTimeOffset Deadline, DateTimeOffset CreatedAt, bool CancelRequested, IReadOnlySet<int> StoredOrdinals, IReadOnlyList<ProviderTask> Tasks);
+    DateTimeOffset Deadline, DateTimeOffset CreatedAt, bool CancelRequested, IReadOnlySet<int> StoredOrdinals, IReadOnlyList<ProviderTask> Tasks,
+    DateTimeOffset ClaimedAt);
 
 public enum ProviderTaskState
 {
@@ -80,12 +84,26 @@ public readonly record struct Renewal(Guid SessionId, long LeaseToken, int Progr
 /// Promise 6, one holder writes: every statement here that changes a session compares the lease token under the row lock, and answers
 /// null or false when it has grown. Who gets that answer has lost the session and must stop.
 /// </summary>
-public sealed class Leases(NpgsqlDataSource database, ChangeNotifier notifier, TimeProvider time)
+public sealed class Leases
 {
+    /// <summary>Outputs a transaction.</summary>
+    private const int MaxOutputs = 64;
+
     private static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web)
     {
         Converters = { new System.Text.Json.Serialization.JsonStringEnumConverter() },
     };
+
+    private readonly NpgsqlDataSource database;
+    private readonly ChangeNotifier notifier;
+    private readonly TimeProvider time;
+    private readonly GroupCommit<Output, Stored?> outputs;
+
+    public Leases(NpgsqlDataSource database, ChangeNotifier notifier, TimeProvider time)
+    {
+        (this.database, this.notifier, this.time) = (database, notifier, time);
+        outputs = new GroupCommit<Output, Stored?>(MaxOutputs, StoreAsync);
+    }
 
     /// <summary>
     /// Claims those of the sessions that may be worked on now, and removes the outbox rows that led here, whatever became of the claim:
@@ -113,7 +131,8 @@ public sealed class Leases(NpgsqlDataSource database, ChangeNotifier notifier, T
                 Progress: reader.GetInt16(15), Deadline: reader.GetFieldValue<DateTimeOffset>(16), CreatedAt: reader.GetFieldValue<DateTimeOffset>(17),
                 CancelRequested: reader.GetBoolean(18),
                 StoredOrdinals: await reader.IsDBNullAsync(19, ct) ? new HashSet<int>() : reader.GetFieldValue<int[]>(19).ToHashSet(),
-                Tasks: await reader.IsDBNullAsync(20, ct) ? [] : JsonSerializer.Deserialize<List<ProviderTask>>(reader.GetString(20), Json)!));
+                Tasks: await reader.IsDBNullAsync(20, ct) ? [] : JsonSerializer.Deserialize<List<ProviderTask>>(reader.GetString(20), Json)!,
+                ClaimedAt: reader.GetFieldValue<DateTimeOffset>(21)));
         }
 
         await reader.NextResultAsync(ct);
@@ -184,42 +203,19 @@ public sealed class Leases(NpgsqlDataSource database, ChangeNotifier notifier, T
     public async Task<long?> StoreMediaAsync(
         ClaimedSession session, int ordinal, StoredMedia media, string? usage, MediaKey? poster, Func<Task> duplicate, CancellationToken ct)
     {
-        await using var command = database.CreateCommand(Sql.Text("Sessions/store_media.sql"));
-        command.Parameters.AddWithValue(session.SessionId);
-        command.Parameters.AddWithValue(session.LeaseToken);
-        command.Parameters.AddWithValue(Guid.CreateVersion7(time.GetUtcNow()));
-        command.Parameters.AddWithValue(ordinal);
-        command.Parameters.AddWithValue(session.Kind);
-        command.Parameters.AddWithValue(media.Key.ToString());
-        command.Parameters.AddWithValue(media.ContentType);
-        command.Parameters.AddWithValue(media.Bytes);
-        command.Parameters.AddWithValue(media.Sha256);
-        Add(command, NpgsqlDbType.Integer, media.Width);
-        Add(command, NpgsqlDbType.Integer, media.Height);
-        Add(command, NpgsqlDbType.Double, media.DurationSeconds);
-        Add(command, NpgsqlDbType.Jsonb, usage);
-        Add(command, NpgsqlDbType.Text, poster?.ToString());
-
-        long version;
-        bool isNew;
-        await using (var reader = await command.ExecuteReaderAsync(ct))
+        var stored = await outputs.WriteAsync(new Output(session, Guid.CreateVersion7(time.GetUtcNow()), ordinal, media, usage, poster?.ToString()), ct);
+        if (stored is not { } answer)
         {
-            if (!await reader.ReadAsync(ct))
-            {
-                return null;
-            }
-
-            (version, isNew) = (reader.GetInt64(1), !await reader.IsDBNullAsync(2, ct));
+            return null;
         }
 
-        // A commit whose reply was lost has stored this very object: then it is no duplicate, and must not be treated as one.
-        if (!isNew && await StoredKeyAsync(session.SessionId, ordinal, ct) != media.Key.ToString())
+        if (answer.IsDuplicate)
         {
             await duplicate();
         }
 
-        notifier.Changed(ChangeChannel.ImagesAttached, new Change(session.SessionId, session.UserId, version));
-        return version;
+        notifier.Changed(ChangeChannel.ImagesAttached, new Change(session.SessionId, session.UserId, answer.Version));
+        return answer.Version;
     }
 
     /// <summary>
@@ -275,12 +271,45 @@ public sealed class Leases(NpgsqlDataSource database, ChangeNotifier notifier, T
         return await command.ExecuteScalarAsync(ct) is not null;
     }
 
-    private async Task<string?> StoredKeyAsync(Guid sessionId, int ordinal, CancellationToken ct)
+    private async Task<IReadOnlyList<Stored?>> StoreAsync(IReadOnlyList<Output> group, TimeSpan? lockTimeout)
     {
-        await using var command = database.CreateCommand("SELECT object_key FROM media WHERE session_id = $1 AND ordinal = $2");
-        command.Parameters.AddWithValue(sessionId);
-        command.Parameters.AddWithValue(ordinal);
-        return await command.ExecuteScalarAsync(ct) as string;
+        T[] Column<T>(Func<Output, T> value) => [.. group.Select(value)];
+        var sessions = Column(o => o.Session.SessionId);
+        await using var batch = database.CreateBatch();
+        batch.BatchCommands.Add(GroupedWrite.Prelude(lockTimeout));
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/lock_sessions.sql")) { Parameters = { new() { Value = sessions } } });
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/store_media.sql"))
+        {
+            Parameters =
+            {
+                new() { Value = sessions },
+                new() { Value = Column(o => o.Session.LeaseToken) },
+                new() { Value = Column(o => o.MediaId) },
+                new() { Value = Column(o => o.Ordinal) },
+                new() { Value = Column(o => o.Session.Kind) },
+                new() { Value = Column(o => o.Media.Key.ToString()) },
+                new() { Value = Column(o => o.Media.ContentType) },
+                new() { Value = Column(o => o.Media.Bytes) },
+                new() { Value = Column(o => o.Media.Sha256) },
+                new() { Value = Column(o => o.Media.Width), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Integer },
+                new() { Value = Column(o => o.Media.Height), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Integer },
+                new() { Value = Column(o => o.Media.DurationSeconds), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Double },
+                new() { Value = Column(o => o.Usage), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Jsonb },
+                new() { Value = Column(o => o.PosterKey), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Text },
+            },
+        });
+
+        var stored = new Stored?[group.Count];
+        await using var reader = await batch.ExecuteReaderAsync();
+        do
+        {
+            while (reader.FieldCount == 3 && await reader.ReadAsync())
+            {
+                stored[reader.GetInt64(0) - 1] = new Stored(reader.GetInt64(1), reader.GetBoolean(2));
+            }
+        }
+        while (await reader.NextResultAsync());
+        return stored;
     }
 
     private async Task<bool> ReleaseAsync(
@@ -311,4 +340,8 @@ public sealed class Leases(NpgsqlDataSource database, ChangeNotifier notifier, T
 
     private static void Add(NpgsqlCommand command, NpgsqlDbType type, object? value) =>
         command.Parameters.Add(new NpgsqlParameter { NpgsqlDbType = type, Value = value ?? DBNull.Value });
+
+    private sealed record Output(ClaimedSession Session, Guid MediaId, int Ordinal, StoredMedia Media, string? Usage, string? PosterKey);
+
+    private readonly record struct Stored(long Version, bool IsDuplicate);
 }

@@ -62,19 +62,51 @@ public sealed record Settle(Guid SessionId, SettleGuard Guard)
 public sealed record Settled(Guid SessionId, Guid UserId, string Status, long Version, long Captured, long Released, string? ErrorCode, bool Mock);
 
 /// <summary>Promise 4: the one place where sessions end and money follows the work.</summary>
-public sealed class Settlement(NpgsqlDataSource database, ChangeNotifier notifier, CreditOptions options, ILogger<Settlement> log)
+public sealed class Settlement
 {
+    /// <summary>Ends a transaction. More does not pay: docs/benchmarks/pipeline.md.</summary>
+    public const int MaxGroup = 64;
+
+    private readonly NpgsqlDataSource database;
+    private readonly ChangeNotifier notifier;
+    private readonly CreditOptions options;
+    private readonly ILogger<Settlement> log;
+    private readonly GroupCommit<Settle, Settled?> ends;
+
+    public Settlement(NpgsqlDataSource database, ChangeNotifier notifier, CreditOptions options, ILogger<Settlement> log)
+    {
+        (this.database, this.notifier, this.options, this.log) = (database, notifier, options, log);
+        ends = new GroupCommit<Settle, Settled?>(MaxGroup, async (requests, lockTimeout) =>
+        {
+            var settled = (await SettleAsync(requests, GroupedWrite.Prelude(lockTimeout), CancellationToken.None)).ToDictionary(end => end.SessionId);
+            return [.. requests.Select(request => settled.GetValueOrDefault(request.SessionId))];
+        });
+    }
+
+    /// <summary>
+    /// Ends one session, in a transaction with those that end at the same time. Null when the right to do so was lost or the session has ended
+    /// already. Safe to repeat, as below.
+    /// </summary>
+    public Task<Settled?> EndAsync(Settle request, CancellationToken ct) => ends.WriteAsync(request, ct);
+
     /// <summary>
     /// Ends the sessions that the guards allow, in one transaction and one round trip; the others are left alone and are not in the
     /// answer (ended already, or the right was lost). Safe to repeat: an end stays an end.
     /// </summary>
-    public async Task<IReadOnlyList<Settled>> SettleAsync(IReadOnlyList<Settle> requests, CancellationToken ct)
+    public Task<IReadOnlyList<Settled>> SettleAsync(IReadOnlyList<Settle> requests, CancellationToken ct) => SettleAsync(requests, null, ct);
+
+    private async Task<IReadOnlyList<Settled>> SettleAsync(IReadOnlyList<Settle> requests, NpgsqlBatchCommand? prelude, CancellationToken ct)
     {
         using var activity = Telemetry.Source.StartActivity("settle");
         T[] Column<T>(Func<Settle, T> value) => [.. requests.Select(value)];
         var sessions = Column(r => r.SessionId);
 
         await using var batch = database.CreateBatch();
+        if (prelude is not null)
+        {
+            batch.BatchCommands.Add(prelude);
+        }
+
         batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/lock_sessions.sql")) { Parameters = { new() { Value = sessions } } });
         batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/lock_session_accounts.sql")) { Parameters = { new() { Value = sessions } } });
         batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/settle.sql"))

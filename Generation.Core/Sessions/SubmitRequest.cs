@@ -15,6 +15,12 @@ public sealed class SubmitOptions
     /// </summary>
     public int QueueLength { get; set; } = 10_000;
 
+    /// <summary>
+    /// The wait that is still good service; default 100 ms. Once requests have been queueing for half a second without a break, those that
+    /// would wait longer than this get 503 at once, so that the others are served nearly as fast as ever. A burst may wait longer.
+    /// </summary>
+    public TimeSpan StandingWait { get; set; } = TimeSpan.FromMilliseconds(100);
+
     /// <summary>The longest that a request waits for its answer, in the queue and in the database; default 5 s. Then it gets 503.</summary>
     public TimeSpan Patience { get; set; } = TimeSpan.FromSeconds(5);
 
@@ -35,6 +41,7 @@ public sealed class SubmitOptions
         QueueLength is < 1 or > 1_000_000 ? "Submit:QueueLength must be from 1 to 1000000."
         : StatementTimeoutSeconds < 1 ? "Submit:StatementTimeoutSeconds must be at least 1."
         : Patience.TotalSeconds <= StatementTimeoutSeconds ? "Submit:Patience must be longer than Submit:StatementTimeoutSeconds."
+        : StandingWait <= TimeSpan.Zero ? "Submit:StandingWait must be longer than 0."
         : Pause < TimeSpan.Zero ? "Submit:Pause must not be negative."
         : null;
 }

@@ -16,7 +16,8 @@ namespace Generation.Core.Sessions;
 /// one's outcome. Accounts that are locked elsewhere are left for a later batch, and hold up nobody. What the database refuses because of
 /// what is in it is written again one by one, so that one poisoned request does not take its neighbours along. Trouble with the
 /// database itself is everybody's: the batch and all who wait get <see cref="SubmitOutcome.Unavailable"/> at once, and for
-/// <see cref="SubmitOptions.Pause"/> so does whoever comes.
+/// <see cref="SubmitOptions.Pause"/> so does whoever comes. Of a standing queue only as many are taken in as are served within
+/// <see cref="SubmitOptions.StandingWait"/>.
 /// </para>
 /// <para>
 /// Nobody waits longer than <see cref="SubmitOptions.Patience"/>. Whoever gives up while still in the queue is never written. Whoever
@@ -34,6 +35,8 @@ public sealed class SubmitWriter(
     private static readonly TimeSpan LockedPatience = TimeSpan.FromSeconds(2);
 
     private static readonly TimeSpan LockedPause = TimeSpan.FromMilliseconds(5);
+
+    private static readonly TimeSpan BurstDuration = TimeSpan.FromMilliseconds(500);
 
     // A plan fits the tables as they were when it was made, and is kept until statistics change: on a system that starts empty and is
     // busy at once, batches took ten times as long after a minute. So plans are made anew, soon at first (docs/benchmarks/submit.md).
@@ -53,6 +56,10 @@ public sealed class SubmitWriter(
     private long closedAt;
     private bool isClosed;
 
+    // The queue stands once nobody has found it empty for a while: a burst is over by then. What is refused is decided from these two.
+    private long foundEmptyAt = time.GetTimestamp();
+    private double batchSeconds; // smoothed
+
     /// <summary>Stores the request, or says why not. Returns after the commit, and in any case after <see cref="SubmitOptions.Patience"/>.</summary>
     /// <exception cref="PostgresException">The database refused this very request; nothing was stored.</exception>
     public async Task<SubmitResult> SubmitAsync(SubmitRequest request, CancellationToken ct)
@@ -63,7 +70,7 @@ public sealed class SubmitWriter(
         }
 
         var pending = new Pending(request, time);
-        if (!waiting.Writer.TryWrite(pending))
+        if (WouldWaitTooLong() || !waiting.Writer.TryWrite(pending))
         {
             return new SubmitResult(SubmitOutcome.Overloaded);
         }
@@ -99,7 +106,9 @@ public sealed class SubmitWriter(
             if (batch.Count > 0)
             {
                 // What has been taken in is written, also when the process is stopping: no token here.
+                var begun = time.GetTimestamp();
                 await WriteAsync(batch);
+                Volatile.Write(ref batchSeconds, (0.8 * batchSeconds) + (0.2 * time.GetElapsedTime(begun).TotalSeconds));
                 batch.Clear();
                 continue;
             }
@@ -121,6 +130,20 @@ public sealed class SubmitWriter(
 
             arrival = arrival.IsCompletedSuccessfully ? null : arrival;
         }
+    }
+
+    /// <summary>Less than a batch that waits is no queue.</summary>
+    private bool WouldWaitTooLong()
+    {
+        var ahead = waiting.Reader.Count;
+        if (ahead == 0)
+        {
+            Volatile.Write(ref foundEmptyAt, time.GetTimestamp());
+        }
+
+        return ahead >= MaxBatch
+            && ((ahead / MaxBatch) + 1) * Volatile.Read(ref batchSeconds) > options.StandingWait.TotalSeconds
+            && time.GetElapsedTime(Volatile.Read(ref foundEmptyAt)) > BurstDuration;
     }
 
     private void Fill(List<Pending> batch)
@@ -148,6 +171,11 @@ public sealed class SubmitWriter(
             {
                 batch.Add(next);
             }
+        }
+
+        if (batch.Count < MaxBatch)
+        {
+            Volatile.Write(ref foundEmptyAt, now);
         }
     }
 

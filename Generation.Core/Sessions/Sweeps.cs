@@ -1,5 +1,6 @@
 using Generation.Core.Database;
 using Generation.Core.Realtime;
+using Generation.Core.Webhooks;
 using Npgsql;
 
 namespace Generation.Core.Sessions;
@@ -11,6 +12,11 @@ namespace Generation.Core.Sessions;
 public sealed class Sweeps(NpgsqlDataSource database, Settlement settlement, ChangeNotifier notifier)
 {
     public const int Batch = 500;
+
+    private const int ForgetBatch = 5_000;
+
+    /// <summary>Outbox rows that nobody understood; long enough for the deploy that does.</summary>
+    private static readonly TimeSpan SetAsideKept = TimeSpan.FromDays(30);
 
     /// <summary>Sessions whose worker has stopped renewing are queued again; those that were to be canceled end.</summary>
     public async Task<int> RevokeDeadLeasesAsync(CancellationToken ct)
@@ -58,6 +64,24 @@ public sealed class Sweeps(NpgsqlDataSource database, Settlement settlement, Cha
         command.Parameters.AddWithValue(after);
         command.Parameters.AddWithValue(Batch);
         return await command.ExecuteNonQueryAsync(ct);
+    }
+
+    /// <summary>
+    /// Forgets what is old: error events after <paramref name="eventsKept"/>, callbacks after <see cref="WebhookInbox.Kept"/>, outbox
+    /// rows that were set aside. Answers how many of them, and whether a batch was full. What else grows is the product itself:
+    /// sessions, outputs, the ledger.
+    /// </summary>
+    public async Task<(int Forgotten, bool IsMore)> ForgetAsync(TimeSpan eventsKept, CancellationToken ct)
+    {
+        await using var command = database.CreateCommand(Sql.Text("Sessions/forget.sql"));
+        command.Parameters.AddWithValue(ForgetBatch);
+        command.Parameters.AddWithValue(eventsKept);
+        command.Parameters.AddWithValue(WebhookInbox.Kept);
+        command.Parameters.AddWithValue(SetAsideKept);
+        await using var reader = await command.ExecuteReaderAsync(ct);
+        await reader.ReadAsync(ct);
+        int[] forgotten = [reader.GetInt32(0), reader.GetInt32(1), reader.GetInt32(2)];
+        return (forgotten.Sum(), forgotten.Max() >= ForgetBatch);
     }
 
     /// <summary>Runs a statement that answers with changed sessions, and tells their watchers.</summary>

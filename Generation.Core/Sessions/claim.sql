@@ -8,7 +8,7 @@ WITH ready AS (
       AND completed_at IS NULL
       AND deadline > now()
       AND CASE
-              WHEN status = 'queued' THEN wake_at IS NULL OR wake_at <= now()
+              WHEN status = 'queued' THEN wake_at IS NULL OR wake_at <= now() OR cancel_requested_at IS NOT NULL
               WHEN phase = 'awaiting_provider' THEN wake_at <= now() OR cancel_requested_at IS NOT NULL
               ELSE lease_until <= now()
           END
@@ -31,4 +31,5 @@ RETURNING s.session_id, s.user_id, s.model, s.provider, s.job_type, s.lane, s.ki
                       'failure', t.failure, 'failureCode', t.failure_code,
                       'createdAt', t.created_at, 'takesCallbacks', t.callback_token_hash IS NOT NULL) ORDER BY t.first_ordinal)::text
            FROM provider_tasks AS t
-           WHERE t.session_id = s.session_id AND t.state <> 'rejected') AS tasks
+           WHERE t.session_id = s.session_id AND t.state <> 'rejected') AS tasks,
+          now() AS claimed_at

@@ -3,7 +3,9 @@
 WITH dead AS (
     SELECT session_id
     FROM generation_sessions
-    WHERE lease_until <= now() AND cancel_requested_at IS NULL
+    WHERE lease_until <= now()
+      AND (cancel_requested_at IS NULL -- Sweeps ends the others; but who has a task at a provider goes to a worker, which takes it back there
+           OR EXISTS (SELECT FROM provider_tasks AS t WHERE t.session_id = generation_sessions.session_id AND t.state = 'running'))
     ORDER BY lease_until
     LIMIT $1
     FOR NO KEY UPDATE SKIP LOCKED

@@ -25,8 +25,8 @@ ending AS MATERIALIZED ( -- the cost is the sum of what was stored; beyond the h
                ELSE 'failed'
            END AS status
     FROM request AS r
-    JOIN generation_sessions AS s USING (session_id)
-    JOIN credit_reservations AS v ON v.session_id = s.session_id AND v.status = 'held'
+    CROSS JOIN LATERAL (SELECT * FROM generation_sessions AS s WHERE s.session_id = r.session_id OFFSET 0) AS s -- a look-up each, never a join with the whole table
+    CROSS JOIN LATERAL (SELECT * FROM credit_reservations AS v WHERE v.session_id = r.session_id AND v.status = 'held' OFFSET 0) AS v
     LEFT JOIN price_rows AS p ON p.price_version = s.price_version
     CROSS JOIN LATERAL (
         SELECT count(*) AS outputs, coalesce(sum(m.credits), 0)::bigint AS credits
@@ -40,7 +40,7 @@ ending AS MATERIALIZED ( -- the cost is the sum of what was stored; beyond the h
                         THEN jsonb_array_length(t.result -> 'outputs') * p.usd_per_output
                         ELSE t.output_count * p.usd_per_output END) AS usd
         FROM provider_tasks AS t
-        WHERE t.session_id = s.session_id AND t.result IS NOT NULL
+        WHERE t.session_id = s.session_id AND t.result IS NOT NULL AND t.state <> 'rejected' -- said for the index: what was not executed has no result
     ) AS billed
     WHERE s.completed_at IS NULL
       AND CASE r.guard
@@ -57,8 +57,8 @@ share AS MATERIALIZED ( -- of each draw, what is spent; the draws are consumed i
            least(d.amount, greatest(0, e.capture - (sum(d.amount) OVER consuming - d.amount)))::bigint AS captured,
            coalesce(l.expires_at <= now(), false) AS lapsed
     FROM ending AS e
-    JOIN credit_reservation_draws AS d USING (reservation_id)
-    JOIN credit_lots AS l USING (lot_id)
+    CROSS JOIN LATERAL (SELECT * FROM credit_reservation_draws AS d WHERE d.reservation_id = e.reservation_id OFFSET 0) AS d
+    CROSS JOIN LATERAL (SELECT expires_at FROM credit_lots AS l WHERE l.lot_id = d.lot_id OFFSET 0) AS l
     WINDOW consuming AS (PARTITION BY d.reservation_id ORDER BY d.ordinal)
 ),
 purse AS MATERIALIZED ( -- whoever owes more than was held: what is left and still good, laid end to end in the order of drawing

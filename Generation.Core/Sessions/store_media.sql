@@ -1,25 +1,44 @@
--- One stored output, written by the holder of the lease and by nobody else. Answers whether the caller still holds the session,
--- and the version of the new row (null when this ordinal was stored before: the first object stays).
-WITH holder AS (
-    UPDATE generation_sessions
-    SET version = version + 1, phase = 'storing', progress_at = now(), updated_at = now()
-    WHERE session_id = $1 AND lease_token = $2 AND lease_until IS NOT NULL
-    RETURNING session_id, user_id, version, unit_price, price_version
+-- Stored outputs, each written by the holder of its session's lease and by nobody else. Runs after lock_sessions.sql, on a fresh snapshot.
+-- The arrays run in parallel, one element an output. Answers those whose writer still holds the session, with the session's new version,
+-- and whether another object was stored for this ordinal before: then the first one stays. The same object again is a try whose reply was lost.
+WITH output AS MATERIALIZED (
+    SELECT *
+    FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::integer[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::bytea[],
+                $10::integer[], $11::integer[], $12::double precision[], $13::jsonb[], $14::text[]) WITH ORDINALITY
+        AS o (session_id, lease_token, media_id, ordinal, kind, object_key, content_type, bytes, sha256,
+              width, height, duration_seconds, usage, poster_key, n)
 ),
-cost AS ( -- by the price row it was sold at: what the provider counted where the price says so, else the listed price
-    SELECT CASE WHEN jsonb_typeof($13 -> p.usage_field) = 'number'
-                THEN least(greatest(ceil(($13 ->> p.usage_field)::numeric * p.credits_per_unit), 1), 1000000000000)::bigint -- free would not be paid, more is a mistake
-                ELSE h.unit_price END AS credits
-    FROM holder AS h
-    LEFT JOIN price_rows AS p USING (price_version)
+held AS MATERIALIZED (
+    SELECT o.*, s.user_id, s.version + row_number() OVER (PARTITION BY o.session_id ORDER BY o.n) AS session_version,
+           -- by the price row it was sold at: what the provider counted where the price says so, else the listed price
+           CASE WHEN jsonb_typeof(o.usage -> p.usage_field) = 'number'
+                THEN least(greatest(ceil((o.usage ->> p.usage_field)::numeric * p.credits_per_unit), 1), 1000000000000)::bigint -- free would not be paid, more is a mistake
+                ELSE s.unit_price END AS credits,
+           (SELECT m.object_key FROM media AS m WHERE m.session_id = o.session_id AND m.ordinal = o.ordinal) AS known_key
+    FROM output AS o
+    CROSS JOIN LATERAL (
+        SELECT s.user_id, s.version, s.unit_price, s.price_version
+        FROM generation_sessions AS s
+        WHERE s.session_id = o.session_id AND s.lease_token = o.lease_token AND s.lease_until IS NOT NULL
+        OFFSET 0 -- a look-up each, never a join with the whole table
+    ) AS s
+    LEFT JOIN price_rows AS p ON p.price_version = s.price_version
 ),
 stored AS (
     INSERT INTO media (media_id, session_id, user_id, ordinal, kind, object_key, content_type, bytes, sha256, width, height,
                        duration_seconds, usage, poster_key, credits, lease_token, session_version)
-    SELECT $3, session_id, user_id, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, credits, $2, version
-    FROM holder, cost
+    SELECT media_id, session_id, user_id, ordinal, kind, object_key, content_type, bytes, sha256, width, height,
+           duration_seconds, usage, poster_key, credits, lease_token, session_version
+    FROM held
+    ORDER BY n
     ON CONFLICT (session_id, ordinal) DO NOTHING
-    RETURNING session_version
+),
+moved AS (
+    UPDATE generation_sessions AS s
+    SET version = s.version + h.outputs, phase = 'storing', progress_at = now(), updated_at = now()
+    FROM (SELECT session_id, count(*) AS outputs FROM held GROUP BY session_id) AS h
+    WHERE s.session_id = h.session_id
 )
-SELECT holder.user_id, holder.version, (SELECT session_version FROM stored) AS stored_version
-FROM holder
+SELECT n, session_version, coalesce(known_key <> object_key, false) AS is_duplicate
+FROM held
+ORDER BY n

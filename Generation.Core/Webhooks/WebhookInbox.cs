@@ -29,10 +29,11 @@ public sealed class WebhookInbox(NpgsqlDataSource database, ChangeNotifier notif
     /// <summary>Characters of a token: 32 random bytes in base64url.</summary>
     public const int TokenLength = 43;
 
+    /// <summary>Callbacks that one sweep books at most.</summary>
+    public const int Batch = 1_000;
+
     /// <summary>Callbacks are kept this long.</summary>
     public static readonly TimeSpan Kept = TimeSpan.FromDays(7);
-
-    private const int Batch = 1000;
 
     /// <summary>What stands in a callback URL instead of any id, and what of it is kept.</summary>
     public static (string Token, byte[] Hash) NewToken()
@@ -65,11 +66,10 @@ public sealed class WebhookInbox(NpgsqlDataSource database, ChangeNotifier notif
         return !reader.GetBoolean(0) ? CallbackOutcome.Duplicate : reader.GetBoolean(1) ? CallbackOutcome.Received : CallbackOutcome.Late;
     }
 
-    /// <summary>Books what has nothing left to say (its task or session has ended) and forgets what is old. Answers how many rows it changed.</summary>
-    public async Task<int> TidyAsync(CancellationToken ct)
+    /// <summary>Books what has nothing left to say: its task or its session has ended without it. Answers how many.</summary>
+    public async Task<int> BookAsync(CancellationToken ct)
     {
-        await using var batch = database.CreateBatch();
-        batch.BatchCommands.Add(new NpgsqlBatchCommand(
+        await using var command = database.CreateCommand(
             """
             UPDATE webhook_inbox SET booked_at = now()
             WHERE inbox_id IN (
@@ -81,18 +81,8 @@ public sealed class WebhookInbox(NpgsqlDataSource database, ChangeNotifier notif
                 ORDER BY i.inbox_id
                 LIMIT $1
                 FOR UPDATE OF i SKIP LOCKED)
-            """)
-        {
-            Parameters = { new() { Value = Batch } },
-        });
-        batch.BatchCommands.Add(new NpgsqlBatchCommand(
-            """
-            DELETE FROM webhook_inbox
-            WHERE inbox_id IN (SELECT inbox_id FROM webhook_inbox WHERE received_at < now() - $1 ORDER BY received_at LIMIT $2 FOR UPDATE SKIP LOCKED)
-            """)
-        {
-            Parameters = { new() { Value = Kept }, new() { Value = Batch } },
-        });
-        return await batch.ExecuteNonQueryAsync(ct);
+            """);
+        command.Parameters.AddWithValue(Batch);
+        return await command.ExecuteNonQueryAsync(ct);
     }
 }

@@ -115,8 +115,7 @@ public sealed class ResultFiles(
 
         if (words.Bytes is { } bytes) return (GreyPicture.Pieces(width, height, bytes), GreyPicture.Length(width, height, bytes));
         ReadOnlyMemory<byte> drawn = ticket.IsLastFrame ? await studio.LastFrameAsync(ticket.Recipe, ticket.Seconds) : await studio.DrawAsync(ticket.Recipe);
-        // In two halves, so that a download gate has a middle to wait in.
-        return ([drawn[..(drawn.Length / 2)], drawn[(drawn.Length / 2)..]], drawn.Length);
+        return ([drawn], drawn.Length);
     }
 
     private static IEnumerable<ReadOnlyMemory<byte>> Endless(ResultTicket ticket) => ticket.IsSound ? Melody.Endless(Melody.Play(ticket.Recipe.Seed, ticket.Seconds))
@@ -150,13 +149,16 @@ public sealed class ResultFiles(
         http.Response.Headers.ETag = $"\"{ticket.Recipe.Seed:x16}\"";
         if (HttpMethods.IsHead(http.Request.Method)) return;
         var sent = 0L;
-        foreach (var piece in pieces)
+        foreach (var whole in pieces)
         {
-            if (gateInTheMiddle is not null && sent >= length / 2)
+            var piece = whole;
+            if (gateInTheMiddle is not null && length is { } all && sent + piece.Length > all / 2)
             {
+                var half = (int)((all / 2) - sent); // a film may be one piece
+                await http.Response.Body.WriteAsync(piece[..half], gone);
                 await http.Response.Body.FlushAsync(gone);
                 await gates.PassAsync(gateInTheMiddle, gone);
-                gateInTheMiddle = null;
+                (gateInTheMiddle, piece, sent) = (null, piece[half..], sent + half);
             }
 
             await http.Response.Body.WriteAsync(piece, gone);

@@ -2,7 +2,7 @@ namespace Generation.Relay.Duties;
 
 /// <summary>
 /// A background duty: does its work again and again, at its own pace, whatever happens to the others. A pass that finds more to do comes
-/// again at once; trouble with the database or the queue is said once a minute and tried again with a growing pause.
+/// again at once; trouble with the database, the queue or the object store is said once a minute and tried again with a growing pause.
 /// </summary>
 public abstract class Duty(TimeSpan interval, TimeProvider time, ILogger log) : BackgroundService
 {

@@ -96,7 +96,7 @@ public sealed class UploadTests
         await using var system = await TestSystem.StartAsync(o =>
         {
             o.Workers = 0;
-            o.Settings["Relay:StrayInterval"] = "00:00:00.200";
+            o.Settings["Relay:UploadInterval"] = "00:00:00.200";
         });
         (await SendAsync(system.Http, Picture())).AssertStatus(HttpStatusCode.Created);
         var young = (await SendAsync(system.Http, Picture())).AssertStatus(HttpStatusCode.Created).Body["uploadId"];

@@ -13,7 +13,7 @@ public sealed class ApiCrashTests
         await using var system = await TestSystem.StartAsync(o => (options = o).Apis = 0);
         var api = await options.AsProcessAsync(system.AddApiAsync);
         using var first = system.Client(api);
-        await using var commit = await StandStill.AtAsync(system, "AFTER INSERT ON outbox DEFERRABLE INITIALLY DEFERRED FOR EACH ROW", "CONSTRAINT");
+        await using var commit = await StandStill.AtAsync(system, "AFTER INSERT ON outbox DEFERRABLE INITIALLY DEFERRED FOR EACH ROW");
         var lost = Enumerable.Range(0, 50).Select(i => PostAsync(system, first, i)).ToList();
         await commit.ReachedAsync();
         api.Pause(); // it will not see the commit

@@ -1,3 +1,4 @@
+using System.Net;
 using Generation.Tests.Harness;
 
 namespace Generation.Tests.Crashes;
@@ -57,6 +58,46 @@ public sealed class DrainTests
         await system.AddWorkerAsync();
 
         Assert.All(await Task.WhenAll(ids.Select(id => system.EndOfAsync(id))), end => Assert.Equal("completed", (string?)end["status"]));
+        await system.AssertAllIsWellAsync();
+    }
+
+    /// <summary>
+    /// The drain time was counted from when the host came to the lanes, behind the drain delay, and until then they took new jobs: with the
+    /// default settings the grace period was over before anything was handed back.
+    /// </summary>
+    [Fact]
+    public async Task A_call_longer_than_the_drain_time_is_handed_back_within_the_grace_period_and_is_never_made_again()
+    {
+        TestSystemOptions options = null!;
+        await using var system = await TestSystem.StartAsync(o =>
+        {
+            (options = o).Workers = 0;
+            o.Settings["Worker:DrainTimeout"] = "00:00:40";
+            o.Settings["Worker:LeaseDuration"] = "00:01:00"; // had they to wait for a lease, the test would not end
+            o.Settings["Shutdown:DrainDelay"] = "00:00:04";
+            o.Settings["Shutdown:GracePeriod"] = "00:00:08";
+        });
+        var worker = await options.AsProcessAsync(system.AddWorkerAsync);
+        var id = await system.SubmitAsync("longer than a deploy [gate=call]");
+        await system.Sim.WaitAtGateAsync("call");
+        var leaving = worker.StopAsync(Killing.Patience);
+        await worker.UntilLoggedAsync("Lane image takes no more jobs; 1 go on");
+        using (var http = new HttpClient())
+        {
+            Assert.Equal(HttpStatusCode.ServiceUnavailable, (await http.GetAsync(new Uri(worker.Address, "readyz"))).StatusCode);
+        }
+
+        var later = await system.SubmitAsync("begun elsewhere, too");
+        Assert.Equal(0, await leaving);
+        Assert.Equal("queued 0", await system.ScalarAsync<string>($"SELECT status || ' ' || lost_leases FROM generation_sessions WHERE session_id = '{id}'"));
+        Assert.DoesNotContain(worker.Log, line => line.Contains(later.ToString(), StringComparison.Ordinal));
+        await system.AddWorkerAsync();
+
+        var end = await system.EndOfAsync(id);
+        Assert.Equal(("failed", "outcome_unknown", 4), ((string?)end["status"], (string?)end["error"]!["code"], (int?)end["receipt"]!["released"]));
+        Assert.Equal(1, await system.Sim.PaidAsync("longer than a deploy"));
+        Assert.Equal(1, await system.ScalarAsync<long>($"SELECT count(*) FROM error_events WHERE session_id = '{id}' AND detail ? 'providerTaskId'"));
+        Assert.Equal("completed", (string?)(await system.EndOfAsync(later))["status"]);
         await system.AssertAllIsWellAsync();
     }
 }

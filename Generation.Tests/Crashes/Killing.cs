@@ -72,9 +72,11 @@ internal sealed class StandStill : IAsyncDisposable
     private StandStill(TestSystem system, NpgsqlConnection holder) => (this.system, this.holder) = (system, holder);
 
     /// <param name="system">Where.</param>
-    /// <param name="trigger">The trigger without its name and its function: <c>BEFORE UPDATE ON outbox FOR EACH ROW WHEN (…)</c>.</param>
-    /// <param name="kind">Empty, or CONSTRAINT for one that is deferred to the commit.</param>
-    public static async Task<StandStill> AtAsync(TestSystem system, string trigger, string kind = "")
+    /// <param name="triggers">
+    /// Triggers without name and function: <c>BEFORE UPDATE ON outbox FOR EACH ROW WHEN (…)</c>. There, <c>slept_at(session_id, 'words')</c>
+    /// says whether a session's prompt contains the words.
+    /// </param>
+    public static async Task<StandStill> AtAsync(TestSystem system, params string[] triggers)
     {
         var connection = await system.Db.OpenConnectionAsync();
         await using var command = new NpgsqlCommand(
@@ -85,15 +87,17 @@ internal sealed class StandStill : IAsyncDisposable
                     PERFORM pg_advisory_xact_lock(4711);
                     RETURN NEW;
                 END $$;
-            CREATE {kind} TRIGGER stand_still {trigger} EXECUTE FUNCTION stand_still();
+            CREATE FUNCTION slept_at(id uuid, words text) RETURNS boolean LANGUAGE sql SECURITY DEFINER AS $$
+                SELECT EXISTS (SELECT FROM generation_sessions WHERE session_id = id AND params ->> 'prompt' LIKE '%' || words || '%') $$;
+            {string.Concat(triggers.Select((trigger, i) => $"CREATE {(trigger.Contains("DEFERRABLE", StringComparison.Ordinal) ? "CONSTRAINT" : "")} TRIGGER stand_still_{i} {trigger} EXECUTE FUNCTION stand_still();"))}
             """,
             connection);
         await command.ExecuteNonQueryAsync();
         return new StandStill(system, connection);
     }
 
-    /// <summary>Waits until somebody has come to the point.</summary>
-    public Task ReachedAsync() => system.UntilAsync($"SELECT EXISTS (SELECT FROM pg_stat_activity WHERE {Waiting})");
+    /// <summary>Waits until so many have come to the point.</summary>
+    public Task ReachedAsync(int count = 1) => system.UntilAsync($"SELECT count(*) >= {count} FROM pg_stat_activity WHERE {Waiting}");
 
     /// <summary>Cuts off whoever stands there, as the end of its process does sooner or later; what it had begun is rolled back.</summary>
     public async Task CutOffAsync()

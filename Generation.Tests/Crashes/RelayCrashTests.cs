@@ -38,6 +38,30 @@ public sealed class RelayCrashTests
         Assert.Equal(0, await stream.LengthAsync());
     }
 
+    /// <summary>Its transaction kept the rows locked for as long as it slept, and no other relay could have them.</summary>
+    [Fact]
+    public async Task A_relay_that_sleeps_in_the_middle_of_a_dispatch_keeps_its_rows_from_the_others_for_seconds_only()
+    {
+        TestSystemOptions options = null!;
+        await using var system = await TestSystem.StartAsync(o => ((options = o).Relays, o.Workers, o.Settings["Worker:LeaseDuration"]) = (0, 0, Lease));
+        await using var mark = await StandStill.AtAsync(system, Marking);
+        var ids = await Task.WhenAll(Enumerable.Range(0, 3).Select(i => system.SubmitAsync($"slept upon {i}")));
+        var sleeper = await options.AsProcessAsync(system.AddRelayAsync);
+        await mark.ReachedAsync();
+        sleeper.Pause();
+        await mark.LetGoAsync();
+        await system.AddRelayAsync();
+        await system.UntilAsync("SELECT count(*) = 3 FROM outbox WHERE dispatched_at IS NOT NULL");
+        sleeper.Resume();
+        await system.AddWorkerAsync();
+
+        Assert.All(await Task.WhenAll(ids.Select(id => system.EndOfAsync(id))), end => Assert.Equal("completed", (string?)end["status"]));
+        Assert.Equal(0, await sleeper.StopAsync(Killing.Patience));
+        Assert.Equal(3, await system.Sim.PaidAsync("slept upon"));
+        await system.AssertRanOnceAsync(3);
+        await system.AssertAllIsWellAsync();
+    }
+
     [Fact]
     public async Task A_worker_that_is_quicker_than_the_mark_of_a_dying_relay_does_the_job_once()
     {

@@ -16,7 +16,9 @@ public sealed class StuckTests
     public async Task A_job_that_hangs_although_its_lease_is_renewed_is_taken_away_told_to_watchers_and_done_again()
     {
         var tool = new Tool();
-        await using var system = await StartAsync(tool, ("Relay:StuckAfter", "00:00:02"), ("Relay:StuckInterval", "00:00:00.250"));
+        await using var system = await StartAsync(
+            tool, ("Relay:StuckAfter", "00:00:02"), ("Relay:StuckInterval", "00:00:00.250"),
+            ("Worker:Concurrency", "1"), ("Worker:RenewInterval", "00:00:00.600")); // its slot is free when it hears that it has lost the job: until then a watcher can see it waiting
         var id = await system.SubmitAsync("hang once");
         var phases = new List<string>();
         await foreach (var e in system.EventsAsync(id))

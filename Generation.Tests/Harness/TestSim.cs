@@ -36,7 +36,8 @@ public sealed class TestSim : IAsyncDisposable
         (await http.GetFromJsonAsync<JsonObject>($"/sim/calls?prompt={Uri.EscapeDataString(prompt)}"))!["paid"]!.GetValue<int>();
 
     /// <summary>Waits until a call or a download stands at the gate.</summary>
-    public async Task WaitAtGateAsync(string gate) => (await http.GetAsync($"/sim/gates/{gate}/waiting")).EnsureSuccessStatusCode();
+    public async Task WaitAtGateAsync(string gate) =>
+        Assert.True((int)(await http.GetFromJsonAsync<JsonObject>($"/sim/gates/{gate}/waiting?timeoutSeconds=60"))!["waiting"]! > 0, $"Nobody came to the gate '{gate}'.");
 
     public async Task OpenGateAsync(string gate) => (await http.PostAsync($"/sim/gates/{gate}", null)).EnsureSuccessStatusCode();
 

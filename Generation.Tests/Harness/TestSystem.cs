@@ -53,6 +53,9 @@ public sealed class TestSystemOptions
     /// <summary>Services of the workers in this process: a test adds handlers and clocks here.</summary>
     public Action<IServiceCollection>? Worker { get; set; }
 
+    /// <summary>Services of the relays in this process: a test adds clocks here.</summary>
+    public Action<IServiceCollection>? Relay { get; set; }
+
     /// <summary>Services of the Apis in this process: a test adds models here.</summary>
     public Action<IServiceCollection>? Api { get; set; }
 }
@@ -112,6 +115,8 @@ public sealed class TestSystem : IAsyncDisposable
             ["Relay:DeadLeaseInterval"] = "00:00:00.250",
             ["Relay:DeadlineInterval"] = "00:00:00.250",
             ["Relay:HoldInterval"] = "00:00:00.250",
+            ["Relay:AbandonedHoldInterval"] = "00:00:00.250",
+            ["Relay:OverdueLotInterval"] = "00:00:00.250",
             ["Worker:LeaseDuration"] = "00:00:02",
             ["Worker:RenewInterval"] = "00:00:00.200",
             ["Worker:SlotRetries:0"] = "00:00:00.050",
@@ -201,7 +206,7 @@ public sealed class TestSystem : IAsyncDisposable
 
     public Task<ITestService> AddApiAsync() => AddAsync<ApiOptions>(Apis, "Generation.Api", options.Api);
 
-    public Task<ITestService> AddRelayAsync() => AddAsync<RelayOptions>(Relays, "Generation.Relay", null);
+    public Task<ITestService> AddRelayAsync() => AddAsync<RelayOptions>(Relays, "Generation.Relay", options.Relay);
 
     public Task<ITestService> AddWorkerAsync() => AddAsync<WorkerOptions>(Workers, "Generation.Worker", options.Worker);
 

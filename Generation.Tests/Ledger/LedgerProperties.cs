@@ -1,6 +1,7 @@
 using System.Globalization;
 using FsCheck;
 using FsCheck.Fluent;
+using Generation.Tests.Harness;
 
 namespace Generation.Tests.Ledger;
 
@@ -11,7 +12,7 @@ namespace Generation.Tests.Ledger;
 /// </summary>
 public sealed class LedgerProperties
 {
-    private static readonly int Cases = int.Parse(Environment.GetEnvironmentVariable("LEDGER_CASES") ?? "200", CultureInfo.InvariantCulture);
+    private static readonly int Cases = int.Parse(Environment.GetEnvironmentVariable("LEDGER_CASES") ?? (Soak.IsOn ? "200" : "80"), CultureInfo.InvariantCulture);
     private const int LongestScript = 25;
 
     private const string Reached =

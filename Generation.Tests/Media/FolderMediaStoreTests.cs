@@ -62,21 +62,35 @@ public sealed class FolderMediaStoreTests : MediaStoreContract, IAsyncLifetime
         var key = SampleOutput.Key();
         var start = new TaskCompletionSource();
         var clock = new Ark.HandClock(DateTimeOffset.UnixEpoch); // a second of the real one may pass in between, and is signed too
-        var urls = Enumerable.Range(0, 16).Select(_ => Task.Run(async () =>
+        for (var round = 0; round < 20; round++)
         {
-            await start.Task;
-            return new FolderMediaStore(Options.Create(new MediaOptions { Folder = { Root = folder.FullName } }), clock).SignedUrl(key, TimeSpan.FromHours(1));
-        })).ToArray();
-        start.SetResult();
+            var root = folder.CreateSubdirectory($"{round}");
+            var urls = Enumerable.Range(0, 16).Select(_ => Task.Run(async () =>
+            {
+                await start.Task;
+                return new FolderMediaStore(Options.Create(new MediaOptions { Folder = { Root = root.FullName } }), clock).SignedUrl(key, TimeSpan.FromHours(1));
+            })).ToArray();
+            start.TrySetResult();
 
-        var signatures = (await Task.WhenAll(urls)).Select(url => url[url.IndexOf("signature=", StringComparison.Ordinal)..]);
+            var signatures = (await Task.WhenAll(urls)).Select(url => url[url.IndexOf("signature=", StringComparison.Ordinal)..]);
 
-        var file = Assert.Single(folder.GetFiles(".signing-key*"));
-        Assert.Single(signatures.Distinct());
-        if (!OperatingSystem.IsWindows())
-        {
-            Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, file.UnixFileMode);
+            var file = Assert.Single(root.GetFiles(".signing-key*"));
+            Assert.Single(signatures.Distinct());
+            if (!OperatingSystem.IsWindows())
+            {
+                Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, file.UnixFileMode);
+            }
         }
+    }
+
+    [Fact]
+    public async Task A_signing_key_whose_writer_died_is_written_anew()
+    {
+        await File.WriteAllTextAsync(Path.Combine(folder.FullName, ".signing-key"), "half");
+
+        Open().SignedUrl(SampleOutput.Key(), TimeSpan.FromHours(1));
+
+        Assert.Equal(43, (await File.ReadAllTextAsync(Path.Combine(folder.FullName, ".signing-key"))).Length);
     }
 
     [Fact]

@@ -71,4 +71,30 @@ public sealed class SchemaTests
 
         return folder.FullName;
     }
+
+    /// <summary>The bug: between its two connections the database was restarted, and the relay died of an exception that it did not know as transient.</summary>
+    [Fact]
+    public async Task A_database_that_goes_away_during_the_migration_is_told_as_such()
+    {
+        await using var database = await TestPostgres.CreateDatabaseAsync("template0");
+        await using var admin = new NpgsqlConnection(database.ConnectionString);
+        await admin.OpenAsync();
+        await ExecuteAsync($"CREATE ROLE {database.Name} LOGIN CONNECTION LIMIT 1");
+        try
+        {
+            var limited = new NpgsqlConnectionStringBuilder(database.ConnectionString) { Username = database.Name }.ConnectionString;
+            var refused = await Assert.ThrowsAsync<PostgresException>(() => DatabaseMigrator.MigrateAsync(limited, CancellationToken.None));
+            Assert.True(refused.IsTransient, refused.Message);
+        }
+        finally
+        {
+            await ExecuteAsync($"DROP ROLE {database.Name}");
+        }
+
+        async Task ExecuteAsync(string sql)
+        {
+            await using var command = new NpgsqlCommand(sql, admin);
+            await command.ExecuteNonQueryAsync();
+        }
+    }
 }

@@ -39,6 +39,38 @@ public sealed class BackpressureTests
     }
 
     [Fact]
+    public async Task A_burst_waits_but_who_would_wait_long_in_a_standing_queue_is_refused_at_once()
+    {
+        var clock = new Ark.HandClock(DateTimeOffset.UnixEpoch);
+        await using var writer = await WriterUnderTest.CreateAsync(new SubmitOptions { StandingWait = TimeSpan.FromMilliseconds(100) }, clock);
+        var user = await writer.UserAsync(credits: 10_000);
+        await writer.StartAsync();
+        var burst = new List<Task<SubmitResult>>();
+        await using (await writer.LockAsync("LOCK TABLE outbox"))
+        {
+            burst.Add(writer.SubmitAsync(user, "slow"));
+            await writer.UntilItIsBlockedAsync();
+            burst.AddRange(Enumerable.Range(0, 3 * SubmitWriter.MaxBatch).Select(i => writer.SubmitAsync(user, $"burst-{i}")));
+            clock.Move(TimeSpan.FromSeconds(1)); // this batch takes a second, and the queue stands as long
+        }
+
+        Assert.All(await Task.WhenAll(burst), result => Assert.Equal(SubmitOutcome.Accepted, result.Outcome));
+        List<Task<SubmitResult>> queue;
+        await using (await writer.LockAsync("LOCK TABLE outbox"))
+        {
+            queue = [writer.SubmitAsync(user, "slow again")];
+            await writer.UntilItIsBlockedAsync();
+            queue.AddRange(Enumerable.Range(0, SubmitWriter.MaxBatch).Select(i => writer.SubmitAsync(user, $"queue-{i}")));
+            clock.Move(TimeSpan.FromSeconds(1));
+            Assert.Equal(SubmitOutcome.Overloaded, (await writer.SubmitAsync(user, "one too many")).Outcome);
+        }
+
+        Assert.All(await Task.WhenAll(queue), result => Assert.Equal(SubmitOutcome.Accepted, result.Outcome));
+        Assert.Equal(SubmitOutcome.Accepted, (await writer.SubmitAsync(user, "one too many")).Outcome);
+        await writer.AssertBooksAreCleanAsync();
+    }
+
+    [Fact]
     public async Task A_database_that_does_not_move_is_told_to_all_at_once_and_nothing_is_written_later()
     {
         await using var writer = await WriterUnderTest.CreateAsync(Hasty);

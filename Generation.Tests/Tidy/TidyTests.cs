@@ -54,6 +54,17 @@ public sealed partial class TidyTests
     }
 
     [Fact]
+    public void Usings_are_sorted() => Empty(
+        Sources.Where(file =>
+        {
+            var usings = Read(file).Split('\n').SkipWhile(line => !line.StartsWith("using ", StringComparison.Ordinal))
+                .TakeWhile(line => line.StartsWith("using ", StringComparison.Ordinal)).Where(line => !line.Contains('=') && !line.Contains('(') && !line.StartsWith("using static", StringComparison.Ordinal))
+                .Select(line => line["using ".Length..].TrimEnd(';')).ToList();
+            return !usings.SequenceEqual(usings.OrderBy(name => !(name == "System" || name.StartsWith("System.", StringComparison.Ordinal))).ThenBy(name => name, StringComparer.OrdinalIgnoreCase));
+        }),
+        "System first, then by the alphabet: two changes that add the same using then meet in the same line.");
+
+    [Fact]
     public void No_source_file_passes_500_lines() => Empty(
         Sources.Where(file => Read(file).Count(character => character == '\n') > 500),
         "Past 500 lines a file holds more than one concept: split it by concept.");

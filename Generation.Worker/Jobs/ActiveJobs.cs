@@ -23,6 +23,7 @@ public enum StopReason
 public sealed class ActiveJob(ClaimedSession session, long claimedAt) : IDisposable
 {
     private readonly CancellationTokenSource stop = new();
+    private readonly TaskCompletionSource worked = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Lock gate = new();
     private int percent = session.Progress;
     private bool hasMoved;
@@ -30,10 +31,16 @@ public sealed class ActiveJob(ClaimedSession session, long claimedAt) : IDisposa
 
     public ClaimedSession Session { get; } = session;
 
+    /// <summary>Timestamp of the claim, taken before it was sent.</summary>
+    public long ClaimedAt { get; } = claimedAt;
+
     /// <summary>Fires when the job must stop; <see cref="Reason"/> says why.</summary>
     public CancellationToken Stopped => stop.Token;
 
     public StopReason Reason { get; private set; }
+
+    /// <summary>Completes when the work is done and only its end remains to be written: from then on it takes no slot.</summary>
+    public Task Worked => worked.Task;
 
     /// <summary>The version as this worker knows it.</summary>
     public long Version { get; set; } = session.Version;
@@ -80,6 +87,9 @@ public sealed class ActiveJob(ClaimedSession session, long claimedAt) : IDisposa
         }
     }
 
+    /// <summary>Gives its slot to the next.</summary>
+    public void FinishWork() => worked.TrySetResult();
+
     /// <summary>Stops the job; the first reason counts, except that a lost lease outweighs every other.</summary>
     public void Stop(StopReason reason)
     {
@@ -115,8 +125,7 @@ public sealed class ActiveJobs(Leases leases, WorkerOptions options, TimeProvide
 
     public int Count => jobs.Count;
 
-    /// <summary>The share of the lease after which an unrenewed job stops: what is left is for its last statement to arrive too late.</summary>
-    private TimeSpan Trust => options.LeaseDuration * 0.8;
+    private TimeSpan Trust => options.LeaseTrust;
 
     /// <param name="session">Just claimed.</param>
     /// <param name="claimedAt">Timestamp from before the claim was sent.</param>

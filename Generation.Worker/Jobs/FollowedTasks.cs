@@ -91,7 +91,7 @@ public sealed partial class JobContext
                 return (await FetchAsync(ordinal, task, rules.Source, ct), null);
         }
 
-        var age = parts.Time.GetUtcNow() - task.CreatedAt;
+        var age = Now - task.CreatedAt;
         var next = rules.PollAfter(age);
         switch (await AskAsync(rules, task, retrieve, ct))
         {

@@ -64,6 +64,9 @@ public sealed partial class JobContext(ActiveJob job, JobParts parts, ILogger lo
     /// <summary>When the session ends whatever happens.</summary>
     public DateTimeOffset Deadline => job.Session.Deadline;
 
+    /// <summary>By the database's clock, as everything that is stored: this machine's may be hours off.</summary>
+    public DateTimeOffset Now => Session.ClaimedAt + parts.Time.GetElapsedTime(job.ClaimedAt);
+
     /// <summary>Of the session's provider. It is asked before every call that is made through this context.</summary>
     public ProviderBreaker Breaker => parts.Breakers.Of(Session.Provider);
 
@@ -87,8 +90,8 @@ public sealed partial class JobContext(ActiveJob job, JobParts parts, ILogger lo
             return null;
         }
 
-        var now = parts.Time.GetUtcNow();
-        job.ExpectCall(now + deadline);
+        var now = Now;
+        job.ExpectCall(parts.Time.GetUtcNow() + deadline);
         var task = new ProviderTask
         {
             ProviderTaskId = id.Value,
@@ -269,7 +272,7 @@ public sealed partial class JobContext(ActiveJob job, JobParts parts, ILogger lo
         }
 
         var keys = await parts.Uploads.FindAsync(Session.UserId, named, ct);
-        var lifetime = Deadline - parts.Time.GetUtcNow();
+        var lifetime = Deadline - Now;
         var addresses = new Dictionary<string, string>(StringComparer.Ordinal);
         foreach (var id in named)
         {

@@ -52,6 +52,7 @@ public sealed class JobRunner(
             var outcome = handler is null
                 ? new StepOutcome.Failed(new Failure(FailureKind.Unavailable, "no_handler", $"This worker has no handler for {session.JobType}."), [])
                 : await StepAsync(handler, context, job);
+            job.FinishWork();
             await ConcludeAsync(job, outcome);
         }
         catch (LeaseLostException)
@@ -181,8 +182,8 @@ public sealed class JobRunner(
     {
         parts.Progress.Publish(job.Report(0, "finalising")); // a phase, not a step: the stages a watcher counts on are the handler's, and then 100
         var settled = await Transient.RetryAsync(
-            () => settlement.SettleAsync([settle with { LeaseToken = job.Session.LeaseToken }], CancellationToken.None), time, log, job.Stopped);
-        if (settled.Count == 0)
+            () => settlement.EndAsync(settle with { LeaseToken = job.Session.LeaseToken }, CancellationToken.None), time, log, job.Stopped);
+        if (settled is null)
         {
             log.LogWarning("{SessionId} was ended or taken by somebody else first", job.Session.SessionId);
         }

@@ -3,6 +3,8 @@ using Generation.Core;
 using Generation.Core.Queue;
 using Generation.Core.Sessions;
 using Generation.Core.Settings;
+using Generation.ServiceDefaults;
+using Microsoft.Extensions.Options;
 
 namespace Generation.Worker.Jobs;
 
@@ -10,33 +12,61 @@ namespace Generation.Worker.Jobs;
 /// A loop a lane: receives no more than there are free slots, claims what it received in one statement, acknowledges, and starts the
 /// jobs. A message is done once its session is claimed, or cannot be: from then on the lease is what brings a session back
 /// (docs/decisions/0003), so nothing in the queue has to live as long as a job.
-/// <para>Shutdown: receiving stops at once, running jobs go on for the drain time, the rest is handed back.</para>
+/// <para>
+/// Shutdown: receiving stops at the signal, not when the host comes to this service, which is a drain delay later; running jobs go on for
+/// the drain time, counted from the signal; the rest is handed back while the grace period still has time for it.
+/// </para>
 /// </summary>
 public sealed class LaneConsumers(
-    IJobQueue queue, Leases leases, ActiveJobs active, JobRunner runner, AppSettings settings, WorkerOptions options, TimeProvider time,
-    ILogger<LaneConsumers> log) : BackgroundService
+    IJobQueue queue, Leases leases, ActiveJobs active, JobRunner runner, AppSettings settings, WorkerOptions options, DrainState drain,
+    IOptions<ShutdownOptions> shutdown, TimeProvider time, ILogger<LaneConsumers> log) : BackgroundService
 {
     private const int MaxReceive = 64;
 
+    /// <summary>Jobs of a lane whose end is being written. They take no slot, so that ends go in groups; a slow database stops the lane here.</summary>
+    private const int MaxEnding = 256;
+
     /// <summary>A receive is not cancelled (its messages would be delivered to nobody), so it must not wait for long.</summary>
     private static readonly TimeSpan ReceiveWait = TimeSpan.FromSeconds(1);
+
+    private static readonly TimeSpan MaxHandBackTime = TimeSpan.FromSeconds(5);
 
     /// <summary>This process, as leases and reports name it.</summary>
     public static readonly string WorkerName = $"{Environment.MachineName}:{Environment.ProcessId}";
 
     private readonly string worker = WorkerName;
 
+    /// <summary>From the signal; what is left of the grace period is for handing back.</summary>
+    private TimeSpan DrainTime
+    {
+        get
+        {
+            var grace = shutdown.Value.GracePeriod;
+            var longest = grace - (grace / 4 < MaxHandBackTime ? grace / 4 : MaxHandBackTime);
+            return options.DrainTimeout < longest ? options.DrainTimeout : longest;
+        }
+    }
+
     private string[] Lanes => options.Lanes is { Length: > 0 } some ? some : QueueOptions.Lanes;
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         log.LogInformation(LogEvents.WorkerInit, "Worker {Worker} starts on the lanes {Lanes}", worker, string.Join(", ", Lanes));
-        var lanes = Lanes.Select(lane => Task.Run(() => ConsumeAsync(lane, stoppingToken), CancellationToken.None)).ToList();
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(stoppingToken, drain.Draining);
+        var drained = DrainedAsync(stop.Token);
+        var lanes = Lanes.Select(lane => Task.Run(() => ConsumeAsync(lane, drained, stop.Token), CancellationToken.None)).ToList();
         log.LogInformation(LogEvents.WorkerReady, "Worker {Worker} takes jobs", worker);
         await Task.WhenAll(lanes);
     }
 
-    private async Task ConsumeAsync(string lane, CancellationToken ct)
+    /// <summary>Over when the drain time is.</summary>
+    private async Task DrainedAsync(CancellationToken stop)
+    {
+        await Task.Delay(Timeout.InfiniteTimeSpan, time, stop).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await Task.Delay(DrainTime, time, CancellationToken.None);
+    }
+
+    private async Task ConsumeAsync(string lane, Task drained, CancellationToken ct)
     {
         var running = new Dictionary<Task, ActiveJob>();
         var problem = new Complaint(log, time);
@@ -50,14 +80,15 @@ public sealed class LaneConsumers(
                 }
 
                 var slots = await settings.WorkerConcurrencyAsync(ct) ?? options.Concurrency;
-                if (running.Count >= slots)
+                var working = running.Where(r => !r.Value.Worked.IsCompleted && !r.Key.IsCompleted).ToList();
+                if (working.Count >= slots || running.Count >= slots + MaxEnding)
                 {
                     var pause = Task.Delay(ReceiveWait, time, ct);
-                    await Task.WhenAny([.. running.Keys, pause]);
+                    await Task.WhenAny(working.Count >= slots ? [.. working.Select(r => r.Value.Worked), .. working.Select(r => r.Key), pause] : [.. running.Keys, pause]);
                     continue;
                 }
 
-                var deliveries = await queue.ReceiveAsync(lane, Math.Min(slots - running.Count, MaxReceive), ReceiveWait, CancellationToken.None);
+                var deliveries = await queue.ReceiveAsync(lane, Math.Min(slots - working.Count, MaxReceive), ReceiveWait, CancellationToken.None);
                 if (deliveries.Count > 0)
                 {
                     foreach (var (job, task) in await TakeAsync(lane, deliveries))
@@ -83,10 +114,10 @@ public sealed class LaneConsumers(
 
         // Only its own jobs: a lane that is idle comes here at once, while the others still wait for theirs.
         var done = Task.WhenAll(running.Keys);
-        await Task.WhenAny(done, Task.Delay(options.DrainTimeout, time, CancellationToken.None));
+        await Task.WhenAny(done, drained);
         foreach (var (_, job) in running.Where(r => !r.Key.IsCompleted))
         {
-            log.LogWarning("{SessionId} was not done within {DrainTimeout} (Worker:DrainTimeout) and is handed back", job.Session.SessionId, options.DrainTimeout);
+            log.LogWarning("{SessionId} was not done within {DrainTime} (Worker:DrainTimeout, Shutdown:GracePeriod) and is handed back", job.Session.SessionId, DrainTime);
             job.Stop(StopReason.Drained);
         }
 

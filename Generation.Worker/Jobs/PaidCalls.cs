@@ -134,7 +134,16 @@ public sealed partial class JobContext
 
         try
         {
-            return (await RecordIntentAsync(ordinal, outputCount, callTimeout, callbackTokenHash, ct) ?? throw new LeaseLostException(), null);
+            var intent = await RecordIntentAsync(ordinal, outputCount, callTimeout, callbackTokenHash, ct) ?? throw new LeaseLostException();
+            if (parts.Time.GetElapsedTime(job.RenewedAt) < parts.Options.LeaseTrust)
+            {
+                return (intent, null);
+            }
+
+            // This process has slept. Whoever has the session now takes the call for made: then this throws, and it never is.
+            var late = new Failure(FailureKind.Unavailable, "lease.uncertain", "The worker was paused before it could make the call.") { NotTried = true };
+            await RecordTaskAsync(intent, ProviderTaskState.Rejected, failure: late);
+            return (null, late);
         }
         catch (Exception e) when (Transient.IsPassing(e) || e is NpgsqlException)
         {

@@ -7,7 +7,7 @@ using Microsoft.Extensions.Options;
 namespace Generation.Worker.Tools;
 
 /// <summary>Seedance on Ark: one task a session, created once and then asked for until it ends. Between the steps nobody waits for it.</summary>
-public sealed class Seedance(ArkVideos ark, IOptions<ArkOptions> options, TimeProvider time) : IGenerationHandler
+public sealed class Seedance(ArkVideos ark, IOptions<ArkOptions> options) : IGenerationHandler
 {
     /// <summary>What Ark allows for <c>execution_expires_after</c>.</summary>
     private static readonly (TimeSpan Least, TimeSpan Most) QueueTime = (TimeSpan.FromHours(1), TimeSpan.FromHours(72));
@@ -23,7 +23,7 @@ public sealed class Seedance(ArkVideos ark, IOptions<ArkOptions> options, TimePr
             return new StepOutcome.Failed(new Failure(FailureKind.InvalidRequest, "settings", "The session's settings lack prompt, resolution, duration or providerModel."), []);
         }
 
-        var left = job.Deadline - time.GetUtcNow();
+        var left = job.Deadline - job.Now;
         request = request with
         {
             ExecutionExpiresAfter = (int)(left < QueueTime.Least ? QueueTime.Least : left > QueueTime.Most ? QueueTime.Most : left).TotalSeconds,

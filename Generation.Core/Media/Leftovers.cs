@@ -1,0 +1,104 @@
+using Generation.Core.Database;
+using Npgsql;
+
+namespace Generation.Core.Media;
+
+/// <summary>What one pass over a part of the store did.</summary>
+/// <param name="Removed">Objects that are gone now.</param>
+/// <param name="IsMore">There is more to look at right now.</param>
+/// <param name="Position">Where the next pass begins.</param>
+public readonly record struct LeftoverPass(int Removed, bool IsMore, string Position);
+
+/// <summary>
+/// Objects that no row refers to: what was written under a lease that was lost, previews of outputs that never came, what a crash left
+/// between an object and its row. They are found in two ways, because a listing costs money and time and there are millions of objects:
+/// soon, by listing only the sessions that can have left something; and some day, by a slow walk over everything. Neither removes an
+/// object that a row names (<c>leftovers.sql</c>); a crash in the middle repeats a page.
+/// </summary>
+public sealed class Leftovers(NpgsqlDataSource database, IMediaStore store, TimeProvider time)
+{
+    /// <summary>Sessions that one pass lists; a request to the store each.</summary>
+    public const int SessionBatch = 100;
+
+    /// <summary>Names that one step of the walk reads; one request to the store.</summary>
+    public const int PageBatch = 1_000;
+
+    /// <summary>How many requests to the store are under way at once.</summary>
+    private const int Concurrency = 8;
+
+    /// <summary>
+    /// How old an object must be whose session or upload is not in the database. Long, because a database that was restored from a
+    /// backup does not know its latest sessions for a while, and because an upload's row follows its object.
+    /// </summary>
+    private static readonly TimeSpan UnknownAge = TimeSpan.FromDays(7);
+
+    /// <summary>Looks at the objects of sessions that ended longer than <paramref name="age"/> ago, had more than one holder or failed, and come after the position.</summary>
+    /// <exception cref="MediaException">The store does not work; the pass is to be repeated from the same position.</exception>
+    public async Task<LeftoverPass> SweepEndedAsync(string position, TimeSpan age, CancellationToken ct)
+    {
+        var prefixes = new List<string>();
+        await using (var command = database.CreateCommand(Sql.Text("Media/ended_sessions.sql")))
+        {
+            command.Parameters.AddWithValue(age);
+            command.Parameters.AddWithValue(position);
+            command.Parameters.AddWithValue(SessionBatch);
+            await using var reader = await command.ExecuteReaderAsync(ct);
+            while (await reader.ReadAsync(ct))
+            {
+                prefixes.Add(MediaKey.SessionPrefix(reader.GetGuid(1), reader.GetFieldValue<DateTimeOffset>(2), reader.GetGuid(0)));
+                position = reader.GetString(3);
+            }
+        }
+
+        var objects = new List<StoredObject>();
+        await Parallel.ForEachAsync(prefixes, Limits(ct), async (prefix, token) =>
+        {
+            await foreach (var found in store.ListAsync(prefix, token))
+            {
+                lock (objects)
+                {
+                    objects.Add(found);
+                }
+            }
+        });
+        return new(await RemoveAsync(objects, age, ct), prefixes.Count == SessionBatch, position);
+    }
+
+    /// <summary>One step of the walk over everything that is stored. After the last one it begins again, at its next turn.</summary>
+    /// <exception cref="MediaException">As above.</exception>
+    public async Task<LeftoverPass> WalkAsync(string position, TimeSpan age, CancellationToken ct)
+    {
+        var page = await store.ListPageAsync(position, PageBatch, ct);
+        return new(await RemoveAsync(page.Objects, age, ct), IsMore: false, page.Position ?? "");
+    }
+
+    private async Task<int> RemoveAsync(IReadOnlyList<StoredObject> objects, TimeSpan age, CancellationToken ct)
+    {
+        var owned = objects.Where(o => !o.Key.IsSample).ToList(); // samples belong to nobody, and stay
+        if (owned.Count == 0)
+        {
+            return 0;
+        }
+
+        var oldSince = time.GetUtcNow() - UnknownAge;
+        var leftovers = new List<MediaKey>();
+        await using (var command = database.CreateCommand(Sql.Text("Media/leftovers.sql")))
+        {
+            command.Parameters.AddWithValue(owned.ConvertAll(o => o.Key.ToString()).ToArray());
+            command.Parameters.AddWithValue(owned.ConvertAll(o => o.Key.SessionId!.Value).ToArray());
+            command.Parameters.AddWithValue(owned.ConvertAll(o => o.Key.Role == MediaRole.Upload).ToArray());
+            command.Parameters.AddWithValue(owned.ConvertAll(o => o.LastModified < oldSince).ToArray());
+            command.Parameters.AddWithValue(age);
+            await using var reader = await command.ExecuteReaderAsync(ct);
+            while (await reader.ReadAsync(ct))
+            {
+                leftovers.Add(MediaKey.Parse(reader.GetString(0)));
+            }
+        }
+
+        await Parallel.ForEachAsync(leftovers, Limits(ct), async (key, token) => await store.DeleteAsync(key, token));
+        return leftovers.Count;
+    }
+
+    private static ParallelOptions Limits(CancellationToken ct) => new() { MaxDegreeOfParallelism = Concurrency, CancellationToken = ct };
+}

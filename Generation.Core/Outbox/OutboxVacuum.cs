@@ -1,0 +1,37 @@
+using Npgsql;
+
+namespace Generation.Core.Outbox;
+
+/// <summary>
+/// Keeps the outbox small while millions of rows pass through it. The server's own vacuum looks once a minute at best
+/// (<c>autovacuum_naptime</c>); in that minute a busy relay leaves hundreds of thousands of dead rows, every one of them where the next
+/// dispatch reads.
+/// </summary>
+public static class OutboxVacuum
+{
+    /// <summary>Dead rows that are worth a vacuum: ten megabytes, a tenth of a second. A row that passes through leaves two.</summary>
+    public const long MinDeadRows = 50_000;
+
+    /// <summary>
+    /// Vacuums the outbox when that is worth it; another relay or the server itself that is at it already is left alone. Answers how many
+    /// dead rows there were.
+    /// </summary>
+    /// <param name="database">Where the server's count of dead rows is read.</param>
+    /// <param name="ownerConnectionString">A login that owns the table. Where it does not, the server warns, does nothing, and its own vacuum has to do.</param>
+    /// <param name="ct">Stops; nothing is half done then.</param>
+    public static async Task<long> RunAsync(NpgsqlDataSource database, string ownerConnectionString, CancellationToken ct)
+    {
+        await using var count = database.CreateCommand("SELECT n_dead_tup FROM pg_stat_user_tables WHERE relname = 'outbox'");
+        if (await count.ExecuteScalarAsync(ct) is not long dead || dead < MinDeadRows)
+        {
+            return 0;
+        }
+
+        await using var owner = new NpgsqlConnection(new NpgsqlConnectionStringBuilder(ownerConnectionString) { Pooling = false }.ConnectionString);
+        await owner.OpenAsync(ct);
+        // Without giving space back to the disk: the next thousand rows need it, and that would lock everybody out for a moment.
+        await using var vacuum = new NpgsqlCommand("VACUUM (SKIP_LOCKED, TRUNCATE false) outbox", owner);
+        await vacuum.ExecuteNonQueryAsync(ct);
+        return dead;
+    }
+}
