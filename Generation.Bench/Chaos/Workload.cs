@@ -94,9 +94,6 @@ internal sealed class Workload(int seed)
         Mock,
     }
 
-    /// <summary>Models, for a check that none is forgotten.</summary>
-    public static IEnumerable<string> Models => Offers.Select(offer => offer.Model).Distinct(StringComparer.Ordinal);
-
     public Plan Next()
     {
         if (deck.Count == 0)
