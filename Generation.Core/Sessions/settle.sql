@@ -184,14 +184,13 @@ reconcile AS ( -- the same record as record_task.sql writes
            jsonb_build_object('providerTaskId', provider_task_id, 'provider', provider, 'requestId', request_id, 'ordinal', first_ordinal, 'sentAt', created_at)
     FROM cut_off
 ),
-undispatched AS ( -- SKIP LOCKED: a row that a relay is publishing is refused at the claim instead
+undispatched AS ( -- SKIP LOCKED: a row that a relay is publishing is refused at the claim instead. An array, or the whole outbox is walked through
     DELETE FROM outbox
-    WHERE outbox_id IN (
+    WHERE outbox_id = ANY (ARRAY(
         SELECT o.outbox_id
-        FROM outbox AS o
-        WHERE o.session_id IN (SELECT session_id FROM ending) AND o.set_aside_at IS NULL
-        FOR UPDATE SKIP LOCKED
-    )
+        FROM ending AS e
+        CROSS JOIN LATERAL (SELECT outbox_id FROM outbox WHERE session_id = e.session_id AND set_aside_at IS NULL FOR UPDATE SKIP LOCKED) AS o
+    ))
 )
 UPDATE generation_sessions AS s
 SET status = e.status,
