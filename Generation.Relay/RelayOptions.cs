@@ -85,9 +85,15 @@ public sealed class RelayOptions
 
     /// <summary>
     /// How often the walk over everything that is stored takes a step of 1,000 names; default 1 min, over all relays: 1.4 million objects
-    /// a day for 1,440 listings. Shorter for larger stores; a store must belong to one database alone.
+    /// a day for 1,440 listings. Shorter for larger stores.
     /// </summary>
     public TimeSpan WalkInterval { get; set; } = TimeSpan.FromMinutes(1);
+
+    /// <summary>
+    /// From what age on the walk also removes objects whose session or upload is not in this database; default none: they stay. Set it
+    /// (7 days, say) only where the store belongs to this database alone: it would take the media of any other.
+    /// </summary>
+    public TimeSpan? UnknownObjectAge { get; set; }
 
     /// <summary>How often outbox lag and queue depth are measured for their gauges; default 5 s.</summary>
     public TimeSpan MeasureInterval { get; set; } = TimeSpan.FromSeconds(5);
@@ -101,6 +107,7 @@ public sealed class RelayOptions
     public string? Problem() =>
         OutboxBatch is < 1 or > 10_000 ? "Relay:OutboxBatch (OUTBOX_BATCH) must be from 1 to 10000."
         : DispatchWindow is < 1 or > 1_000_000 ? "Relay:DispatchWindow must be from 1 to 1000000."
+        : UnknownObjectAge < TimeSpan.FromDays(1) ? "Relay:UnknownObjectAge must be at least one day, or be left out."
         : ErrorEventsKept < TimeSpan.FromDays(1) ? "Relay:ErrorEventsKept must be at least one day."
         : Durations().FirstOrDefault(duration => duration.Value <= TimeSpan.Zero) is { Setting: { } wrong } ? $"Relay:{wrong} must be longer than nothing."
         : Durations().FirstOrDefault(duration => duration.Value > MaxInterval) is { Setting: { } endless } ? $"Relay:{endless} must be at most {MaxInterval.TotalDays:0} days."

@@ -112,7 +112,7 @@ internal sealed class ChaosSystem : IAsyncDisposable
         RedisNetwork = Keep(new TcpProxy(Redis.Port));
         StorageNetwork = Keep(new TcpProxy(new Uri(storage.Settings["Media:S3:Endpoint"]).Port));
         Sim = new HttpClient { BaseAddress = sim.Address };
-        Db = NpgsqlDataSource.Create(Postgres.ConnectionString(Database) + ";Pooling=false;Timeout=2;Command Timeout=20");
+        Db = NpgsqlDataSource.Create(Postgres.ConnectionString(Database) + ";Pooling=false;Timeout=20;Command Timeout=20");
 
         var settings = ChaosSettings.Make(Postgres, Redis, sim.Address, storage.Settings, PostgresNetwork.Port, RedisNetwork.Port, StorageNetwork.Port, Database);
         Relays = new Fleet("Generation.Relay", 2, settings, folder, Events);

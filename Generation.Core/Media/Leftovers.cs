@@ -26,12 +26,6 @@ public sealed class Leftovers(NpgsqlDataSource database, IMediaStore store, Time
     /// <summary>How many requests to the store are under way at once.</summary>
     private const int Concurrency = 8;
 
-    /// <summary>
-    /// How old an object must be whose session or upload is not in the database. Long, because a database that was restored from a
-    /// backup does not know its latest sessions for a while, and because an upload's row follows its object.
-    /// </summary>
-    private static readonly TimeSpan UnknownAge = TimeSpan.FromDays(7);
-
     /// <summary>Looks at the objects of sessions that ended longer than <paramref name="age"/> ago, had more than one holder or failed, and come after the position.</summary>
     /// <exception cref="MediaException">The store does not work; the pass is to be repeated from the same position.</exception>
     public async Task<LeftoverPass> SweepEndedAsync(string position, TimeSpan age, CancellationToken ct)
@@ -61,18 +55,25 @@ public sealed class Leftovers(NpgsqlDataSource database, IMediaStore store, Time
                 }
             }
         });
-        return new(await RemoveAsync(objects, age, ct), prefixes.Count == SessionBatch, position);
+        return new(await RemoveAsync(objects, age, unknownAge: null, ct), prefixes.Count == SessionBatch, position);
     }
 
     /// <summary>One step of the walk over everything that is stored. After the last one it begins again, at its next turn.</summary>
+    /// <param name="position">Where the last step stopped.</param>
+    /// <param name="age">How long a session must have been over.</param>
+    /// <param name="unknownAge">
+    /// How old an object must be whose session or upload is not in the database; null leaves all of these alone. They may be the media of
+    /// another database, or of a backup that is being restored.
+    /// </param>
+    /// <param name="ct">Stops it.</param>
     /// <exception cref="MediaException">As above.</exception>
-    public async Task<LeftoverPass> WalkAsync(string position, TimeSpan age, CancellationToken ct)
+    public async Task<LeftoverPass> WalkAsync(string position, TimeSpan age, TimeSpan? unknownAge, CancellationToken ct)
     {
         var page = await store.ListPageAsync(position, PageBatch, ct);
-        return new(await RemoveAsync(page.Objects, age, ct), IsMore: false, page.Position ?? "");
+        return new(await RemoveAsync(page.Objects, age, unknownAge, ct), IsMore: false, page.Position ?? "");
     }
 
-    private async Task<int> RemoveAsync(IReadOnlyList<StoredObject> objects, TimeSpan age, CancellationToken ct)
+    private async Task<int> RemoveAsync(IReadOnlyList<StoredObject> objects, TimeSpan age, TimeSpan? unknownAge, CancellationToken ct)
     {
         var owned = objects.Where(o => !o.Key.IsSample).ToList(); // samples belong to nobody, and stay
         if (owned.Count == 0)
@@ -80,7 +81,7 @@ public sealed class Leftovers(NpgsqlDataSource database, IMediaStore store, Time
             return 0;
         }
 
-        var oldSince = time.GetUtcNow() - UnknownAge;
+        var oldSince = unknownAge is { } old ? time.GetUtcNow() - old : DateTimeOffset.MinValue;
         var leftovers = new List<MediaKey>();
         await using (var command = database.CreateCommand(Sql.Text("Media/leftovers.sql")))
         {

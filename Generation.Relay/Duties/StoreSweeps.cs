@@ -45,7 +45,7 @@ public sealed class ForgottenObjects(Leftovers leftovers, SweepTurns turns, Rela
 {
     protected override async Task<(int Repaired, bool IsMore, string Position)> RepairAsync(string position, CancellationToken ct)
     {
-        var pass = await leftovers.WalkAsync(position, options.OrphanAge, ct);
+        var pass = await leftovers.WalkAsync(position, options.OrphanAge, options.UnknownObjectAge, ct);
         return (pass.Removed, pass.IsMore, pass.Position);
     }
 

@@ -12,7 +12,7 @@ namespace Generation.Tests.Ledger;
 /// </summary>
 public sealed class LedgerProperties
 {
-    private static readonly int Cases = int.Parse(Environment.GetEnvironmentVariable("LEDGER_CASES") ?? (Soak.IsOn ? "200" : "80"), CultureInfo.InvariantCulture);
+    private static readonly int Cases = int.Parse(Environment.GetEnvironmentVariable("LEDGER_CASES") ?? (Soak.IsOn ? "200" : "60"), CultureInfo.InvariantCulture);
     private const int LongestScript = 25;
 
     private const string Reached =

@@ -69,7 +69,7 @@ public abstract class LeftoverContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task The_walk_finds_what_nobody_suspects_and_gives_what_is_not_in_the_database_a_week()
+    public async Task The_walk_finds_what_nobody_suspects_and_leaves_what_is_not_in_the_database_unless_it_is_told_otherwise()
     {
         var store = NewStore();
         var clean = await EndedAsync("completed", token: 2, hours: 25); // whose preview could not be removed when its output came
@@ -82,11 +82,14 @@ public abstract class LeftoverContract : IAsyncLifetime
         await PutAsync(store, [kept, preview, vanished, mine, nobodys, MediaKey.Sample("lighthouse.png")]);
 
         Assert.Equal((0, false), await NewLeftovers(store).SweepEndedAsync("", Day, default) is var ended ? (ended.Removed, ended.IsMore) : default);
-        var young = await NewLeftovers(store).WalkAsync("", Day, default);
+        var week = TimeSpan.FromDays(7);
+        var young = await NewLeftovers(store).WalkAsync("", Day, week, default);
         Assert.Equal((1, ""), (young.Removed, young.Position)); // the preview; and the walk is at its end
         Assert.DoesNotContain(preview.ToString(), await AllAsync(store));
 
-        Assert.Equal(2, (await NewLeftovers(store, ahead: TimeSpan.FromDays(8)).WalkAsync("", Day, default)).Removed);
+        // Another database's media look the same: they stay, however old, where nobody has said that there is no other.
+        Assert.Equal(0, (await NewLeftovers(store, ahead: TimeSpan.FromDays(8)).WalkAsync("", Day, unknownAge: null, default)).Removed);
+        Assert.Equal(2, (await NewLeftovers(store, ahead: TimeSpan.FromDays(8)).WalkAsync("", Day, week, default)).Removed);
         Assert.Equal(Names([kept, mine, MediaKey.Sample("lighthouse.png")]), await AllAsync(store));
     }
 
