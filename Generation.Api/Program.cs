@@ -24,4 +24,4 @@ app.UseAuthorization();
 
 app.MapOpenApi("/openapi/v1.json");
 app.MapApi();
-await app.RunAsync();
+await app.RunToEndAsync();

@@ -29,7 +29,7 @@ public sealed class Migrating(
 
                 return;
             }
-            catch (NpgsqlException e) when (e.IsTransient || e.SqlState is PostgresErrorCodes.InvalidCatalogName or PostgresErrorCodes.UndefinedObject)
+            catch (Exception e) when (Transient.IsPassing(e) || e is PostgresException { SqlState: PostgresErrorCodes.InvalidCatalogName or PostgresErrorCodes.UndefinedObject })
             {
                 log.LogWarning("The database cannot be migrated yet: {Problem}", e.Message);
                 await Task.Delay(Pause, time, cancellationToken);

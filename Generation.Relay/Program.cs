@@ -48,7 +48,7 @@ if (args is ["audit", ..])
 }
 
 app.MapServiceDefaults();
-await app.RunAsync();
+await app.RunToEndAsync();
 return 0;
 
 void AddDuty<TDuty>()

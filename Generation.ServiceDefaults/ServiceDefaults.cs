@@ -1,3 +1,4 @@
+using Generation.Core.Database;
 using Generation.Core.Settings;
 using Generation.ServiceDefaults;
 using Microsoft.AspNetCore.Builder;
@@ -84,6 +85,24 @@ public static class GenerationServiceDefaults
     {
         builder.Services.AddSingleton(new SchemaCheck(isCurrent));
         return builder;
+    }
+
+    /// <summary>
+    /// Runs until it is asked to stop. When a connection to Postgres dies while its statement is being cancelled, Npgsql throws out of the
+    /// cancellation and so out of the host's stop: by then everything has been stopped, and it is no reason to end as if it had crashed.
+    /// </summary>
+    public static async Task RunToEndAsync(this WebApplication app)
+    {
+        ArgumentNullException.ThrowIfNull(app);
+        var stopping = app.Lifetime.ApplicationStopping;
+        try
+        {
+            await app.RunAsync();
+        }
+        catch (Exception e) when (stopping.IsCancellationRequested && (e is AggregateException all ? all.Flatten().InnerExceptions.All(Transient.IsPassing) : Transient.IsPassing(e)))
+        {
+            await Console.Error.WriteLineAsync($"A connection died while it was being closed: {e.Message}"); // the log is closed by now
+        }
     }
 
     /// <summary>

@@ -1,3 +1,4 @@
+using System.Data;
 using System.Threading.Channels;
 using Generation.Core.Database;
 using Generation.Core.Realtime;
@@ -223,7 +224,7 @@ public sealed class SubmitWriter(
         {
             await RefuseOrSplitAsync(batch, e);
         }
-        catch (Exception e) when (e is NpgsqlException or TimeoutException or IOException or ObjectDisposedException)
+        catch (Exception e) when (e is NpgsqlException or TimeoutException or IOException or ObjectDisposedException || (e is InvalidOperationException && connection is { State: not ConnectionState.Open }))
         {
             await DisconnectAsync();
             // A deadlock, or a connection that died while nobody used it, is over by now. What took its time will take it again.
@@ -332,6 +333,11 @@ public sealed class SubmitWriter(
         using var activity = Telemetry.Source.StartActivity("submit.batch");
         activity?.SetTag("batch.size", batch.Count);
         T[] Column<T>(Func<SubmitRequest, T> value) => [.. batch.Select(p => value(p.Request))];
+
+        if (connection is { State: not ConnectionState.Open }) // its keep-alive has found it dead
+        {
+            await DisconnectAsync();
+        }
 
         if (connection is null)
         {
