@@ -22,17 +22,25 @@ public sealed class EndTests
         var builder = WebApplication.CreateSlimBuilder();
         builder.WebHost.UseUrls("http://127.0.0.1:0");
         builder.Logging.ClearProviders();
-        builder.Services.AddHostedService(_ => new Listener(atTheStop));
+        var listener = new Listener(atTheStop);
+        builder.Services.AddHostedService(_ => listener);
         await using var app = builder.Build();
-        app.Lifetime.ApplicationStarted.Register(app.Lifetime.StopApplication);
-        await app.RunToEndAsync();
+        var run = app.RunToEndAsync();
+        await listener.Listens;
+        app.Lifetime.StopApplication();
+        await run;
     }
 
     private sealed class Listener(Exception atTheStop) : BackgroundService
     {
+        private readonly TaskCompletionSource listens = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+        public Task Listens => listens.Task;
+
         protected override async Task ExecuteAsync(CancellationToken stoppingToken)
         {
             await using var cancelling = stoppingToken.Register(() => throw atTheStop);
+            listens.SetResult();
             await Task.Delay(Timeout.InfiniteTimeSpan, TimeProvider.System, stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
     }
