@@ -125,6 +125,19 @@ public sealed class BackpressureTests
     }
 
     [Fact]
+    public async Task A_connection_whose_death_its_keep_alive_has_noticed_costs_nobody_an_answer()
+    {
+        await using var writer = await WriterUnderTest.CreateAsync();
+        var user = await writer.UserAsync();
+        await writer.StartAsync();
+        Assert.Equal(SubmitOutcome.Accepted, (await writer.SubmitAsync(user, "before")).Outcome);
+        await writer.ExecuteAsync("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'writer'");
+        await Task.Delay(TimeSpan.FromSeconds(2.5), TimeProvider.System, TestContext.Current.CancellationToken); // it asks once a second
+
+        Assert.Equal(SubmitOutcome.Accepted, (await writer.SubmitAsync(user, "after")).Outcome);
+    }
+
+    [Fact]
     public async Task Who_hangs_up_while_waiting_is_not_written()
     {
         await using var writer = await WriterUnderTest.CreateAsync();

@@ -27,7 +27,7 @@ internal sealed class WriterUnderTest : IAsyncDisposable
     {
         this.database = database;
         Db = NpgsqlDataSource.Create(database.ConnectionString);
-        service = NpgsqlDataSource.Create(database.ConnectionString + ";Options=-c role=generation_service;MaxAutoPrepare=64;Timeout=3;Application Name=writer");
+        service = NpgsqlDataSource.Create(database.ConnectionString + ";Options=-c role=generation_service;MaxAutoPrepare=64;Timeout=3;Keepalive=1;Application Name=writer");
         notifier = new ChangeNotifier(service, NullLogger<ChangeNotifier>.Instance);
         writer = new SubmitWriter(service, notifier, options, time, NullLogger<SubmitWriter>.Instance);
     }
