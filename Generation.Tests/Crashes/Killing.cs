@@ -96,8 +96,15 @@ internal sealed class StandStill : IAsyncDisposable
         return new StandStill(system, connection);
     }
 
-    /// <summary>Waits until so many have come to the point.</summary>
-    public Task ReachedAsync(int count = 1) => system.UntilAsync($"SELECT count(*) >= {count} FROM pg_stat_activity WHERE {Waiting}");
+    /// <summary>
+    /// Waits until so many have come to the point to stay. A group of writes waits for 100 ms only, then rolls back and each comes again
+    /// by itself (<see cref="Generation.Core.Database.GroupCommit{TRequest,TResult}"/>): for a moment nobody stands there, and nothing is locked.
+    /// </summary>
+    public Task ReachedAsync(int count = 1) => system.UntilAsync(
+        $"""
+        SELECT count(*) >= {count} FROM pg_stat_activity AS a
+        WHERE {Waiting} AND EXISTS (SELECT FROM pg_locks AS l WHERE l.pid = a.pid AND NOT l.granted AND l.waitstart < clock_timestamp() - interval '500 ms')
+        """);
 
     /// <summary>Cuts off whoever stands there, as the end of its process does sooner or later; what it had begun is rolled back.</summary>
     public async Task CutOffAsync()
