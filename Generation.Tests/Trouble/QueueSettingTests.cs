@@ -51,4 +51,38 @@ public sealed class QueueSettingTests(TestSqs sqs)
         Assert.Contains("Queue:Lanes:image:Url names no queue", complaint, StringComparison.Ordinal);
         Assert.Equal("queued", (string?)(await system.GetAsync(waiting))["status"]);
     }
+
+    [Fact]
+    public async Task A_credentials_file_that_is_put_right_is_read_again_without_a_restart()
+    {
+        var file = Path.GetTempFileName();
+        try
+        {
+            var url = await sqs.NewQueueAsync();
+            await WriteAsync("AKIDOFYESTERDAY", "rotated");
+            await using var system = await TestSystem.StartAsync(o =>
+            {
+                o.AsProcesses = true; // the chain looks at the environment
+                o.Settings["Queue:Transport"] = "sqs";
+                o.Settings["Queue:Sqs:MainQueueUrl"] = url;
+                o.Settings["Queue:Sqs:WaitTimeSeconds"] = "1";
+                o.Settings["AWS_SHARED_CREDENTIALS_FILE"] = file;
+                o.Settings["AWS_EC2_METADATA_DISABLED"] = "true";
+            });
+            var waiting = await system.SubmitAsync("until the key is right");
+            await system.Relays[0].UntilLoggedAsync("outbox.queue_missing");
+            Assert.Contains(system.Relays[0].Log, line => line.Contains("SQS refuses the credentials for Queue:Sqs:MainQueueUrl", StringComparison.Ordinal));
+            Assert.Equal("queued", (string?)(await system.GetAsync(waiting))["status"]);
+
+            await WriteAsync(TestSqs.AccessKey, TestSqs.SecretKey);
+
+            Assert.Equal("completed", (string?)(await system.EndOfAsync(waiting))["status"]);
+        }
+        finally
+        {
+            File.Delete(file);
+        }
+
+        Task WriteAsync(string key, string secret) => File.WriteAllTextAsync(file, $"[default]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n");
+    }
 }
