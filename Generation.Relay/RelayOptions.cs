@@ -26,6 +26,12 @@ public sealed class RelayOptions
     /// <summary>How often dead workers are looked for; default 2 s.</summary>
     public TimeSpan DeadLeaseInterval { get; set; } = TimeSpan.FromSeconds(2);
 
+    /// <summary>
+    /// How long workers have, after the database was away, to renew the leases that ran out meanwhile; default 10 s: a few of their renewal
+    /// intervals. Also after the start of a relay, which cannot know.
+    /// </summary>
+    public TimeSpan LeaseGrace { get; set; } = TimeSpan.FromSeconds(10);
+
     /// <summary>How often jobs that hang are looked for; default 10 s.</summary>
     public TimeSpan StuckInterval { get; set; } = TimeSpan.FromSeconds(10);
 
@@ -115,7 +121,7 @@ public sealed class RelayOptions
 
     private IEnumerable<(string Setting, TimeSpan Value)> Durations() =>
     [
-        (nameof(PollInterval), PollInterval), (nameof(LostDispatchInterval), LostDispatchInterval), (nameof(DeadLeaseInterval), DeadLeaseInterval),
+        (nameof(PollInterval), PollInterval), (nameof(LostDispatchInterval), LostDispatchInterval), (nameof(DeadLeaseInterval), DeadLeaseInterval), (nameof(LeaseGrace), LeaseGrace),
         (nameof(StuckInterval), StuckInterval), (nameof(StuckAfter), StuckAfter), (nameof(DeadlineInterval), DeadlineInterval),
         (nameof(StrayInterval), StrayInterval), (nameof(HoldInterval), HoldInterval), (nameof(AbandonedHoldInterval), AbandonedHoldInterval),
         (nameof(OverdueLotInterval), OverdueLotInterval), (nameof(CallbackInterval), CallbackInterval), (nameof(OldRowInterval), OldRowInterval),

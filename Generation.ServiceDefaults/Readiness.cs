@@ -1,4 +1,5 @@
 using System.Text.Json.Serialization;
+using Generation.Core.Database;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Routing;
@@ -110,7 +111,7 @@ public sealed class Readiness(IServiceProvider services, DrainState drain, TimeP
         var checks = new Dictionary<string, string>();
         if (postgres is null)
             return checks;
-        using var timeout = new CancellationTokenSource(PostgresTimeout, time);
+        using var timeout = new Patience(PostgresTimeout, time);
         try
         {
             await using var connection = await postgres.OpenConnectionAsync(timeout.Token);
@@ -125,7 +126,7 @@ public sealed class Readiness(IServiceProvider services, DrainState drain, TimeP
             checks["postgres"] = "ok";
             checks["schema"] = "outdated";
         }
-        catch (Exception failure) when (failure is NpgsqlException or OperationCanceledException or TimeoutException)
+        catch (Exception failure) when (failure is NpgsqlException or OperationCanceledException || Transient.IsPassing(failure))
         {
             logger.LogDebug(failure, "Postgres did not answer the readiness probe");
             return PostgresIsAway();

@@ -230,6 +230,7 @@ internal static class ChaosSettings
             ["Relay:PollInterval"] = "00:00:00.200",
             ["Relay:LostDispatchInterval"] = "00:00:00.500",
             ["Relay:DeadLeaseInterval"] = "00:00:00.500",
+            ["Relay:LeaseGrace"] = "00:00:02",
             ["Relay:DeadlineInterval"] = "00:00:01",
             ["Relay:HoldInterval"] = "00:00:01",
             ["Worker:LeaseDuration"] = LeaseDuration.ToString(),

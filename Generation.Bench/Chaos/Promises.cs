@@ -156,27 +156,26 @@ internal sealed partial class Promises(ChaosSystem system, Client client, Histor
     }
 
     /// <summary>
-    /// Calls of unknown outcome, by session, that nobody could have saved: their worker was killed or paused while they were under way, or
-    /// its lease ran out because the database was away for longer. A worker that was asked to stop is no excuse: it hands its leases back.
+    /// Calls of unknown outcome, by session, that nobody could have saved: their worker was killed or paused while they were under way. A
+    /// worker that was asked to stop is no excuse, because it hands its leases back, nor is a database that was away, because it goes on.
     /// </summary>
     private async Task<IReadOnlyDictionary<Guid, int>> ExcusedAsync(CancellationToken ct)
     {
         var cuts = system.Workers.Cuts.ToLookup(cut => $"{Environment.MachineName}:{cut.ProcessId}", StringComparer.Ordinal);
         var unknown = await history.ReadAsync(
             """
-            SELECT t.session_id, coalesce(h.lease_owner, ''), t.created_at, t.updated_at,
-                   EXISTS (SELECT FROM chaos.history AS n WHERE n.session_id = t.session_id AND n.lease_token = t.lease_token + 1 AND n.lost_leases > h.lost_leases)
+            SELECT t.session_id, coalesce(h.lease_owner, ''), t.created_at, t.updated_at
             FROM provider_tasks AS t
             LEFT JOIN LATERAL (
-                SELECT lease_owner, lost_leases FROM chaos.history AS h WHERE h.session_id = t.session_id AND h.lease_token = t.lease_token AND lease_owner IS NOT NULL LIMIT 1) AS h ON true
+                SELECT lease_owner FROM chaos.history AS h WHERE h.session_id = t.session_id AND h.lease_token = t.lease_token AND lease_owner IS NOT NULL LIMIT 1) AS h ON true
             WHERE t.state = 'unknown'
             """,
-            r => (SessionId: r.GetGuid(0), Owner: r.GetString(1), From: r.GetFieldValue<DateTimeOffset>(2), To: r.GetFieldValue<DateTimeOffset>(3), HasRunOut: r.GetBoolean(4)), ct);
+            r => (SessionId: r.GetGuid(0), Owner: r.GetString(1), From: r.GetFieldValue<DateTimeOffset>(2), To: r.GetFieldValue<DateTimeOffset>(3)), ct);
         var excused = new Dictionary<Guid, int>();
         foreach (var call in unknown)
         {
             var cut = cuts[call.Owner].FirstOrDefault(cut => call.From <= cut.From + ClockTolerance && cut.From <= call.To);
-            var excuse = cut is { To: null } ? "killed" : cut is not null ? "paused" : call.HasRunOut ? "lease ran out" : null;
+            var excuse = cut is { To: null } ? "killed" : cut is not null ? "paused" : null;
             if (excuse is null) continue;
             excuses[excuse] = excuses.GetValueOrDefault(excuse) + 1;
             excused[call.SessionId] = excused.GetValueOrDefault(call.SessionId) + 1;

@@ -159,11 +159,10 @@ public sealed class LedgerAudit(NpgsqlDataSource database, AuditOptions options,
     private async Task<AuditReport?> RunAsync(bool alone, CancellationToken ct)
     {
         using var activity = Telemetry.Source.StartActivity("ledger.audit");
-        using var limit = new CancellationTokenSource(options.Timeout, time);
-        using var either = CancellationTokenSource.CreateLinkedTokenSource(ct, limit.Token);
+        using var limit = new Patience(options.Timeout, time, ct);
         try
         {
-            return await ReadAsync(alone, either.Token);
+            return await ReadAsync(alone, limit.Token);
         }
         catch (Exception e) when (!ct.IsCancellationRequested && e is OperationCanceledException or PostgresException { SqlState: PostgresErrorCodes.QueryCanceled })
         {

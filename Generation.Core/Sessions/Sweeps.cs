@@ -18,6 +18,13 @@ public sealed class Sweeps(NpgsqlDataSource database, Settlement settlement, Cha
     /// <summary>Outbox rows that nobody understood; long enough for the deploy that does.</summary>
     private static readonly TimeSpan SetAsideKept = TimeSpan.FromDays(30);
 
+    /// <summary>Comes back when the database answers, and throws when it does not.</summary>
+    public async Task ReachAsync(CancellationToken ct)
+    {
+        await using var command = database.CreateCommand("SELECT");
+        await command.ExecuteNonQueryAsync(ct);
+    }
+
     /// <summary>Sessions whose worker has stopped renewing are queued again; those that were to be canceled end.</summary>
     public async Task<int> RevokeDeadLeasesAsync(CancellationToken ct)
     {

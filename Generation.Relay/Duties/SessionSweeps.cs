@@ -1,4 +1,5 @@
 using Generation.Core.Credits;
+using Generation.Core.Database;
 using Generation.Core.Outbox;
 using Generation.Core.Queue;
 using Generation.Core.Sessions;
@@ -46,11 +47,33 @@ public sealed class DeadRows(NpgsqlDataSource database, DatabaseConnections conn
     protected override void Report(int repaired) => log.LogDebug("Vacuumed the outbox of {Count} dead rows", repaired);
 }
 
-/// <summary>Sessions of dead workers go back into the queue.</summary>
+/// <summary>
+/// Sessions of dead workers go back into the queue. Where the database was away for longer than a lease, everybody's has run out and nobody
+/// is dead: those who live renew within moments, and keep the paid calls that are under way.
+/// </summary>
 public sealed class DeadLeases(Sweeps sweeps, RelayOptions options, TimeProvider time, ILogger<DeadLeases> log)
     : Sweep("dead-leases", options.DeadLeaseInterval, time, log)
 {
-    protected override async Task<Swept> RepairAsync(CancellationToken ct) => Swept.Of(await sweeps.RevokeDeadLeasesAsync(ct), Sweeps.Batch);
+    private long? backSince;
+
+    protected override async Task<Swept> RepairAsync(CancellationToken ct)
+    {
+        try
+        {
+            if (backSince is null)
+            {
+                await sweeps.ReachAsync(ct);
+                backSince = Time.GetTimestamp();
+            }
+
+            return Time.GetElapsedTime(backSince.Value) < options.LeaseGrace ? default : Swept.Of(await sweeps.RevokeDeadLeasesAsync(ct), Sweeps.Batch);
+        }
+        catch (Exception e) when (Transient.IsPassing(e))
+        {
+            backSince = null;
+            throw;
+        }
+    }
 
     protected override void Report(int repaired) => log.LogWarning("Took {Count} sessions from workers that stopped renewing their leases", repaired);
 }

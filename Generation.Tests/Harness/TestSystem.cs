@@ -113,6 +113,7 @@ public sealed class TestSystem : IAsyncDisposable
             ["Relay:PollInterval"] = "00:00:00.100",
             ["Relay:LostDispatchInterval"] = "00:00:00.250",
             ["Relay:DeadLeaseInterval"] = "00:00:00.250",
+            ["Relay:LeaseGrace"] = "00:00:01",
             ["Relay:DeadlineInterval"] = "00:00:00.250",
             ["Relay:HoldInterval"] = "00:00:00.250",
             ["Relay:AbandonedHoldInterval"] = "00:00:00.250",

@@ -25,6 +25,7 @@ public sealed class ActiveJob(ClaimedSession session, long claimedAt) : IDisposa
     private readonly CancellationTokenSource stop = new();
     private readonly TaskCompletionSource worked = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Lock gate = new();
+    private readonly HashSet<Guid> unheard = [];
     private int percent = session.Progress;
     private bool hasMoved;
     private DateTimeOffset busyUntil;
@@ -67,12 +68,34 @@ public sealed class ActiveJob(ClaimedSession session, long claimedAt) : IDisposa
     /// <summary>Bytes came, or something else that is no percent.</summary>
     public void Move() => Volatile.Write(ref hasMoved, true);
 
-    /// <summary>A call is under way that may take until then: nothing to see is nothing wrong.</summary>
-    public void ExpectCall(DateTimeOffset until)
+    /// <summary>Whether a paid call is under way, or its answer is here and not recorded: whoever takes the session can never learn it.</summary>
+    public bool HasUnheardCall
+    {
+        get
+        {
+            lock (gate)
+            {
+                return unheard.Count > 0;
+            }
+        }
+    }
+
+    /// <summary>A paid call is under way that may take until then: nothing to see is nothing wrong.</summary>
+    public void ExpectCall(Guid providerTaskId, DateTimeOffset until)
     {
         lock (gate)
         {
             busyUntil = until > busyUntil ? until : busyUntil;
+            unheard.Add(providerTaskId);
+        }
+    }
+
+    /// <summary>What came of a call is recorded.</summary>
+    public void Heard(Guid providerTaskId)
+    {
+        lock (gate)
+        {
+            unheard.Remove(providerTaskId);
         }
     }
 
@@ -116,8 +139,9 @@ public sealed class ActiveJob(ClaimedSession session, long claimedAt) : IDisposa
 
 /// <summary>
 /// The sessions that this worker holds, and the one loop that keeps them: all leases are renewed in one statement. A job whose renewal
-/// came back empty has been taken away; a job that could not be renewed for most of its lease (the database is away) stops trusting
-/// it before the database does, by its own monotonic clock.
+/// came back empty has been taken away. A job that could not be renewed for most of its lease (the database is away) stops trusting
+/// it before the database does, by its own monotonic clock, and stops; but one with a paid call under way goes on: it writes what it hears with
+/// its token, and if nobody took the session meanwhile, that counts.
 /// </summary>
 public sealed class ActiveJobs(Leases leases, WorkerOptions options, TimeProvider time, ILogger<ActiveJobs> log) : BackgroundService
 {
@@ -196,7 +220,7 @@ public sealed class ActiveJobs(Leases leases, WorkerOptions options, TimeProvide
         catch (Exception e) when (Transient.IsPassing(e))
         {
             log.LogWarning("Could not renew {Count} leases: {Problem}", held.Count, e.Message);
-            foreach (var job in held.Where(j => time.GetElapsedTime(j.RenewedAt) > Trust))
+            foreach (var job in held.Where(j => time.GetElapsedTime(j.RenewedAt) > Trust && (!j.HasUnheardCall || j.Session.Lane == "gpu"))) // a GPU goes with the lease
             {
                 log.LogWarning("The lease of {SessionId} could not be renewed for {Time}; stopping work on it", job.Session.SessionId, Trust);
                 job.Stop(StopReason.LeaseLost);

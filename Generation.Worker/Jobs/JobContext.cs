@@ -91,7 +91,7 @@ public sealed partial class JobContext(ActiveJob job, JobParts parts, ILogger lo
         }
 
         var now = Now;
-        job.ExpectCall(parts.Time.GetUtcNow() + deadline);
+        job.ExpectCall(id.Value, parts.Time.GetUtcNow() + deadline);
         var task = new ProviderTask
         {
             ProviderTaskId = id.Value,
@@ -119,6 +119,7 @@ public sealed partial class JobContext(ActiveJob job, JobParts parts, ILogger lo
             throw new LeaseLostException();
         }
 
+        job.Heard(task.ProviderTaskId);
         var now = task with
         {
             State = state,

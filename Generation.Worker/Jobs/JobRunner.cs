@@ -158,7 +158,7 @@ public sealed class JobRunner(
             case StopReason.Canceled:
                 if (handler is not null && context.Tasks.Count > 0)
                 {
-                    using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(5), time);
+                    using var patience = new Patience(TimeSpan.FromSeconds(5), time);
                     try
                     {
                         await handler.CancelAsync(context, patience.Token);
