@@ -130,13 +130,3 @@ public sealed class GroupCommit<TRequest, TResult>(
         public bool IsGivenUp { get; set; }
     }
 }
-
-/// <summary>What every group begins with: <c>group.sql</c>.</summary>
-internal static class GroupedWrite
-{
-    /// <param name="lockTimeout">Null waits for ever.</param>
-    public static NpgsqlBatchCommand Prelude(TimeSpan? lockTimeout) => new(Sql.Text("Database/group.sql"))
-    {
-        Parameters = { new() { Value = $"{(lockTimeout ?? TimeSpan.Zero).TotalMilliseconds:0}ms" } },
-    };
-}

@@ -60,6 +60,7 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
 
         // Without a flush of its own: a mark that a crash of the database undoes is a batch that is published twice, as after a crash of ours.
         await using var batch = new NpgsqlBatch(connection, transaction);
+        batch.BatchCommands.Add(ByIndex.Prelude());
         batch.BatchCommands.Add(new NpgsqlBatchCommand("SELECT set_config('synchronous_commit', 'off', true)"));
         batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Outbox/mark.sql"))
         {

@@ -113,6 +113,7 @@ public sealed class Leases
         IReadOnlyCollection<Guid> sessionIds, IReadOnlyCollection<long> outboxIds, string worker, TimeSpan lease, CancellationToken ct)
     {
         await using var batch = database.CreateBatch();
+        batch.BatchCommands.Add(ByIndex.Prelude());
         batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/claim.sql"))
         {
             Parameters = { new() { Value = sessionIds.ToArray() }, new() { Value = worker }, new() { Value = lease } },
@@ -121,6 +122,7 @@ public sealed class Leases
 
         var claimed = new List<ClaimedSession>();
         await using var reader = await batch.ExecuteReaderAsync(ct);
+        await reader.NextResultAsync(ct);
         while (await reader.ReadAsync(ct))
         {
             claimed.Add(new ClaimedSession(
@@ -276,7 +278,7 @@ public sealed class Leases
         T[] Column<T>(Func<Output, T> value) => [.. group.Select(value)];
         var sessions = Column(o => o.Session.SessionId);
         await using var batch = database.CreateBatch();
-        batch.BatchCommands.Add(GroupedWrite.Prelude(lockTimeout));
+        batch.BatchCommands.Add(ByIndex.Prelude(lockTimeout));
         batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/lock_sessions.sql")) { Parameters = { new() { Value = sessions } } });
         batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/store_media.sql"))
         {

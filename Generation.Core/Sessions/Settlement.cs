@@ -78,7 +78,7 @@ public sealed class Settlement
         (this.database, this.notifier, this.options, this.log) = (database, notifier, options, log);
         ends = new GroupCommit<Settle, Settled?>(MaxGroup, async (requests, lockTimeout) =>
         {
-            var settled = (await SettleAsync(requests, GroupedWrite.Prelude(lockTimeout), CancellationToken.None)).ToDictionary(end => end.SessionId);
+            var settled = (await SettleAsync(requests, ByIndex.Prelude(lockTimeout), CancellationToken.None)).ToDictionary(end => end.SessionId);
             return [.. requests.Select(request => settled.GetValueOrDefault(request.SessionId))];
         });
     }
