@@ -1,5 +1,6 @@
 using Generation.Api;
 using Generation.Api.Identity;
+using Generation.Api.Sessions;
 using Microsoft.AspNetCore.Authentication;
 
 var builder = WebApplication.CreateBuilder(args);
@@ -19,6 +20,7 @@ app.MapServiceDefaults();
 app.UseExceptionHandler();
 app.UseStatusCodePages(Problems.BareStatusAsync);
 app.Use(DatabaseCircuit.RefuseWhileOpenAsync); // before authentication, which reads the key's owner
+app.Use(Submitting.ShedAsync);
 app.UseAuthentication();
 app.UseAuthorization();
 

@@ -11,13 +11,17 @@ public sealed class UnobservedEndpoint;
 
 /// <summary>
 /// Gives the server's span its name, route and outcome, and writes one line a request: every answer that is not a
-/// success, one success in a hundred (all of them at Debug). OPTIONS, probes, event streams and WebSockets write none.
+/// success, one success in a hundred, and of those that are shed (429, 503) the first twenty of a second, because a flood must not become
+/// one of lines (all of them at Debug). OPTIONS, probes, event streams and WebSockets write none.
 /// Both name the route, not the path: a path may carry a secret (a provider's callback token).
 /// </summary>
 public sealed class RequestObservation(RequestDelegate next, ILoggerFactory loggers, TimeProvider time)
 {
     /// <summary>One success in this many is logged, the first included.</summary>
     public const int SampledSuccesses = 100;
+
+    /// <summary>Answers 429 and 503 that are logged in a second.</summary>
+    public const int LoggedRefusals = 20;
 
     /// <summary>The category of the request log.</summary>
     public const string LogCategory = "Generation.Requests";
@@ -26,6 +30,8 @@ public sealed class RequestObservation(RequestDelegate next, ILoggerFactory logg
 
     private readonly ILogger logger = loggers.CreateLogger(LogCategory);
     private int successes = -1;
+    private long second;
+    private int refusals;
 
     public async Task InvokeAsync(HttpContext context)
     {
@@ -99,6 +105,8 @@ public sealed class RequestObservation(RequestDelegate next, ILoggerFactory logg
         var level = status >= 500 ? LogLevel.Warning : LogLevel.Information;
         if (success && (uint)Interlocked.Increment(ref successes) % SampledSuccesses != 0)
             level = LogLevel.Debug;
+        if (status is StatusCodes.Status429TooManyRequests or StatusCodes.Status503ServiceUnavailable && !IsAmongTheFirstOfTheSecond())
+            level = LogLevel.Debug;
         if (!logger.IsEnabled(level))
             return;
         logger.Log(
@@ -109,5 +117,13 @@ public sealed class RequestObservation(RequestDelegate next, ILoggerFactory logg
             route ?? "(no route)",
             status,
             Math.Round(elapsed.TotalMilliseconds, 1));
+    }
+
+    private bool IsAmongTheFirstOfTheSecond()
+    {
+        var now = time.GetTimestamp() / time.TimestampFrequency;
+        if (Interlocked.Exchange(ref second, now) != now)
+            Volatile.Write(ref refusals, 0);
+        return Interlocked.Increment(ref refusals) <= LoggedRefusals;
     }
 }

@@ -15,15 +15,15 @@ public static class GenerationsApi
     public static void MapGenerations(this IEndpointRouteBuilder routes)
     {
         var group = routes.MapGroup("/api/generations").RequireAuthorization();
-        group.MapPost("", SubmitAsync);
+        group.MapPost("", SubmitAsync).WithMetadata(new SubmitEndpoint());
         group.MapPost("/estimate", EstimateAsync);
         group.MapGet("", ListAsync);
         group.MapGet("/{sessionId:guid}", GetAsync);
         group.MapGet("/{sessionId:guid}/events", EventStream.StreamAsync);
         group.MapPost("/{sessionId:guid}/cancel", CancelAsync);
 
-        routes.MapPost("/api/images/{tool}/generate", SubmitByToolAsync).RequireAuthorization();
-        routes.MapPost("/api/image/generate", SubmitImageAsync).RequireAuthorization();
+        routes.MapPost("/api/images/{tool}/generate", SubmitByToolAsync).RequireAuthorization().WithMetadata(new SubmitEndpoint());
+        routes.MapPost("/api/image/generate", SubmitImageAsync).RequireAuthorization().WithMetadata(new SubmitEndpoint());
     }
 
     private static async Task<IResult> SubmitAsync(HttpContext context, Submitting submitting, Answers answers, CancellationToken ct)

@@ -17,7 +17,7 @@ public static class RetriesApi
 
     public static void MapRetries(this IEndpointRouteBuilder routes)
     {
-        routes.MapPost("/api/generations/{sessionId:guid}/retry", RetryAsync).RequireAuthorization();
+        routes.MapPost("/api/generations/{sessionId:guid}/retry", RetryAsync).RequireAuthorization().WithMetadata(new SubmitEndpoint());
         var admin = routes.MapGroup("/api/admin/dead-letters").RequireAuthorization(ApiKeyAuthentication.AdminPolicy);
         admin.MapGet("", ListAsync);
         admin.MapPost("/redrive", RedriveAsync);

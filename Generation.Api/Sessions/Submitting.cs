@@ -36,9 +36,12 @@ public sealed record Asked(string ClientKey, string Model, JsonElement Params, D
 /// <summary>An accepted request, new or replayed.</summary>
 public sealed record Accepted(Guid SessionId, string ClientKey, Guid ReservationId, long CreditsHeld, bool Replayed);
 
+/// <summary>On an endpoint: it stores a session.</summary>
+public sealed class SubmitEndpoint;
+
 /// <summary>
 /// The way in: read → check → price → one transaction → answer. Refusals come in the order 401, replay, 429, 400 (404, 410), 402: whoever
-/// repeats a request that was accepted gets the first answer again, also when it would be refused today.
+/// repeats a request that was accepted gets the first answer again, also when it would be refused today. Before all of them comes 503.
 /// </summary>
 public sealed class Submitting(
     ModelRegistry registry, PriceList prices, SubmitWriter writer, SessionReader sessions, CreditReader credits, AppSettings settings,
@@ -173,7 +176,7 @@ public sealed class Submitting(
                 return (null, refusal);
             }
 
-            return await sessions.FindByKeyAsync(user, asked.ClientKey, ct) is not { } known ? (null, refusal)
+            return !await sessions.IsKeyKnownAsync(user, asked.ClientKey, ct) || await sessions.FindByKeyAsync(user, asked.ClientKey, ct) is not { } known ? (null, refusal)
                 : known.RequestHash.AsSpan().SequenceEqual(asked.Fingerprint) ? (new Accepted(known.Session.SessionId, asked.ClientKey, known.ReservationId, known.Session.Held, true), null)
                 : (null, KeyReused());
         }
@@ -191,9 +194,22 @@ public sealed class Submitting(
             SubmitOutcome.NoAccount => (null, await NotEnoughAsync(user, result with { HeldCredits = request!.Price.Credits * request.Outputs }, ct)),
             SubmitOutcome.Frozen => (null, Problems.Of(StatusCodes.Status403Forbidden, "account_frozen", "This account is frozen. Write to support.")),
             SubmitOutcome.TooMany => (null, TooMany(context)),
-            SubmitOutcome.Overloaded => (null, Problems.Later(context, "overloaded", "Too many requests are waiting already. Nothing was stored; try again.")),
+            SubmitOutcome.Overloaded => (null, Overloaded(context)),
             _ => (null, Problems.Later(context, Problems.DatabaseUnavailable, "The database does not answer at the moment. Try again with the same key: it cannot be charged twice.")),
         };
+    }
+
+    /// <summary>
+    /// Middleware, before anything else is done for a request: while submits queue for longer than is good service, the next ones are turned away
+    /// here, for a fifth of what they would cost further in. Also those that would be told something else.
+    /// </summary>
+    public static Task ShedAsync(HttpContext context, RequestDelegate next)
+    {
+        ArgumentNullException.ThrowIfNull(context);
+        ArgumentNullException.ThrowIfNull(next);
+        return context.GetEndpoint()?.Metadata.GetMetadata<SubmitEndpoint>() is not null && context.RequestServices.GetRequiredService<SubmitWriter>().IsOverloaded
+            ? Overloaded(context).ExecuteAsync(context)
+            : next(context);
     }
 
     /// <summary>What it would cost, by the same checks as a submit; nothing is reserved.</summary>
@@ -231,6 +247,9 @@ public sealed class Submitting(
             Affordable = balance.Available >= quote.Total,
         });
     }
+
+    private static IResult Overloaded(HttpContext context) =>
+        Problems.Later(context, "overloaded", "Too many requests are waiting already. Nothing was stored; try again.");
 
     private async Task<(SubmitRequest? Request, IResult? Refusal)> CheckAsync(HttpContext context, Guid user, Asked asked, CancellationToken ct)
     {

@@ -4,7 +4,7 @@ namespace Generation.Core.Database;
 
 /// <summary>
 /// Writes that come at the same time share a transaction: the first goes alone and at once, those that arrive meanwhile go together, one
-/// group after the other. No timer and no added delay.
+/// group after the other. No timer and no added delay. Look-ups may share a statement in the same way.
 /// <para>
 /// Nobody is the worse for its neighbours. What the database refuses for its content, or cannot lock within <see cref="LockTimeout"/>,
 /// is written again one by one, side by side, while the next group goes on. Trouble with the database itself is told to all of the

@@ -154,6 +154,9 @@ public sealed record SessionView
 /// </summary>
 public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
 {
+    /// <summary>Keys a statement.</summary>
+    private const int MaxKeys = 256;
+
     private static readonly CompositeFormat Read = CompositeFormat.Parse(Sql.Text("Sessions/read.sql"));
     private static readonly string ReadOne = string.Format(CultureInfo.InvariantCulture, Read, "s.session_id = $1");
     private static readonly string ReadByKey = string.Format(CultureInfo.InvariantCulture, Read, "s.client_key = $1 AND s.user_id = $2");
@@ -163,6 +166,8 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
         + "JOIN generation_sessions AS n ON n.session_id = k.session_id AND n.version > k.version)");
     private static readonly string ReadPage = string.Format(CultureInfo.InvariantCulture, Read,
         "s.user_id = $1 AND ($2::uuid IS NULL OR s.session_id < $2) AND ($3::text IS NULL OR s.status = $3) ORDER BY s.session_id DESC LIMIT $4");
+
+    private readonly GroupCommit<(Guid UserId, string ClientKey), bool> knownKeys = new(MaxKeys, (asked, _) => AreKnownAsync(database, asked));
 
     /// <summary>One session of the user, or null: somebody else's is not there.</summary>
     public async Task<SessionView?> GetAsync(Guid userId, Guid sessionId, CancellationToken ct)
@@ -184,6 +189,12 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
         var session = Map(reader);
         return session with { QueuePosition = session.Status == "queued" ? position : null };
     }
+
+    /// <summary>
+    /// Whether a session was accepted under a client key. Those who ask at the same time are answered by one statement: in a flood every
+    /// refusal asks, and must cost next to nothing.
+    /// </summary>
+    public Task<bool> IsKeyKnownAsync(Guid userId, string clientKey, CancellationToken ct) => knownKeys.WriteAsync((userId, clientKey), ct);
 
     /// <summary>The session of a client key, for a replay.</summary>
     public async Task<(SessionView Session, byte[] RequestHash, Guid ReservationId)?> FindByKeyAsync(Guid userId, string clientKey, CancellationToken ct)
@@ -210,6 +221,29 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
         var session = Map(reader);
         await reader.NextResultAsync(ct);
         return await reader.ReadAsync(ct) ? (session, reader.GetFieldValue<byte[]>(0), reader.GetGuid(1)) : null;
+    }
+
+    private static async Task<IReadOnlyList<bool>> AreKnownAsync(NpgsqlDataSource database, IReadOnlyList<(Guid UserId, string ClientKey)> asked)
+    {
+        await using var batch = database.CreateBatch();
+        batch.BatchCommands.Add(ByIndex.Prelude());
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(
+            """
+            SELECT coalesce(k.known, false)
+            FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS a (user_id, client_key, n)
+            LEFT JOIN LATERAL (SELECT true AS known FROM generation_sessions AS s WHERE s.user_id = a.user_id AND s.client_key = a.client_key LIMIT 1) AS k ON true
+            ORDER BY a.n
+            """)
+        { Parameters = { new() { Value = asked.Select(a => a.UserId).ToArray() }, new() { Value = asked.Select(a => a.ClientKey).ToArray() } } });
+        var known = new List<bool>(asked.Count);
+        await using var reader = await batch.ExecuteReaderAsync();
+        await reader.NextResultAsync();
+        while (await reader.ReadAsync())
+        {
+            known.Add(reader.GetBoolean(0));
+        }
+
+        return known;
     }
 
     /// <summary>A page of the user's sessions, newest first; <paramref name="before"/> is the last id of the page before.</summary>

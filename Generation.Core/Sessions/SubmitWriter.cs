@@ -61,6 +61,12 @@ public sealed class SubmitWriter(
     private long foundEmptyAt = time.GetTimestamp();
     private double batchSeconds; // smoothed
 
+    /// <summary>
+    /// Whether a request that comes now would be told <see cref="SubmitOutcome.Overloaded"/>. Cheap: to be asked before anything is done for
+    /// it, so that those who are turned away take nothing from those who are served.
+    /// </summary>
+    public bool IsOverloaded => WouldWaitTooLong();
+
     /// <summary>Stores the request, or says why not. Returns after the commit, and in any case after <see cref="SubmitOptions.Patience"/>.</summary>
     /// <exception cref="PostgresException">The database refused this very request; nothing was stored.</exception>
     public async Task<SubmitResult> SubmitAsync(SubmitRequest request, CancellationToken ct)

@@ -55,6 +55,20 @@ public sealed class RateLimitTests
     }
 
     [Fact]
+    public async Task In_a_flood_of_refusals_everybody_who_was_accepted_before_is_still_answered_as_then()
+    {
+        await using var system = await StartAsync(("RateLimits:KeyPerMinute", "10"));
+        var user = await system.NewUserAsync();
+        var keys = Enumerable.Range(0, 10).Select(i => ("Idempotency-Key", $"accepted-{i}")).ToList();
+        var accepted = await Task.WhenAll(keys.Select(key => user.SubmitAsync(Body, key)));
+        var strangers = Enumerable.Range(0, 60).Select(i => user.SubmitAsync(Body, ("Idempotency-Key", $"late-{i}"))).ToList();
+        var again = await Task.WhenAll(keys.Select(key => user.SubmitAsync(Body, key)));
+        Assert.Equal(accepted.Select(a => (a.SessionId, true)), again.Select(a => (a.SessionId, a.IsReplay)));
+        Assert.All(await Task.WhenAll(strangers), answer => Assert.Equal("rate_limited", answer.Code));
+        Assert.Equal("idempotency_key_reused", (await user.SubmitAsync(Body.Replace("}}", ",\"n\":2}}", StringComparison.Ordinal), keys[0])).Code);
+    }
+
+    [Fact]
     public async Task Without_a_limit_none_is_announced()
     {
         await using var system = await StartAsync(("RateLimits:KeyPerMinute", "0"), ("RateLimits:GlobalPerMinute", "0"));

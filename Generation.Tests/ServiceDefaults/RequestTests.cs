@@ -88,6 +88,20 @@ public sealed class RequestTests
         Assert.DoesNotContain(service.Logs, log => log.Category.StartsWith("Microsoft.AspNetCore.Hosting", StringComparison.Ordinal));
     }
 
+    /// <summary>2,000 refusals a second were 2,000 lines a second.</summary>
+    [Theory]
+    [InlineData("/refused")]
+    [InlineData("/hurried")]
+    public async Task A_flood_of_refusals_is_no_flood_of_lines(string path)
+    {
+        await using var service = await StartAsync();
+        var started = TimeProvider.System.GetTimestamp();
+        for (var request = 0; request < 20 * RequestObservation.LoggedRefusals; request++)
+            await service.Client.GetAsync(path);
+        var seconds = (int)TimeProvider.System.GetElapsedTime(started).TotalSeconds + 2; // begun ones count
+        Assert.InRange(RequestLogs(service).Count(), RequestObservation.LoggedRefusals, Math.Min(seconds, 19) * RequestObservation.LoggedRefusals);
+    }
+
     [Fact]
     public async Task At_debug_every_success_is_logged()
     {
@@ -176,6 +190,7 @@ public sealed class RequestTests
             app.MapGet("/things/{id}", (string id) => id);
             app.Map("/hooks/{provider}/{token}", (string provider, string token) => provider.Length + token.Length);
             app.MapGet("/refused", () => Results.StatusCode(StatusCodes.Status503ServiceUnavailable));
+            app.MapGet("/hurried", () => Results.StatusCode(StatusCodes.Status429TooManyRequests));
             app.MapGet("/broken", IResult () => throw new InvalidOperationException("broken on purpose"));
             app.MapGet("/trace-parent", () => Telemetry.CurrentTraceParent);
             app.MapGet("/events", async (HttpResponse response) =>

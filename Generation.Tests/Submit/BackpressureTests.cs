@@ -71,6 +71,58 @@ public sealed class BackpressureTests
     }
 
     [Fact]
+    public async Task While_the_queue_stands_submits_are_turned_away_at_the_door_and_reads_are_not()
+    {
+        await using var system = await TestSystem.StartAsync(o =>
+        {
+            (o.Relays, o.Workers, o.Credits) = (0, 0, 100_000);
+            o.Settings["Submit:StandingWait"] = "00:00:00.005";
+            (o.Settings["Submit:StatementTimeoutSeconds"], o.Settings["Submit:Patience"]) = ("30", "00:01:00");
+        });
+        var body = new { model = "seedream-4", @params = new { prompt = "a standing queue" } };
+        using var stranger = system.Client(system.Apis[0], "gk_nobody_knows_it");
+        Assert.Equal(HttpStatusCode.Unauthorized, (await system.PostAsync(body, http: stranger)).StatusCode);
+        List<Task<HttpResponseMessage>> waiting = [];
+        await WhileStandingAsync(async () => await Task.Delay(TimeSpan.FromMilliseconds(200), TimeProvider.System, TestContext.Current.CancellationToken)); // a batch takes its time
+        await WhileStandingAsync(async () =>
+        {
+            waiting.AddRange(Enumerable.Range(0, SubmitWriter.MaxBatch + 20).Select(i => system.PostAsync(body, $"key-{i}")));
+            for (var tries = 0; ; tries++)
+            {
+                var answer = await system.PostAsync(body, http: stranger);
+                if (answer.StatusCode != HttpStatusCode.Unauthorized)
+                {
+                    Assert.Equal(HttpStatusCode.ServiceUnavailable, answer.StatusCode);
+                    Assert.Equal("overloaded", (string?)(await TestSystem.ReadAsync(answer))["code"]);
+                    Assert.NotNull(answer.Headers.RetryAfter?.Delta);
+                    break;
+                }
+
+                Assert.True(tries < 500);
+                await Task.Delay(TimeSpan.FromMilliseconds(20), TimeProvider.System, TestContext.Current.CancellationToken);
+            }
+
+            Assert.Equal(HttpStatusCode.OK, (await system.Http.GetAsync(new Uri("/api/generations", UriKind.Relative))).StatusCode);
+        });
+
+        var answers = await Task.WhenAll(waiting);
+        Assert.All(answers, answer => Assert.True(answer.StatusCode is HttpStatusCode.Accepted or HttpStatusCode.ServiceUnavailable));
+        Assert.Equal(answers.Count(a => a.StatusCode == HttpStatusCode.Accepted), await system.ScalarAsync<long>("SELECT count(*) FROM generation_sessions"));
+        Assert.Equal(HttpStatusCode.Accepted, (await system.PostAsync(body, "afterwards")).StatusCode);
+        await system.AssertBooksAreCleanAsync();
+
+        async Task WhileStandingAsync(Func<Task> act)
+        {
+            await using var holder = await system.Db.OpenConnectionAsync();
+            await using var transaction = await holder.BeginTransactionAsync();
+            await using (var take = new Npgsql.NpgsqlCommand("LOCK TABLE outbox", holder, transaction)) await take.ExecuteNonQueryAsync();
+            waiting.Add(system.PostAsync(body));
+            await system.UntilAsync("EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')");
+            await act();
+        }
+    }
+
+    [Fact]
     public async Task A_database_that_does_not_move_is_told_to_all_at_once_and_nothing_is_written_later()
     {
         await using var writer = await WriterUnderTest.CreateAsync(Hasty);
