@@ -35,7 +35,7 @@ internal static class OverloadBenchmark
         {
             // The bucket holds a minute's worth: it is emptied first, or the first part of the flood would be no overload.
             var normal = 0.8 * LimitPerSecond;
-            await PhaseAsync("limit", limited, Connections, normal, Times * LimitPerSecond, emptyFirst: true);
+            await PhaseAsync("limit", limited, BusyConnections, normal, Times * LimitPerSecond, emptyFirst: true);
         }
 
         Report.Say("starting a system without a limit");

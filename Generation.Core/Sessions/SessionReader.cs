@@ -157,6 +157,9 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
     /// <summary>Keys a statement.</summary>
     private const int MaxKeys = 256;
 
+    /// <summary>Where several ask at once, more come, and who is to be refused can wait: a statement for every two of them would take the processor from who is not.</summary>
+    private static readonly TimeSpan Gathering = TimeSpan.FromMilliseconds(10);
+
     private static readonly CompositeFormat Read = CompositeFormat.Parse(Sql.Text("Sessions/read.sql"));
     private static readonly string ReadOne = string.Format(CultureInfo.InvariantCulture, Read, "s.session_id = $1");
     private static readonly string ReadByKey = string.Format(CultureInfo.InvariantCulture, Read, "s.client_key = $1 AND s.user_id = $2");
@@ -167,7 +170,11 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
     private static readonly string ReadPage = string.Format(CultureInfo.InvariantCulture, Read,
         "s.user_id = $1 AND ($2::uuid IS NULL OR s.session_id < $2) AND ($3::text IS NULL OR s.status = $3) ORDER BY s.session_id DESC LIMIT $4");
 
-    private readonly GroupCommit<(Guid UserId, string ClientKey), bool> knownKeys = new(MaxKeys, (asked, _) => AreKnownAsync(database, asked));
+    private readonly GroupCommit<(Guid UserId, string ClientKey), bool> knownKeys = new(MaxKeys, async (asked, _) =>
+    {
+        await Task.Delay(asked.Count > 1 ? Gathering : TimeSpan.Zero, time, CancellationToken.None);
+        return await AreKnownAsync(database, asked);
+    });
 
     /// <summary>One session of the user, or null: somebody else's is not there.</summary>
     public async Task<SessionView?> GetAsync(Guid userId, Guid sessionId, CancellationToken ct)
