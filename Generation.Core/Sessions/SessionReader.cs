@@ -285,21 +285,20 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
     }
 
     /// <summary>Those of the sessions that have a newer version than the one given beside them; of any users, like <see cref="ReadAsync"/>.</summary>
-    public async Task<IReadOnlyList<SessionView>> ReadNewerAsync(IReadOnlyList<Guid> sessionIds, IReadOnlyList<long> versions, CancellationToken ct)
-    {
-        await using var command = database.CreateCommand(ReadNewer);
-        command.Parameters.AddWithValue(sessionIds.ToArray());
-        command.Parameters.AddWithValue(versions.ToArray());
-        await using var reader = await command.ExecuteReaderAsync(ct);
-        return await MapAllAsync(reader, ct);
-    }
+    public Task<IReadOnlyList<SessionView>> ReadNewerAsync(IReadOnlyList<Guid> sessionIds, IReadOnlyList<long> versions, CancellationToken ct) =>
+        ReadListAsync(new NpgsqlBatchCommand(ReadNewer) { Parameters = { new() { Value = sessionIds.ToArray() }, new() { Value = versions.ToArray() } } }, ct);
 
     /// <summary>Sessions of any users, for the feed of a process whose watchers have been checked one by one.</summary>
-    public async Task<IReadOnlyList<SessionView>> ReadAsync(IReadOnlyCollection<Guid> sessionIds, CancellationToken ct)
+    public Task<IReadOnlyList<SessionView>> ReadAsync(IReadOnlyCollection<Guid> sessionIds, CancellationToken ct) =>
+        ReadListAsync(new NpgsqlBatchCommand(ReadMany) { Parameters = { new() { Value = sessionIds.ToArray() } } }, ct);
+
+    private async Task<IReadOnlyList<SessionView>> ReadListAsync(NpgsqlBatchCommand command, CancellationToken ct)
     {
-        await using var command = database.CreateCommand(ReadMany);
-        command.Parameters.AddWithValue(sessionIds.ToArray());
-        await using var reader = await command.ExecuteReaderAsync(ct);
+        await using var batch = database.CreateBatch();
+        batch.BatchCommands.Add(ByIndex.Prelude()); // every change of every session that is watched is read here
+        batch.BatchCommands.Add(command);
+        await using var reader = await batch.ExecuteReaderAsync(ct);
+        await reader.NextResultAsync(ct);
         return await MapAllAsync(reader, ct);
     }
 

@@ -9,7 +9,7 @@ namespace Generation.Tests.Faults;
 public sealed class SilenceTests
 {
     [Theory]
-    [InlineData("timeout", "00:00:01", false)]
+    [InlineData("timeout", "00:00:03", false)]
     [InlineData("malformed", "00:01:00", true)]
     public async Task A_call_of_unknown_outcome_is_recorded_for_the_operator_and_never_made_again(string fault, string callTimeout, bool hasRequestId)
     {

@@ -1,8 +1,12 @@
+using Generation.Core.Database;
+using Generation.Core.Sessions;
 using Generation.Tests.Crashes;
 using Generation.Tests.Harness;
+using Npgsql;
 
 namespace Generation.Tests.Repairs;
 
+/// <summary>A plan is kept until the server has looked at the table again, a minute later at best: it must not be one for small tables.</summary>
 public sealed class StalePlanTests
 {
     private const int Backlog = 20_000;
@@ -45,5 +49,38 @@ public sealed class StalePlanTests
         }
 
         async Task<long> ReadInSequenceAsync() => await system.ScalarAsync<long>("SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'outbox'");
+    }
+
+    [Fact]
+    public async Task A_feed_that_made_its_plan_on_few_sessions_looks_up_its_own_among_many()
+    {
+        TestPostgres.Migrate = connectionString => DatabaseMigrator.MigrateAsync(connectionString, CancellationToken.None);
+        await using var database = await TestPostgres.CreateDatabaseAsync();
+        await using var db = NpgsqlDataSource.Create(database.ConnectionString + ";Maximum Pool Size=1;Max Auto Prepare=64");
+        await db.ExecuteAsync("ALTER TABLE generation_sessions SET (autovacuum_enabled = false)");
+        await db.AddUserAsync();
+        await db.AddBacklogAsync(10, TimeSpan.FromHours(1));
+        await db.ExecuteAsync("UPDATE generation_sessions SET client_key = 'few ' || client_key");
+        var watched = await db.ScalarAsync<Guid>("SELECT session_id FROM generation_sessions LIMIT 1");
+        var sessions = new SessionReader(db, TimeProvider.System);
+        for (var i = 0; i < 20; i++) await LookAsync();
+
+        await db.AddBacklogAsync(Backlog, TimeSpan.FromHours(6));
+        var before = await ReadInSequenceAsync();
+        await LookAsync();
+        Assert.InRange(await ReadInSequenceAsync() - before, 0, Backlog / 2);
+
+        async Task LookAsync()
+        {
+            Assert.Single(await sessions.ReadNewerAsync([watched], [0], CancellationToken.None));
+            Assert.Empty(await sessions.ReadNewerAsync([watched], [1], CancellationToken.None));
+            Assert.Single(await sessions.ReadAsync([watched], CancellationToken.None));
+        }
+
+        async Task<long> ReadInSequenceAsync()
+        {
+            await db.ExecuteAsync("SELECT pg_stat_force_next_flush()");
+            return await db.ScalarAsync<long>("SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'generation_sessions'");
+        }
     }
 }
