@@ -29,11 +29,12 @@ public sealed class Dispatch(OutboxDispatcher dispatcher, RelayOptions options, 
     {
         // The lanes go side by side: a slow or full one does not hold up the others, nor does one whose queue is away.
         var passes = await Task.WhenAll(QueueOptions.Lanes.Select(lane => DispatchAsync(lane, ct)));
-        if (passes.All(p => p.Problem is not null))
+        if (Array.Find(passes, p => p.Problem is not null).Problem is { } newest && QueueOptions.Lanes.All(troubled.ContainsKey))
         {
-            // It is the transport and no lane's own trouble: the whole duty waits and says so.
+            // It is the transport and no lane's own trouble, also when they have failed one after another and some are pausing: the whole duty
+            // waits and says so.
             troubled.Clear();
-            throw new QueueException(passes[0].Problem!.Message, passes[0].Problem!);
+            throw new QueueException(newest.Message, newest);
         }
 
         foreach (var (lane, (_, problem)) in QueueOptions.Lanes.Zip(passes))
