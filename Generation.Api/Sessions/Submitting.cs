@@ -201,7 +201,7 @@ public sealed class Submitting(
 
     /// <summary>
     /// Middleware, before anything else is done for a request: while submits queue for longer than is good service, the next ones are turned away
-    /// here, for a fifth of what they would cost further in. Also those that would be told something else.
+    /// here, where it costs the others next to nothing. Also those that would be told something else.
     /// </summary>
     public static Task ShedAsync(HttpContext context, RequestDelegate next)
     {
