@@ -32,6 +32,9 @@ public sealed class SubmitWriter(
     /// <summary>Rows a statement. More does not pay: docs/benchmarks/submit.md.</summary>
     public const int MaxBatch = 100;
 
+    /// <summary>Where connections are cut, the next one may be as well: a server that restarts does so for a moment.</summary>
+    private const int MaxRepeats = 2;
+
     /// <summary>How long an account may be found locked, every <see cref="LockedPause"/>, before the request gives up.</summary>
     private static readonly TimeSpan LockedPatience = TimeSpan.FromSeconds(2);
 
@@ -199,7 +202,7 @@ public sealed class SubmitWriter(
             }
         }
 
-        await WriteUniqueAsync([.. first.Values], mayRepeat: true);
+        await WriteUniqueAsync([.. first.Values], MaxRepeats);
         foreach (var (twin, original) in doubles)
         {
             if (original.Result.Task is { IsCompletedSuccessfully: true, Result: { Outcome: SubmitOutcome.Accepted or SubmitOutcome.Replayed } result })
@@ -219,7 +222,7 @@ public sealed class SubmitWriter(
     }
 
     /// <summary>Writes requests of different keys, and answers them or lets them come again.</summary>
-    private async Task WriteUniqueAsync(List<Pending> batch, bool mayRepeat)
+    private async Task WriteUniqueAsync(List<Pending> batch, int repeats)
     {
         try
         {
@@ -234,9 +237,9 @@ public sealed class SubmitWriter(
         {
             await DisconnectAsync();
             // A deadlock, or a connection that died while nobody used it, is over by now. What took its time will take it again.
-            if (mayRepeat && !IsTimeout(e))
+            if (repeats > 0 && !IsTimeout(e))
             {
-                await WriteUniqueAsync(batch, mayRepeat: false);
+                await WriteUniqueAsync(batch, repeats - 1);
             }
             else
             {
@@ -267,7 +270,7 @@ public sealed class SubmitWriter(
             }
             else
             {
-                await WriteUniqueAsync([one], mayRepeat: true);
+                await WriteUniqueAsync([one], MaxRepeats);
             }
         }
     }

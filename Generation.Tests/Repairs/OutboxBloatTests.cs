@@ -54,7 +54,7 @@ public sealed class OutboxBloatTests
             $"{rows:N0} rows: at most {mostBytes / 1e6:0.0} MB, {mostBuffers} buffers a dispatch of 500 ({fresh} when new), {vacuums} vacuums of ours");
         Assert.InRange(vacuums, 1, rows / RowsPerRound);
         Assert.InRange(mostBytes, 1, 40_000_000); // without a vacuum: half a kilobyte a row, 75 MB here and 5 GB after ten million
-        Assert.InRange(mostBuffers, 1, fresh + 500);
+        Assert.InRange(mostBuffers, 1, 2 * fresh); // when the server counts late, a round or two more are dead
         Assert.Equal(Backlog, await db.ScalarAsync<long>("SELECT count(*) FROM outbox"));
     }
 
