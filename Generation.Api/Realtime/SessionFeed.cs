@@ -47,7 +47,7 @@ public sealed class SessionFeed(
         var listening = new ChangeListener(
             connections.Dedicated,
             [ChangeChannel.SessionChanged, ChangeChannel.ImagesAttached, ChangeChannel.SessionCompleted],
-            time, log).RunAsync((_, changes) => Touch(changes.Select(c => c.SessionId)), () => Touch(watched.Keys), stoppingToken);
+            time, log).RunAsync(payload => Touch(Change.Read(payload).Select(c => c.SessionId)), () => Touch(watched.Keys), stoppingToken);
 
         var lastFullRead = time.GetTimestamp();
         while (!stoppingToken.IsCancellationRequested)

@@ -10,7 +10,7 @@ namespace Generation.Core.Realtime;
 /// <summary>The channels of Postgres NOTIFY. A notification is a hint: whoever misses it finds the fact in the table.</summary>
 public static class ChangeChannel
 {
-    /// <summary>There is something in the outbox.</summary>
+    /// <summary>There is something in the outbox. The payload names the lanes, with commas; an empty one means any.</summary>
     public const string Outbox = "outbox";
 
     public const string SessionCreated = "session_created";
@@ -26,7 +26,22 @@ public static class ChangeChannel
 }
 
 /// <summary>A session that changed; on the wire <c>[sessionId, userId, version]</c>.</summary>
-public readonly record struct Change(Guid SessionId, Guid UserId, long Version);
+public readonly record struct Change(Guid SessionId, Guid UserId, long Version)
+{
+    /// <summary>What a notification says; nothing when it makes no sense, because anybody may NOTIFY.</summary>
+    public static IReadOnlyList<Change> Read(string payload)
+    {
+        try
+        {
+            using var document = JsonDocument.Parse(payload);
+            return [.. document.RootElement.EnumerateArray().Select(c => new Change(c[0].GetGuid(), c[1].GetGuid(), c[2].GetInt64()))];
+        }
+        catch (Exception e) when (e is JsonException or InvalidOperationException or FormatException)
+        {
+            return [];
+        }
+    }
+}
 
 /// <summary>
 /// The one notifier of a process. Changes are told after their commit, coalesced, at most 80 a notification: NOTIFY takes a
@@ -38,29 +53,36 @@ public sealed class ChangeNotifier(NpgsqlDataSource database, ILogger<ChangeNoti
     /// <summary>80 × 96 bytes stay below the 8,000 bytes of a notification.</summary>
     private const int MaxPerNotification = 80;
 
-    private readonly Channel<(string Channel, Change Change)> changes = Channel.CreateBounded<(string, Change)>(
+    private readonly Channel<Hint> changes = Channel.CreateBounded<Hint>(
         new BoundedChannelOptions(50_000) { SingleReader = true, FullMode = BoundedChannelFullMode.DropOldest });
 
     /// <summary>A new session, and with it an outbox row.</summary>
-    public void SessionCreated(Guid sessionId, Guid userId)
+    public void SessionCreated(Guid sessionId, Guid userId, string lane)
     {
-        changes.Writer.TryWrite((ChangeChannel.SessionCreated, new Change(sessionId, userId, 1)));
-        OutboxWritten();
+        changes.Writer.TryWrite(new Hint(ChangeChannel.SessionCreated, new Change(sessionId, userId, 1), null));
+        OutboxWritten(lane);
     }
 
-    public void Changed(string channel, Change change) => changes.Writer.TryWrite((channel, change));
+    public void Changed(string channel, Change change) => changes.Writer.TryWrite(new Hint(channel, change, null));
 
-    /// <summary>A row in the outbox that is due now.</summary>
-    public void OutboxWritten() => changes.Writer.TryWrite((ChangeChannel.Outbox, default));
+    /// <summary>A row in the outbox that is due now, in this lane; null when that is not known.</summary>
+    public void OutboxWritten(string? lane = null) => changes.Writer.TryWrite(new Hint(ChangeChannel.Outbox, default, lane ?? ""));
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         var newest = new Dictionary<(string Channel, Guid SessionId), Change>();
+        var lanes = new SortedSet<string>(StringComparer.Ordinal);
         while (await SomethingChangedAsync(stoppingToken))
         {
             // Not everything at once: what arrives while a notification is on its way goes with the next.
             while (newest.Count < 4 * MaxPerNotification && changes.Reader.TryRead(out var next))
             {
+                if (next.Lane is not null)
+                {
+                    lanes.Add(next.Lane);
+                    continue;
+                }
+
                 var key = (next.Channel, next.Change.SessionId);
                 if (!newest.TryGetValue(key, out var known) || known.Version < next.Change.Version)
                 {
@@ -70,7 +92,7 @@ public sealed class ChangeNotifier(NpgsqlDataSource database, ILogger<ChangeNoti
 
             try
             {
-                await NotifyAsync(newest);
+                await NotifyAsync(newest, lanes);
             }
             catch (Exception e) when (Transient.IsPassing(e) || e is NpgsqlException)
             {
@@ -78,6 +100,7 @@ public sealed class ChangeNotifier(NpgsqlDataSource database, ILogger<ChangeNoti
             }
 
             newest.Clear();
+            lanes.Clear();
         }
     }
 
@@ -93,18 +116,22 @@ public sealed class ChangeNotifier(NpgsqlDataSource database, ILogger<ChangeNoti
         }
     }
 
-    private async Task NotifyAsync(Dictionary<(string Channel, Guid SessionId), Change> newest)
+    private async Task NotifyAsync(Dictionary<(string Channel, Guid SessionId), Change> newest, SortedSet<string> lanes)
     {
         var channels = new List<string>();
         var payloads = new List<string>();
+        if (lanes.Count > 0)
+        {
+            channels.Add(ChangeChannel.Outbox);
+            payloads.Add(lanes.Contains("") ? "" : string.Join(',', lanes));
+        }
+
         foreach (var group in newest.GroupBy(c => c.Key.Channel, c => c.Value))
         {
             foreach (var chunk in group.Chunk(MaxPerNotification))
             {
                 channels.Add(group.Key);
-                payloads.Add(group.Key == ChangeChannel.Outbox
-                    ? ""
-                    : "[" + string.Join(',', chunk.Select(c => $"[\"{c.SessionId}\",\"{c.UserId}\",{c.Version}]")) + "]");
+                payloads.Add("[" + string.Join(',', chunk.Select(c => $"[\"{c.SessionId}\",\"{c.UserId}\",{c.Version}]")) + "]");
             }
         }
 
@@ -116,6 +143,11 @@ public sealed class ChangeNotifier(NpgsqlDataSource database, ILogger<ChangeNoti
         command.Parameters.AddWithValue(payloads);
         await command.ExecuteNonQueryAsync();
     }
+
+    /// <param name="Channel">Where it is told.</param>
+    /// <param name="Change">What has changed.</param>
+    /// <param name="Lane">Of <see cref="ChangeChannel.Outbox"/>: where something is due; empty when that is not known.</param>
+    private readonly record struct Hint(string Channel, Change Change, string? Lane);
 }
 
 /// <summary>
@@ -128,10 +160,10 @@ public sealed class ChangeListener(
     private static readonly TimeSpan MaxBackoff = TimeSpan.FromSeconds(5);
 
     /// <summary>Listens until cancelled.</summary>
-    /// <param name="onChange">Channel, and the changes told there (none for <see cref="ChangeChannel.Outbox"/>).</param>
+    /// <param name="onChange">The payload of a notification.</param>
     /// <param name="onConnected">Read everything again.</param>
     /// <param name="ct">Stops.</param>
-    public async Task RunAsync(Action<string, IReadOnlyList<Change>> onChange, Action onConnected, CancellationToken ct)
+    public async Task RunAsync(Action<string> onChange, Action onConnected, CancellationToken ct)
     {
         var backoff = TimeSpan.FromMilliseconds(100);
         while (!ct.IsCancellationRequested)
@@ -140,7 +172,7 @@ public sealed class ChangeListener(
             {
                 await using var connection = new NpgsqlConnection(connectionString);
                 await connection.OpenAsync(ct);
-                connection.Notification += (_, told) => onChange(told.Channel, Parse(told.Payload));
+                connection.Notification += (_, told) => onChange(told.Payload);
                 await using (var listen = new NpgsqlCommand(string.Join("; ", channels.Select(c => $"LISTEN {c}")), connection))
                 {
                     await listen.ExecuteNonQueryAsync(ct);
@@ -163,24 +195,6 @@ public sealed class ChangeListener(
                 await Task.Delay(backoff, time, ct).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
                 backoff = backoff * 2 > MaxBackoff ? MaxBackoff : backoff * 2;
             }
-        }
-    }
-
-    private static IReadOnlyList<Change> Parse(string payload)
-    {
-        if (payload.Length == 0)
-        {
-            return [];
-        }
-
-        try
-        {
-            using var document = JsonDocument.Parse(payload);
-            return [.. document.RootElement.EnumerateArray().Select(c => new Change(c[0].GetGuid(), c[1].GetGuid(), c[2].GetInt64()))];
-        }
-        catch (Exception e) when (e is JsonException or InvalidOperationException or FormatException)
-        {
-            return []; // anybody may NOTIFY; a hint that makes no sense is no hint
         }
     }
 }

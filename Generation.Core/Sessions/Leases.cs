@@ -334,7 +334,7 @@ public sealed class Leases
         notifier.Changed(ChangeChannel.SessionChanged, new Change(session.SessionId, session.UserId, reader.GetInt64(2)));
         if (reader.GetBoolean(3))
         {
-            notifier.OutboxWritten();
+            notifier.OutboxWritten(session.Lane);
         }
 
         return true;

@@ -317,7 +317,7 @@ public sealed class SubmitWriter(
                     break;
                 case "accepted":
                 case "replayed" when result.SessionId == pending.SessionId: // ours, of a try whose reply was lost
-                    notifier.SessionCreated(result.SessionId, pending.Request.UserId);
+                    notifier.SessionCreated(result.SessionId, pending.Request.UserId, pending.Request.Model.Lane);
                     Telemetry.Credits.Add(result.HeldCredits, new KeyValuePair<string, object?>("type", "reservation"));
                     pending.Result.TrySetResult(result);
                     break;

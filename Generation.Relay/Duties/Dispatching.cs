@@ -7,7 +7,10 @@ using Generation.ServiceDefaults;
 
 namespace Generation.Relay.Duties;
 
-/// <summary>Moves what is due from the outbox to the queue, lane by lane; woken by NOTIFY, and by its interval when one was missed.</summary>
+/// <summary>
+/// Moves what is due from the outbox to the queue, lane by lane; woken by NOTIFY, and by its interval when one was missed. Only lanes that
+/// were named are looked at in between: at hundreds of submits a second the others cost more than the dispatches.
+/// </summary>
 public sealed class Dispatch(OutboxDispatcher dispatcher, RelayOptions options, LostDispatches lost, TimeProvider time, ILogger<Dispatch> log)
     : Duty(options.PollInterval, time, log)
 {
@@ -22,13 +25,72 @@ public sealed class Dispatch(OutboxDispatcher dispatcher, RelayOptions options, 
     private static readonly TimeSpan ComplaintInterval = TimeSpan.FromMinutes(1);
 
     private readonly ConcurrentDictionary<string, LaneTrouble> troubled = new(StringComparer.Ordinal);
+    private readonly Lock gate = new();
+    private readonly HashSet<string> due = new(StringComparer.Ordinal); // lanes, under the gate, as are the next two
+    private readonly HashSet<string> full = new(StringComparer.Ordinal); // due or not, they are looked at when the timer says so
+    private long? lookedAtAll;
     private ITimer? roomTimer;
     private TimeSpan roomPause = MinRoomPause;
 
+    /// <summary>Something is due, in any lane.</summary>
+    public override void Wake() => Wake("");
+
+    /// <summary>Something is due in these lanes, separated by commas; in any when it is empty.</summary>
+    public void Wake(string lanes)
+    {
+        ArgumentNullException.ThrowIfNull(lanes);
+        lock (gate)
+        {
+            due.UnionWith(lanes.Length == 0 ? QueueOptions.Lanes : lanes.Split(',').Intersect(QueueOptions.Lanes, StringComparer.Ordinal));
+            if (due.IsSubsetOf(full))
+            {
+                return;
+            }
+        }
+
+        base.Wake();
+    }
+
     public override async Task<bool> RunOnceAsync(CancellationToken ct)
     {
+        var lanes = TakeLanes();
+        try
+        {
+            return await DispatchAsync(lanes, ct);
+        }
+        catch
+        {
+            lock (gate)
+            {
+                due.UnionWith(lanes); // what was due still is
+            }
+
+            throw;
+        }
+    }
+
+    /// <summary>Those that were named, and all of them once an interval.</summary>
+    private List<string> TakeLanes()
+    {
+        lock (gate)
+        {
+            if (lookedAtAll is not { } at || Time.GetElapsedTime(at) >= options.PollInterval)
+            {
+                lookedAtAll = Time.GetTimestamp();
+                due.UnionWith(QueueOptions.Lanes);
+                full.Clear();
+            }
+
+            var lanes = due.Except(full, StringComparer.Ordinal).ToList();
+            due.ExceptWith(lanes);
+            return lanes;
+        }
+    }
+
+    private async Task<bool> DispatchAsync(List<string> lanes, CancellationToken ct)
+    {
         // The lanes go side by side: a slow or full one does not hold up the others, nor does one whose queue is away.
-        var passes = await Task.WhenAll(QueueOptions.Lanes.Select(lane => DispatchAsync(lane, ct)));
+        var passes = await Task.WhenAll(lanes.Select(lane => DispatchAsync(lane, ct)));
         if (Array.Find(passes, p => p.Problem is not null).Problem is { } newest && QueueOptions.Lanes.All(troubled.ContainsKey))
         {
             // It is the transport and no lane's own trouble, also when they have failed one after another and some are pausing: the whole duty
@@ -37,7 +99,7 @@ public sealed class Dispatch(OutboxDispatcher dispatcher, RelayOptions options, 
             throw new QueueException(newest.Message, newest);
         }
 
-        foreach (var (lane, (_, problem)) in QueueOptions.Lanes.Zip(passes))
+        foreach (var (lane, (_, problem)) in lanes.Zip(passes))
         {
             if (problem is not null && troubled[lane] is { Failures: >= FailuresToSaySo } trouble && (trouble.SaidAt is not { } said || Time.GetElapsedTime(said) > ComplaintInterval))
             {
@@ -56,11 +118,32 @@ public sealed class Dispatch(OutboxDispatcher dispatcher, RelayOptions options, 
         if (results.Any(r => r.WaitsForRoom))
         {
             roomPause = results.Any(r => r.Published > 0) ? MinRoomPause : roomPause * 2 < options.PollInterval ? roomPause * 2 : options.PollInterval;
-            roomTimer ??= Time.CreateTimer(_ => Wake(), null, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+            lock (gate)
+            {
+                full.UnionWith(lanes.Where((_, i) => results[i].WaitsForRoom));
+            }
+
+            roomTimer ??= Time.CreateTimer(_ => LookForRoom(), null, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
             roomTimer.Change(roomPause, Timeout.InfiniteTimeSpan);
         }
 
+        lock (gate)
+        {
+            due.UnionWith(lanes.Where((_, i) => results[i].IsMore));
+        }
+
         return results.Any(r => r.IsMore);
+    }
+
+    private void LookForRoom()
+    {
+        lock (gate)
+        {
+            due.UnionWith(full);
+            full.Clear();
+        }
+
+        base.Wake();
     }
 
     /// <summary>One lane. While its own queue is away it pauses by itself, and says so once a minute.</summary>
@@ -120,7 +203,7 @@ public sealed class OutboxListener(DatabaseConnections connections, Dispatch dis
 {
     protected override Task ExecuteAsync(CancellationToken stoppingToken) =>
         new ChangeListener(connections.Dedicated, [ChangeChannel.Outbox], time, log)
-            .RunAsync((_, _) => dispatch.Wake(), dispatch.Wake, stoppingToken);
+            .RunAsync(dispatch.Wake, dispatch.Wake, stoppingToken);
 }
 
 /// <summary>Measures what waits, for the gauges <c>generation.outbox.lag</c> and <c>generation.queue.depth</c>: a collection does no I/O.</summary>

@@ -19,7 +19,7 @@ public abstract class Duty(TimeSpan interval, TimeProvider time, ILogger log) : 
     public abstract Task<bool> RunOnceAsync(CancellationToken ct);
 
     /// <summary>Starts the next pass now instead of after the interval.</summary>
-    public void Wake()
+    public virtual void Wake()
     {
         try
         {
