@@ -1,7 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Generation.Core.Database;
-using Generation.Core.Media;
 using Generation.Core.Realtime;
 using Npgsql;
 using NpgsqlTypes;
@@ -80,6 +79,11 @@ public sealed record ProviderTask
 /// <param name="Moves">Whether anything has happened since the last renewal, or a call is under way within its time.</param>
 public readonly record struct Renewal(Guid SessionId, long LeaseToken, int Progress, string Phase, bool Moves);
 
+/// <summary>What became of an output's row.</summary>
+/// <param name="Version">Of the session, now.</param>
+/// <param name="IsDuplicate">The ordinal had another object, which stays.</param>
+public readonly record struct Stored(long Version, bool IsDuplicate);
+
 /// <summary>
 /// Promise 6, one holder writes: every statement here that changes a session compares the lease token under the row lock, and answers
 /// null or false when it has grown. Who gets that answer has lost the session and must stop.
@@ -97,12 +101,12 @@ public sealed class Leases
     private readonly NpgsqlDataSource database;
     private readonly ChangeNotifier notifier;
     private readonly TimeProvider time;
-    private readonly GroupCommit<Output, Stored?> outputs;
+    private readonly GroupCommit<StoredOutput, Stored?> outputs;
 
     public Leases(NpgsqlDataSource database, ChangeNotifier notifier, TimeProvider time)
     {
         (this.database, this.notifier, this.time) = (database, notifier, time);
-        outputs = new GroupCommit<Output, Stored?>(MaxOutputs, StoreAsync);
+        outputs = new GroupCommit<StoredOutput, Stored?>(MaxOutputs, StoreAsync);
     }
 
     /// <summary>
@@ -192,32 +196,20 @@ public sealed class Leases
         ReleaseAsync(session, "handback", TimeSpan.Zero, null, null, ct);
 
     /// <summary>
-    /// Records a stored output. The new version of the session, or null when the lease was lost. An ordinal that was stored before keeps
-    /// its first object.
+    /// Records a stored output; null when the lease was lost. An ordinal that was stored before keeps its first object. Safe to repeat.
     /// </summary>
-    /// <param name="session">As claimed.</param>
-    /// <param name="ordinal">From 0.</param>
-    /// <param name="media">The object.</param>
-    /// <param name="usage">What the provider counted for this output, as JSON, if it says so: the session's price may go by it.</param>
-    /// <param name="poster">The object of its still picture, if there is one.</param>
-    /// <param name="duplicate">Called when the ordinal has its object already.</param>
+    /// <param name="output">Which.</param>
     /// <param name="ct">Stops waiting, not the commit.</param>
-    public async Task<long?> StoreMediaAsync(
-        ClaimedSession session, int ordinal, StoredMedia media, string? usage, MediaKey? poster, Func<Task> duplicate, CancellationToken ct)
+    public async Task<Stored?> StoreMediaAsync(StoredOutput output, CancellationToken ct)
     {
-        var stored = await outputs.WriteAsync(new Output(session, Guid.CreateVersion7(time.GetUtcNow()), ordinal, media, usage, poster?.ToString()), ct);
-        if (stored is not { } answer)
+        ArgumentNullException.ThrowIfNull(output);
+        var stored = await outputs.WriteAsync(output, ct);
+        if (stored is { } answer)
         {
-            return null;
+            notifier.Changed(ChangeChannel.ImagesAttached, new Change(output.Session.SessionId, output.Session.UserId, answer.Version));
         }
 
-        if (answer.IsDuplicate)
-        {
-            await duplicate();
-        }
-
-        notifier.Changed(ChangeChannel.ImagesAttached, new Change(session.SessionId, session.UserId, answer.Version));
-        return answer.Version;
+        return stored;
     }
 
     /// <summary>
@@ -273,39 +265,18 @@ public sealed class Leases
         return await command.ExecuteScalarAsync(ct) is not null;
     }
 
-    private async Task<IReadOnlyList<Stored?>> StoreAsync(IReadOnlyList<Output> group, TimeSpan? lockTimeout)
+    private async Task<IReadOnlyList<Stored?>> StoreAsync(IReadOnlyList<StoredOutput> group, TimeSpan? lockTimeout)
     {
-        T[] Column<T>(Func<Output, T> value) => [.. group.Select(value)];
-        var sessions = Column(o => o.Session.SessionId);
         await using var batch = database.CreateBatch();
         batch.BatchCommands.Add(ByIndex.Prelude(lockTimeout));
-        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/lock_sessions.sql")) { Parameters = { new() { Value = sessions } } });
-        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/store_media.sql"))
-        {
-            Parameters =
-            {
-                new() { Value = sessions },
-                new() { Value = Column(o => o.Session.LeaseToken) },
-                new() { Value = Column(o => o.MediaId) },
-                new() { Value = Column(o => o.Ordinal) },
-                new() { Value = Column(o => o.Session.Kind) },
-                new() { Value = Column(o => o.Media.Key.ToString()) },
-                new() { Value = Column(o => o.Media.ContentType) },
-                new() { Value = Column(o => o.Media.Bytes) },
-                new() { Value = Column(o => o.Media.Sha256) },
-                new() { Value = Column(o => o.Media.Width), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Integer },
-                new() { Value = Column(o => o.Media.Height), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Integer },
-                new() { Value = Column(o => o.Media.DurationSeconds), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Double },
-                new() { Value = Column(o => o.Usage), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Jsonb },
-                new() { Value = Column(o => o.PosterKey), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Text },
-            },
-        });
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/lock_sessions.sql")) { Parameters = { new() { Value = group.Select(o => o.Session.SessionId).ToArray() } } });
+        batch.BatchCommands.Add(StoredOutput.Insert(group));
 
         var stored = new Stored?[group.Count];
         await using var reader = await batch.ExecuteReaderAsync();
         do
         {
-            while (reader.FieldCount == 3 && await reader.ReadAsync())
+            while (reader.FieldCount == StoredOutput.AnswerFields && await reader.ReadAsync())
             {
                 stored[reader.GetInt64(0) - 1] = new Stored(reader.GetInt64(1), reader.GetBoolean(2));
             }
@@ -342,8 +313,4 @@ public sealed class Leases
 
     private static void Add(NpgsqlCommand command, NpgsqlDbType type, object? value) =>
         command.Parameters.Add(new NpgsqlParameter { NpgsqlDbType = type, Value = value ?? DBNull.Value });
-
-    private sealed record Output(ClaimedSession Session, Guid MediaId, int Ordinal, StoredMedia Media, string? Usage, string? PosterKey);
-
-    private readonly record struct Stored(long Version, bool IsDuplicate);
 }

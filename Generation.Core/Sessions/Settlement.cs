@@ -46,6 +46,9 @@ public sealed record Settle(Guid SessionId, SettleGuard Guard)
     /// <summary>What the provider takes from us, where it says so; else it is computed from the price row.</summary>
     public decimal? ProviderUsd { get; init; }
 
+    /// <summary>Stored with the end, in its transaction, before it is decided how the session ends: the last one that was missing.</summary>
+    public StoredOutput? LastOutput { get; init; }
+
     /// <summary>Outputs that were asked for and did not come, as JSON <c>[{ordinal, code, message}]</c>.</summary>
     public string? FailedOutputs { get; init; }
 }
@@ -59,7 +62,11 @@ public sealed record Settle(Guid SessionId, SettleGuard Guard)
 /// <param name="Released">Credits of the hold that went back.</param>
 /// <param name="ErrorCode">Why it failed.</param>
 /// <param name="Mock">Whether no provider was asked.</param>
-public sealed record Settled(Guid SessionId, Guid UserId, string Status, long Version, long Captured, long Released, string? ErrorCode, bool Mock);
+public sealed record Settled(Guid SessionId, Guid UserId, string Status, long Version, long Captured, long Released, string? ErrorCode, bool Mock)
+{
+    /// <summary>The place of <see cref="Settle.LastOutput"/> was taken by another object, which stays.</summary>
+    public bool LastOutputIsDuplicate { get; init; }
+}
 
 /// <summary>Promise 4: the one place where sessions end and money follows the work.</summary>
 public sealed class Settlement
@@ -109,6 +116,12 @@ public sealed class Settlement
 
         batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/lock_sessions.sql")) { Parameters = { new() { Value = sessions } } });
         batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/lock_session_accounts.sql")) { Parameters = { new() { Value = sessions } } });
+        var outputs = requests.Select(r => r.LastOutput).OfType<StoredOutput>().ToList();
+        if (outputs.Count > 0)
+        {
+            batch.BatchCommands.Add(StoredOutput.Insert(outputs));
+        }
+
         batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/settle.sql"))
         {
             Parameters =
@@ -128,15 +141,25 @@ public sealed class Settlement
         });
 
         var settled = new List<Settled>();
+        var duplicates = new HashSet<Guid>();
         await using (var reader = await batch.ExecuteReaderAsync(ct))
         {
             do
             {
+                while (outputs.Count > 0 && reader.FieldCount == StoredOutput.AnswerFields && await reader.ReadAsync(ct))
+                {
+                    if (reader.GetBoolean(2))
+                    {
+                        duplicates.Add(outputs[(int)reader.GetInt64(0) - 1].Session.SessionId);
+                    }
+                }
+
                 while (reader.FieldCount == 8 && await reader.ReadAsync(ct))
                 {
                     settled.Add(new Settled(
                         reader.GetGuid(0), reader.GetGuid(1), reader.GetString(2), reader.GetInt64(3), reader.GetInt64(4), reader.GetInt64(5),
-                        await reader.IsDBNullAsync(6, ct) ? null : reader.GetString(6), reader.GetBoolean(7)));
+                        await reader.IsDBNullAsync(6, ct) ? null : reader.GetString(6), reader.GetBoolean(7))
+                    { LastOutputIsDuplicate = duplicates.Contains(reader.GetGuid(0)) });
                 }
             }
             while (await reader.NextResultAsync(ct));

@@ -1,5 +1,4 @@
 using Generation.Core.Database;
-using Generation.Core.Media;
 using Generation.Core.Sessions;
 using Npgsql;
 
@@ -93,14 +92,56 @@ public sealed class GroupedWritesTests
         Assert.Equal((true, 5L), await StoreAsync("jpg"));
         Assert.EndsWith(".png", await ledger.ScalarAsync<string>("SELECT string_agg(object_key, ' ') FROM media"), StringComparison.Ordinal);
 
-        async Task<(bool IsDuplicate, long? Version)> StoreAsync(string extension)
+        async Task<(bool IsDuplicate, long Version)> StoreAsync(string extension)
         {
-            var isDuplicate = false;
-            var media = new StoredMedia(
-                MediaKey.Output(user, session.CreatedAt, session.SessionId, 0, session.LeaseToken, extension), "image/png", 1_024, new byte[32], 1_024, 1_024, null);
-            var version = await ledger.Leases.StoreMediaAsync(session, 0, media, null, null, () => Task.FromResult(isDuplicate = true), CancellationToken.None);
-            return (isDuplicate, version);
+            var stored = Assert.NotNull(await ledger.Leases.StoreMediaAsync(LedgerDatabase.OutputOf(session, 0, extension: extension), CancellationToken.None));
+            return (stored.IsDuplicate, stored.Version);
         }
+    }
+
+    [Fact]
+    public async Task A_last_output_is_written_with_the_end_or_not_at_all()
+    {
+        await using var ledger = await LedgerDatabase.StartAsync();
+        var (user, price) = (await ledger.AddUserAsync("last"), await ledger.AddPriceAsync(4));
+        await ledger.GrantAsync(user, 1_000);
+        var settlement = ledger.Settlement();
+
+        // One of one, one of two whose first is there, and one that was canceled meanwhile: all are whole, and so they completed.
+        var single = await ledger.StartWorkAsync(user, price);
+        var second = await ledger.StartWorkAsync(user, price, outputs: 2);
+        Assert.NotNull(await ledger.StoreAsync(second, 0));
+        var late = await ledger.StartWorkAsync(user, price);
+        await ledger.ExecuteAsync("UPDATE generation_sessions SET cancel_requested_at = now() WHERE session_id = $1", late.SessionId);
+        var ends = await Task.WhenAll(
+            EndAsync(single, LedgerDatabase.OutputOf(single, 0)), EndAsync(second, LedgerDatabase.OutputOf(second, 1)), EndAsync(late, LedgerDatabase.OutputOf(late, 0)));
+        Assert.Equal([("completed", 4, 0), ("completed", 8, 0), ("completed", 4, 0)], ends.Select(e => (e!.Status, e.Captured, e.Released)));
+        Assert.Equal(4, ends[0]!.Version); // submitted, claimed, stored, ended: whoever watches sees each
+        Assert.Equal(3L, await ledger.ScalarAsync<long>("SELECT session_version FROM media WHERE session_id = $1", single.SessionId));
+        Assert.Equal(3L, await ledger.ScalarAsync<long>("SELECT count(*) FROM media AS m JOIN generation_sessions AS s USING (session_id) WHERE m.xmin = s.xmin"));
+
+        // A reply that was lost: the same again changes nothing, and no second row is written.
+        Assert.Null(await EndAsync(single, LedgerDatabase.OutputOf(single, 0)));
+
+        // Who has lost the lease writes neither; who finds the place taken ends with what is there.
+        var lost = await ledger.StartWorkAsync(user, price);
+        await ledger.ExecuteAsync("UPDATE generation_sessions SET lease_token = lease_token + 1 WHERE session_id = $1", lost.SessionId);
+        Assert.Null(await EndAsync(lost, LedgerDatabase.OutputOf(lost, 0)));
+        Assert.Equal(0L, await ledger.ScalarAsync<long>("SELECT count(*) FROM media WHERE session_id = $1", lost.SessionId));
+        var taken = await ledger.StartWorkAsync(user, price);
+        Assert.NotNull(await ledger.StoreAsync(taken, 0));
+        var other = await EndAsync(taken, LedgerDatabase.OutputOf(taken, 0, extension: "jpg"));
+        Assert.Equal(("completed", true, false), (other!.Status, other.LastOutputIsDuplicate, ends[0]!.LastOutputIsDuplicate));
+        Assert.EndsWith(".png", await ledger.ScalarAsync<string>("SELECT object_key FROM media WHERE session_id = $1", taken.SessionId), StringComparison.Ordinal);
+
+        // What the database refuses about the output is no end either; and its neighbours in the group are none the worse.
+        var (bad, good) = (await ledger.StartWorkAsync(user, price), await ledger.StartWorkAsync(user, price));
+        var refused = EndAsync(bad, LedgerDatabase.OutputOf(bad, 0) with { Usage = "no JSON" });
+        Assert.Equal("completed", (await EndAsync(good, LedgerDatabase.OutputOf(good, 0)))!.Status);
+        await Assert.ThrowsAsync<PostgresException>(() => refused);
+        Assert.Equal("processing", await ledger.ScalarAsync<string>("SELECT status FROM generation_sessions WHERE session_id = $1", bad.SessionId));
+
+        Task<Settled?> EndAsync(ClaimedSession session, StoredOutput output) => settlement.EndAsync(LedgerDatabase.Fenced(session) with { LastOutput = output }, CancellationToken.None);
     }
 
     [Fact]

@@ -159,12 +159,16 @@ internal sealed class LedgerDatabase : IAsyncDisposable
         (await Leases.ClaimAsync([session], [], "ledger-test", Lease, CancellationToken.None)) is [var claimed] ? claimed : null;
 
     /// <summary>Records an output as its worker does. Its version, or null when the lease was lost.</summary>
-    public Task<long?> StoreAsync(ClaimedSession session, int ordinal, string? usage = null) => Leases.StoreMediaAsync(
-        session, ordinal,
+    public async Task<long?> StoreAsync(ClaimedSession session, int ordinal, string? usage = null) =>
+        (await Leases.StoreMediaAsync(OutputOf(session, ordinal, usage), CancellationToken.None))?.Version;
+
+    /// <summary>An output whose object is there.</summary>
+    public static StoredOutput OutputOf(ClaimedSession session, int ordinal, string? usage = null, string extension = "png") => new(
+        session, Guid.CreateVersion7(), ordinal,
         new StoredMedia(
-            MediaKey.Output(session.UserId, session.CreatedAt, session.SessionId, ordinal, session.LeaseToken, "png"),
+            MediaKey.Output(session.UserId, session.CreatedAt, session.SessionId, ordinal, session.LeaseToken, extension),
             "image/png", 1_024, SHA256.HashData([(byte)ordinal]), 1_024, 1_024, null),
-        usage, null, () => Task.CompletedTask, CancellationToken.None);
+        usage, Poster: null);
 
     /// <summary>Ends a session as its holder does; it must be allowed to.</summary>
     public async Task<Settled> FinishAsync(ClaimedSession session, CostPolicy policy = CostPolicy.Absorb) =>

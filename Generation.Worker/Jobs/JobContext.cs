@@ -61,6 +61,9 @@ public sealed partial class JobContext(ActiveJob job, JobParts parts, ILogger lo
     /// <summary>Paid calls recorded so far, by this run or an earlier one.</summary>
     public IReadOnlyList<ProviderTask> Tasks => tasks;
 
+    /// <summary>Makes the session whole, and is written with its end.</summary>
+    internal StoredOutput? LastOutput { get; private set; }
+
     /// <summary>When the session ends whatever happens.</summary>
     public DateTimeOffset Deadline => job.Session.Deadline;
 
@@ -141,8 +144,9 @@ public sealed partial class JobContext(ActiveJob job, JobParts parts, ILogger lo
     /// <param name="usage">What the provider counted for this output, in its own words; the session's price may go by one of its fields.</param>
     /// <param name="ct">Stops the transfer.</param>
     /// <param name="poster">Where a still picture of it comes from. One that cannot be had is done without.</param>
+    /// <param name="endsStep">See <see cref="RecordStoredAsync"/>.</param>
     /// <exception cref="LeaseLostException">Nothing counts any more.</exception>
-    public async Task<Failure?> DeliverAsync(int ordinal, MediaSource source, JsonObject? usage, CancellationToken ct, MediaSource? poster = null)
+    public async Task<Failure?> DeliverAsync(int ordinal, MediaSource source, JsonObject? usage, CancellationToken ct, MediaSource? poster = null, bool endsStep = false)
     {
         if (stored.Contains(ordinal))
         {
@@ -156,7 +160,7 @@ public sealed partial class JobContext(ActiveJob job, JobParts parts, ILogger lo
         }
 
         var still = poster is null ? null : (await StoreAsync(DestinationOf(ordinal, MediaKind.Image) with { Role = MediaRole.Poster }, poster, ct)).Media;
-        await RecordStoredAsync(ordinal, media, usage, still?.Key);
+        await RecordStoredAsync(ordinal, media, usage, still?.Key, endsStep);
         return null;
     }
 
@@ -168,29 +172,52 @@ public sealed partial class JobContext(ActiveJob job, JobParts parts, ILogger lo
         StoreAsync(DestinationOf(ordinal, Enum.Parse<MediaKind>(Session.Kind, ignoreCase: true)), source, ct);
 
     /// <summary>Records an output whose object is in the store already (a sample, or what <see cref="StoreAsync(int, MediaSource, CancellationToken)"/> has put there).</summary>
-    public async Task RecordStoredAsync(int ordinal, StoredMedia media, JsonObject? usage = null, MediaKey? poster = null)
+    /// <param name="ordinal">From 0.</param>
+    /// <param name="media">The object.</param>
+    /// <param name="usage">What the provider counted for this output.</param>
+    /// <param name="poster">The object of its still picture.</param>
+    /// <param name="endsStep">
+    /// When no other output is missing, the step ends with this one, at once, and its object could be had again: then it is written in the
+    /// transaction that ends the session.
+    /// </param>
+    public async Task RecordStoredAsync(int ordinal, StoredMedia media, JsonObject? usage = null, MediaKey? poster = null, bool endsStep = false)
     {
         ArgumentNullException.ThrowIfNull(media);
-        var version = await Transient.RetryAsync(
-            () => parts.Leases.StoreMediaAsync(
-                Session, ordinal, media, usage?.ToJsonString(), poster,
-                () => media.Key.IsSample ? Task.CompletedTask : parts.Store.DeleteAsync(media.Key, CancellationToken.None), CancellationToken.None),
-            parts.Time, log, job.Stopped);
-        if (version is null)
+        var output = new StoredOutput(Session, Guid.CreateVersion7(parts.Time.GetUtcNow()), ordinal, media, usage?.ToJsonString(), poster);
+        if (!endsStep || !await TryKeepAsync(output))
         {
-            throw new LeaseLostException(); // the object stays for the orphan sweep: its name holds our token and nobody else's
+            await WriteAsync(output);
         }
 
         await recording.WaitAsync(CancellationToken.None);
         stored.Add(ordinal);
         var preview = previews.Remove(ordinal, out var key) ? key : null;
-        job.Version = Math.Max(job.Version, version.Value);
         recording.Release();
-        log.LogInformation(LogEvents.InsertImages, "Output {Ordinal} of {SessionId} is stored", ordinal, Session.SessionId);
         if (preview is not null)
         {
             await ForgetPreviewAsync(preview);
         }
+    }
+
+    /// <summary>For a step that did not end its session after all.</summary>
+    internal async Task WriteLastOutputAsync()
+    {
+        if (LastOutput is { } last)
+        {
+            await WriteAsync(last);
+            LastOutput = null;
+        }
+    }
+
+    /// <summary>After its row was written.</summary>
+    internal async Task ToldStoredAsync(StoredOutput output, bool isDuplicate)
+    {
+        if (isDuplicate && !output.Media.Key.IsSample)
+        {
+            await parts.Store.DeleteAsync(output.Media.Key, CancellationToken.None);
+        }
+
+        log.LogInformation(LogEvents.InsertImages, "Output {Ordinal} of {SessionId} is stored", output.Ordinal, Session.SessionId);
     }
 
     /// <summary>Removes what watchers were shown of an output that has not come.</summary>
@@ -321,6 +348,25 @@ public sealed partial class JobContext(ActiveJob job, JobParts parts, ILogger lo
                 ? new Failure(FailureKind.Unavailable, $"media.{e.Failure}", e.Message)
                 : new Failure(FailureKind.OutputUnusable, $"media.{e.Failure}", e.Message));
         }
+    }
+
+    private async Task<bool> TryKeepAsync(StoredOutput output)
+    {
+        await recording.WaitAsync(CancellationToken.None);
+        var isLast = stored.Count + 1 == RequestedOutputs && !stored.Contains(output.Ordinal);
+        LastOutput = isLast ? output : LastOutput;
+        recording.Release();
+        return isLast;
+    }
+
+    private async Task WriteAsync(StoredOutput output)
+    {
+        var answer = await Transient.RetryAsync(() => parts.Leases.StoreMediaAsync(output, CancellationToken.None), parts.Time, log, job.Stopped)
+            ?? throw new LeaseLostException(); // the object stays for the orphan sweep: its name holds our token and nobody else's
+        await recording.WaitAsync(CancellationToken.None);
+        job.Version = Math.Max(job.Version, answer.Version);
+        recording.Release();
+        await ToldStoredAsync(output, answer.IsDuplicate);
     }
 
     /// <summary>The orphan sweep would find it too.</summary>

@@ -38,7 +38,7 @@ public sealed class JobRunner(
         }
         else if (session.LostLeases > options.MaxLostLeases)
         {
-            await SettleAsync(job, new Settle(session.SessionId, SettleGuard.Fenced)
+            await SettleAsync(job, context, new Settle(session.SessionId, SettleGuard.Fenced)
             {
                 ErrorCode = "worker_lost",
                 ErrorMessage = UserWords.OfFailure("worker_lost", UserWords.DefaultLanguage),
@@ -53,7 +53,7 @@ public sealed class JobRunner(
                 ? new StepOutcome.Failed(new Failure(FailureKind.Unavailable, "no_handler", $"This worker has no handler for {session.JobType}."), [])
                 : await StepAsync(handler, context, job);
             job.FinishWork();
-            await ConcludeAsync(job, outcome);
+            await ConcludeAsync(job, context, outcome);
         }
         catch (LeaseLostException)
         {
@@ -61,7 +61,14 @@ public sealed class JobRunner(
         }
         catch (OperationCanceledException) when (job.Stopped.IsCancellationRequested)
         {
-            await StopAsync(job, handler, context);
+            try
+            {
+                await StopAsync(job, handler, context);
+            }
+            catch (LeaseLostException)
+            {
+                log.LogWarning("{SessionId} belongs to another worker now", session.SessionId);
+            }
         }
     }
 
@@ -91,9 +98,14 @@ public sealed class JobRunner(
         }
     }
 
-    private async Task ConcludeAsync(ActiveJob job, StepOutcome outcome)
+    private async Task ConcludeAsync(ActiveJob job, JobContext context, StepOutcome outcome)
     {
         var session = job.Session;
+        if (outcome is not StepOutcome.Completed)
+        {
+            await context.WriteLastOutputAsync();
+        }
+
         switch (outcome)
         {
             case StepOutcome.Suspended suspended:
@@ -102,7 +114,7 @@ public sealed class JobRunner(
 
             case StepOutcome.Completed completed:
                 Alarm(session, completed.FailedOutputs.Select(f => f.Failure));
-                await SettleAsync(job, new Settle(session.SessionId, SettleGuard.Fenced)
+                await SettleAsync(job, context, new Settle(session.SessionId, SettleGuard.Fenced)
                 {
                     ProviderUsage = completed.Usage?.ToJsonString(),
                     FailedOutputs = Describe(completed.FailedOutputs),
@@ -129,7 +141,7 @@ public sealed class JobRunner(
                 Alarm(session, failed.FailedOutputs.Select(f => f.Failure).Append(failure));
                 log.LogWarning("{SessionId} failed: {Code} {ProviderCode} {Detail} (request {RequestId})",
                     session.SessionId, failure.Code, failure.ProviderCode, failure.Detail, failure.RequestId);
-                await SettleAsync(job, new Settle(session.SessionId, SettleGuard.Fenced)
+                await SettleAsync(job, context, new Settle(session.SessionId, SettleGuard.Fenced)
                 {
                     ErrorCode = failure.Code,
                     ErrorMessage = failure.UserMessage,
@@ -169,23 +181,28 @@ public sealed class JobRunner(
                     }
                 }
 
-                await SettleAsync(job, new Settle(job.Session.SessionId, SettleGuard.Fenced) { Canceled = true });
+                await SettleAsync(job, context, new Settle(job.Session.SessionId, SettleGuard.Fenced) { Canceled = true });
                 break;
 
             case StopReason.Drained:
+                await context.WriteLastOutputAsync();
                 await leases.HandBackAsync(job.Session, CancellationToken.None);
                 break;
         }
     }
 
-    private async Task SettleAsync(ActiveJob job, Settle settle)
+    private async Task SettleAsync(ActiveJob job, JobContext context, Settle settle)
     {
         parts.Progress.Publish(job.Report(0, "finalising")); // a phase, not a step: the stages a watcher counts on are the handler's, and then 100
         var settled = await Transient.RetryAsync(
-            () => settlement.EndAsync(settle with { LeaseToken = job.Session.LeaseToken }, CancellationToken.None), time, log, job.Stopped);
+            () => settlement.EndAsync(settle with { LeaseToken = job.Session.LeaseToken, LastOutput = context.LastOutput }, CancellationToken.None), time, log, job.Stopped);
         if (settled is null)
         {
             log.LogWarning("{SessionId} was ended or taken by somebody else first", job.Session.SessionId);
+        }
+        else if (context.LastOutput is { } last)
+        {
+            await context.ToldStoredAsync(last, settled.LastOutputIsDuplicate);
         }
     }
 

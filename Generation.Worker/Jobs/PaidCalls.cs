@@ -177,7 +177,7 @@ public sealed partial class JobContext
         var result = task.Result!.Value;
         var usage = result.TryGetProperty("usage", out var counted) && counted.ValueKind == JsonValueKind.Object ? JsonObject.Create(counted) : null;
         var poster = result.TryGetProperty("poster", out var still) ? source.Of(new Uri(still.GetString()!)) : null;
-        var failure = await DeliverAsync(ordinal, source.Of(new Uri(result.GetProperty("url").GetString()!)), usage, ct, poster);
+        var failure = await DeliverAsync(ordinal, source.Of(new Uri(result.GetProperty("url").GetString()!)), usage, ct, poster, endsStep: true);
         if (failure is { IsRetryable: false })
         {
             await RecordTaskAsync(task, ProviderTaskState.Failed, failure: failure);

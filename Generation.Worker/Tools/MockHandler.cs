@@ -38,12 +38,12 @@ public sealed class MockHandler(AppSettings settings, MockOptions options, TimeP
             var sample = MockSamples.Choose(ordinal, kind);
             if (!upload)
             {
-                await job.RecordStoredAsync(ordinal, sample.AsStored());
+                await job.RecordStoredAsync(ordinal, sample.AsStored(), endsStep: true);
                 continue;
             }
 
             await using var body = sample.Open();
-            if (await job.DeliverAsync(ordinal, new MediaSource.Direct(body, body.Length), usage: null, ct) is { } failure)
+            if (await job.DeliverAsync(ordinal, new MediaSource.Direct(body, body.Length), usage: null, ct, endsStep: true) is { } failure)
             {
                 return new StepOutcome.Failed(failure, [new FailedOutput(ordinal, failure)]);
             }
