@@ -20,10 +20,8 @@ internal static class Latency
     private const string Stages =
         """
         SELECT extract(epoch FROM s.started_at - s.created_at)::double precision * 1000 AS pickup,
-               extract(epoch FROM m.created_at - s.started_at)::double precision * 1000 AS work,
-               extract(epoch FROM s.completed_at - m.created_at)::double precision * 1000 AS finish
+               extract(epoch FROM s.completed_at - s.started_at)::double precision * 1000 AS work
         FROM generation_sessions AS s
-        JOIN media AS m USING (session_id)
         WHERE s.session_id = ANY ($1)
         """;
 

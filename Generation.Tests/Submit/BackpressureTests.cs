@@ -176,6 +176,31 @@ public sealed class BackpressureTests
         Assert.Equal(SubmitOutcome.Accepted, (await writer.SubmitAsync(user, "after")).Outcome);
     }
 
+    /// <summary>A server that restarts cuts the connection of the repetition too.</summary>
+    [Theory]
+    [InlineData(2, SubmitOutcome.Accepted, 1)]
+    [InlineData(3, SubmitOutcome.Unavailable, 0)]
+    public async Task A_batch_whose_connection_is_cut_is_repeated_twice_and_then_everybody_hears_of_it(int cuts, SubmitOutcome outcome, long sessions)
+    {
+        await using var writer = await WriterUnderTest.CreateAsync();
+        var user = await writer.UserAsync();
+        await writer.ExecuteAsync( // a sequence counts on, whatever is rolled back
+            $"""
+            CREATE SEQUENCE cuts;
+            CREATE FUNCTION cut() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+                BEGIN
+                    IF nextval('cuts') <= {cuts} THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
+                    RETURN NEW;
+                END $$;
+            CREATE TRIGGER cut BEFORE INSERT ON outbox FOR EACH ROW EXECUTE FUNCTION cut();
+            """);
+        await writer.StartAsync();
+
+        Assert.Equal(outcome, (await writer.SubmitAsync(user, "cut off")).Outcome);
+        Assert.Equal(sessions, await writer.SessionsAsync());
+        Assert.Equal(3, await writer.ScalarAsync<long>("SELECT last_value FROM cuts"));
+    }
+
     [Fact]
     public async Task A_connection_whose_death_its_keep_alive_has_noticed_costs_nobody_an_answer()
     {

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
 using System.Xml.Linq;
 
@@ -51,6 +52,17 @@ public sealed partial class TidyTests
             where !allowed[project.Name].Contains(reference)
             select $"{project.Path} → {reference}";
         Empty(outward, "Core knows nobody, the services know Core and ServiceDefaults, and never each other: they meet in Postgres and the queue.");
+    }
+
+    /// <summary>On two cores threads that spin for work take the processor from those that have some: docs/benchmarks/overload.md.</summary>
+    [Theory]
+    [InlineData("Generation.Api")]
+    [InlineData("Generation.Relay")]
+    [InlineData("Generation.Worker")]
+    public void Idle_threads_of_a_service_sleep_at_once(string service)
+    {
+        var settings = JsonNode.Parse(File.ReadAllText(Path.Combine(AppContext.BaseDirectory, $"{service}.runtimeconfig.json")))!["runtimeOptions"]!["configProperties"]!;
+        Assert.Equal(0, (int?)settings["System.Threading.ThreadPool.UnfairSemaphoreSpinLimit"]);
     }
 
     [Fact]
