@@ -106,7 +106,7 @@ public sealed class Leases
     public Leases(NpgsqlDataSource database, ChangeNotifier notifier, TimeProvider time)
     {
         (this.database, this.notifier, this.time) = (database, notifier, time);
-        outputs = new GroupCommit<StoredOutput, Stored?>(MaxOutputs, StoreAsync);
+        outputs = new GroupCommit<StoredOutput, Stored?>(MaxOutputs, async (group, lockTimeout) => await StoreAsync(group, lockTimeout));
     }
 
     /// <summary>
@@ -248,11 +248,11 @@ public sealed class Leases
     }
 
     /// <summary>What came of a call. False when the lease was lost: then the result counts for nothing.</summary>
-    public async Task<bool> RecordTaskAsync(
+    public Task<bool> RecordTaskAsync(
         ClaimedSession session, Guid providerTaskId, ProviderTaskState state, CancellationToken ct,
-        string? taskId = null, string? requestId = null, string? result = null, string? failure = null, string? failureCode = null)
+        string? taskId = null, string? requestId = null, string? result = null, string? failure = null, string? failureCode = null) => Refusal.GuardAsync(database, async connection =>
     {
-        await using var command = database.CreateCommand(Sql.Text("Sessions/record_task.sql"));
+        await using var command = new NpgsqlCommand(Sql.Text("Sessions/record_task.sql"), connection);
         command.Parameters.AddWithValue(session.SessionId);
         command.Parameters.AddWithValue(session.LeaseToken);
         command.Parameters.AddWithValue(providerTaskId);
@@ -263,11 +263,11 @@ public sealed class Leases
         Add(command, NpgsqlDbType.Text, failure);
         Add(command, NpgsqlDbType.Text, failureCode);
         return await command.ExecuteScalarAsync(ct) is not null;
-    }
+    }, ct);
 
-    private async Task<IReadOnlyList<Stored?>> StoreAsync(IReadOnlyList<StoredOutput> group, TimeSpan? lockTimeout)
+    private Task<Stored?[]> StoreAsync(IReadOnlyList<StoredOutput> group, TimeSpan? lockTimeout) => Refusal.GuardAsync(database, async connection =>
     {
-        await using var batch = database.CreateBatch();
+        await using var batch = connection.CreateBatch();
         batch.BatchCommands.Add(ByIndex.Prelude(lockTimeout));
         batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/lock_sessions.sql")) { Parameters = { new() { Value = group.Select(o => o.Session.SessionId).ToArray() } } });
         batch.BatchCommands.Add(StoredOutput.Insert(group));
@@ -283,7 +283,7 @@ public sealed class Leases
         }
         while (await reader.NextResultAsync());
         return stored;
-    }
+    }, CancellationToken.None);
 
     private async Task<bool> ReleaseAsync(
         ClaimedSession session, string how, TimeSpan delay, string? errorCode, string? errorMessage, CancellationToken ct)

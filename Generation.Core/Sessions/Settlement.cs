@@ -108,42 +108,43 @@ public sealed class Settlement
         T[] Column<T>(Func<Settle, T> value) => [.. requests.Select(value)];
         var sessions = Column(r => r.SessionId);
 
-        await using var batch = database.CreateBatch();
-        if (prelude is not null)
-        {
-            batch.BatchCommands.Add(prelude);
-        }
-
-        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/lock_sessions.sql")) { Parameters = { new() { Value = sessions } } });
-        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/lock_session_accounts.sql")) { Parameters = { new() { Value = sessions } } });
         var outputs = requests.Select(r => r.LastOutput).OfType<StoredOutput>().ToList();
-        if (outputs.Count > 0)
+        var settled = await Refusal.GuardAsync(database, async connection =>
         {
-            batch.BatchCommands.Add(StoredOutput.Insert(outputs));
-        }
-
-        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/settle.sql"))
-        {
-            Parameters =
+            await using var batch = connection.CreateBatch();
+            if (prelude is not null)
             {
-                new() { Value = sessions },
-                new() { Value = Column(r => r.Guard.ToString().ToLowerInvariant()) },
-                new() { Value = Column(r => r.LeaseToken), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Bigint },
-                new() { Value = Column(r => r.Canceled) },
-                new() { Value = Column(r => r.ErrorCode ?? "failed") },
-                new() { Value = Column(r => r.ErrorMessage), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Text },
-                new() { Value = Column(r => r.ErrorRetryable), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Boolean },
-                new() { Value = Column(r => r.ProviderUsage), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Jsonb },
-                new() { Value = Column(r => r.ProviderUsd), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Numeric },
-                new() { Value = Column(r => r.FailedOutputs), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Jsonb },
-                new() { Value = options.CostPolicy == CostPolicy.ChargeAvailable },
-            },
-        });
+                batch.BatchCommands.Add(prelude);
+            }
 
-        var settled = new List<Settled>();
-        var duplicates = new HashSet<Guid>();
-        await using (var reader = await batch.ExecuteReaderAsync(ct))
-        {
+            batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/lock_sessions.sql")) { Parameters = { new() { Value = sessions } } });
+            batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/lock_session_accounts.sql")) { Parameters = { new() { Value = sessions } } });
+            if (outputs.Count > 0)
+            {
+                batch.BatchCommands.Add(StoredOutput.Insert(outputs));
+            }
+
+            batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/settle.sql"))
+            {
+                Parameters =
+                {
+                    new() { Value = sessions },
+                    new() { Value = Column(r => r.Guard.ToString().ToLowerInvariant()) },
+                    new() { Value = Column(r => r.LeaseToken), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Bigint },
+                    new() { Value = Column(r => r.Canceled) },
+                    new() { Value = Column(r => r.ErrorCode ?? "failed") },
+                    new() { Value = Column(r => r.ErrorMessage), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Text },
+                    new() { Value = Column(r => r.ErrorRetryable), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Boolean },
+                    new() { Value = Column(r => r.ProviderUsage), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Jsonb },
+                    new() { Value = Column(r => r.ProviderUsd), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Numeric },
+                    new() { Value = Column(r => r.FailedOutputs), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Jsonb },
+                    new() { Value = options.CostPolicy == CostPolicy.ChargeAvailable },
+                },
+            });
+
+            var answer = new List<Settled>();
+            var duplicates = new HashSet<Guid>();
+            await using var reader = await batch.ExecuteReaderAsync(ct);
             do
             {
                 while (outputs.Count > 0 && reader.FieldCount == StoredOutput.AnswerFields && await reader.ReadAsync(ct))
@@ -156,14 +157,15 @@ public sealed class Settlement
 
                 while (reader.FieldCount == 8 && await reader.ReadAsync(ct))
                 {
-                    settled.Add(new Settled(
+                    answer.Add(new Settled(
                         reader.GetGuid(0), reader.GetGuid(1), reader.GetString(2), reader.GetInt64(3), reader.GetInt64(4), reader.GetInt64(5),
                         await reader.IsDBNullAsync(6, ct) ? null : reader.GetString(6), reader.GetBoolean(7))
                     { LastOutputIsDuplicate = duplicates.Contains(reader.GetGuid(0)) });
                 }
             }
             while (await reader.NextResultAsync(ct));
-        }
+            return answer;
+        }, ct);
 
         if (settled is [var only] && requests.Count == 1)
         {

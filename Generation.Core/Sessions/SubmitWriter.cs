@@ -229,8 +229,9 @@ public sealed class SubmitWriter(
             Answer(batch, await ExecuteAsync(batch));
             Volatile.Write(ref isClosed, false);
         }
-        catch (PostgresException e) when (IsAboutContent(e))
+        catch (PostgresException e) when (Refusal.IsAboutContent(e))
         {
+            Refusal.Forget(connection!);
             await RefuseOrSplitAsync(batch, e);
         }
         catch (Exception e) when (e is NpgsqlException or TimeoutException or IOException or ObjectDisposedException || (e is InvalidOperationException && connection is { State: not ConnectionState.Open }))
@@ -421,9 +422,6 @@ public sealed class SubmitWriter(
             await broken.DisposeAsync();
         }
     }
-
-    /// <summary>Values, constraints, and sizes beyond a limit: the same request will be refused again, and its neighbours need not be.</summary>
-    private static bool IsAboutContent(PostgresException e) => e.SqlState[..2] is "21" or "22" or "23" or "54";
 
     private static bool IsTimeout(Exception e) => e is TimeoutException || e.InnerException is TimeoutException || e is PostgresException { SqlState: PostgresErrorCodes.QueryCanceled };
 

@@ -45,9 +45,9 @@ public sealed class WebhookInbox(NpgsqlDataSource database, ChangeNotifier notif
     public static byte[] HashOf(string token) => SHA256.HashData(Encoding.UTF8.GetBytes(token));
 
     /// <summary>Keeps a callback and wakes its session; one round trip.</summary>
-    public async Task<CallbackOutcome> ReceiveAsync(string provider, string token, string body, CancellationToken ct)
+    public Task<CallbackOutcome> ReceiveAsync(string provider, string token, string body, CancellationToken ct) => Refusal.GuardAsync(database, async connection =>
     {
-        await using var command = database.CreateCommand(Sql.Text("Webhooks/receive.sql"));
+        await using var command = new NpgsqlCommand(Sql.Text("Webhooks/receive.sql"), connection);
         command.Parameters.AddWithValue(provider);
         command.Parameters.AddWithValue(HashOf(token));
         command.Parameters.AddWithValue(SHA256.HashData(Encoding.UTF8.GetBytes(body)));
@@ -64,7 +64,7 @@ public sealed class WebhookInbox(NpgsqlDataSource database, ChangeNotifier notif
         }
 
         return !reader.GetBoolean(0) ? CallbackOutcome.Duplicate : reader.GetBoolean(1) ? CallbackOutcome.Received : CallbackOutcome.Late;
-    }
+    }, ct);
 
     /// <summary>Books what has nothing left to say: its task or its session has ended without it. Answers how many.</summary>
     public async Task<int> BookAsync(CancellationToken ct)

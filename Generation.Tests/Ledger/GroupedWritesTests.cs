@@ -144,6 +144,29 @@ public sealed class GroupedWritesTests
         Task<Settled?> EndAsync(ClaimedSession session, StoredOutput output) => settlement.EndAsync(LedgerDatabase.Fenced(session) with { LastOutput = output }, CancellationToken.None);
     }
 
+    /// <summary>
+    /// In the round trip in which its statement was prepared, a refusal spoilt the connection: the next end on it, an innocent one, was
+    /// answered with "Received unexpected backend message DataRow". Whichever use it is that prepares, one of these rounds meets it.
+    /// </summary>
+    [Fact]
+    public async Task A_refused_output_spoils_no_connection_for_those_that_come_after_it()
+    {
+        await using var ledger = await LedgerDatabase.StartAsync(connections: 2); // one is the writer's
+        var (user, price) = (await ledger.AddUserAsync("refused"), await ledger.AddPriceAsync(4));
+        await ledger.GrantAsync(user, 1_000);
+        var settlement = ledger.Settlement();
+        for (var round = 0; round < 6; round++)
+        {
+            var (bad, good, other) = (await ledger.StartWorkAsync(user, price), await ledger.StartWorkAsync(user, price), await ledger.StartWorkAsync(user, price));
+            var unusable = LedgerDatabase.OutputOf(bad, 0) with { Usage = "no JSON" };
+            await Assert.ThrowsAsync<PostgresException>(() => settlement.EndAsync(LedgerDatabase.Fenced(bad) with { LastOutput = unusable }, CancellationToken.None));
+            var end = await settlement.EndAsync(LedgerDatabase.Fenced(good) with { LastOutput = LedgerDatabase.OutputOf(good, 0) }, CancellationToken.None);
+            Assert.Equal("completed", end?.Status);
+            await Assert.ThrowsAsync<PostgresException>(() => ledger.Leases.StoreMediaAsync(unusable, CancellationToken.None));
+            Assert.NotNull(await ledger.StoreAsync(other, 0));
+        }
+    }
+
     [Fact]
     public async Task Of_messages_that_come_together_only_those_are_claimed_that_may_be()
     {

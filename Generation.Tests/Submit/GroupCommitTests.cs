@@ -173,6 +173,22 @@ public sealed class GroupCommitTests
         await writer.AssertBooksAreCleanAsync();
     }
 
+    /// <summary>In the batch in which the statement was prepared, a poisoned request cost the next one its answer.</summary>
+    [Fact]
+    public async Task Poisoned_requests_spoil_nothing_for_those_that_come_after_them()
+    {
+        await using var writer = await WriterUnderTest.CreateAsync();
+        var user = await writer.UserAsync();
+        await writer.StartAsync();
+        for (var round = 0; round < 6; round++)
+        {
+            await Assert.ThrowsAsync<PostgresException>(() => writer.SubmitAsync(user, $"poison-{round}", @params: """{"prompt": "\u0000"}"""));
+            Assert.Equal(SubmitOutcome.Accepted, (await writer.SubmitAsync(user, $"good-{round}")).Outcome);
+        }
+
+        await writer.AssertBooksAreCleanAsync();
+    }
+
     /// <summary>A clock that goes and an alarm that never rings.</summary>
     private sealed class TimeWithoutTimers : TimeProvider
     {
