@@ -179,8 +179,8 @@ public sealed class BackpressureTests
     /// <summary>A server that restarts cuts the connection of the repetition too.</summary>
     [Theory]
     [InlineData(2, SubmitOutcome.Accepted, 1)]
-    [InlineData(3, SubmitOutcome.Unavailable, 0)]
-    public async Task A_batch_whose_connection_is_cut_is_repeated_twice_and_then_everybody_hears_of_it(int cuts, SubmitOutcome outcome, long sessions)
+    [InlineData(1_000, SubmitOutcome.Unavailable, 0)]
+    public async Task A_batch_whose_connection_is_cut_is_repeated_and_in_the_end_everybody_hears_of_it(int cuts, SubmitOutcome outcome, long sessions)
     {
         await using var writer = await WriterUnderTest.CreateAsync();
         var user = await writer.UserAsync();
@@ -198,7 +198,7 @@ public sealed class BackpressureTests
 
         Assert.Equal(outcome, (await writer.SubmitAsync(user, "cut off")).Outcome);
         Assert.Equal(sessions, await writer.SessionsAsync());
-        Assert.Equal(3, await writer.ScalarAsync<long>("SELECT last_value FROM cuts"));
+        Assert.InRange(await writer.ScalarAsync<long>("SELECT last_value FROM cuts"), 3, 300); // more than three when a dying backend still has the account
     }
 
     [Fact]

@@ -29,6 +29,7 @@ public sealed class TroubledSystem : IAsyncLifetime
             o.Settings["Worker:LeaseDuration"] = Lease;
             o.Settings["Worker:Concurrency"] = "8";
             o.Settings["Database:PoolSize"] = "8";
+            o.Settings["Settings:CacheMs"] = "60000"; // a key that is looked up anew would wait for a held answer in place of the submit
             o.Sim["Sim:LatencyMs"] = "150";
         });
         var (_, key) = await System.AddUserAsync("admin", 0, "admin");
