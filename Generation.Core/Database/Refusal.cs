@@ -13,12 +13,16 @@ internal static class Refusal
     /// <summary>Values, constraints, and sizes beyond a limit: the same content will be refused again, and its neighbours need not be.</summary>
     public static bool IsAboutContent(PostgresException e) => e.SqlState[..2] is "21" or "22" or "23" or "54";
 
-    /// <summary>Of a connection on which something was refused.</summary>
+    /// <summary>Of a connection on which something was refused. Never throws: whoever says why must not be stopped by a connection that dies now.</summary>
     public static void Forget(NpgsqlConnection connection)
     {
-        if (connection.State == System.Data.ConnectionState.Open)
+        try
         {
             connection.UnprepareAll();
+        }
+        catch (Exception e) when (e is NpgsqlException or IOException or TimeoutException or InvalidOperationException)
+        {
+            // It is dead, and its successor has prepared nothing.
         }
     }
 
