@@ -2,7 +2,7 @@ using Npgsql;
 
 namespace Generation.Core.Database;
 
-/// <summary>What a batch that works on the rows of a list begins with: <c>by_index.sql</c>. Its result has six columns and no meaning.</summary>
+/// <summary>What a batch that works on the rows of a list begins with: <c>by_index.sql</c>. Its result has seven columns and no meaning.</summary>
 internal static class ByIndex
 {
     /// <param name="lockTimeout">Null waits for ever.</param>

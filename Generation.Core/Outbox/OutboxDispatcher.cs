@@ -58,11 +58,7 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
             log.LogDebug(LogEvents.QueueEnqueue, "The queue took {Count} messages of lane {Lane}", dispatched.Count, lane);
         }
 
-        // Without a flush of its own: a mark that a crash of the database undoes is a batch that is published twice, as after a crash of ours.
-        await using var batch = new NpgsqlBatch(connection, transaction);
-        batch.BatchCommands.Add(ByIndex.Prelude());
-        batch.BatchCommands.Add(new NpgsqlBatchCommand("SELECT set_config('synchronous_commit', 'off', true)"));
-        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Outbox/mark.sql"))
+        await using var mark = new NpgsqlCommand(Sql.Text("Outbox/mark.sql"), connection, transaction)
         {
             Parameters =
             {
@@ -72,8 +68,8 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
                 new() { Value = unknown.Select(d => d.Message.OutboxId).ToArray() },
                 new() { Value = unknown.Select(d => $"'{d.EventType}' is not what its session is for").ToArray() },
             },
-        });
-        await batch.ExecuteNonQueryAsync(ct);
+        };
+        await mark.ExecuteNonQueryAsync(ct);
         await transaction.CommitAsync(ct);
 
         foreach (var row in unknown)
@@ -159,19 +155,31 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
             return 0;
         }
 
-        await using var again = database.CreateCommand(Sql.Text("Outbox/dispatch_again.sql"));
-        again.Parameters.AddWithValue(lost.ConvertAll(e => e.OutboxId).ToArray());
-        again.Parameters.AddWithValue(lost.ConvertAll(e => e.MessageId).ToArray());
-        return (int)(await again.ExecuteScalarAsync(ct))!;
+        await using var batch = database.CreateBatch();
+        batch.BatchCommands.Add(ByIndex.Prelude());
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Outbox/dispatch_again.sql"))
+        {
+            Parameters = { new() { Value = lost.ConvertAll(e => e.OutboxId).ToArray() }, new() { Value = lost.ConvertAll(e => e.MessageId).ToArray() } },
+        });
+        await using var reader = await batch.ExecuteReaderAsync(ct);
+        await reader.NextResultAsync(ct);
+        await reader.ReadAsync(ct);
+        return reader.GetInt32(0);
     }
 
-    private static async Task<List<Due>> ReadDueAsync(NpgsqlConnection connection, string lane, int batch, CancellationToken ct)
+    private static async Task<List<Due>> ReadDueAsync(NpgsqlConnection connection, string lane, int rows, CancellationToken ct)
     {
         var due = new List<Due>();
-        await using var command = new NpgsqlCommand(Sql.Text("Outbox/due.sql"), connection);
-        command.Parameters.AddWithValue(lane);
-        command.Parameters.AddWithValue(batch);
+        await using var command = new NpgsqlBatch(connection);
+
+        // For the whole transaction. No sort: it would read all that is due, for each batch, where the index has the order. And no flush of its
+        // own: a mark that a crash of the database undoes is a batch that is published twice, as after a crash of ours.
+        command.BatchCommands.Add(ByIndex.Prelude());
+        command.BatchCommands.Add(new NpgsqlBatchCommand("SELECT set_config('enable_sort', 'off', true), set_config('synchronous_commit', 'off', true)"));
+        command.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Outbox/due.sql")) { Parameters = { new() { Value = lane }, new() { Value = rows } } });
         await using var reader = await command.ExecuteReaderAsync(ct);
+        await reader.NextResultAsync(ct);
+        await reader.NextResultAsync(ct);
         while (await reader.ReadAsync(ct))
         {
             var trace = await reader.IsDBNullAsync(3, ct) ? null : reader.GetString(3);

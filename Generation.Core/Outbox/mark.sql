@@ -1,10 +1,11 @@
 -- After publishing: dispatched rows get their message id, rows of ended sessions go, rows nobody understands are set aside.
 -- $1, $2 outbox ids and message ids · $3 obsolete · $4, $5 set aside and why
+-- ANY (ARRAY[…]) is a look-up by the key in every plan; a plain = is a walk through the whole index in one from when the outbox was empty.
 WITH dispatched AS (
     UPDATE outbox AS o
     SET dispatched_at = now(), message_id = m.message_id
     FROM unnest($1::bigint[], $2::text[]) AS m (outbox_id, message_id)
-    WHERE o.outbox_id = m.outbox_id
+    WHERE o.outbox_id = ANY (ARRAY[m.outbox_id])
 ),
 obsolete AS (
     DELETE FROM outbox
@@ -13,4 +14,4 @@ obsolete AS (
 UPDATE outbox AS o
 SET set_aside_at = now(), set_aside_reason = a.reason
 FROM unnest($4::bigint[], $5::text[]) AS a (outbox_id, reason)
-WHERE o.outbox_id = a.outbox_id
+WHERE o.outbox_id = ANY (ARRAY[a.outbox_id])

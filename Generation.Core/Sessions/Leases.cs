@@ -270,7 +270,7 @@ public sealed class Leases
         await using var batch = connection.CreateBatch();
         batch.BatchCommands.Add(ByIndex.Prelude(lockTimeout));
         batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/lock_sessions.sql")) { Parameters = { new() { Value = group.Select(o => o.Session.SessionId).ToArray() } } });
-        batch.BatchCommands.Add(StoredOutput.Insert(group));
+        batch.BatchCommands.Add(StoredOutput.Insert(group, areLast: false));
 
         var stored = new Stored?[group.Count];
         await using var reader = await batch.ExecuteReaderAsync();

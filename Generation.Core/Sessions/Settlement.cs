@@ -121,7 +121,7 @@ public sealed class Settlement
             batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/lock_session_accounts.sql")) { Parameters = { new() { Value = sessions } } });
             if (outputs.Count > 0)
             {
-                batch.BatchCommands.Add(StoredOutput.Insert(outputs));
+                batch.BatchCommands.Add(StoredOutput.Insert(outputs, areLast: true));
             }
 
             batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/settle.sql"))

@@ -18,7 +18,9 @@ public sealed record StoredOutput(ClaimedSession Session, Guid MediaId, int Ordi
     internal const int AnswerFields = 3;
 
     /// <summary><c>store_media.sql</c>; the sessions must be locked.</summary>
-    internal static NpgsqlBatchCommand Insert(IReadOnlyList<StoredOutput> outputs)
+    /// <param name="outputs">At most one an ordinal.</param>
+    /// <param name="areLast">Their sessions end with the next statement, which moves the version on for both.</param>
+    internal static NpgsqlBatchCommand Insert(IReadOnlyList<StoredOutput> outputs, bool areLast)
     {
         T[] Column<T>(Func<StoredOutput, T> value) => [.. outputs.Select(value)];
         return new NpgsqlBatchCommand(Sql.Text("Sessions/store_media.sql"))
@@ -39,6 +41,7 @@ public sealed record StoredOutput(ClaimedSession Session, Guid MediaId, int Ordi
                 new() { Value = Column(o => o.Media.DurationSeconds), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Double },
                 new() { Value = Column(o => o.Usage), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Jsonb },
                 new() { Value = Column(o => o.Poster?.ToString()), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Text },
+                new() { Value = areLast },
             },
         };
     }

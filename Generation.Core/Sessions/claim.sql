@@ -5,9 +5,9 @@ WITH ready AS (
     SELECT session_id
     FROM generation_sessions
     WHERE session_id = ANY ($1)
-      AND completed_at IS NULL
       AND deadline > now()
-      AND CASE
+      AND CASE -- as a condition of its own the first would lead to the index of all open sessions: the whole backlog at every claim
+              WHEN completed_at IS NOT NULL THEN false
               WHEN status = 'queued' THEN wake_at IS NULL OR wake_at <= now() OR cancel_requested_at IS NOT NULL
               WHEN phase = 'awaiting_provider' THEN wake_at <= now() OR cancel_requested_at IS NOT NULL
               ELSE lease_until <= now()

@@ -15,7 +15,7 @@ ending AS MATERIALIZED ( -- the cost is the sum of what was stored; beyond the h
            s.session_id, s.user_id, v.reservation_id, v.amount AS held, s.price_version, r.error_code, r.error_message, r.error_retryable,
            r.provider_usage, r.failed_outputs,
            coalesce(r.provider_usd, billed.usd) AS provider_usd,
-           stored.credits AS cost,
+           stored.credits AS cost, stored.version,
            least(stored.credits, v.amount) AS capture,
            greatest(stored.credits - v.amount, 0) AS excess,
            CASE
@@ -29,7 +29,7 @@ ending AS MATERIALIZED ( -- the cost is the sum of what was stored; beyond the h
     CROSS JOIN LATERAL (SELECT * FROM credit_reservations AS v WHERE v.session_id = r.session_id AND v.status = 'held' OFFSET 0) AS v
     LEFT JOIN price_rows AS p ON p.price_version = s.price_version
     CROSS JOIN LATERAL (
-        SELECT count(*) AS outputs, coalesce(sum(m.credits), 0)::bigint AS credits
+        SELECT count(*) AS outputs, coalesce(sum(m.credits), 0)::bigint AS credits, max(m.session_version) AS version
         FROM media AS m
         WHERE m.session_id = s.session_id
     ) AS stored
@@ -121,11 +121,11 @@ entry AS MATERIALIZED ( -- double entry: what leaves the hold, what of the relea
            CASE step.n WHEN 1 THEN 0 WHEN 2 THEN step.amount ELSE -step.amount END AS available_delta,
            CASE WHEN step.n IN (1, 2) THEN -step.amount ELSE 0 END AS reserved_delta
     FROM paid AS e
+    LEFT JOIN (SELECT reservation_id, sum(amount - captured) AS amount FROM share WHERE lapsed GROUP BY reservation_id) AS lapsed USING (reservation_id)
     CROSS JOIN LATERAL (
         VALUES (1, 'usage', 'reserved', 'spent', e.capture),
                (2, CASE WHEN e.capture = 0 THEN 'refund' ELSE 'adjustment' END, 'reserved', 'available', e.held - e.capture),
-               (3, 'expiry', 'available', 'expired',
-                (SELECT sum(s.amount - s.captured) FROM share AS s WHERE s.reservation_id = e.reservation_id AND s.lapsed)),
+               (3, 'expiry', 'available', 'expired', lapsed.amount),
                (4, 'usage', 'available', 'spent', e.extra)
     ) AS step (n, type, from_bucket, to_bucket, amount)
     WHERE step.amount > 0
@@ -196,7 +196,7 @@ UPDATE generation_sessions AS s
 SET status = e.status,
     phase = e.status,
     progress = CASE e.status WHEN 'completed' THEN 100 ELSE s.progress END,
-    version = s.version + 1,
+    version = greatest(s.version, e.version) + 1, -- behind the last output, which did not move the session
     captured_credits = e.capture + e.extra,
     extra_credits = e.extra,
     shortfall_credits = e.shortfall,

@@ -1,6 +1,7 @@
 -- Stored outputs, each written by the holder of its session's lease and by nobody else. Runs after lock_sessions.sql, on a fresh snapshot.
 -- The arrays run in parallel, one element an output. Answers those whose writer still holds the session, with the session's new version,
 -- and whether another object was stored for this ordinal before: then the first one stays. The same object again is a try whose reply was lost.
+-- $15: they are the last ones and settle.sql follows in this transaction, which moves their sessions on for both.
 WITH output AS MATERIALIZED (
     SELECT *
     FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::integer[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::bytea[],
@@ -17,12 +18,13 @@ held AS MATERIALIZED (
            (SELECT m.object_key FROM media AS m WHERE m.session_id = o.session_id AND m.ordinal = o.ordinal) AS known_key
     FROM output AS o
     CROSS JOIN LATERAL (
-        SELECT s.user_id, s.version, s.unit_price, s.price_version
+        SELECT s.user_id, s.version, s.unit_price, s.price_version, s.lease_token, s.lease_until
         FROM generation_sessions AS s
-        WHERE s.session_id = o.session_id AND s.lease_token = o.lease_token AND s.lease_until IS NOT NULL
-        OFFSET 0 -- a look-up each, never a join with the whole table
+        WHERE s.session_id = o.session_id
+        OFFSET 0 -- a look-up each by the key: never a join with the whole table, nor a walk through the leases of all
     ) AS s
     LEFT JOIN price_rows AS p ON p.price_version = s.price_version
+    WHERE s.lease_token = o.lease_token AND s.lease_until IS NOT NULL
 ),
 stored AS (
     INSERT INTO media (media_id, session_id, user_id, ordinal, kind, object_key, content_type, bytes, sha256, width, height,
@@ -37,7 +39,7 @@ moved AS (
     UPDATE generation_sessions AS s
     SET version = s.version + h.outputs, phase = 'storing', progress_at = now(), updated_at = now()
     FROM (SELECT session_id, count(*) AS outputs FROM held GROUP BY session_id) AS h
-    WHERE s.session_id = h.session_id
+    WHERE NOT $15 AND s.session_id = h.session_id
 )
 SELECT n, session_version, coalesce(known_key <> object_key, false) AS is_duplicate
 FROM held

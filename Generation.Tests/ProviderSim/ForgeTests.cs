@@ -77,10 +77,7 @@ public sealed class ForgeTests(SimApp sim) : IClassFixture<SimApp>
         var first = MakeAsync(new { prompt = "first [gate=half]", steps = 10, width = 320, height = 160, force_task_id = "one" }, own);
         await WaitAtGateAsync(own, "half");
         var second = MakeAsync(new { prompt = "second", width = 64, height = 64, force_task_id = "two" }, own);
-        JsonObject pending;
-        do pending = (await own.Http.GetFromJsonAsync<JsonObject>("/internal/pending-tasks"))!;
-        while ((int)pending["size"]! == 0);
-        Assert.Equal("""["two"]""", pending["tasks"]!.ToJsonString());
+        Assert.Equal("""["two"]""", (await UntilPendingAsync(own))["tasks"]!.ToJsonString());
 
         var running = await AskAsync(own, "one");
         Assert.Equal(
@@ -278,6 +275,7 @@ public sealed class ForgeTests(SimApp sim) : IClassFixture<SimApp>
         await gone.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => call);
         var next = MakeAsync(new { prompt = "waits for it", width = 64, height = 64 }, own);
+        await UntilPendingAsync(own);
         await own.Http.PostAsync("/sim/gates/half", null);
         await next;
         Assert.Equal((1, 1), await own.CallsAsync("left early"));
@@ -308,6 +306,16 @@ public sealed class ForgeTests(SimApp sim) : IClassFixture<SimApp>
     }
 
     private static async Task WaitAtGateAsync(SimApp sim, string gate) => (await sim.Http.GetAsync($"/sim/gates/{gate}/waiting")).EnsureSuccessStatusCode();
+
+    /// <summary>Somebody waits for the card.</summary>
+    private static async Task<JsonObject> UntilPendingAsync(SimApp sim)
+    {
+        while (true)
+        {
+            var pending = (await sim.Http.GetFromJsonAsync<JsonObject>("/internal/pending-tasks"))!;
+            if ((int)pending["size"]! > 0) return pending;
+        }
+    }
 
     private static async Task<(int Jobs, int Inside, int MostInside)> CountsAsync(SimApp sim)
     {
