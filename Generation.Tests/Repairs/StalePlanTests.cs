@@ -127,7 +127,9 @@ public sealed class StalePlanTests
         Task<Stored?> StoreAsync(ClaimedSession session) => leases.StoreMediaAsync(LedgerDatabase.OutputOf(session, 0), CancellationToken.None);
     }
 
-    /// <summary>An outbox that has been full and is empty now, its pages kept, as <c>OutboxVacuum</c> leaves it: to the planner it has no row at all.</summary>
+    /// <summary>An outbox that has been full and is empty now: to the planner it has no row at all.</summary>
+    /// <param name="db">Whose.</param>
+    /// <param name="keepsPages">As <c>OutboxVacuum</c> leaves it, and not as the server's own vacuum does.</param>
     private static async Task EmptyOutboxAsync(NpgsqlDataSource db, bool keepsPages = true)
     {
         await db.ExecuteAsync("ALTER TABLE outbox SET (autovacuum_enabled = false)"); // its look at the table would make new plans
