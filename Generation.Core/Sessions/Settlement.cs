@@ -19,7 +19,7 @@ public enum SettleGuard
     /// <summary>Past its own deadline, whoever has it.</summary>
     Deadline,
 
-    /// <summary>Its worker is dead and cancel was asked.</summary>
+    /// <summary>Its worker is dead, cancel was asked, and no provider is at work on it.</summary>
     Dead,
 }
 

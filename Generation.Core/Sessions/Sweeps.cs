@@ -25,7 +25,10 @@ public sealed class Sweeps(NpgsqlDataSource database, Settlement settlement, Cha
         await command.ExecuteNonQueryAsync(ct);
     }
 
-    /// <summary>Sessions whose worker has stopped renewing are queued again; those that were to be canceled end.</summary>
+    /// <summary>
+    /// Sessions whose worker has stopped renewing are queued again; those that were to be canceled end, unless they have a task at a provider,
+    /// which a worker takes back there.
+    /// </summary>
     public async Task<int> RevokeDeadLeasesAsync(CancellationToken ct)
     {
         await using var command = database.CreateCommand(Sql.Text("Sessions/revoke_dead_leases.sql"));

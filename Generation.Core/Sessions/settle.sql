@@ -4,7 +4,7 @@
 --
 -- A request's guard says by what right it ends the session; who has lost that right gets no row back:
 --   fenced      the worker that holds lease_token          queued    nobody has it (cancel)
---   deadline    past its own deadline, whoever has it       dead      its worker is dead and cancel was asked
+--   deadline    past its own deadline, whoever has it       dead      its worker is dead, cancel was asked, and no provider is at work on it
 WITH request AS MATERIALIZED (
     SELECT *
     FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::boolean[], $5::text[], $6::text[], $7::boolean[], $8::jsonb[], $9::numeric[], $10::jsonb[])
@@ -48,6 +48,7 @@ ending AS MATERIALIZED ( -- the cost is the sum of what was stored; beyond the h
               WHEN 'queued' THEN s.status = 'queued'
               WHEN 'deadline' THEN s.deadline <= now()
               WHEN 'dead' THEN s.status = 'processing' AND s.lease_until <= now() AND s.cancel_requested_at IS NOT NULL
+                               AND (SELECT count(*) = 0 FROM provider_tasks AS t WHERE t.session_id = s.session_id AND t.state = 'running') -- else queued again, to be taken back there
               ELSE false
           END
     ORDER BY s.session_id, r.n

@@ -74,6 +74,36 @@ public sealed class CancelEverywhereTests
         await system.AssertAllIsWellAsync();
     }
 
+    /// <summary>
+    /// The sweep of dead leases queues again whoever has a task at the provider, and ends the others: a lease that ran out between the two was
+    /// ended with its task, which went on for nobody.
+    /// </summary>
+    [Fact]
+    public async Task A_lease_that_runs_out_in_the_middle_of_a_sweep_does_not_cost_the_provider_its_word()
+    {
+        await using var system = await TestSystem.StartAsync(o => (o.Relays, o.Workers) = (0, 0));
+        var id = await system.SubmitAsync("seedance-2", new { prompt = "it has a task" });
+        var other = await system.SubmitAsync("this one is dead already");
+        const string Taken = "status = 'processing', phase = 'preparing', lease_owner = 'dead', started_at = now()";
+        await system.ExecuteAsync(
+            $"""
+            UPDATE generation_sessions SET {Taken}, lease_until = now() + interval '1 h', cancel_requested_at = now() WHERE session_id = '{id}';
+            UPDATE generation_sessions SET {Taken}, lease_until = now() - interval '1 s' WHERE session_id = '{other}';
+            INSERT INTO provider_tasks (provider_task_id, session_id, lease_token, provider, first_ordinal, output_count, state, task_id)
+            VALUES ('{id}', '{id}', 1, 'ark', 0, 1, 'running', 'cgt-1');
+            CREATE FUNCTION time_passes() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                UPDATE generation_sessions SET lease_until = now() - interval '1 s' WHERE session_id = '{id}';
+                RETURN NULL;
+            END $$;
+            CREATE TRIGGER time_passes AFTER UPDATE ON generation_sessions FOR EACH ROW WHEN (old.session_id = '{other}') EXECUTE FUNCTION time_passes()
+            """);
+
+        await system.AddRelayAsync();
+        await system.UntilAsync($"SELECT lease_until IS NULL FROM generation_sessions WHERE session_id = '{id}'");
+        Assert.Equal("queued recovering", await system.ScalarAsync<string>($"SELECT status || ' ' || phase FROM generation_sessions WHERE session_id = '{id}'"));
+        Assert.True(await system.ScalarAsync<bool>($"SELECT count(*) > 0 FROM outbox WHERE session_id = '{id}'"));
+    }
+
     private static async Task<HttpStatusCode> CancelAsync(TestSystem system, Guid id)
     {
         using var response = await system.Http.PostAsync(new Uri($"/api/generations/{id}/cancel", UriKind.Relative), null);

@@ -41,7 +41,8 @@ public sealed class StalePlanTests
         await UntilQueuedAsync(40 + Backlog);
         await system.UntilAsync($"SELECT n_tup_upd >= {Backlog} FROM pg_stat_user_tables WHERE relname = 'outbox'"); // the server has counted
 
-        Assert.InRange(await ReadFromAsync(system.Db, "outbox") - before, Backlog, 8 * Backlog); // a batch of 500 read 10 million before
+        // A batch of 500 read 10 million before. What was dispatched a moment ago may still stand in the index: up to half the backlog, 40 times.
+        Assert.InRange(await ReadFromAsync(system.Db, "outbox") - before, Backlog, 30 * Backlog);
 
         async Task UntilQueuedAsync(long messages)
         {
