@@ -6,7 +6,7 @@ WITH gone AS (
            s.completed_at IS NULL AND s.lease_until IS NULL AND coalesce(s.wake_at, o.available_at) <= now() AS waiting
     FROM outbox AS o
     JOIN unnest($1::bigint[], $2::text[]) AS m (outbox_id, message_id) ON o.outbox_id = ANY (ARRAY[m.outbox_id]) AND o.message_id = m.message_id
-    JOIN generation_sessions AS s USING (session_id)
+    JOIN generation_sessions AS s ON s.session_id = ANY (ARRAY[o.session_id])
     FOR UPDATE OF o SKIP LOCKED
 ),
 done AS (

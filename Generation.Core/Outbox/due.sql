@@ -10,7 +10,7 @@ SELECT o.outbox_id, o.event_type, o.session_id, o.traceparent, o.available_at,
            'meta', json_build_object('requestedOutputs', s.requested_outputs, 'resolution', s.input_settings ->> 'size',
                                      'model', s.model, 'mock', s.mock))::text AS envelope
 FROM outbox AS o
-LEFT JOIN generation_sessions AS s USING (session_id)
+LEFT JOIN LATERAL (SELECT * FROM generation_sessions AS s WHERE s.session_id = o.session_id OFFSET 0) AS s ON true -- a look-up each, in every plan
 WHERE o.lane = $1
   AND o.dispatched_at IS NULL
   AND o.set_aside_at IS NULL

@@ -161,16 +161,24 @@ public sealed class Leases
     /// <summary>Renews; the answer holds the sessions that are still the caller's, and whether cancel was asked for them.</summary>
     public async Task<Dictionary<Guid, bool>> RenewAsync(IReadOnlyList<Renewal> renewals, TimeSpan lease, CancellationToken ct)
     {
-        await using var command = database.CreateCommand(Sql.Text("Sessions/renew.sql"));
-        command.Parameters.AddWithValue(renewals.Select(r => r.SessionId).ToArray());
-        command.Parameters.AddWithValue(renewals.Select(r => r.LeaseToken).ToArray());
-        command.Parameters.AddWithValue(renewals.Select(r => (short)r.Progress).ToArray());
-        command.Parameters.AddWithValue(renewals.Select(r => r.Phase).ToArray());
-        command.Parameters.AddWithValue(lease);
-        command.Parameters.AddWithValue(renewals.Select(r => r.Moves).ToArray());
-        command.CommandTimeout = 5;
+        await using var batch = database.CreateBatch();
+        batch.Timeout = 5;
+        batch.BatchCommands.Add(ByIndex.Prelude());
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/renew.sql"))
+        {
+            Parameters =
+            {
+                new() { Value = renewals.Select(r => r.SessionId).ToArray() },
+                new() { Value = renewals.Select(r => r.LeaseToken).ToArray() },
+                new() { Value = renewals.Select(r => (short)r.Progress).ToArray() },
+                new() { Value = renewals.Select(r => r.Phase).ToArray() },
+                new() { Value = lease },
+                new() { Value = renewals.Select(r => r.Moves).ToArray() },
+            },
+        });
         var held = new Dictionary<Guid, bool>(renewals.Count);
-        await using var reader = await command.ExecuteReaderAsync(ct);
+        await using var reader = await batch.ExecuteReaderAsync(ct);
+        await reader.NextResultAsync(ct);
         while (await reader.ReadAsync(ct))
         {
             held[reader.GetGuid(0)] = reader.GetBoolean(1);

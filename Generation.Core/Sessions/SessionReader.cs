@@ -165,8 +165,8 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
     private static readonly string ReadByKey = string.Format(CultureInfo.InvariantCulture, Read, "s.client_key = $1 AND s.user_id = $2");
     private static readonly string ReadMany = string.Format(CultureInfo.InvariantCulture, Read, "s.session_id = ANY ($1)");
     private static readonly string ReadNewer = string.Format(CultureInfo.InvariantCulture, Read,
-        "(s.session_id, s.version) IN (SELECT k.session_id, n.version FROM unnest($1::uuid[], $2::bigint[]) AS k (session_id, version) "
-        + "JOIN generation_sessions AS n ON n.session_id = k.session_id AND n.version > k.version)");
+        "s.session_id = ANY (ARRAY(SELECT n.session_id FROM unnest($1::uuid[], $2::bigint[]) AS k (session_id, version) "
+        + "JOIN generation_sessions AS n ON n.session_id = ANY (ARRAY[k.session_id]) AND n.version > k.version))");
     private static readonly string ReadPage = string.Format(CultureInfo.InvariantCulture, Read,
         "s.user_id = $1 AND ($2::uuid IS NULL OR s.session_id < $2) AND ($3::text IS NULL OR s.status = $3) ORDER BY s.session_id DESC LIMIT $4");
 

@@ -20,7 +20,7 @@ SET status = 'processing', phase = 'preparing',
     lease_owner = $2, lease_until = now() + $3, lease_token = s.lease_token + 1,
     wake_at = NULL, callback_at = NULL, started_at = coalesce(s.started_at, now()), progress_at = now(), version = s.version + 1, updated_at = now()
 FROM ready
-WHERE s.session_id = ready.session_id
+WHERE s.session_id = ANY (ARRAY[ready.session_id]) -- as in settle.sql
 RETURNING s.session_id, s.user_id, s.model, s.provider, s.job_type, s.lane, s.kind, s.input_settings, s.mock, s.requested_outputs,
           s.unit_price, s.attempt, s.lost_leases, s.lease_token, s.version, s.progress, s.deadline, s.created_at,
           s.cancel_requested_at IS NOT NULL AS cancel_requested,

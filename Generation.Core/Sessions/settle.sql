@@ -1,6 +1,8 @@
 -- The end of sessions: what was stored is captured, the rest goes back to the lots it came from, in one transaction.
 -- Runs after lock_sessions.sql and lock_session_accounts.sql (lock order: sessions, accounts, lots), on a fresh snapshot.
 -- Everything that ends a session ends it here: the worker's finish, cancel, the relay's sweeps.
+-- Rows are joined by = ANY (ARRAY[…]): a look-up by the key in every plan, where a plain = is a walk through the whole index in one from when
+-- the table was empty.
 --
 -- A request's guard says by what right it ends the session; who has lost that right gets no row back:
 --   fenced      the worker that holds lease_token          queued    nobody has it (cancel)
@@ -26,7 +28,7 @@ ending AS MATERIALIZED ( -- the cost is the sum of what was stored; beyond the h
            END AS status
     FROM request AS r
     CROSS JOIN LATERAL (SELECT * FROM generation_sessions AS s WHERE s.session_id = r.session_id OFFSET 0) AS s -- a look-up each, never a join with the whole table
-    CROSS JOIN LATERAL (SELECT * FROM credit_reservations AS v WHERE v.session_id = r.session_id AND v.status = 'held' OFFSET 0) AS v
+    CROSS JOIN LATERAL (SELECT * FROM credit_reservations AS v WHERE v.session_id = r.session_id OFFSET 0) AS v -- whether it is held is asked below: in here it would lead to the index of all holds
     LEFT JOIN price_rows AS p ON p.price_version = s.price_version
     CROSS JOIN LATERAL (
         SELECT count(*) AS outputs, coalesce(sum(m.credits), 0)::bigint AS credits, max(m.session_version) AS version
@@ -43,6 +45,7 @@ ending AS MATERIALIZED ( -- the cost is the sum of what was stored; beyond the h
         WHERE t.session_id = s.session_id AND t.result IS NOT NULL AND t.state <> 'rejected' -- said for the index: what was not executed has no result
     ) AS billed
     WHERE s.completed_at IS NULL
+      AND v.status = 'held'
       AND CASE r.guard
               WHEN 'fenced' THEN s.status = 'processing' AND s.lease_token = r.lease_token
               WHEN 'queued' THEN s.status = 'queued'
@@ -93,7 +96,7 @@ draw AS (
     UPDATE credit_reservation_draws AS d
     SET captured = share.captured, released = share.amount - share.captured
     FROM share
-    WHERE d.reservation_id = share.reservation_id AND d.ordinal = share.ordinal
+    WHERE d.reservation_id = ANY (ARRAY[share.reservation_id]) AND d.ordinal = share.ordinal
 ),
 extra_drawn AS (
     INSERT INTO credit_reservation_draws (reservation_id, lot_id, ordinal, amount, captured, extra)
@@ -115,7 +118,7 @@ lot AS ( -- one update a lot, whatever happens to it: a second one of the same s
         ) AS change
         GROUP BY lot_id
     ) AS d
-    WHERE l.lot_id = d.lot_id
+    WHERE l.lot_id = ANY (ARRAY[d.lot_id])
 ),
 entry AS MATERIALIZED ( -- double entry: what leaves the hold, what of the released part lapses at once, what is charged beyond it
     SELECT e.user_id, e.session_id, e.reservation_id, step.n, step.type, step.from_bucket, step.to_bucket, step.amount::bigint,
@@ -138,7 +141,7 @@ ledger AS (
            a.available + sum(e.available_delta) OVER booking, a.reserved + sum(e.reserved_delta) OVER booking,
            e.reservation_id, e.session_id
     FROM entry AS e
-    JOIN credit_accounts AS a USING (user_id)
+    JOIN credit_accounts AS a ON a.user_id = ANY (ARRAY[e.user_id])
     WINDOW booking AS (PARTITION BY e.user_id ORDER BY e.session_id, e.n)
     ORDER BY e.user_id, e.session_id, e.n
 ),
@@ -150,14 +153,14 @@ account AS (
         FROM entry
         GROUP BY user_id
     ) AS d
-    WHERE a.user_id = d.user_id
+    WHERE a.user_id = ANY (ARRAY[d.user_id])
 ),
 reservation AS (
     UPDATE credit_reservations AS v
     SET status = CASE WHEN e.capture > 0 THEN 'captured' ELSE 'released' END,
         captured = e.capture, released = e.held - e.capture, extra = e.extra, closed_at = now()
     FROM paid AS e
-    WHERE v.reservation_id = e.reservation_id
+    WHERE v.reservation_id = ANY (ARRAY[e.reservation_id])
 ),
 short AS ( -- the work cost more than was held and nobody paid the rest: the price is wrong, or the estimate
     INSERT INTO error_events (session_id, user_id, code, message, detail)
@@ -176,7 +179,7 @@ cut_off AS ( -- a paid call that is under way while its session ends (cancel, de
     UPDATE provider_tasks AS t
     SET state = 'unknown', failure = 'OutcomeUnknown', failure_code = 'session.ended', updated_at = now()
     FROM ending AS e
-    WHERE t.session_id = e.session_id AND t.state = 'intent'
+    WHERE t.session_id = ANY (ARRAY[e.session_id]) AND t.state = 'intent'
     RETURNING t.provider_task_id, e.session_id, e.user_id, t.provider, t.request_id, t.first_ordinal, t.created_at, e.status
 ),
 reconcile AS ( -- the same record as record_task.sql writes
@@ -210,5 +213,5 @@ SET status = e.status,
     lease_owner = NULL, lease_until = NULL, lease_token = s.lease_token + 1, wake_at = NULL,
     completed_at = now(), updated_at = now()
 FROM paid AS e
-WHERE s.session_id = e.session_id
+WHERE s.session_id = ANY (ARRAY[e.session_id])
 RETURNING s.session_id, s.user_id, s.status, s.version, s.captured_credits, e.held - e.capture AS released, s.error_code, s.mock

@@ -39,7 +39,7 @@ moved AS (
     UPDATE generation_sessions AS s
     SET version = s.version + h.outputs, phase = 'storing', progress_at = now(), updated_at = now()
     FROM (SELECT session_id, count(*) AS outputs FROM held GROUP BY session_id) AS h
-    WHERE NOT $15 AND s.session_id = h.session_id
+    WHERE NOT $15 AND s.session_id = ANY (ARRAY[h.session_id]) -- as in settle.sql
 )
 SELECT n, session_version, coalesce(known_key <> object_key, false) AS is_duplicate
 FROM held
