@@ -131,13 +131,21 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
     private async Task<List<Expected>> ReadExpectedAsync(string lane, DateTimeOffset afterDispatchedAt, long afterOutboxId, CancellationToken ct)
     {
         var expected = new List<Expected>();
-        await using var command = database.CreateCommand(Sql.Text("Outbox/in_queue.sql"));
-        command.Parameters.AddWithValue(lane);
-        command.Parameters.AddWithValue(Settled);
-        command.Parameters.AddWithValue(afterDispatchedAt);
-        command.Parameters.AddWithValue(afterOutboxId);
-        command.Parameters.AddWithValue(RepairBatch);
-        await using var reader = await command.ExecuteReaderAsync(ct);
+        await using var batch = database.CreateBatch();
+        batch.BatchCommands.Add(ByIndex.Prelude());
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Outbox/in_queue.sql"))
+        {
+            Parameters =
+            {
+                new() { Value = lane },
+                new() { Value = Settled },
+                new() { Value = afterDispatchedAt },
+                new() { Value = afterOutboxId },
+                new() { Value = RepairBatch },
+            },
+        });
+        await using var reader = await batch.ExecuteReaderAsync(ct);
+        await reader.NextResultAsync(ct);
         while (await reader.ReadAsync(ct))
         {
             expected.Add(new Expected(reader.GetInt64(0), reader.GetString(1), reader.GetBoolean(2), reader.GetFieldValue<DateTimeOffset>(3)));
