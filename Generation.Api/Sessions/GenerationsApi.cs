@@ -3,6 +3,7 @@ using Generation.Api.Identity;
 using Generation.Api.Media;
 using Generation.Api.Realtime;
 using Generation.Core.Credits;
+using Generation.Core.Database;
 using Generation.Core.Sessions;
 
 namespace Generation.Api.Sessions;
@@ -180,8 +181,7 @@ public sealed class Answers(SessionFeed feed, SessionReader sessions, CreditRead
     /// <summary>The session once it has ended; null when it has not within <paramref name="patience"/>.</summary>
     private async Task<SessionView?> WaitAsync(Guid sessionId, Guid userId, TimeSpan patience, CancellationToken ct)
     {
-        using var timeout = CancellationTokenSource.CreateLinkedTokenSource(ct);
-        await using var timer = time.CreateTimer(static t => ((CancellationTokenSource)t!).Cancel(), timeout, patience, Timeout.InfiniteTimeSpan);
+        using var timeout = new Patience(patience, time, ct);
         await using var watcher = await feed.WatchAsync(sessionId);
         try
         {

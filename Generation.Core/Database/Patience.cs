@@ -1,9 +1,10 @@
 namespace Generation.Core.Database;
 
 /// <summary>
-/// A token that fires after a time, for statements. A <see cref="CancellationTokenSource"/> with a timer is no good for them: Npgsql 10 may
-/// throw when it is told to cancel on a connection that dies in the same moment
-/// (<a href="https://github.com/npgsql/npgsql/issues/6415">npgsql#6415</a>), and what is thrown out of a timer ends the process.
+/// A token that fires after a time, for statements, and for whoever links it to another token and may be done in the moment in which it fires. A
+/// timer that cancels a <see cref="CancellationTokenSource"/> is no good for them: Npgsql 10 may throw when it is told to cancel on a connection
+/// that dies in the same moment (<a href="https://github.com/npgsql/npgsql/issues/6415">npgsql#6415</a>), a source that was disposed of in that
+/// moment throws as well, and what is thrown out of a timer ends the process.
 /// </summary>
 public sealed class Patience : IDisposable
 {

@@ -1,3 +1,5 @@
+using Generation.Core.Database;
+
 namespace Generation.Relay.Duties;
 
 /// <summary>
@@ -73,8 +75,7 @@ public abstract class Duty(TimeSpan interval, TimeProvider time, ILogger log) : 
 
     private async Task WaitAsync(TimeSpan duration, CancellationToken ct)
     {
-        using var alarm = CancellationTokenSource.CreateLinkedTokenSource(ct);
-        using var timer = time.CreateTimer(static a => ((CancellationTokenSource)a!).Cancel(), alarm, duration, Timeout.InfiniteTimeSpan);
+        using var alarm = new Patience(duration, time, ct); // it may ring in the moment in which the signal comes
         try
         {
             await signal.WaitAsync(alarm.Token);
