@@ -85,7 +85,7 @@ public sealed class Settlement
         (this.database, this.notifier, this.options, this.log) = (database, notifier, options, log);
         ends = new GroupCommit<Settle, Settled?>(MaxGroup, async (requests, lockTimeout) =>
         {
-            var settled = (await SettleAsync(requests, ByIndex.Prelude(lockTimeout), CancellationToken.None)).ToDictionary(end => end.SessionId);
+            var settled = (await SettleAsync(requests, lockTimeout, CancellationToken.None)).ToDictionary(end => end.SessionId);
             return [.. requests.Select(request => settled.GetValueOrDefault(request.SessionId))];
         });
     }
@@ -102,7 +102,7 @@ public sealed class Settlement
     /// </summary>
     public Task<IReadOnlyList<Settled>> SettleAsync(IReadOnlyList<Settle> requests, CancellationToken ct) => SettleAsync(requests, null, ct);
 
-    private async Task<IReadOnlyList<Settled>> SettleAsync(IReadOnlyList<Settle> requests, NpgsqlBatchCommand? prelude, CancellationToken ct)
+    private async Task<IReadOnlyList<Settled>> SettleAsync(IReadOnlyList<Settle> requests, TimeSpan? lockTimeout, CancellationToken ct)
     {
         using var activity = Telemetry.Source.StartActivity("settle");
         T[] Column<T>(Func<Settle, T> value) => [.. requests.Select(value)];
@@ -112,11 +112,7 @@ public sealed class Settlement
         var settled = await Refusal.GuardAsync(database, async connection =>
         {
             await using var batch = connection.CreateBatch();
-            if (prelude is not null)
-            {
-                batch.BatchCommands.Add(prelude);
-            }
-
+            batch.BatchCommands.Add(ByIndex.Prelude(lockTimeout));
             batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/lock_sessions.sql")) { Parameters = { new() { Value = sessions } } });
             batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/lock_session_accounts.sql")) { Parameters = { new() { Value = sessions } } });
             if (outputs.Count > 0)
