@@ -28,6 +28,7 @@ public static class GenerationServiceDefaults
         ["Logging:LogLevel:Npgsql"] = "Warning",
         ["Logging:LogLevel:System.Net.Http"] = "Warning",
         ["Logging:LogLevel:Polly"] = "Warning",
+        ["Logging:LogLevel:StackExchange.Redis"] = "Warning", // fifty lines at every connect
     };
 
     /// <summary>
@@ -69,7 +70,11 @@ public static class GenerationServiceDefaults
             return dataSource.Build();
         });
 
-        builder.AddSharedRedis();
+        // Registers the shared multiplexer, connected when it is first asked for. Readiness asks by itself; a second health check could only differ.
+        builder.AddRedisClient(
+            RedisConnections.ConnectionName,
+            settings => settings.DisableHealthChecks = true,
+            options => RedisConnections.Harden(options, serviceName));
         builder.Services.AddSingleton(new RedisConnections.ClientIdentity(serviceName));
         builder.Services.AddSingleton<RedisConnections>();
         builder.Services.AddHostedService(services => services.GetRequiredService<RedisConnections>());

@@ -1,10 +1,8 @@
 using Generation.Core;
+using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using OpenTelemetry;
-using OpenTelemetry.Logs;
-using OpenTelemetry.Metrics;
 using OpenTelemetry.Resources;
-using OpenTelemetry.Trace;
 
 namespace Generation.ServiceDefaults;
 
@@ -29,7 +27,7 @@ internal static class TelemetryExport
         // .NET 10 leaves its server span bare unless asked; must be said before the host is built.
         AppContext.SetSwitch("Microsoft.AspNetCore.Hosting.SuppressActivityOpenTelemetryData", false);
 
-        var telemetry = builder.Services.AddOpenTelemetryProviders()
+        var telemetry = builder.Services.AddOpenTelemetry()
             .WithTracing(tracing => tracing.AddSource(Sources))
             .WithMetrics(metrics => metrics.AddMeter(Meters));
 

@@ -96,7 +96,7 @@ public class FaultTests(SimApp sim) : IClassFixture<SimApp>
     [Fact]
     public async Task A_call_without_an_answer_is_paid_although_the_caller_goes_away()
     {
-        using var gone = new CancellationTokenSource();
+        using var gone = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
         var call = sim.PromptAsync("no-answer [gate=no-answer] [fault=timeout]", cancellation: gone.Token);
         Assert.Equal(1, await WaitingAsync("no-answer"));
         await sim.Http.PostAsync("/sim/gates/no-answer", null);
@@ -169,7 +169,7 @@ public class FaultTests(SimApp sim) : IClassFixture<SimApp>
     [Fact(Timeout = 20_000)]
     public async Task The_work_is_billed_although_the_caller_left_before_it_was_done()
     {
-        using var gone = new CancellationTokenSource();
+        using var gone = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
         var call = sim.PromptAsync("left-early [latency=400]", cancellation: gone.Token);
         while ((await sim.CallsAsync("left-early")).Total == 0) await Task.Yield();
         await gone.CancelAsync();

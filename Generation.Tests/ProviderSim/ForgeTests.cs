@@ -269,7 +269,7 @@ public sealed class ForgeTests(SimApp sim) : IClassFixture<SimApp>
     public async Task The_card_goes_on_although_the_caller_has_left()
     {
         await using var own = await NewSimAsync();
-        using var gone = new CancellationTokenSource();
+        using var gone = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
         var call = own.Http.PostAsJsonAsync(Txt2Img, new { prompt = "left early [gate=half]", width = 64, height = 64 }, gone.Token);
         await WaitAtGateAsync(own, "half");
         await gone.CancelAsync();
