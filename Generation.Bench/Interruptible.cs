@@ -1,5 +1,5 @@
 using System.Runtime.InteropServices;
-using Generation.AppHost.Embedded;
+using Generation.LocalServers;
 using Spectre.Console;
 
 namespace Generation.Bench;

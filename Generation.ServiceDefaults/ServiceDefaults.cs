@@ -40,6 +40,7 @@ public static class GenerationServiceDefaults
     {
         builder.Configuration.Sources.Insert(0, new MemoryConfigurationSource { InitialData = QuietCategories });
         builder.Configuration.AddFlatNames();
+        builder.Configuration.IgnoreEmptyVariables();
         builder.Services.TryAddSingleton(TimeProvider.System);
         builder.AddConsoleLines();
         builder.AddTelemetry();

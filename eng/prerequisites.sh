@@ -1,7 +1,6 @@
 # Sourced by eng/run and eng/test: goes to the repository, and makes sure of .NET, PostgreSQL and Redis.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-export UseAspire=false # the same everywhere, with or without a container engine
 export DOTNET_NOLOGO=1 DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_GENERATE_ASPNET_CERTIFICATE=false DOTNET_ADD_GLOBAL_TOOLS_TO_PATH=false
 export npm_config_update_notifier=false npm_config_audit=false npm_config_fund=false
 if [ ! -w "${HOME:-/nowhere}" ]; then # a bare environment: dotnet and npm insist on a home
@@ -27,7 +26,7 @@ as_root() {
   fi
 }
 
-# The folders in which Debian and Homebrew keep what they leave out of PATH; the embedded host looks there too.
+# The folders in which Debian and Homebrew keep what they leave out of PATH; Generation.LocalServers looks there too.
 have_postgres() {
   local folder
   for folder in ${PATH//:/ } /usr/lib/postgresql/*/bin /opt/homebrew/opt/postgresql*/bin /usr/local/opt/postgresql*/bin /usr/pgsql-*/bin /Applications/Postgres.app/Contents/Versions/*/bin; do

@@ -2,7 +2,7 @@ using System.Collections.Concurrent;
 using System.Net.Http.Headers;
 using System.Net.Http.Json;
 using System.Text.Json.Nodes;
-using Generation.AppHost.Embedded;
+using Generation.LocalServers;
 using Generation.Bench.Harness;
 using Generation.Core.Identity;
 using Npgsql;

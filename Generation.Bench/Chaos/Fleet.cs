@@ -1,5 +1,5 @@
 using System.Collections.Concurrent;
-using Generation.AppHost.Embedded;
+using Generation.LocalServers;
 using Generation.Bench.Harness;
 
 namespace Generation.Bench.Chaos;

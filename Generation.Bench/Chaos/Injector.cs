@@ -1,6 +1,6 @@
 using System.Collections.Concurrent;
 using System.Net.Http.Json;
-using Generation.AppHost.Embedded;
+using Generation.LocalServers;
 using Generation.Bench.Harness;
 
 namespace Generation.Bench.Chaos;

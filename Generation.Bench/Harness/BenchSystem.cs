@@ -2,7 +2,7 @@ using System.Net.Http.Headers;
 using System.Net.Http.Json;
 using System.Net.ServerSentEvents;
 using System.Text.Json.Nodes;
-using Generation.AppHost.Embedded;
+using Generation.LocalServers;
 using Generation.Core.Identity;
 using Npgsql;
 

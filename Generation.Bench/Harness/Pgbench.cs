@@ -1,5 +1,5 @@
 using System.Globalization;
-using Generation.AppHost.Embedded;
+using Generation.LocalServers;
 using Npgsql;
 
 namespace Generation.Bench.Harness;

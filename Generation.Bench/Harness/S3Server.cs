@@ -2,7 +2,7 @@ using System.Diagnostics;
 using Amazon.Runtime;
 using Amazon.S3;
 using Amazon.S3.Model;
-using Generation.AppHost.Embedded;
+using Generation.LocalServers;
 
 namespace Generation.Bench.Harness;
 

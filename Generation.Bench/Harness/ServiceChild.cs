@@ -1,5 +1,5 @@
 using System.Net;
-using Generation.AppHost.Embedded;
+using Generation.LocalServers;
 
 namespace Generation.Bench.Harness;
 

@@ -1,5 +1,5 @@
 using System.Globalization;
-using Generation.AppHost.Embedded;
+using Generation.LocalServers;
 using Generation.Bench.Harness;
 using StackExchange.Redis;
 

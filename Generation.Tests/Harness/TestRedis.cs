@@ -1,4 +1,4 @@
-using Generation.AppHost.Embedded;
+using Generation.LocalServers;
 
 namespace Generation.Tests.Harness;
 

@@ -1,4 +1,4 @@
-using Generation.AppHost.Embedded;
+using Generation.LocalServers;
 
 [assembly: AssemblyFixture(typeof(Generation.Tests.Harness.TestServers))]
 

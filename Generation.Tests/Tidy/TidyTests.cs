@@ -42,7 +42,8 @@ public sealed partial class TidyTests
             ["Generation.Api"] = ["Generation.Core", "Generation.ServiceDefaults"],
             ["Generation.Relay"] = ["Generation.Core", "Generation.ServiceDefaults"],
             ["Generation.Worker"] = ["Generation.Core", "Generation.ServiceDefaults"],
-            ["Generation.AppHost"] = [], // starts the services by path; compiles against none of them
+            ["Generation.LocalServers"] = [],
+            ["Generation.AppHost"] = ["Generation.Api", "Generation.Relay", "Generation.Worker", "Generation.ProviderSim", "Generation.LocalServers"], // as resources: compiles against LocalServers alone
             ["Generation.Cli"] = [], // a client: knows the HTTP interface, as everybody's client does
         };
         var outward =

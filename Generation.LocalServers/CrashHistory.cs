@@ -1,4 +1,4 @@
-namespace Generation.AppHost.Embedded;
+namespace Generation.LocalServers;
 
 /// <summary>When to start again what crashed: after 1, 2, 4, … 30 seconds, and not at all after five crashes within a minute.</summary>
 internal sealed class CrashHistory(TimeProvider time)

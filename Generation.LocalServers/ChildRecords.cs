@@ -1,7 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 
-namespace Generation.AppHost.Embedded;
+namespace Generation.LocalServers;
 
 /// <summary>
 /// One file a child, "pid signal identity", while it runs. A run that was killed leaves its files behind, and maybe its children:

@@ -1,7 +1,7 @@
 using System.Net;
 using System.Net.Sockets;
 
-namespace Generation.AppHost.Embedded;
+namespace Generation.LocalServers;
 
 /// <summary>TCP ports of this machine's loopback addresses.</summary>
 internal static class Ports

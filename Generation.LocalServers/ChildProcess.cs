@@ -2,7 +2,7 @@ using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Runtime.InteropServices;
 
-namespace Generation.AppHost.Embedded;
+namespace Generation.LocalServers;
 
 /// <summary>A sentence for the person at the terminal: what is wrong and what to do. Shown without a stack trace.</summary>
 internal sealed class StartFailure(string message) : Exception(message);

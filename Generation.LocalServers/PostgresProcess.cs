@@ -2,7 +2,7 @@ using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
 
-namespace Generation.AppHost.Embedded;
+namespace Generation.LocalServers;
 
 /// <summary>How to run a PostgreSQL server of our own.</summary>
 internal sealed record PostgresOptions

@@ -2,7 +2,7 @@ using System.Globalization;
 using System.Net.Sockets;
 using System.Text;
 
-namespace Generation.AppHost.Embedded;
+namespace Generation.LocalServers;
 
 /// <summary>How to run a Redis server of our own.</summary>
 internal sealed record RedisOptions
