@@ -86,7 +86,7 @@ public sealed class SimOptions
     /// <summary>Bytes every result has, as if each prompt said <c>[bytes=n]</c>: grey pictures that cost no drawing. Default 0: draw.</summary>
     public long PictureBytes { get; set; }
 
-    /// <summary>Pictures drawn at the same time, a core each. Default: the machine's cores.</summary>
+    /// <summary>Pictures drawn at the same time, a core and some seven bytes of memory a pixel each. Default: the machine's cores.</summary>
     public int DrawingConcurrency { get; set; } = Environment.ProcessorCount;
 
     /// <summary>Finished files kept in memory, about half a megabyte each. Default 24; the home page alone shows 12.</summary>

@@ -211,7 +211,7 @@ public sealed partial class ArkImages(
             json.WritePropertyName("b64_json");
             var bytes = PromptWords.Parse(item.Ticket.Words).Bytes;
             IEnumerable<ReadOnlyMemory<byte>> pieces =
-                bytes is { } length ? GreyPicture.Pieces(recipe.Width, recipe.Height, length) : [await studio.DrawAsync(recipe)];
+                bytes is { } length ? GreyPicture.Pieces(recipe.Format, recipe.Width, recipe.Height, length) : [await studio.DrawAsync(recipe)];
             foreach (var piece in pieces)
             {
                 json.WriteBase64StringSegment(piece.Span, isFinalSegment: false);

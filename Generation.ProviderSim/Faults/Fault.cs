@@ -114,7 +114,7 @@ public sealed partial class PromptWords
     /// <summary><c>[retry-after=n]</c>: seconds in Retry-After of a 429.</summary>
     public int? RetryAfterSeconds { get; private init; }
 
-    /// <summary><c>[bytes=n]</c>: the result is a valid grey JPEG of exactly so many bytes.</summary>
+    /// <summary><c>[bytes=n]</c>: the result is a valid grey picture of exactly so many bytes.</summary>
     public long? Bytes { get; private init; }
 
     /// <summary><c>[gate=name]</c>: the call waits there after it has been paid.</summary>

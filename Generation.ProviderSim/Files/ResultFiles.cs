@@ -109,11 +109,11 @@ public sealed class ResultFiles(
 
         if (words.Bytes is not null && ticket.Recipe.Format == PictureFormat.Png)
         {
-            var grey = Studio.GreyPng(width, height);
+            var grey = GreyPicture.File(PictureFormat.Png, width, height);
             return ([grey], grey.Length);
         }
 
-        if (words.Bytes is { } bytes) return (GreyPicture.Pieces(width, height, bytes), GreyPicture.Length(width, height, bytes));
+        if (words.Bytes is { } bytes) return (GreyPicture.Pieces(ticket.Recipe.Format, width, height, bytes), GreyPicture.Length(ticket.Recipe.Format, width, height, bytes));
         ReadOnlyMemory<byte> drawn = ticket.IsLastFrame ? await studio.LastFrameAsync(ticket.Recipe, ticket.Seconds) : await studio.DrawAsync(ticket.Recipe);
         return ([drawn], drawn.Length);
     }
@@ -121,7 +121,7 @@ public sealed class ResultFiles(
     private static IEnumerable<ReadOnlyMemory<byte>> Endless(ResultTicket ticket) => ticket.IsSound ? Melody.Endless(Melody.Play(ticket.Recipe.Seed, ticket.Seconds))
         : ticket.IsFilm
         ? Film.Grey(ticket.Recipe.Width, ticket.Recipe.Height, ticket.Seconds).Endless()
-        : GreyPicture.Endless(ticket.Recipe.Width, ticket.Recipe.Height);
+        : GreyPicture.Endless(ticket.Recipe.Format, ticket.Recipe.Width, ticket.Recipe.Height);
 
     private async Task SendHalfAsync(HttpContext http, ResultTicket ticket, PromptWords words, CancellationToken gone)
     {

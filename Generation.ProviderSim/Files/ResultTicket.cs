@@ -26,9 +26,9 @@ public sealed record ResultTicket(Recipe Recipe, ulong PromptKey, string Words, 
 
     public bool IsFilm => Seconds > 0 && !IsSound && !IsLastFrame;
 
-    public string Extension => IsSound ? "mp3" : IsFilm ? "mp4" : Recipe.Format == PictureFormat.Png ? "png" : "jpeg";
+    public string Extension => IsSound ? "mp3" : IsFilm ? "mp4" : Recipe.Format.Name();
 
-    public string ContentType => IsSound ? "audio/mpeg" : IsFilm ? "video/mp4" : Recipe.Format == PictureFormat.Png ? "image/png" : "image/jpeg";
+    public string ContentType => IsSound ? "audio/mpeg" : IsFilm ? "video/mp4" : $"image/{Recipe.Format.Name()}";
 
     /// <summary>The file's name without index and extension: long and opaque, as the provider's are.</summary>
     public string ToId(DateTimeOffset at)

@@ -53,7 +53,7 @@ public sealed class Film
     {
         var coded = CodedSize(recipe.Width, recipe.Height, CodedPixels);
         var way = (Frames(seconds) - 1) / FramesPerStep * StepPixels * recipe.Width / coded.Width;
-        using var png = new PngEncoder(recipe.Width, recipe.Height);
+        using var png = new PictureEncoder(PictureFormat.Png, recipe.Width, recipe.Height);
         return Studio.Paint(recipe with { Width = recipe.Width + way, Watermark = false }, new RightPart(png, recipe.Width + way, way), grain: 0);
     }
 

@@ -181,7 +181,7 @@ public sealed class ForgeImages(
     {
         var bytes = work.Words.Bytes ?? options.Value.PictureBytes;
         var recipe = RecipeOf(work, seed);
-        var png = bytes > 0 ? PngChunks.Grey(recipe.Width, recipe.Height)
+        var png = bytes > 0 ? GreyPicture.File(PictureFormat.Png, recipe.Width, recipe.Height)
             : work.Job.Progress < 1 && (work.Job.IsInterrupted || work.Job.IsSkipped) ? Unfinished(recipe, work.Job.Progress)
             : await studio.DrawAsync(recipe);
         var infotext = work.Request.Infotext(work.Words.Text, seed, work.Model);
@@ -192,7 +192,7 @@ public sealed class ForgeImages(
     /// <summary>A picture that still has so much noise in it as its sampling had before it.</summary>
     internal static byte[] Unfinished(Recipe recipe, double progress)
     {
-        using var png = new PngEncoder(recipe.Width, recipe.Height);
+        using var png = new PictureEncoder(PictureFormat.Png, recipe.Width, recipe.Height);
         return Studio.Paint(recipe, png, (float)(160 * (1 - progress)));
     }
 

@@ -12,7 +12,7 @@ namespace Generation.ProviderSim.OpenAi;
 /// <param name="Height">Pixels.</param>
 /// <param name="Quality">low, medium or high.</param>
 /// <param name="Background">opaque or transparent; drawn opaque in any case.</param>
-/// <param name="Format">There is no WebP encoder here: who asks for webp gets a PNG, and an answer that says so.</param>
+/// <param name="Format">jpeg, png or webp. The compression asked for changes nothing.</param>
 /// <param name="Stream">Events instead of one object.</param>
 /// <param name="PartialImages">How many previews a stream has.</param>
 internal sealed partial record OpenAiImageRequest(
@@ -79,7 +79,7 @@ internal sealed partial record OpenAiImageRequest(
         return fields.Finish() is { } error
             ? (null, error)
             : (new OpenAiImageRequest(model, prompt!, count, width, height, quality is null or "auto" ? "medium" : quality, background is null or "auto" ? "opaque" : background,
-                format == "jpeg" ? PictureFormat.Jpeg : PictureFormat.Png, stream, partials), null);
+                format switch { "jpeg" => PictureFormat.Jpeg, "webp" => PictureFormat.WebP, _ => PictureFormat.Png }, stream, partials), null);
     }
 
     private static (int Width, int Height) Pixels(OpenAiFields fields, string model, bool isSecond)

@@ -192,13 +192,12 @@ public sealed class OpenAiImages(
 
     private long? Bytes(Work work) => work.Words.Bytes ?? (options.Value.PictureBytes > 0 ? options.Value.PictureBytes : null);
 
-    private static IEnumerable<ReadOnlyMemory<byte>> Grey(OpenAiImageRequest request, long bytes) => request.Format == PictureFormat.Png
-        ? GreyPng.Pieces(request.Width, request.Height, bytes)
-        : GreyPicture.Pieces(request.Width, request.Height, bytes);
+    private static IEnumerable<ReadOnlyMemory<byte>> Grey(OpenAiImageRequest request, long bytes) =>
+        GreyPicture.Pieces(request.Format, request.Width, request.Height, bytes);
 
     private async Task<IEnumerable<ReadOnlyMemory<byte>>> PiecesAsync(Work work, Recipe recipe) => work.Spoils?.Word switch
     {
-        "oversized" => work.Request.Format == PictureFormat.Png ? GreyPng.Endless(recipe.Width, recipe.Height) : GreyPicture.Endless(recipe.Width, recipe.Height),
+        "oversized" => GreyPicture.Endless(recipe.Format, recipe.Width, recipe.Height),
         "html-as-png" or "wrong-type" => [System.Text.Encoding.UTF8.GetBytes(ResultFiles.Page)],
         "zip-as-png" => [ResultFiles.Archive()],
         _ => Bytes(work) is { } bytes ? Grey(work.Request, bytes) : [await studio.DrawAsync(recipe)],
@@ -262,7 +261,7 @@ public sealed class OpenAiImages(
     private static void WriteLook(Utf8JsonWriter json, OpenAiImageRequest request)
     {
         json.WriteString("background", request.Background);
-        json.WriteString("output_format", request.Format == PictureFormat.Jpeg ? "jpeg" : "png");
+        json.WriteString("output_format", request.Format.Name());
         json.WriteString("quality", request.Quality);
         json.WriteString("size", request.Size);
     }

@@ -140,7 +140,7 @@ public sealed partial class OpenAiVideos(
         }));
     }
 
-    /// <summary>The film, or a picture of it: OpenAI's are WebP, these are JPEG.</summary>
+    /// <summary>The film, or a picture of it: a thumbnail in WebP, a sheet in JPEG.</summary>
     private async Task SendContentAsync(string id, HttpContext http)
     {
         if (await FindAsync(id, http) is not { Film: var film }) return;
@@ -155,7 +155,7 @@ public sealed partial class OpenAiVideos(
         switch (http.Request.Query["variant"].ToString())
         {
             case "" or "video": await files.SendAsync(http, film.Ticket, isExpired: now >= ExpiresAt(film)); break;
-            case "thumbnail": await Results.Bytes(await studio.DrawAsync(recipe), "image/jpeg").ExecuteAsync(http); break;
+            case "thumbnail": await Results.Bytes(await studio.DrawAsync(recipe with { Format = PictureFormat.WebP }), "image/webp").ExecuteAsync(http); break;
             case "spritesheet": await Results.Bytes(await studio.DrawAsync(recipe with { Width = recipe.Width * 2 }), "image/jpeg").ExecuteAsync(http); break;
             case var other:
                 await OpenAiError.WrongValue("variant", $"'{other}'. Supported values are: 'video', 'thumbnail', and 'spritesheet'.").SendAsync(http.Response);

@@ -11,11 +11,11 @@ public sealed record Frame(int Width, int Height)
     /// <summary>The side of a square of the same area, in pixels.</summary>
     public float Unit { get; } = MathF.Sqrt((float)Width * Height);
 
-    /// <summary>Rows are painted to whole blocks of 16, which spares every layer and the encoder a special case at the edge.</summary>
+    /// <summary>Rows are painted to whole blocks of 16, which spares every layer and the film encoder a special case at the edge.</summary>
     public int PaddedWidth { get; } = (Width + 15) / 16 * 16;
 }
 
-/// <summary>One row of pixels, painted from back to front. It is all of the picture that exists at a time.</summary>
+/// <summary>One row of pixels, painted from back to front. It is all of the picture that exists as floating-point numbers.</summary>
 public sealed class Canvas(Frame frame)
 {
     public Frame Frame { get; } = frame;

@@ -7,14 +7,15 @@ namespace Generation.ProviderSim.Pictures;
 public static class PngChunks
 {
     /// <summary>Signature and IHDR, after which other chunks may stand.</summary>
-    private const int HeaderBytes = 33;
+    public const int HeaderBytes = 33;
 
-    /// <summary>Length, type and checksum.</summary>
-    private const int ChunkOverhead = 12;
+    /// <summary>Length, type and checksum, which are all of the chunk at a file's end.</summary>
+    public const int Overhead = 12;
 
-    private const int EndBytes = ChunkOverhead;
+    private const int LongestChunk = 64 << 10;
 
-    private static readonly byte[] Padding = Chunk("paDd", new byte[65_536 - ChunkOverhead]);
+    private static readonly uint[] CrcTable = MakeCrcTable();
+    private static readonly byte[] LongestPadding = Chunk("paDd", new byte[LongestChunk - Overhead]);
 
     /// <summary>
     /// The file with a text, where image programs look for it: <c>tEXt</c>, or <c>iTXt</c> for a text that Latin-1 cannot hold.
@@ -37,30 +38,51 @@ public static class PngChunks
     public static IEnumerable<ReadOnlyMemory<byte>> Padded(byte[] png, long bytes)
     {
         ArgumentNullException.ThrowIfNull(png);
-        yield return png.AsMemory(0, png.Length - EndBytes);
-        var missing = bytes - png.Length;
-        for (; missing >= Padding.Length + ChunkOverhead; missing -= Padding.Length) yield return Padding;
-        if (missing >= ChunkOverhead) yield return Chunk("paDd", new byte[missing - ChunkOverhead]);
-        yield return png.AsMemory(png.Length - EndBytes);
+        yield return png.AsMemory(0, png.Length - Overhead);
+        foreach (var chunk in Padding(bytes - png.Length)) yield return chunk;
+        yield return png.AsMemory(png.Length - Overhead);
     }
 
-    /// <summary>A picture of one grey, which costs no drawing.</summary>
-    public static byte[] Grey(int width, int height)
+    /// <summary>Chunks of zeros that together have so many bytes; nothing where they are too few for a chunk.</summary>
+    internal static IEnumerable<ReadOnlyMemory<byte>> Padding(long bytes)
     {
-        using var png = new PngEncoder(width, height);
-        var row = new float[png.PaddedWidth];
-        row.AsSpan().Fill(128);
-        for (var y = 0; y < height; y++) png.AddRow(row, row, row);
-        return png.Finish();
+        while (bytes >= Overhead)
+        {
+            var length = (int)Math.Min(bytes, LongestChunk);
+            if (bytes - length is > 0 and < Overhead) length -= Overhead; // too few would be left for a chunk: they are taken from this one
+            yield return length == LongestChunk ? LongestPadding : Chunk("paDd", new byte[length - Overhead]);
+            bytes -= length;
+        }
     }
 
     private static byte[] Chunk(string type, byte[] data)
     {
-        var chunk = new byte[data.Length + ChunkOverhead];
+        var chunk = new byte[data.Length + Overhead];
         BinaryPrimitives.WriteInt32BigEndian(chunk, data.Length);
         Encoding.ASCII.GetBytes(type, chunk.AsSpan(4));
         data.CopyTo(chunk, 8);
-        BinaryPrimitives.WriteUInt32BigEndian(chunk.AsSpan(8 + data.Length), PngEncoder.Checksum(chunk.AsSpan(4, 4 + data.Length)));
+        BinaryPrimitives.WriteUInt32BigEndian(chunk.AsSpan(8 + data.Length), Checksum(chunk.AsSpan(4, 4 + data.Length)));
         return chunk;
+    }
+
+    /// <summary>A chunk's checksum: CRC-32 of its type and its data.</summary>
+    private static uint Checksum(ReadOnlySpan<byte> typeAndData)
+    {
+        var crc = uint.MaxValue;
+        foreach (var value in typeAndData) crc = CrcTable[(byte)(crc ^ value)] ^ crc >> 8;
+        return ~crc;
+    }
+
+    private static uint[] MakeCrcTable()
+    {
+        var table = new uint[256];
+        for (var n = 0u; n < 256; n++)
+        {
+            var value = n;
+            for (var bit = 0; bit < 8; bit++) value = (value & 1) != 0 ? 0xEDB88320 ^ value >> 1 : value >> 1;
+            table[n] = value;
+        }
+
+        return table;
     }
 }

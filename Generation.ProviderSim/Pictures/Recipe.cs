@@ -28,7 +28,13 @@ public enum SceneDetails
 }
 
 /// <summary>The file a picture is delivered as.</summary>
-public enum PictureFormat : byte { Jpeg, Png }
+public enum PictureFormat : byte { Jpeg, Png, WebP }
+
+internal static class PictureFormats
+{
+    /// <summary>As requests, file names and content types have it.</summary>
+    public static string Name(this PictureFormat format) => format switch { PictureFormat.Png => "png", PictureFormat.WebP => "webp", _ => "jpeg" };
+}
 
 /// <summary>
 /// Everything a picture is drawn from, in a few bytes: they travel in its address, so that the simulator remembers no picture and can
@@ -132,7 +138,7 @@ public sealed record Recipe(
     /// <summary>Reads what <see cref="Write"/> wrote; null when it cannot have written that.</summary>
     public static Recipe? Read(ReadOnlySpan<byte> bytes)
     {
-        if (bytes.Length < EncodedBytes || bytes[8] >= Kinds.Length || bytes[9] >= Palette.All.Count || bytes[16] > 3) return null;
+        if (bytes.Length < EncodedBytes || bytes[8] >= Kinds.Length || bytes[9] >= Palette.All.Count || bytes[16] >> 1 > (int)PictureFormat.WebP) return null;
         var recipe = new Recipe(
             BinaryPrimitives.ReadUInt64BigEndian(bytes), (SceneKind)bytes[8], bytes[9],
             (SceneDetails)BinaryPrimitives.ReadUInt16BigEndian(bytes[10..]),

@@ -4,13 +4,11 @@ using Microsoft.Extensions.Options;
 namespace Generation.ProviderSim.Pictures;
 
 /// <summary>
-/// Draws pictures. A picture is painted and encoded row by row: besides the compressed file it costs a few rows of memory, whatever its size.
+/// Draws pictures. A picture is painted row by row; its pixels, four bytes each, exist until the file is encoded (<see cref="PictureEncoder"/>).
 /// At most <see cref="SimOptions.DrawingConcurrency"/> are drawn at a time, the last few files are kept.
 /// </summary>
 public sealed class Studio(IOptions<SimOptions> options) : IDisposable
 {
-    private const int JpegQuality = 88;
-
     private readonly SemaphoreSlim easels = new(options.Value.DrawingConcurrency);
     private readonly Lock gate = new();
     private readonly Dictionary<Recipe, Task<byte[]>> drawn = [];
@@ -18,7 +16,7 @@ public sealed class Studio(IOptions<SimOptions> options) : IDisposable
     private readonly Queue<Recipe> order = new();
     private readonly Queue<(Recipe Recipe, int Seconds)> filmOrder = new();
 
-    /// <summary>The picture as a JPEG or PNG file. Asking again while it is being drawn waits for the same drawing.</summary>
+    /// <summary>The picture as a file of the recipe's format. Asking again while it is being drawn waits for the same drawing.</summary>
     public Task<byte[]> DrawAsync(Recipe recipe)
     {
         lock (gate)
@@ -48,16 +46,6 @@ public sealed class Studio(IOptions<SimOptions> options) : IDisposable
     /// <summary>The last frame of the recipe's film. It is asked for once, and so not kept.</summary>
     public Task<byte[]> LastFrameAsync(Recipe recipe, int seconds) => Task.Run(() => InTurnAsync(() => Film.LastFrame(recipe, seconds)));
 
-    /// <summary>A grey PNG that costs no drawing.</summary>
-    public static byte[] GreyPng(int width, int height)
-    {
-        using var png = new PngEncoder(width, height);
-        var row = new float[png.PaddedWidth];
-        Array.Fill(row, 128f);
-        for (var y = 0; y < height; y++) png.AddRow(row, row, row);
-        return png.Finish();
-    }
-
     private async Task<T> InTurnAsync<T>(Func<T> draw)
     {
         await easels.WaitAsync();
@@ -75,17 +63,11 @@ public sealed class Studio(IOptions<SimOptions> options) : IDisposable
     public static byte[] Draw(Recipe recipe, int square = 1)
     {
         var coarse = recipe with { Width = Coarse(recipe.Width), Height = Coarse(recipe.Height) };
-        if (recipe.Format == PictureFormat.Png)
-        {
-            using var png = new PngEncoder(recipe.Width, recipe.Height);
-            return Paint(coarse, Squares(png), grain: 0);
-        }
-
-        return Paint(coarse, Squares(new JpegEncoder(recipe.Width, recipe.Height, JpegQuality)), grain: square == 1 ? 2.2f : 0);
+        using var encoder = new PictureEncoder(recipe.Format, recipe.Width, recipe.Height);
+        return Paint(coarse, square == 1 ? encoder : new SquaresEncoder(encoder, recipe.Height, square),
+            grain: square == 1 && recipe.Format != PictureFormat.Png ? 2.2f : 0);
 
         int Coarse(int pixels) => (pixels + square - 1) / square;
-
-        IPictureEncoder Squares(IPictureEncoder encoder) => square == 1 ? encoder : new SquaresEncoder(encoder, recipe.Height, square);
     }
 
     /// <summary>Paints the recipe's scene row by row into an encoder.</summary>

@@ -57,6 +57,8 @@ public sealed class OpenAiVideosTests : IClassFixture<OpenAiVideosTests.VideoSim
         Assert.Equal(("video/mp4", MediaType.Mp4), (content.Content.Headers.ContentType?.MediaType, MediaType.Sniff(film)));
         var header = MediaHeader.Read(MediaType.Mp4, film);
         Assert.Equal((1280, 720), (header.Width, header.Height));
+        Assert.Equal((1280, 720), PictureFiles.WebPSize(await http.GetByteArrayAsync($"{Route}/{id}/content?variant=thumbnail")));
+        Assert.Equal((2560, 720), PictureFiles.JpegSize(await http.GetByteArrayAsync($"{Route}/{id}/content?variant=spritesheet")));
         using var stranger = await sim.Http.GetAsync($"{Route}/{id}/content");
         Assert.Equal(HttpStatusCode.Unauthorized, stranger.StatusCode);
         Assert.Equal((1, 1), await sim.CallsAsync("sora by the clock"));
