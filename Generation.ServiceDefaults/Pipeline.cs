@@ -98,7 +98,7 @@ public static class GenerationPipeline
             }
         }
 
-        return new SqsJobQueue(new SqsClient(Read, time), Read, time, services.GetRequiredService<ILogger<SqsJobQueue>>());
+        return new SqsJobQueue(new SqsConnection(Read, time), Read, time, services.GetRequiredService<ILogger<SqsJobQueue>>());
     }
 
     private sealed class Check<TOptions>(Func<TOptions, string?> problem) : IValidateOptions<TOptions>
