@@ -40,13 +40,10 @@ public static class GenerationPipeline
         services.AddSingleton<ApiKeys>();
         services.AddSingleton<AppSettings>();
 
-        services.AddSingleton<IJobQueue>(s => s.GetRequiredService<QueueOptions>().Transport switch
+        services.AddSingleton<IJobQueue>(s => s.GetRequiredService<QueueOptions>().TransportInUse switch
         {
             QueueTransport.Sqs => NewSqsQueue(s),
-            _ => new RedisJobQueue(
-                s.GetRequiredService<IConnectionMultiplexer>(),
-                async () => (await s.GetRequiredService<RedisConnections>().ConnectDedicatedAsync("jobs", TimeSpan.FromSeconds(2))).Multiplexer,
-                s.GetRequiredService<QueueOptions>(), s.GetRequiredService<TimeProvider>(), s.GetRequiredService<ILogger<RedisJobQueue>>()),
+            _ => NewRedisQueue(s),
         });
 
         services.AddSingleton<ProgressChannel>();
@@ -79,6 +76,21 @@ public static class GenerationPipeline
         builder.Services.AddOptions<TOptions>().BindConfiguration(section).ValidateOnStart();
         builder.Services.AddSingleton<IValidateOptions<TOptions>>(new Check<TOptions>(problem));
         builder.Services.AddSingleton(s => s.GetRequiredService<IOptions<TOptions>>().Value);
+    }
+
+    private static RedisJobQueue NewRedisQueue(IServiceProvider services)
+    {
+        var options = services.GetRequiredService<QueueOptions>();
+        var log = services.GetRequiredService<ILogger<RedisJobQueue>>();
+        if (options.NamedSqsQueue is { } setting)
+        {
+            log.LogWarning("Queue:Transport is redis: jobs go through Redis, and the SQS queue in {Setting} is not used", setting);
+        }
+
+        return new RedisJobQueue(
+            services.GetRequiredService<IConnectionMultiplexer>(),
+            async () => (await services.GetRequiredService<RedisConnections>().ConnectDedicatedAsync("jobs", TimeSpan.FromSeconds(2))).Multiplexer,
+            options, services.GetRequiredService<TimeProvider>(), log);
     }
 
     /// <summary>With settings as they are now: a queue URL can be put right while the service runs.</summary>

@@ -152,8 +152,8 @@ public sealed class SqsJobQueue(SqsConnection client, Func<QueueOptions> read, T
     public void Dispose() => client.Dispose();
 
     private static SqsQueue QueueOf(string lane, QueueOptions options) => options.ByLane.TryGetValue(lane, out var own) && own.Url.Length > 0
-        ? new SqsQueue($"Queue:Lanes:{lane}:Url", own.Url)
-        : new SqsQueue("Queue:Sqs:MainQueueUrl (SQS_MAIN_QUEUE_URL)", options.Sqs.MainQueueUrl);
+        ? new SqsQueue(LaneOptions.UrlSetting(lane), own.Url)
+        : new SqsQueue(SqsOptions.MainQueueSetting, options.Sqs.MainQueueUrl);
 
     private static SqsEntry Entry(string lane, JobMessage message)
     {
