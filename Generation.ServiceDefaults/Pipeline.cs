@@ -30,6 +30,7 @@ public static class GenerationPipeline
         builder.AddGenerationData();
         builder.AddSchemaCheck(DatabaseMigrator.IsCurrentAsync);
         builder.AddChecked<SettingsOptions>(SettingsOptions.Section, o => o.Problem());
+        builder.AddChecked<MockOptions>(MockOptions.Section, _ => null);
         builder.AddChecked<QueueOptions>(QueueOptions.Section, o => o.Problem());
         builder.AddChecked<CreditOptions>(CreditOptions.Section, o => o.Problem());
         builder.AddChecked<AuditOptions>(AuditOptions.Section, o => o.Problem());
