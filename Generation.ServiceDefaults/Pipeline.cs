@@ -30,6 +30,7 @@ public static class GenerationPipeline
         builder.AddGenerationData();
         builder.AddSchemaCheck(DatabaseMigrator.IsCurrentAsync);
         builder.AddChecked<SettingsOptions>(SettingsOptions.Section, o => o.Problem());
+        builder.AddChecked<MockOptions>(MockOptions.Section, _ => null);
         builder.AddChecked<QueueOptions>(QueueOptions.Section, o => o.Problem());
         builder.AddChecked<CreditOptions>(CreditOptions.Section, o => o.Problem());
         builder.AddChecked<AuditOptions>(AuditOptions.Section, o => o.Problem());
@@ -40,13 +41,10 @@ public static class GenerationPipeline
         services.AddSingleton<ApiKeys>();
         services.AddSingleton<AppSettings>();
 
-        services.AddSingleton<IJobQueue>(s => s.GetRequiredService<QueueOptions>().Transport switch
+        services.AddSingleton<IJobQueue>(s => s.GetRequiredService<QueueOptions>().TransportInUse switch
         {
             QueueTransport.Sqs => NewSqsQueue(s),
-            _ => new RedisJobQueue(
-                s.GetRequiredService<IConnectionMultiplexer>(),
-                async () => (await s.GetRequiredService<RedisConnections>().ConnectDedicatedAsync("jobs", TimeSpan.FromSeconds(2))).Multiplexer,
-                s.GetRequiredService<QueueOptions>(), s.GetRequiredService<TimeProvider>(), s.GetRequiredService<ILogger<RedisJobQueue>>()),
+            _ => NewRedisQueue(s),
         });
 
         services.AddSingleton<ProgressChannel>();
@@ -81,6 +79,21 @@ public static class GenerationPipeline
         builder.Services.AddSingleton(s => s.GetRequiredService<IOptions<TOptions>>().Value);
     }
 
+    private static RedisJobQueue NewRedisQueue(IServiceProvider services)
+    {
+        var options = services.GetRequiredService<QueueOptions>();
+        var log = services.GetRequiredService<ILogger<RedisJobQueue>>();
+        if (options.NamedSqsQueue is { } setting)
+        {
+            log.LogWarning("Queue:Transport is redis: jobs go through Redis, and the SQS queue in {Setting} is not used", setting);
+        }
+
+        return new RedisJobQueue(
+            services.GetRequiredService<IConnectionMultiplexer>(),
+            async () => (await services.GetRequiredService<RedisConnections>().ConnectDedicatedAsync("jobs", TimeSpan.FromSeconds(2))).Multiplexer,
+            options, services.GetRequiredService<TimeProvider>(), log);
+    }
+
     /// <summary>With settings as they are now: a queue URL can be put right while the service runs.</summary>
     private static SqsJobQueue NewSqsQueue(IServiceProvider services)
     {
@@ -98,7 +111,7 @@ public static class GenerationPipeline
             }
         }
 
-        return new SqsJobQueue(new SqsClient(Read, time), Read, time, services.GetRequiredService<ILogger<SqsJobQueue>>());
+        return new SqsJobQueue(new SqsConnection(Read, time), Read, time, services.GetRequiredService<ILogger<SqsJobQueue>>());
     }
 
     private sealed class Check<TOptions>(Func<TOptions, string?> problem) : IValidateOptions<TOptions>

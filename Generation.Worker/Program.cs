@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using Generation.Core.Providers;
+using Generation.Core.Settings;
 using Generation.Worker;
 using Generation.Worker.Jobs;
 using Generation.Worker.Providers;
@@ -9,12 +10,13 @@ using Generation.Worker.Providers.Google;
 using Generation.Worker.Providers.Kie;
 using Generation.Worker.Providers.OpenAi;
 using Generation.Worker.Tools;
+using Microsoft.Extensions.Options;
 
 var builder = WebApplication.CreateBuilder(args);
 builder.AddServiceDefaults();
 builder.AddPipeline();
 builder.AddChecked<WorkerOptions>(WorkerOptions.Section, o => o.Problem());
-builder.AddChecked<MockOptions>(MockOptions.Section, _ => null);
+builder.Services.AddOptions<SettingsOptions>().PostConfigure<IOptions<WorkerOptions>>((settings, worker) => settings.CacheMs = worker.Value.SettingsRefreshMs ?? settings.CacheMs);
 
 builder.Services.AddHandlers(typeof(IGenerationHandler).Assembly);
 builder.Services.AddArk(builder.Configuration);

@@ -14,6 +14,12 @@ public sealed class WorkerOptions
     /// </summary>
     public int Concurrency { get; set; } = 16;
 
+    /// <summary>
+    /// <c>Settings:CacheMs</c> for workers alone, ms: how long <c>app_settings</c>, <c>gen_worker_concurrency</c> among them, are believed
+    /// before they are read again; default what that one says, also as GEN_WORKER_SETTINGS_REFRESH_MS.
+    /// </summary>
+    public int? SettingsRefreshMs { get; set; }
+
     /// <summary>How long a claim lasts without renewal; default 30 s. The time after which a dead worker's jobs go on elsewhere.</summary>
     public TimeSpan LeaseDuration { get; set; } = TimeSpan.FromSeconds(30);
 
@@ -60,6 +66,7 @@ public sealed class WorkerOptions
 
     public string? Problem() =>
         Concurrency is < 0 or > 1_000 ? "Worker:Concurrency (GEN_WORKER_CONCURRENCY) must be from 0 to 1000."
+        : SettingsRefreshMs is < 0 or > 600_000 ? "Worker:SettingsRefreshMs (GEN_WORKER_SETTINGS_REFRESH_MS) must be from 0 to 600000."
         : RenewInterval <= TimeSpan.Zero ? "Worker:RenewInterval must be positive."
         : LeaseDuration < RenewInterval * 3 ? "Worker:LeaseDuration must be at least three times Worker:RenewInterval, so that one lost renewal loses no job."
         : MaxAttempts < 1 ? "Worker:MaxAttempts must be at least 1."

@@ -56,7 +56,7 @@ internal static class RelayRate
             return (before + Rows - first) / TimeProvider.System.GetElapsedTime(since).TotalSeconds;
         }
 
-        async Task<long> LengthAsync() => (long)await redis.GetDatabase().ExecuteAsync("XLEN", "generation:{image}:jobs");
+        Task<long> LengthAsync() => redis.GetDatabase().StreamLengthAsync("generation:{image}:jobs");
 
         async Task<double> XaddAsync()
         {

@@ -10,10 +10,22 @@ public sealed class QueueOptions
     /// <summary>The queues. A model says which one it uses.</summary>
     public static readonly string[] Lanes = ["image", "video", "gpu"];
 
-    /// <summary>What carries the messages: <c>redis</c> (default) or <c>sqs</c>. Relay and workers must agree.</summary>
-    public QueueTransport Transport { get; set; }
+    /// <summary>
+    /// What carries the messages: <c>redis</c> or <c>sqs</c>; default <c>sqs</c> where an SQS queue is named (<c>Queue:Sqs:MainQueueUrl</c>,
+    /// also as SQS_MAIN_QUEUE_URL, or <c>Queue:Lanes:&lt;lane&gt;:Url</c>), else <c>redis</c>. Read at start. Relay and workers must agree.
+    /// </summary>
+    public QueueTransport? Transport { get; set; }
 
-    /// <summary>Only for <see cref="QueueTransport.Sqs"/>.</summary>
+    /// <summary>As set, or as the queues that are named tell.</summary>
+    public QueueTransport TransportInUse => Transport ?? (NamedSqsQueue is null ? QueueTransport.Redis : QueueTransport.Sqs);
+
+    /// <summary>A setting that names a queue of SQS, or null.</summary>
+    public string? NamedSqsQueue =>
+        Sqs.MainQueueUrl.Length > 0 ? SqsOptions.MainQueueSetting
+        : ByLane.FirstOrDefault(own => own.Value.Url.Length > 0).Key is { } lane ? LaneOptions.UrlSetting(lane)
+        : null;
+
+    /// <summary>Only for <see cref="QueueTransport.Sqs"/>; to name a queue in it is to choose that.</summary>
     public SqsOptions Sqs { get; set; } = new();
 
     /// <summary>Section <c>Queue:Lanes</c>: what differs from lane to lane.</summary>
@@ -36,12 +48,12 @@ public sealed class QueueOptions
     internal TimeSpan SqsVisibility => Sqs.VisibilityTimeoutSeconds is { } seconds ? TimeSpan.FromSeconds(seconds) : TimeSpan.FromSeconds(Math.Ceiling(VisibilityTimeout.TotalSeconds));
 
     public string? Problem() =>
-        !Enum.IsDefined(Transport) ? "Queue:Transport must be redis or sqs."
+        !Enum.IsDefined(TransportInUse) ? "Queue:Transport must be redis or sqs."
         : Prefix.Length == 0 || Prefix.Contains('{', StringComparison.Ordinal) ? "Queue:Prefix must not be empty nor contain '{'."
         : VisibilityTimeout < TimeSpan.FromMilliseconds(100) ? "Queue:VisibilityTimeout must be at least 100 ms."
         : SendTimeout <= TimeSpan.Zero ? "Queue:SendTimeout must be positive."
         : ByLane.Keys.FirstOrDefault(lane => !Lanes.Contains(lane, StringComparer.OrdinalIgnoreCase)) is { } unknown ? $"Queue:Lanes names '{unknown}'; there are {string.Join(", ", Lanes)}."
-        : Transport == QueueTransport.Sqs ? Sqs.Problem()
+        : TransportInUse == QueueTransport.Sqs ? Sqs.Problem()
         : null;
 }
 

@@ -10,8 +10,7 @@ namespace Generation.Core.Queue;
 /// stream's length is what is unclaimed; it is never trimmed (<c>MAXLEN</c> would drop undelivered work).
 /// <para>
 /// A lost Redis is noticed by two signs: the marker key, which is written with the group and checked by every send, is gone; or entries
-/// that were sent are gone (<see cref="FindGoneAsync"/>). Streams through <c>EXECUTE</c>, because the client library knows no
-/// streams in the version that is to be had everywhere.
+/// that were sent are gone (<see cref="FindGoneAsync"/>).
 /// </para>
 /// </summary>
 /// <param name="redis">Shared connection for everything that does not wait.</param>
@@ -96,32 +95,33 @@ public sealed class RedisJobQueue(
         var connection = await blocking.GetOrAdd(lane, _ => new Lazy<Task<IConnectionMultiplexer>>(openBlocking)).Value;
         return await CallAsync("receive", lane, wait + options.SendTimeout, async () =>
         {
+            // The one command through EXECUTE: the client's own XREADGROUP cannot wait.
             var reply = await connection.GetDatabase().ExecuteAsync(
                 "XREADGROUP", "GROUP", Group, consumer, "COUNT", max, "BLOCK", Math.Max(1, (long)wait.TotalMilliseconds), "STREAMS", (RedisKey)Stream(lane), ">");
-            return reply.IsNull ? [] : Entries(((RedisResult[])((RedisResult[])reply!)[0]!)[1]);
+            return Deliveries(ReadEntries(reply));
         }, ct);
     }
 
     public Task CompleteAsync(string lane, IReadOnlyList<string> receipts, CancellationToken ct) => CallAsync("complete", lane, options.SendTimeout, async () =>
     {
         var database = redis.GetDatabase();
-        object[] ids = [.. receipts];
-        var acknowledged = database.ExecuteAsync("XACK", [(RedisKey)Stream(lane), Group, .. ids]);
-        await database.ExecuteAsync("XDEL", [(RedisKey)Stream(lane), .. ids]); // pipelined behind the acknowledgement
+        RedisValue[] ids = [.. receipts.Select(receipt => (RedisValue)receipt)];
+        var acknowledged = database.StreamAcknowledgeAsync(Stream(lane), Group, ids);
+        await database.StreamDeleteAsync(Stream(lane), ids); // pipelined behind the acknowledgement
         await acknowledged;
         return true;
     }, ct);
 
     public Task DeadLetterAsync(string lane, Delivery delivery, string reason, CancellationToken ct) => CallAsync("dead-letter", lane, options.SendTimeout, async () =>
     {
-        await redis.GetDatabase().ExecuteAsync(
-            "XADD", (RedisKey)$"{Stream(lane)}:dead", "*", "reason", reason, "e", delivery.Message.Envelope, "s", delivery.Message.SessionId.ToString());
+        NameValueEntry[] fields = [new("reason", reason), new("e", delivery.Message.Envelope), new("s", delivery.Message.SessionId.ToString())];
+        await redis.GetDatabase().StreamAddAsync($"{Stream(lane)}:dead", fields);
         await CompleteAsync(lane, [delivery.Receipt], ct);
         return true;
     }, ct);
 
     public Task<long> DepthAsync(string lane, CancellationToken ct) => CallAsync("depth", lane, options.SendTimeout,
-        async () => (long)await redis.GetDatabase().ExecuteAsync("XLEN", (RedisKey)Stream(lane)), ct);
+        () => redis.GetDatabase().StreamLengthAsync(Stream(lane)), ct);
 
     public Task<IReadOnlyList<string>> FindGoneAsync(string lane, IReadOnlyList<string> messageIds, CancellationToken ct) =>
         CallAsync<IReadOnlyList<string>>("look for lost messages", lane, options.SendTimeout, async () =>
@@ -139,35 +139,48 @@ public sealed class RedisJobQueue(
     /// <summary>What was delivered to a worker that has not acknowledged it for the visibility timeout.</summary>
     private async Task<IReadOnlyList<Delivery>> ReclaimAsync(string lane, int max, string start)
     {
-        var reply = (RedisResult[])(await redis.GetDatabase().ExecuteAsync(
-            "XAUTOCLAIM", (RedisKey)Stream(lane), Group, consumer, (long)options.VisibilityTimeout.TotalMilliseconds, start, "COUNT", max))!;
-        reclaims[lane] = ((string)reply[0]!, time.GetTimestamp());
-        var entries = Entries(reply[1]);
-        if (entries.Count > 0)
+        var claimed = await redis.GetDatabase().StreamAutoClaimAsync(Stream(lane), Group, consumer, (long)options.VisibilityTimeout.TotalMilliseconds, start, max);
+        reclaims[lane] = (claimed.NextStartId.ToString(), time.GetTimestamp());
+        var deliveries = Deliveries(claimed.ClaimedEntries);
+        if (deliveries.Count > 0)
         {
-            log.LogInformation("{Count} messages of lane {Lane} were left behind by another worker and are taken over", entries.Count, lane);
+            log.LogInformation("{Count} messages of lane {Lane} were left behind by another worker and are taken over", deliveries.Count, lane);
         }
 
-        return entries;
+        return deliveries;
     }
 
-    private static List<Delivery> Entries(RedisResult entries)
+    /// <summary>The entries in a reply to <c>XREADGROUP</c> that names one stream: <c>[[name, entries]]</c> in RESP2, and in RESP3 the map <c>{name: entries}</c>.</summary>
+    private static IEnumerable<StreamEntry> ReadEntries(RedisResult reply)
+    {
+        if (reply.IsNull)
+        {
+            return [];
+        }
+
+        var entries = reply[0].Length < 0 ? reply[1] : reply[0][1]; // a map is given as names and values in turn; a name has no length
+        return ((RedisResult[])entries!).Where(entry => !entry.IsNull).Select(entry =>
+        {
+            var fields = (RedisValue[]?)entry[1] ?? [];
+            return new StreamEntry((RedisValue)entry[0], [.. fields.Chunk(2).Select(field => new NameValueEntry(field[0], field[1]))]);
+        });
+    }
+
+    private static List<Delivery> Deliveries(IEnumerable<StreamEntry> entries)
     {
         var deliveries = new List<Delivery>();
-        foreach (var entry in (RedisResult[])entries!)
+        foreach (var entry in entries)
         {
-            // An entry that was deleted while pending comes back as nil.
-            if (entry.IsNull || ((RedisResult[])entry!)[1].IsNull)
+            // An entry that was deleted while pending comes back as nil, or without fields.
+            if (entry.IsNull || entry.Values.Length == 0)
             {
                 continue;
             }
 
-            var id = (string)((RedisResult[])entry!)[0]!;
-            var fields = (string[])((RedisResult[])entry!)[1]!;
-            string Field(string name) => Array.IndexOf(fields, name) is >= 0 and var at && at % 2 == 0 ? fields[at + 1] : "";
-            _ = long.TryParse(Field("o"), CultureInfo.InvariantCulture, out var outboxId);
-            _ = Guid.TryParse(Field("s"), out var sessionId);
-            deliveries.Add(new Delivery(id, new JobMessage(outboxId, sessionId, Field("e"), Field("t") is { Length: > 0 } trace ? trace : null)));
+            _ = long.TryParse((string?)entry["o"], CultureInfo.InvariantCulture, out var outboxId);
+            _ = Guid.TryParse((string?)entry["s"], out var sessionId);
+            var trace = (string?)entry["t"];
+            deliveries.Add(new Delivery(entry.Id.ToString(), new JobMessage(outboxId, sessionId, (string?)entry["e"] ?? "", string.IsNullOrEmpty(trace) ? null : trace)));
         }
 
         return deliveries;
@@ -199,7 +212,7 @@ public sealed class RedisJobQueue(
     {
         try
         {
-            await redis.GetDatabase().ExecuteAsync("XGROUP", "CREATE", (RedisKey)Stream(lane), Group, "0", "MKSTREAM");
+            await redis.GetDatabase().StreamCreateConsumerGroupAsync(Stream(lane), Group, StreamPosition.Beginning, createStream: true);
         }
         catch (RedisServerException e) when (e.Message.StartsWith("BUSYGROUP", StringComparison.Ordinal))
         {

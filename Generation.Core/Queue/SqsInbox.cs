@@ -9,7 +9,7 @@ namespace Generation.Core.Queue;
 /// What arrives lies here until its lane asks. What no lane here takes within <see cref="Hold"/> is given back to the queue for others: its
 /// lane is full, or not served by this process, or the process is stopping.</para>
 /// </summary>
-internal sealed class SqsInbox(SqsClient client, Func<QueueOptions> read, TimeProvider time, ILogger log) : IAsyncDisposable
+internal sealed class SqsInbox(SqsConnection client, Func<QueueOptions> read, TimeProvider time, ILogger log) : IAsyncDisposable
 {
     /// <summary>Messages that may lie here, so that a lane looks past a backlog of its neighbours, but not without end.</summary>
     private const int MaxHeld = 100;

@@ -17,7 +17,7 @@ namespace Generation.Core.Queue;
 /// <param name="read">Options as they are now: a URL that is put right in a settings file works without a restart.</param>
 /// <param name="time">Ages of messages and counts.</param>
 /// <param name="log">For entries that the server refuses.</param>
-public sealed class SqsJobQueue(SqsClient client, Func<QueueOptions> read, TimeProvider time, ILogger<SqsJobQueue> log) : IJobQueue, IAsyncDisposable, IDisposable
+public sealed class SqsJobQueue(SqsConnection client, Func<QueueOptions> read, TimeProvider time, ILogger<SqsJobQueue> log) : IJobQueue, IAsyncDisposable, IDisposable
 {
     /// <summary>Attribute that names the lane; a message without it is anybody's.</summary>
     internal const string LaneAttribute = "lane";
@@ -97,7 +97,7 @@ public sealed class SqsJobQueue(SqsClient client, Func<QueueOptions> read, TimeP
     {
         var queue = QueueOf(lane, read());
         string? failure = null;
-        foreach (var batch in receipts.Chunk(SqsClient.MaxBatch))
+        foreach (var batch in receipts.Chunk(SqsConnection.MaxBatch))
         {
             var results = await client.DeleteAsync(queue, batch, ct);
             var again = batch.Where((_, i) => results[i] is { Error: not null, IsSenderFault: false }).ToList();
@@ -152,8 +152,8 @@ public sealed class SqsJobQueue(SqsClient client, Func<QueueOptions> read, TimeP
     public void Dispose() => client.Dispose();
 
     private static SqsQueue QueueOf(string lane, QueueOptions options) => options.ByLane.TryGetValue(lane, out var own) && own.Url.Length > 0
-        ? new SqsQueue($"Queue:Lanes:{lane}:Url", own.Url)
-        : new SqsQueue("Queue:Sqs:MainQueueUrl (SQS_MAIN_QUEUE_URL)", options.Sqs.MainQueueUrl);
+        ? new SqsQueue(LaneOptions.UrlSetting(lane), own.Url)
+        : new SqsQueue(SqsOptions.MainQueueSetting, options.Sqs.MainQueueUrl);
 
     private static SqsEntry Entry(string lane, JobMessage message)
     {
@@ -195,13 +195,13 @@ public sealed class SqsJobQueue(SqsClient client, Func<QueueOptions> read, TimeP
     /// <summary>In the order given, as many as fit by number and by size.</summary>
     private static IEnumerable<List<int>> Batches(List<SqsEntry> entries, IEnumerable<int> indexes)
     {
-        var (batch, bytes) = (new List<int>(SqsClient.MaxBatch), 0);
+        var (batch, bytes) = (new List<int>(SqsConnection.MaxBatch), 0);
         foreach (var i in indexes.ToList())
         {
-            if (batch.Count == SqsClient.MaxBatch || (batch.Count > 0 && bytes + entries[i].Bytes > SqsClient.MaxBatchBytes))
+            if (batch.Count == SqsConnection.MaxBatch || (batch.Count > 0 && bytes + entries[i].Bytes > SqsConnection.MaxBatchBytes))
             {
                 yield return batch;
-                (batch, bytes) = (new List<int>(SqsClient.MaxBatch), 0);
+                (batch, bytes) = (new List<int>(SqsConnection.MaxBatch), 0);
             }
 
             batch.Add(i);

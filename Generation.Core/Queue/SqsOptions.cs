@@ -10,12 +10,14 @@ public enum QueueTransport
     Sqs,
 }
 
-/// <summary>Section <c>Queue:Sqs</c>, read when <c>Queue:Transport</c> is <c>sqs</c>. Standard queues, not FIFO ones.</summary>
+/// <summary>Section <c>Queue:Sqs</c>, read when <c>Queue:Transport</c> is <c>sqs</c>, or is not set and a queue is named. Standard queues, not FIFO ones.</summary>
 public sealed class SqsOptions
 {
+    internal const string MainQueueSetting = "Queue:Sqs:MainQueueUrl (SQS_MAIN_QUEUE_URL)";
+
     /// <summary>
-    /// The queue of every lane that has none of its own (<c>Queue:Lanes:&lt;lane&gt;:Url</c>); also as SQS_MAIN_QUEUE_URL. Missing or
-    /// wrong: messages wait in the outbox, and relay and workers say so once a minute.
+    /// The queue of every lane that has none of its own (<c>Queue:Lanes:&lt;lane&gt;:Url</c>); also as SQS_MAIN_QUEUE_URL. It alone
+    /// makes SQS the transport. Missing or wrong: messages wait in the outbox, and relay and workers say so once a minute.
     /// <para>Lanes that share a queue wait for each other: its depth counts against the window of each, and a long backlog of one is in
     /// front of the others. Workers that serve only some lanes (<c>Worker:Lanes</c>) want queues of their own for them.</para>
     /// </summary>
@@ -72,4 +74,6 @@ public sealed class LaneOptions
 {
     /// <summary>The SQS queue of this lane alone; default none: <c>Queue:Sqs:MainQueueUrl</c>.</summary>
     public string Url { get; set; } = "";
+
+    internal static string UrlSetting(string lane) => $"Queue:Lanes:{lane}:Url";
 }

@@ -1,6 +1,6 @@
 using System.Text.Json;
 using Generation.Core.Database;
-using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.Options;
 using Npgsql;
 
 namespace Generation.Core.Settings;
@@ -12,7 +12,7 @@ public sealed class SettingsOptions
 
     /// <summary>
     /// How long <c>app_settings</c>, prices and API keys are believed before they are read again; default 5,000 ms, also as
-    /// APP_SETTINGS_CACHE_MS. An operator's change takes effect within this time.
+    /// APP_SETTINGS_CACHE_MS. An operator's change takes effect within this time. Workers may have a time of their own: <c>Worker:SettingsRefreshMs</c>.
     /// </summary>
     public int CacheMs { get; set; } = 5_000;
 
@@ -21,8 +21,23 @@ public sealed class SettingsOptions
     public string? Problem() => CacheMs is < 0 or > 600_000 ? "Settings:CacheMs (APP_SETTINGS_CACHE_MS) must be from 0 to 600000." : null;
 }
 
+/// <summary>Section <c>Mock</c>. What an operator may override live is read through <see cref="AppSettings"/>.</summary>
+public sealed class MockOptions
+{
+    public const string Section = "Mock";
+
+    /// <summary>Whether the pipeline runs without providers; default false, also as MOCK_MODE; <c>app_settings.mock_mode</c> overrides it live.</summary>
+    public bool Enabled { get; set; }
+
+    /// <summary>Whether mock pictures are stored like real ones; default true. <c>app_settings.upload_mock_outputs_to_b2</c> overrides it live.</summary>
+    public bool UploadOutputs { get; set; } = true;
+
+    /// <summary>Pause after each stage of progress; default 150 ms, so that a watcher sees them.</summary>
+    public TimeSpan StageDelay { get; set; } = TimeSpan.FromMilliseconds(150);
+}
+
 /// <summary>The operator's overrides (<c>app_settings</c>), which win over configuration and take effect without a restart.</summary>
-public sealed class AppSettings(NpgsqlDataSource database, IConfiguration configuration, SettingsOptions options, TimeProvider time)
+public sealed class AppSettings(NpgsqlDataSource database, IOptionsMonitor<MockOptions> mock, SettingsOptions options, TimeProvider time)
 {
     private static readonly HashSet<string> NoModels = [];
 
@@ -35,13 +50,13 @@ public sealed class AppSettings(NpgsqlDataSource database, IConfiguration config
             ? Math.Clamp(concurrency, 0, 1_000)
             : null;
 
-    /// <summary><c>mock_mode</c>, else <c>Mock:Enabled</c> (MOCK_MODE).</summary>
+    /// <summary><c>mock_mode</c>, else <see cref="MockOptions.Enabled"/>.</summary>
     public async ValueTask<bool> MockModeAsync(CancellationToken ct) =>
-        await FlagAsync("mock_mode", ct) ?? configuration.GetValue("Mock:Enabled", false);
+        await FlagAsync("mock_mode", ct) ?? mock.CurrentValue.Enabled;
 
-    /// <summary><c>upload_mock_outputs_to_b2</c>, else <c>Mock:UploadOutputs</c> (default true): whether mock pictures are stored like real ones.</summary>
+    /// <summary><c>upload_mock_outputs_to_b2</c>, else <see cref="MockOptions.UploadOutputs"/>.</summary>
     public async ValueTask<bool> UploadMockOutputsAsync(CancellationToken ct) =>
-        await FlagAsync("upload_mock_outputs_to_b2", ct) ?? configuration.GetValue("Mock:UploadOutputs", true);
+        await FlagAsync("upload_mock_outputs_to_b2", ct) ?? mock.CurrentValue.UploadOutputs;
 
     /// <summary><c>disabled_models</c>, a list of model ids: the operator's kill switch. What was accepted before goes on.</summary>
     public async ValueTask<IReadOnlySet<string>> DisabledModelsAsync(CancellationToken ct) =>

@@ -1,4 +1,3 @@
-using System.Globalization;
 using Generation.Tests.Harness;
 using Npgsql;
 using StackExchange.Redis;
@@ -138,22 +137,14 @@ internal sealed class ImageStream : IDisposable
         $"{await system.ScalarAsync<string>("SELECT current_database()::text")}:{{image}}:jobs");
 
     /// <summary>Messages that no worker has completed.</summary>
-    public async Task<long> LengthAsync() => (long)await redis.GetDatabase().ExecuteAsync("XLEN", key);
+    public Task<long> LengthAsync() => redis.GetDatabase().StreamLengthAsync(key);
 
     /// <summary>Messages that were ever added: one more than sessions means that one was sent twice.</summary>
-    public async Task<long> EverAddedAsync()
-    {
-        var fields = (RedisResult[])(await redis.GetDatabase().ExecuteAsync("XINFO", "STREAM", key))!;
-        var at = Array.FindIndex(fields, field => (string?)field == "entries-added");
-        return long.Parse((string)fields[at + 1]!, CultureInfo.InvariantCulture);
-    }
+    public async Task<long> EverAddedAsync() => (await redis.GetDatabase().StreamInfoAsync(key)).EntriesAdded;
 
     /// <summary>Receives messages as a worker that dies before it has claimed them; returns how many.</summary>
-    public async Task<int> ReceiveAndDieAsync(int count)
-    {
-        var reply = await redis.GetDatabase().ExecuteAsync("XREADGROUP", "GROUP", "workers", "a-worker-that-died", "COUNT", count, "STREAMS", key, ">");
-        return reply.IsNull ? 0 : ((RedisResult[])((RedisResult[])((RedisResult[])reply!)[0]!)[1]!).Length;
-    }
+    public async Task<int> ReceiveAndDieAsync(int count) =>
+        (await redis.GetDatabase().StreamReadGroupAsync(key, "workers", "a-worker-that-died", StreamPosition.NewMessages, count)).Length;
 
     public void Dispose() => redis.Close(allowCommandsToComplete: false);
 }

@@ -1,8 +1,12 @@
 using System.Net;
 using System.Text.Json.Nodes;
+using Generation.Core.Settings;
+using Generation.Relay;
 using Generation.Tests.Ark;
 using Generation.Tests.Harness;
+using Generation.Worker;
 using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.DependencyInjection;
 
 namespace Generation.Tests.Faults;
 
@@ -110,6 +114,25 @@ public sealed class OverrideTests
         Assert.Equal(1, await system.Sim.PaidAsync("nobody"));
         await system.AssertBooksAreCleanAsync();
         await system.AssertNothingIsLeftBehindAsync();
+    }
+
+    [Fact]
+    public async Task A_worker_believes_the_settings_for_as_long_as_it_is_told_and_the_others_for_the_usual_time()
+    {
+        await using var system = await TestSystem.StartAsync(o => (o.Apis, o.Settings["Worker:SettingsRefreshMs"]) = (0, "600000"));
+        var worker = ((InProcessService<WorkerOptions>)system.Workers[0]).Services.GetRequiredService<AppSettings>();
+        var relay = ((InProcessService<RelayOptions>)system.Relays[0]).Services.GetRequiredService<AppSettings>();
+        Assert.False(await worker.MockModeAsync(default));
+
+        await SetAsync(system, "mock_mode", "true");
+
+        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(20));
+        while (!await relay.MockModeAsync(patience.Token))
+        {
+            await Task.Delay(TimeSpan.FromMilliseconds(50), TimeProvider.System, patience.Token);
+        }
+
+        Assert.False(await worker.MockModeAsync(default));
     }
 
     private static Task SetAsync(TestSystem system, string key, string json) => system.ExecuteAsync(

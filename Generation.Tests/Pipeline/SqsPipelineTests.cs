@@ -16,7 +16,6 @@ public sealed class SqsPipelineTests(TestSqs sqs)
         await using var system = await TestSystem.StartAsync(o =>
         {
             o.AsProcesses = true; // settings of a process are its environment
-            o.Settings["Queue:Transport"] = "sqs";
             o.Settings["SQS_MAIN_QUEUE_URL"] = main;
             o.Settings["SQS_DLQ_QUEUE_URL"] = dead;
             o.Settings["SQS_WAIT_TIME_SECONDS"] = "2";

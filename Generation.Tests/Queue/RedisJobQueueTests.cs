@@ -5,14 +5,16 @@ using StackExchange.Redis;
 
 namespace Generation.Tests.Queue;
 
-/// <summary>The contract on Redis Streams.</summary>
-public sealed class RedisJobQueueTests : JobQueueContract
+/// <summary>The contract on Redis Streams, in the older of the two protocols.</summary>
+public class RedisJobQueueTests : JobQueueContract
 {
     private readonly QueueOptions options = new() { Prefix = $"test-{Guid.NewGuid():N}", VisibilityTimeout = TimeSpan.FromSeconds(1) };
     private string connectionString = "";
     private ConnectionMultiplexer redis = null!;
 
     protected override TimeSpan LostAfter => TimeSpan.Zero;
+
+    protected virtual RedisProtocol Protocol => RedisProtocol.Resp2;
 
     [Fact]
     public async Task An_id_of_another_transport_is_gone()
@@ -26,7 +28,7 @@ public sealed class RedisJobQueueTests : JobQueueContract
 
     protected override async Task SetUpAsync()
     {
-        connectionString = (await TestRedis.Shared).ConnectionString;
+        connectionString = $"{(await TestRedis.Shared).ConnectionString},protocol={(Protocol == RedisProtocol.Resp3 ? "resp3" : "resp2")}";
         redis = await ConnectionMultiplexer.ConnectAsync(connectionString);
     }
 
@@ -45,7 +47,13 @@ public sealed class RedisJobQueueTests : JobQueueContract
 
     protected override async Task<IReadOnlyList<string>> DeadReasonsAsync(string lane)
     {
-        var entries = (RedisResult[])(await redis.GetDatabase().ExecuteAsync("XRANGE", $"{options.Prefix}:{{{lane}}}:jobs:dead", "-", "+"))!;
-        return [.. entries.Select(entry => ((string[])((RedisResult[])entry!)[1]!)[1])];
+        var entries = await redis.GetDatabase().StreamRangeAsync($"{options.Prefix}:{{{lane}}}:jobs:dead");
+        return [.. entries.Select(entry => (string)entry["reason"]!)];
     }
+}
+
+/// <summary>The contract in the newer protocol, in which the replies to reads are maps.</summary>
+public sealed class RedisJobQueueResp3Tests : RedisJobQueueTests
+{
+    protected override RedisProtocol Protocol => RedisProtocol.Resp3;
 }

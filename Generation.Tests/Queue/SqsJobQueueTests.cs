@@ -38,7 +38,7 @@ public class SqsJobQueueTests(TestSqs sqs) : JobQueueContract
         [.. (await sqs.LookIntoAsync(Settings.Sqs.DlqQueueUrl)).Select(m => (string)m["messageAttributes"]!["reason"]!["StringValue"]!)];
 
     protected static SqsJobQueue NewQueue(QueueOptions options, TimeSpan clockAhead = default) => new(
-        new SqsClient(() => options, new MovedClock(clockAhead)), () => options, new MovedClock(clockAhead), NullLogger<SqsJobQueue>.Instance);
+        new SqsConnection(() => options, new MovedClock(clockAhead)), () => options, new MovedClock(clockAhead), NullLogger<SqsJobQueue>.Instance);
 
     protected string UrlOf(string lane) => Settings.ByLane.TryGetValue(lane, out var own) ? own.Url : Settings.Sqs.MainQueueUrl;
 }

@@ -163,7 +163,7 @@ public sealed class SqsTests(TestSqs sqs)
     }
 
     private static SqsJobQueue Open(QueueOptions options) => new(
-        new SqsClient(() => options, TimeProvider.System), () => options, TimeProvider.System, NullLogger<SqsJobQueue>.Instance);
+        new SqsConnection(() => options, TimeProvider.System), () => options, TimeProvider.System, NullLogger<SqsJobQueue>.Instance);
 
     private static JobMessage Message(int id, int bytes = 10) => new(id, Guid.NewGuid(), $$"""{"p": "{{new string('x', bytes)}}"}""", null);
 

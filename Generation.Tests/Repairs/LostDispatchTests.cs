@@ -71,8 +71,8 @@ public sealed class LostDispatchTests : IAsyncLifetime
         var before = await InStreamAsync();
 
         // The copy has the marker, the group and all but the latest messages; it never heard of these.
-        var entries = (RedisResult[])(await redis.GetDatabase().ExecuteAsync("XREVRANGE", Stream, "+", "-", "COUNT", lost))!;
-        await redis.GetDatabase().ExecuteAsync("XDEL", [Stream, .. entries.Select(entry => (object)(string)((RedisResult[])entry!)[0]!)]);
+        var entries = await redis.GetDatabase().StreamRangeAsync(Stream, count: lost, messageOrder: Order.Descending);
+        await redis.GetDatabase().StreamDeleteAsync(Stream, [.. entries.Select(entry => entry.Id)]);
         await SettleAsync();
 
         Assert.Equal(lost, await NewRelay().RepairAsync(Lane, default));
@@ -134,7 +134,7 @@ public sealed class LostDispatchTests : IAsyncLifetime
 
     /// <summary>The outbox rows behind the messages, in the queue's order.</summary>
     private async Task<List<long>> InStreamAsync() =>
-        [.. ((RedisResult[])(await redis.GetDatabase().ExecuteAsync("XRANGE", Stream, "-", "+"))!).Select(entry => long.Parse(((string[])((RedisResult[])entry!)[1]!)[1]))];
+        [.. (await redis.GetDatabase().StreamRangeAsync(Stream)).Select(entry => (long)entry["o"])];
 
     /// <summary>The rows that go out next.</summary>
     private async Task<List<long>> NextAsync(int count) => [.. await db.ScalarAsync<long[]>(

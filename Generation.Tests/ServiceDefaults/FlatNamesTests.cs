@@ -1,12 +1,19 @@
 using System.Diagnostics.Metrics;
+using System.Reflection;
+using Generation.Api;
 using Generation.Core;
+using Generation.Core.Media;
 using Generation.Core.Settings;
+using Generation.Relay;
+using Generation.Worker;
 using Microsoft.Extensions.Configuration;
 
 namespace Generation.Tests.ServiceDefaults;
 
 public sealed class FlatNamesTests
 {
+    public static TheoryData<string> Names => [.. FlatNames.All.Select(flat => flat.Name)];
+
     [Fact]
     public void A_flat_name_wins_over_a_file_and_loses_to_the_section_given_by_environment_or_command_line()
     {
@@ -79,6 +86,32 @@ public sealed class FlatNamesTests
         Assert.Equal(FlatNames.All.Count, FlatNames.All.Select(flat => flat.Key).Distinct(StringComparer.OrdinalIgnoreCase).Count());
     }
 
+    /// <summary>A name that nobody reads would be accepted and do nothing.</summary>
+    [Theory]
+    [MemberData(nameof(Names))]
+    public void Each_name_sets_a_property_of_an_options_type(string name)
+    {
+        var flat = FlatNames.All.Single(flat => flat.Name == name);
+        var (section, type) = Assert.Single(OptionsTypes(), options => flat.Key.StartsWith(options.Section + ':', StringComparison.Ordinal));
+        var path = flat.Key[(section.Length + 1)..].Split(':');
+        var options = Activator.CreateInstance(type)!;
+        var before = ValueOf(options);
+
+        var configuration = new ConfigurationBuilder();
+        configuration.AddFlatNames(Given((name, flat.Kind switch
+        {
+            FlatNames.Kind.Number => "77",
+            FlatNames.Kind.Flag => before is true ? "off" : "on",
+            _ => "https://another.example.com",
+        })));
+        configuration.Build().GetSection(section).Bind(options);
+
+        Assert.NotEqual(before, ValueOf(options));
+
+        object? ValueOf(object owner) => path.Aggregate<string, object?>(owner, (value, key) => Assert.Single(
+            value!.GetType().GetProperties(), property => (property.GetCustomAttribute<ConfigurationKeyNameAttribute>()?.Name ?? property.Name) == key).GetValue(value));
+    }
+
     [Fact]
     public void An_observed_value_is_reported_until_its_registration_ends()
     {
@@ -108,6 +141,14 @@ public sealed class FlatNamesTests
         listener.RecordObservableInstruments();
         Assert.Equal([5, 6], seen);
     }
+
+    /// <summary>Every options type of the services, with the section it says it is bound to.</summary>
+    private static IEnumerable<(string Section, Type Type)> OptionsTypes() =>
+        from assembly in new[] { typeof(MediaOptions).Assembly, typeof(ApiOptions).Assembly, typeof(RelayOptions).Assembly, typeof(WorkerOptions).Assembly }
+        from type in assembly.GetTypes()
+        let section = type.GetField("Section") ?? type.GetField("SectionName")
+        where section is { IsLiteral: true }
+        select ((string)section.GetRawConstantValue()!, type);
 
     private static Func<string, string?> Given(params (string Name, string Value)[] environment) =>
         name => environment.FirstOrDefault(variable => variable.Name == name).Value;

@@ -3,6 +3,7 @@ using Generation.ServiceDefaults;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Npgsql;
+using StackExchange.Redis;
 
 namespace Generation.Tests.ServiceDefaults;
 
@@ -167,13 +168,15 @@ public sealed class ReadinessTests : IAsyncLifetime
         var blocked = dedicated.Database.ExecuteAsync("BLPOP", "list-under-test", "20");
         await Assert.ThrowsAsync<TimeoutException>(() => blocked.WaitAsync(TimeSpan.FromSeconds(2.5)));
         await shared.PingAsync().WaitAsync(TimeSpan.FromSeconds(2));
-        var clients = (await shared.ExecuteAsync("CLIENT", "LIST")).ToString()!;
+        await using var admin = await ConnectionMultiplexer.ConnectAsync($"{redis.Redis},allowAdmin=true"); // CLIENT counts as administration
+        var clients = (await admin.GetDatabase().ExecuteAsync("CLIENT", "LIST")).ToString()!;
         Assert.Contains("-reader ", clients, StringComparison.Ordinal);
         await shared.ListLeftPushAsync("list-under-test", "work");
         Assert.Equal(["list-under-test", "work"], (string[])(await blocked)!);
 
-        _ = dedicated.Database.ExecuteAsync("BLPOP", "list-under-test", "20");
+        var abandoned = dedicated.Database.ExecuteAsync("BLPOP", "list-under-test", "20");
         await dedicated.DisposeAsync().AsTask().WaitAsync(TimeSpan.FromSeconds(2));
+        await Assert.ThrowsAsync<RedisConnectionException>(() => abandoned.WaitAsync(TimeSpan.FromSeconds(2)));
     }
 
     private static (string, string)[] Connections(string postgres, string redis) =>

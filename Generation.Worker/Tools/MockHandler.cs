@@ -52,12 +52,3 @@ public sealed class MockHandler(AppSettings settings, MockOptions options, TimeP
         return new StepOutcome.Completed(null, []);
     }
 }
-
-/// <summary>Section <c>Mock</c>; <c>Enabled</c> and <c>UploadOutputs</c> are read by <see cref="AppSettings"/>, which may override them.</summary>
-public sealed class MockOptions
-{
-    public const string Section = "Mock";
-
-    /// <summary>Pause after each stage of progress; default 150 ms, so that a watcher sees them.</summary>
-    public TimeSpan StageDelay { get; set; } = TimeSpan.FromMilliseconds(150);
-}
