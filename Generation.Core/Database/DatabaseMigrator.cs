@@ -51,7 +51,7 @@ public static class DatabaseMigrator
 
         if (pending.Count > 0)
         {
-            await using var grant = new NpgsqlCommand("""GRANT SELECT ON "__EFMigrationsHistory" TO generation_service""", owner, turn);
+            await using var grant = new NpgsqlCommand($"""GRANT SELECT ON "__EFMigrationsHistory" TO {ServiceLogins.Group}""", owner, turn);
             await grant.ExecuteNonQueryAsync(ct);
         }
 
