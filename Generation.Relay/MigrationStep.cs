@@ -1,4 +1,5 @@
 using Generation.Core.Database;
+using Generation.Core.Identity;
 using Microsoft.Extensions.Options;
 
 namespace Generation.Relay;
@@ -44,8 +45,8 @@ public sealed class ServiceLoginSetting
     public string? Password { get; set; }
 }
 
-/// <summary>Everything that is done to a database before the services of this release may use it: schema and logins.</summary>
-public sealed class MigrationStep(IOptions<ServiceLoginOptions> logins, ILogger<MigrationStep> log)
+/// <summary>Everything that is done to a database before the services of this release may use it: schema, logins, keys that must not work.</summary>
+public sealed class MigrationStep(IOptions<ServiceLoginOptions> logins, IHostEnvironment environment, ILogger<MigrationStep> log)
 {
     /// <summary>Any number of processes may do it at once, and it may be done again at any time.</summary>
     public async Task RunAsync(string ownerConnectionString, CancellationToken ct)
@@ -65,6 +66,11 @@ public sealed class MigrationStep(IOptions<ServiceLoginOptions> logins, ILogger<
         if (withoutLogin.Count > 0)
         {
             log.LogInformation("{Roles} cannot log in: they have no password ({Section}:…:Password)", string.Join(", ", withoutLogin), ServiceLoginOptions.Section);
+        }
+
+        if (!environment.IsDevelopment() && await DevelopmentAccounts.RevokeKeysAsync(ownerConnectionString, ct) is > 0 and var revoked)
+        {
+            log.LogWarning("Revoked {Count} API keys of Development, which everybody knows: this database was used there before", revoked);
         }
     }
 }
