@@ -8,6 +8,7 @@ builder.AddPipeline();
 builder.AddChecked<RelayOptions>(RelayOptions.Section, o => o.Problem());
 builder.AddChecked<ServiceLoginOptions>(ServiceLoginOptions.Section, o => o.Problem());
 builder.Services.AddSingleton<MigrationStep>();
+
 builder.Services.AddSingleton(_ => new Random(RandomNumberGenerator.GetInt32(int.MaxValue)));
 
 // Hosted services start in this order: nothing runs on an old schema.
@@ -48,8 +49,7 @@ if (ended is { } exitCode)
 }
 
 app.MapServiceDefaults();
-await app.RunToEndAsync();
-return 0;
+return await app.RunToEndAsync();
 
 void AddDuty<TDuty>()
     where TDuty : Duty

@@ -38,4 +38,4 @@ builder.Services.AddHostedService<HealthReporting>();
 
 var app = builder.Build();
 app.MapServiceDefaults();
-await app.RunToEndAsync();
+return await app.RunToEndAsync();
