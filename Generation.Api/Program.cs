@@ -26,4 +26,4 @@ app.UseAuthorization();
 
 app.MapOpenApi("/openapi/v1.json");
 app.MapApi();
-await app.RunToEndAsync();
+return await app.RunToEndAsync();

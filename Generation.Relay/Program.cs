@@ -1,13 +1,13 @@
 using System.Security.Cryptography;
-using Generation.Core.Database;
 using Generation.Relay;
 using Generation.Relay.Duties;
-using Generation.ServiceDefaults;
 
 var builder = WebApplication.CreateBuilder(args);
 builder.AddServiceDefaults();
 builder.AddPipeline();
 builder.AddChecked<RelayOptions>(RelayOptions.Section, o => o.Problem());
+builder.AddChecked<ServiceLoginOptions>(ServiceLoginOptions.Section, o => o.Problem());
+builder.Services.AddSingleton<MigrationStep>();
 
 builder.Services.AddSingleton(_ => new Random(RandomNumberGenerator.GetInt32(int.MaxValue)));
 
@@ -35,21 +35,21 @@ AddDuty<OrphanedObjects>();
 AddDuty<ForgottenObjects>();
 builder.Services.AddHostedService<OutboxListener>();
 
-var app = builder.Build();
-if (args is ["migrate"])
+await using var app = builder.Build(); // disposing writes the last lines of a command's log
+int? ended = args switch
 {
-    await DatabaseMigrator.MigrateAsync(app.Services.GetRequiredService<DatabaseConnections>().Owner, CancellationToken.None);
-    return 0;
-}
-
-if (args is ["audit", ..])
+    ["migrate"] => await MigrateCommand.RunAsync(app.Services, Console.Error),
+    ["create-admin", .. var arguments] => await CreateAdminCommand.RunAsync(app.Services, arguments, Console.Out, Console.Error),
+    ["audit", ..] => await AuditCommand.RunAsync(app.Services, Console.Out),
+    _ => null,
+};
+if (ended is { } exitCode)
 {
-    return await AuditCommand.RunAsync(app.Services, Console.Out);
+    return exitCode;
 }
 
 app.MapServiceDefaults();
-await app.RunToEndAsync();
-return 0;
+return await app.RunToEndAsync();
 
 void AddDuty<TDuty>()
     where TDuty : Duty

@@ -64,7 +64,7 @@ public sealed class RelayOptions
 
     /// <summary>
     /// How often the outbox is looked at for a vacuum, beside the server's own; default 5 s. It runs from 50,000 dead rows on, as the login
-    /// of <c>ConnectionStrings:generation</c>.
+    /// of <c>ConnectionStrings:generation</c>, which may do so from Postgres 17 on; before, only the server's own comes.
     /// </summary>
     public TimeSpan VacuumInterval { get; set; } = TimeSpan.FromSeconds(5);
 

@@ -1,10 +1,12 @@
+using Generation.Core.Database;
 using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Options;
 using Npgsql;
 
 namespace Generation.ServiceDefaults;
 
-/// <summary>Section <c>Database</c>. The server itself is named by <c>ConnectionStrings:generation</c>.</summary>
+/// <summary>Section <c>Database</c>. Server and login are named by <c>ConnectionStrings:generation</c>.</summary>
 public sealed class DatabaseOptions
 {
     /// <summary>
@@ -43,43 +45,42 @@ public sealed class DatabaseOptions
 }
 
 /// <summary>The connection strings behind <c>ConnectionStrings:generation</c>, each for its purpose.</summary>
-/// <param name="Owner">As given: the login that owns the schema. For the migrator only.</param>
-/// <param name="Service">Pooled, acting as <see cref="ServiceRole"/>, which owns nothing and is bound by grants and row-level security.</param>
+/// <param name="Login">As given: the service's own login, as itself.</param>
+/// <param name="Service">
+/// Pooled, acting as <see cref="ServiceLogins.Group"/>, which owns nothing and is bound by grants and row-level security. The login is a
+/// member that may do no more; acting as the group all the same binds a login that may, on a developer's machine.
+/// </param>
 /// <param name="Dedicated">As <paramref name="Service"/> but not pooled: for LISTEN, which must not go back into a pool.</param>
-public sealed record DatabaseConnections(string Owner, string Service, string Dedicated)
+public sealed record DatabaseConnections(string Login, string Service, string Dedicated)
 {
     public const string ConnectionName = "generation";
-    public const string ServiceRole = "generation_service";
+    public const string OwnerConnectionName = "generation-owner";
 
     // The values hold a password, and records print themselves.
     public override string ToString() => nameof(DatabaseConnections);
 
+    /// <summary>
+    /// The login that owns the schema, for migrations alone: <c>ConnectionStrings:generation-owner</c>. In Development, and where
+    /// <c>Security:AllowOwnerLogin</c> says so, the services' login may be it. Null when this process has none.
+    /// </summary>
+    /// <exception cref="InvalidOperationException">It is malformed; the message names the setting, not the value.</exception>
+    public static string? ReadOwner(IConfiguration configuration, IHostEnvironment environment)
+    {
+        var name = !string.IsNullOrWhiteSpace(configuration.GetConnectionString(OwnerConnectionName)) ? OwnerConnectionName
+            : environment.IsDevelopment() || configuration.GetValue($"{SecurityOptions.Section}:{nameof(SecurityOptions.AllowOwnerLogin)}", false) ? ConnectionName
+            : null;
+        return name is null ? null : Parse(configuration, name).ConnectionString;
+    }
+
     internal static DatabaseConnections Read(IConfiguration configuration, DatabaseOptions options, string serviceName)
     {
-        const string Setting = $"ConnectionStrings:{ConnectionName}";
-        var given = configuration.GetConnectionString(ConnectionName);
-        if (string.IsNullOrWhiteSpace(given))
-            throw new InvalidOperationException($"{Setting} is not set (environment: ConnectionStrings__{ConnectionName})");
-
-        NpgsqlConnectionStringBuilder service;
-        try
-        {
-            service = new NpgsqlConnectionStringBuilder(given);
-        }
-        catch (Exception malformed) when (malformed is ArgumentException or FormatException)
-        {
-            // Without the inner exception: it may quote the value, password included.
-#pragma warning disable MA0054
-            throw new InvalidOperationException($"{Setting} is not a valid Npgsql connection string (Host=…;Port=…;Username=…;Password=…;Database=…)");
-#pragma warning restore MA0054
-        }
-
+        var service = Parse(configuration, ConnectionName);
         service.ApplicationName = serviceName;
-        var owner = service.ConnectionString;
+        var login = service.ConnectionString;
 
         // The server, too, must notice a peer whose machine is gone, or that stops in the middle of a transaction (SIGSTOP, a frozen machine): until
         // then its transaction holds the rows it has locked, by default for two hours, or for ever.
-        service.Options = $"{service.Options} -c role={ServiceRole} -c idle_in_transaction_session_timeout=10s -c tcp_keepalives_idle=15 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3".TrimStart();
+        service.Options = $"{service.Options} -c role={ServiceLogins.Group} -c idle_in_transaction_session_timeout=10s -c tcp_keepalives_idle=15 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3".TrimStart();
         service.MaxPoolSize = options.PoolSize;
         service.MinPoolSize = Math.Min(service.MinPoolSize, options.PoolSize);
         service.Timeout = 3; // seconds to connect or to get a connection from the pool; then the request is refused, not hung
@@ -96,6 +97,25 @@ public sealed record DatabaseConnections(string Owner, string Service, string De
         // TidyTests holds us to that.
         service.NoResetOnClose = true;
         var dedicated = new NpgsqlConnectionStringBuilder(service.ConnectionString) { Pooling = false, MaxAutoPrepare = 0 };
-        return new DatabaseConnections(owner, service.ConnectionString, dedicated.ConnectionString);
+        return new DatabaseConnections(login, service.ConnectionString, dedicated.ConnectionString);
+    }
+
+    private static NpgsqlConnectionStringBuilder Parse(IConfiguration configuration, string name)
+    {
+        var setting = $"ConnectionStrings:{name}";
+        var given = configuration.GetConnectionString(name);
+        if (string.IsNullOrWhiteSpace(given))
+            throw new InvalidOperationException($"{setting} is not set (environment: ConnectionStrings__{name})");
+        try
+        {
+            return new NpgsqlConnectionStringBuilder(given);
+        }
+        catch (Exception malformed) when (malformed is ArgumentException or FormatException)
+        {
+            // Without the inner exception: it may quote the value, password included.
+#pragma warning disable MA0054
+            throw new InvalidOperationException($"{setting} is not a valid Npgsql connection string (Host=…;Port=…;Username=…;Password=…;Database=…)");
+#pragma warning restore MA0054
+        }
     }
 }

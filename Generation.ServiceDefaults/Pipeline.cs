@@ -29,6 +29,7 @@ public static class GenerationPipeline
         var services = builder.Services;
         builder.AddGenerationData();
         builder.AddSchemaCheck(DatabaseMigrator.IsCurrentAsync);
+        builder.AddStartChecks();
         builder.AddChecked<SettingsOptions>(SettingsOptions.Section, o => o.Problem());
         builder.AddChecked<MockOptions>(MockOptions.Section, _ => null);
         builder.AddChecked<QueueOptions>(QueueOptions.Section, o => o.Problem());

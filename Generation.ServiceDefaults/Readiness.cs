@@ -139,7 +139,7 @@ public sealed class Readiness(IServiceProvider services, DrainState drain, TimeP
     private static bool IsMissingSchema(PostgresException answer) => answer.SqlState switch
     {
         PostgresErrorCodes.UndefinedTable or PostgresErrorCodes.InvalidSchemaName or PostgresErrorCodes.UndefinedObject => true,
-        PostgresErrorCodes.InvalidParameterValue => answer.MessageText.Contains(DatabaseConnections.ServiceRole, StringComparison.Ordinal),
+        PostgresErrorCodes.InvalidParameterValue => answer.MessageText.Contains(ServiceLogins.Group, StringComparison.Ordinal),
         _ => false,
     };
 

@@ -1,3 +1,4 @@
+using System.Net;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
@@ -51,6 +52,18 @@ public sealed class RedisConnections(IServiceProvider services, IConfiguration c
         await base.StopAsync(cancellationToken);
         if (shared is { IsValueCreated: true, Value.IsCompletedSuccessfully: true })
             await (await shared.Value).CloseAsync(allowCommandsToComplete: false); // nobody has a command under way by now, and a Redis that is away would be waited for
+    }
+
+    /// <summary>Whether what is said to Redis can be heard on the network.</summary>
+    internal static bool CrossesNetworkInClear(IConfiguration configuration)
+    {
+        var options = ReadOptions(configuration, "check");
+        return !options.Ssl && options.EndPoints.Any(endpoint => endpoint switch
+        {
+            DnsEndPoint name => name.Host is not "localhost",
+            IPEndPoint address => !IPAddress.IsLoopback(address.Address),
+            _ => false, // a socket file
+        });
     }
 
     internal static ConfigurationOptions ReadOptions(IConfiguration configuration, string clientName)

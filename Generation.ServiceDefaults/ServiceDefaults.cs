@@ -97,18 +97,26 @@ public static class GenerationServiceDefaults
     /// Runs until it is asked to stop. When a connection to Postgres dies while its statement is being cancelled, Npgsql throws out of the
     /// cancellation and so out of the host's stop: by then everything has been stopped, and it is no reason to end as if it had crashed.
     /// </summary>
-    public static async Task RunToEndAsync(this WebApplication app)
+    /// <returns>The exit code: 0, or 1 when a start check has stopped it.</returns>
+    public static async Task<int> RunToEndAsync(this WebApplication app)
     {
         ArgumentNullException.ThrowIfNull(app);
         var stopping = app.Lifetime.ApplicationStopping;
+        var start = app.Services.GetService<StartVerdict>(); // running disposes of the services
         try
         {
             await app.RunAsync();
+        }
+        catch (OperationCanceledException) when (start is { IsRefused: true })
+        {
+            // Refused while it was still starting: the host has stopped, and the log says why.
         }
         catch (Exception e) when (stopping.IsCancellationRequested && (e is AggregateException all ? all.Flatten().InnerExceptions.All(Transient.IsPassing) : Transient.IsPassing(e)))
         {
             await Console.Error.WriteLineAsync($"A connection died while it was being closed: {e.Message}"); // the log is closed by now
         }
+
+        return start is { IsRefused: true } ? 1 : 0;
     }
 
     /// <summary>

@@ -40,4 +40,4 @@ builder.Services.AddHostedService<HealthReporting>();
 
 var app = builder.Build();
 app.MapServiceDefaults();
-await app.RunToEndAsync();
+return await app.RunToEndAsync();

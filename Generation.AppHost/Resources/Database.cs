@@ -65,9 +65,10 @@ internal static class DatabaseExtensions
     /// <summary>Gives a service its own login. The server must run first.</summary>
     public static IResourceBuilder<IServiceResource> WithDatabase(this IResourceBuilder<IServiceResource> service, GenerationDatabase database)
     {
+        var login = service.Resource.Name;
         if (database.Server is not null) service.WaitFor(database.Server);
         return service.WithEnvironment($"ConnectionStrings__{database.Name}",
-            ReferenceExpression.Create($"{database.Connection};{database.Owner}"));
+            ReferenceExpression.Create($"{database.Connection};Username=generation_{login};Password={database.Passwords[login]}"));
     }
 
     /// <summary>Gives the relay what its migration needs: the owner's login, and the passwords that it sets for the others.</summary>

@@ -4,6 +4,7 @@ using System.Net.Http.Json;
 using System.Text.Json.Nodes;
 using Generation.LocalServers;
 using Generation.Bench.Harness;
+using Generation.Core.Database;
 using Generation.Core.Identity;
 using Npgsql;
 
@@ -115,10 +116,10 @@ internal sealed class ChaosSystem : IAsyncDisposable
         Db = NpgsqlDataSource.Create(Postgres.ConnectionString(Database) + ";Pooling=false;Timeout=20;Command Timeout=20");
 
         var settings = ChaosSettings.Make(Postgres, Redis, sim.Address, storage.Settings, PostgresNetwork.Port, RedisNetwork.Port, StorageNetwork.Port, Database);
-        Relays = new Fleet("Generation.Relay", 2, settings, folder, Events);
-        Apis = new Fleet("Generation.Api", 2, settings, folder, Events);
+        Relays = new Fleet("Generation.Relay", 2, ChaosSettings.ForRelay(settings), folder, Events);
+        Apis = new Fleet("Generation.Api", 2, ChaosSettings.WithLogin(settings, ServiceLogins.Api), folder, Events);
         settings["Worker:PublicBaseUrl"] = Apis.Addresses[0].ToString();
-        Workers = new Fleet("Generation.Worker", 2, settings, folder, Events);
+        Workers = new Fleet("Generation.Worker", 2, ChaosSettings.WithLogin(settings, ServiceLogins.Worker), folder, Events);
         foreach (var fleet in Fleets) stops.Push(async () => await fleet.DisposeAsync());
         await Relays.StartAsync(ct); // makes the schema
         await Task.WhenAll(Apis.StartAsync(ct), Workers.StartAsync(ct));
@@ -187,13 +188,31 @@ internal static class ChaosSettings
         ["Sim:KieReadsPerSecond"] = "0",
     };
 
+    private const string DatabaseSetting = "ConnectionStrings:generation";
+    private const string LoginPassword = "only-for-a-chaos-run";
+
+    /// <summary>The settings of one service, which logs in as itself.</summary>
+    public static Dictionary<string, string> WithLogin(IReadOnlyDictionary<string, string> settings, string login) => new(settings, StringComparer.Ordinal)
+    {
+        [DatabaseSetting] = new NpgsqlConnectionStringBuilder(settings[DatabaseSetting]) { Username = login, Password = LoginPassword }.ConnectionString,
+    };
+
+    /// <summary>The relays also have the owner's login, and make schema and logins as they start.</summary>
+    public static Dictionary<string, string> ForRelay(IReadOnlyDictionary<string, string> settings) => new(WithLogin(settings, ServiceLogins.Relay), StringComparer.Ordinal)
+    {
+        ["ConnectionStrings:generation-owner"] = settings[DatabaseSetting],
+        ["Database:Roles:Api:Password"] = LoginPassword,
+        ["Database:Roles:Relay:Password"] = LoginPassword,
+        ["Database:Roles:Worker:Password"] = LoginPassword,
+    };
+
     public static Dictionary<string, string> Make(
         PostgresProcess postgres, RedisProcess redis, Uri sim, IReadOnlyDictionary<string, string> storage, int postgresPort, int redisPort, int storagePort, string database)
     {
         var settings = new Dictionary<string, string>(storage, StringComparer.Ordinal)
         {
             ["Media:S3:Endpoint"] = $"http://127.0.0.1:{storagePort}",
-            ["ConnectionStrings:generation"] = new NpgsqlConnectionStringBuilder(postgres.ConnectionString(database)) { Port = postgresPort }.ConnectionString,
+            [DatabaseSetting] = new NpgsqlConnectionStringBuilder(postgres.ConnectionString(database)) { Port = postgresPort }.ConnectionString,
             ["ConnectionStrings:redis"] = redis.ConnectionString.Replace($":{redis.Port}", $":{redisPort}", StringComparison.Ordinal),
             ["Queue:VisibilityTimeout"] = "00:00:05",
             ["Settings:CacheMs"] = "500",

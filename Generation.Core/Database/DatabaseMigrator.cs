@@ -16,7 +16,7 @@ public static class DatabaseMigrator
     private const long LockKey = 0x67656e657261746e;
 
     /// <summary>The newest migration of this build: what <see cref="IsCurrentAsync"/> looks for.</summary>
-    public const string LatestMigration = Repairs.Id;
+    public const string LatestMigration = FirstAdministrator.Id;
 
     /// <summary>Applies what is missing, as the database's owner. Returns the names of the migrations applied.</summary>
     /// <exception cref="NpgsqlException">Also when the database goes away in the middle: it can be tried again when it is transient.</exception>
@@ -51,7 +51,7 @@ public static class DatabaseMigrator
 
         if (pending.Count > 0)
         {
-            await using var grant = new NpgsqlCommand("""GRANT SELECT ON "__EFMigrationsHistory" TO generation_service""", owner, turn);
+            await using var grant = new NpgsqlCommand($"""GRANT SELECT ON "__EFMigrationsHistory" TO {ServiceLogins.Group}""", owner, turn);
             await grant.ExecuteNonQueryAsync(ct);
         }
 

@@ -4,17 +4,38 @@ namespace Generation.Core.Identity;
 
 /// <summary>
 /// The two accounts of a developer's machine, with fixed keys: <c>gk_dev_demo</c> with 1,000 credits and <c>gk_dev_admin</c>. Made by
-/// the relay in the environment Development and nowhere else.
+/// the relay in the environment Development and nowhere else. A database may see another environment later, so elsewhere the keys are
+/// revoked by the migration and refused by the Api.
 /// </summary>
 public static class DevelopmentAccounts
 {
     public const string DemoKey = "gk_dev_demo";
     public const string AdminKey = "gk_dev_admin";
 
+    private static readonly byte[][] KeyHashes = [ApiKeys.Hash(DemoKey), ApiKeys.Hash(AdminKey)];
+
+    /// <summary>Whether it is the hash of one of the two keys.</summary>
+    public static bool HasKey(ReadOnlySpan<byte> hash) => hash.SequenceEqual(KeyHashes[0]) || hash.SequenceEqual(KeyHashes[1]);
+
     public static async Task CreateAsync(NpgsqlDataSource database, CancellationToken ct)
     {
         await CreateUserAsync(database, "demo", "user", DemoKey, credits: 1_000, ct);
         await CreateUserAsync(database, "admin", "admin", AdminKey, credits: 1_000, ct);
+
+        // A migration outside Development has revoked them, by a variable that was forgotten, say.
+        await using var restore = database.CreateCommand("UPDATE api_keys SET revoked_at = NULL WHERE key_hash = ANY ($1) AND revoked_at IS NOT NULL");
+        restore.Parameters.AddWithValue(KeyHashes);
+        await restore.ExecuteNonQueryAsync(ct);
+    }
+
+    /// <summary>For a database that is used outside Development. How many of the keys worked until now.</summary>
+    public static async Task<int> RevokeKeysAsync(string ownerConnectionString, CancellationToken ct)
+    {
+        await using var owner = new NpgsqlConnection(new NpgsqlConnectionStringBuilder(ownerConnectionString) { Pooling = false }.ConnectionString);
+        await owner.OpenAsync(ct);
+        await using var revoke = new NpgsqlCommand("UPDATE api_keys SET revoked_at = now() WHERE key_hash = ANY ($1) AND revoked_at IS NULL", owner);
+        revoke.Parameters.AddWithValue(KeyHashes);
+        return await revoke.ExecuteNonQueryAsync(ct);
     }
 
     /// <summary>A user with a key and one purchased lot. Does nothing when the handle exists; null when another process is making it just now.</summary>

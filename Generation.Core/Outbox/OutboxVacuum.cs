@@ -14,12 +14,12 @@ public static class OutboxVacuum
 
     /// <summary>
     /// Vacuums the outbox when that is worth it; another relay or the server itself that is at it already is left alone. Answers how many
-    /// dead rows there were.
+    /// dead rows there were; null when this login may not vacuum (before Postgres 17 only the owner may): the server's own has to do then.
     /// </summary>
     /// <param name="database">Where the server's count of dead rows is read.</param>
-    /// <param name="ownerConnectionString">A login that owns the table. Where it does not, the server warns, does nothing, and its own vacuum has to do.</param>
+    /// <param name="loginConnectionString">The login, acting as itself.</param>
     /// <param name="ct">Stops; nothing is half done then.</param>
-    public static async Task<long> RunAsync(NpgsqlDataSource database, string ownerConnectionString, CancellationToken ct)
+    public static async Task<long?> RunAsync(NpgsqlDataSource database, string loginConnectionString, CancellationToken ct)
     {
         await using var count = database.CreateCommand("SELECT n_dead_tup FROM pg_stat_user_tables WHERE relname = 'outbox'");
         if (await count.ExecuteScalarAsync(ct) is not long dead || dead < MinDeadRows)
@@ -27,11 +27,27 @@ public static class OutboxVacuum
             return 0;
         }
 
-        await using var owner = new NpgsqlConnection(new NpgsqlConnectionStringBuilder(ownerConnectionString) { Pooling = false }.ConnectionString);
-        await owner.OpenAsync(ct);
+        await using var login = new NpgsqlConnection(new NpgsqlConnectionStringBuilder(loginConnectionString) { Pooling = false }.ConnectionString);
+        await login.OpenAsync(ct);
+        if (!await MayVacuumAsync(login, ct))
+        {
+            return null;
+        }
+
         // Without giving space back to the disk: the next thousand rows need it, and that would lock everybody out for a moment.
-        await using var vacuum = new NpgsqlCommand("VACUUM (SKIP_LOCKED, TRUNCATE false) outbox", owner);
+        await using var vacuum = new NpgsqlCommand("VACUUM (SKIP_LOCKED, TRUNCATE false) outbox", login);
         await vacuum.ExecuteNonQueryAsync(ct);
         return dead;
+    }
+
+    /// <summary>Asked first: a vacuum that is refused is a warning in the server's log, every few seconds.</summary>
+    private static async Task<bool> MayVacuumAsync(NpgsqlConnection login, CancellationToken ct)
+    {
+        await using var command = new NpgsqlCommand(
+            login.PostgreSqlVersion.Major >= 17
+                ? "SELECT has_table_privilege('outbox', 'MAINTAIN')"
+                : "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = 'outbox'::regclass",
+            login);
+        return await command.ExecuteScalarAsync(ct) is true;
     }
 }

@@ -37,12 +37,26 @@ public sealed class LostDispatches(OutboxDispatcher dispatcher, RelayOptions opt
     protected override void Report(int repaired) => log.LogWarning("{Count} messages were lost with the queue and are dispatched again", repaired);
 }
 
-/// <summary>Rows that have passed through the outbox make room for the next ones.</summary>
+/// <summary>
+/// Rows that have passed through the outbox make room for the next ones. Where the relay's login may not vacuum (before Postgres 17 only the
+/// owner may), that is left to the server's own vacuum, and said once.
+/// </summary>
 public sealed class DeadRows(NpgsqlDataSource database, DatabaseConnections connections, RelayOptions options, TimeProvider time, ILogger<DeadRows> log)
     : Sweep("dead-rows", options.VacuumInterval, time, log)
 {
-    protected override async Task<Swept> RepairAsync(CancellationToken ct) =>
-        new((int)Math.Min(await OutboxVacuum.RunAsync(database, connections.Owner, ct), int.MaxValue), IsMore: false);
+    private bool isRefused;
+
+    protected override async Task<Swept> RepairAsync(CancellationToken ct)
+    {
+        var vacuumed = await OutboxVacuum.RunAsync(database, connections.Login, ct);
+        if (vacuumed is null && !isRefused)
+        {
+            log.LogInformation("This login may not vacuum the outbox: autovacuum has to do (Postgres 17 or later lets migrate grant it)");
+        }
+
+        isRefused = vacuumed is null;
+        return new((int)Math.Min(vacuumed ?? 0, int.MaxValue), IsMore: false);
+    }
 
     protected override void Report(int repaired) => log.LogDebug("Vacuumed the outbox of {Count} dead rows", repaired);
 }

@@ -32,6 +32,7 @@ public sealed class OwnPostgres : IAsyncDisposable
         await started.EnsureDatabaseAsync(Database, CancellationToken.None);
         var server = new OwnPostgres(started);
         await DatabaseMigrator.MigrateAsync(server.ConnectionString, CancellationToken.None);
+        await ServiceLogins.EnsureAsync(server.ConnectionString, TestPostgres.LoginPasswords, CancellationToken.None);
 
         // A throw-away server keeps commits in its own memory for a moment. Written, they are safe from its death, if not from the machine's.
         await using var db = Npgsql.NpgsqlDataSource.Create(server.ConnectionString + ";Pooling=false");

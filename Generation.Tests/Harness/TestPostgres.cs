@@ -1,3 +1,4 @@
+using Generation.Core.Database;
 using Generation.LocalServers;
 using Npgsql;
 
@@ -15,7 +16,12 @@ public static class TestPostgres
     /// Makes the template that databases are copied from: gets the connection string of an empty database, and must leave no
     /// connection open. Set it before the first database is created.
     /// </summary>
-    public static Func<string, Task> Migrate { get; set; } = _ => Task.CompletedTask;
+    public static Func<string, Task> Migrate { get; set; } = connectionString => DatabaseMigrator.MigrateAsync(connectionString, CancellationToken.None);
+
+    /// <summary>Of all logins of the services. Roles belong to the cluster, so tests share them.</summary>
+    public const string LoginPassword = "only-for-tests-1234";
+
+    public static IReadOnlyDictionary<string, string> LoginPasswords { get; } = ServiceLogins.All.ToDictionary(login => login, _ => LoginPassword, StringComparer.Ordinal);
 
     /// <summary>A new database, copied from the migrated template, or from another database that nobody is connected to.</summary>
     /// <param name="templateName">Null: the migrated template; <c>template0</c>: an empty database.</param>
@@ -62,7 +68,9 @@ public static class TestPostgres
     private static async Task CreateTemplateAsync()
     {
         await ExecuteAsync($"CREATE DATABASE {TemplateName} TEMPLATE template0");
-        await Migrate((await ServerAsync()).ConnectionString(TemplateName) + ";Pooling=false");
+        var template = (await ServerAsync()).ConnectionString(TemplateName) + ";Pooling=false";
+        await Migrate(template);
+        await ServiceLogins.EnsureAsync(template, LoginPasswords, CancellationToken.None);
         // A pooled connection that the migration left open would make every copy fail: "source database is being accessed".
         await ExecuteAsync($"ALTER DATABASE {TemplateName} ALLOW_CONNECTIONS false");
         await ExecuteAsync($"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{TemplateName}'");
@@ -78,6 +86,8 @@ public static class TestPostgres
 }
 
 /// <summary>A database of one test; disposing drops it.</summary>
+/// <param name="Name">Unique in the run.</param>
+/// <param name="ConnectionString">As the cluster's superuser.</param>
 public sealed record TestDatabase(string Name, string ConnectionString) : IAsyncDisposable
 {
     public async ValueTask DisposeAsync() => await TestPostgres.DropDatabaseAsync(Name);

@@ -67,6 +67,7 @@ public sealed class TestSystemOptions
 public sealed class TestSystem : IAsyncDisposable
 {
     public const string UserKey = "gk_test_user";
+    private const string DatabaseSetting = "ConnectionStrings:generation";
 
     private readonly TestSystemOptions options;
     private readonly TestDatabase database;
@@ -79,7 +80,7 @@ public sealed class TestSystem : IAsyncDisposable
         Db = NpgsqlDataSource.Create(database.ConnectionString + (options.OwnPostgres ? ";Pooling=false" : "")); // pooled ones would die with the server
         settings = new Dictionary<string, string>(StringComparer.Ordinal)
         {
-            ["ConnectionStrings:generation"] = database.ConnectionString,
+            [DatabaseSetting] = database.ConnectionString,
             ["ConnectionStrings:redis"] = redis.ConnectionString,
             ["Queue:Prefix"] = database.Name,
             ["Queue:VisibilityTimeout"] = "00:00:02",
@@ -133,7 +134,7 @@ public sealed class TestSystem : IAsyncDisposable
         {
             var direct = new NpgsqlConnectionStringBuilder(database.ConnectionString);
             (PostgresWay, RedisWay) = (new TcpProxy(direct.Port), new TcpProxy(redis.Port));
-            settings["ConnectionStrings:generation"] = new NpgsqlConnectionStringBuilder(database.ConnectionString) { Port = PostgresWay.Port }.ConnectionString;
+            settings[DatabaseSetting] = new NpgsqlConnectionStringBuilder(database.ConnectionString) { Port = PostgresWay.Port }.ConnectionString;
             settings["ConnectionStrings:redis"] = redis.ConnectionStringBy(RedisWay.Port);
         }
 
@@ -205,11 +206,11 @@ public sealed class TestSystem : IAsyncDisposable
         return system;
     }
 
-    public Task<ITestService> AddApiAsync() => AddAsync<ApiOptions>(Apis, "Generation.Api", options.Api);
+    public Task<ITestService> AddApiAsync() => AddAsync<ApiOptions>(Apis, "Generation.Api", ServiceLogins.Api, options.Api);
 
-    public Task<ITestService> AddRelayAsync() => AddAsync<RelayOptions>(Relays, "Generation.Relay", options.Relay);
+    public Task<ITestService> AddRelayAsync() => AddAsync<RelayOptions>(Relays, "Generation.Relay", ServiceLogins.Relay, options.Relay);
 
-    public Task<ITestService> AddWorkerAsync() => AddAsync<WorkerOptions>(Workers, "Generation.Worker", options.Worker);
+    public Task<ITestService> AddWorkerAsync() => AddAsync<WorkerOptions>(Workers, "Generation.Worker", ServiceLogins.Worker, options.Worker);
 
     public HttpClient Client(ITestService api, string key = UserKey) => new()
     {
@@ -401,12 +402,17 @@ public sealed class TestSystem : IAsyncDisposable
         }
     }
 
-    private async Task<ITestService> AddAsync<TMarker>(List<ITestService> to, string project, Action<IServiceCollection>? configure)
+    /// <summary>As in production, a service has a login of its own and knows nothing of the owner's; the schema was there before it.</summary>
+    private async Task<ITestService> AddAsync<TMarker>(List<ITestService> to, string project, string login, Action<IServiceCollection>? configure)
         where TMarker : class
     {
+        var its = new Dictionary<string, string>(settings, StringComparer.Ordinal)
+        {
+            [DatabaseSetting] = new NpgsqlConnectionStringBuilder(settings[DatabaseSetting]) { Username = login, Password = TestPostgres.LoginPassword }.ConnectionString,
+        };
         ITestService service = options.AsProcesses
-            ? await ProcessService.StartAsync(project, settings)
-            : await Task.Run(() => new InProcessService<TMarker>(settings, configure));
+            ? await ProcessService.StartAsync(project, its)
+            : await Task.Run(() => new InProcessService<TMarker>(its, configure));
         lock (to)
         {
             to.Add(service);

@@ -1,4 +1,5 @@
 using System.Net;
+using Generation.Core.Database;
 using Generation.ServiceDefaults;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
@@ -195,7 +196,7 @@ public sealed class ReadinessTests : IAsyncLifetime
         return (string?)await command.ExecuteScalarAsync();
     }
 
-    private Task CreateServiceRoleAsync() => ExecuteAsync($"CREATE ROLE {DatabaseConnections.ServiceRole}");
+    private Task CreateServiceRoleAsync() => ExecuteAsync($"CREATE ROLE {ServiceLogins.Group}");
 
     private async Task ExecuteAsync(string sql)
     {
