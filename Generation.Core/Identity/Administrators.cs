@@ -28,6 +28,6 @@ public static partial class Administrators
     }
 
     /// <summary>As the table's own CHECK.</summary>
-    [GeneratedRegex(@"\A[a-z0-9][a-z0-9._-]{0,62}\z")]
+    [GeneratedRegex(@"\A[a-z0-9][a-z0-9._-]{0,62}\z", RegexOptions.NonBacktracking)]
     private static partial Regex Handle();
 }

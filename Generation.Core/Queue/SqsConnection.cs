@@ -271,7 +271,7 @@ public sealed class SqsConnection(Func<QueueOptions> read, TimeProvider time) : 
     private static QueueException Refused(SqsQueue queue, string action, AmazonServiceException error)
     {
         // Without a code it is not from SQS; the status has to do.
-        var code = string.IsNullOrEmpty(error.ErrorCode) ? error.StatusCode == 0 ? error.GetType().Name : $"HTTP {(int)error.StatusCode}" : error.ErrorCode;
+        var code = string.IsNullOrEmpty(error.ErrorCode) ? (int)error.StatusCode == 0 ? error.GetType().Name : $"HTTP {(int)error.StatusCode}" : error.ErrorCode;
         var said = $"{code}: {error.Message}";
         string[] signs = ["AccessDenied", "Token", "Signature", "UnrecognizedClient", "InvalidAccessKey", "InvalidSecurity", "NotAuthorized", "OptInRequired"];
         return new QueueException(

@@ -68,9 +68,9 @@ public static class TestPostgres
     private static async Task CreateTemplateAsync()
     {
         await ExecuteAsync($"CREATE DATABASE {TemplateName} TEMPLATE template0");
-        var template = (await ServerAsync()).ConnectionString(TemplateName) + ";Pooling=false";
-        await Migrate(template);
-        await ServiceLogins.EnsureAsync(template, LoginPasswords, CancellationToken.None);
+        var connectionString = (await ServerAsync()).ConnectionString(TemplateName) + ";Pooling=false";
+        await Migrate(connectionString);
+        await ServiceLogins.EnsureAsync(connectionString, LoginPasswords, CancellationToken.None);
         // A pooled connection that the migration left open would make every copy fail: "source database is being accessed".
         await ExecuteAsync($"ALTER DATABASE {TemplateName} ALLOW_CONNECTIONS false");
         await ExecuteAsync($"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{TemplateName}'");

@@ -1,4 +1,4 @@
-using Generation.AppHost.Embedded;
+using Generation.LocalServers;
 using Generation.Core.Database;
 using Generation.Tests.Harness;
 using Npgsql;
@@ -184,12 +184,12 @@ public sealed class ServiceLoginTests
 
         public static async Task<ManagedPostgres> StartAsync()
         {
-            var process = new PostgresProcess(
+            var started = new PostgresProcess(
                 new PostgresOptions { Folder = TestServers.NewFolder("managed-postgres"), RecordPath = TestServers.NewRecordPath("managed-postgres"), ServerArguments = ["-c", "fsync=off"] },
                 TimeProvider.System);
-            await process.StartAsync(CancellationToken.None);
-            var server = new ManagedPostgres(process);
-            await using var admin = new NpgsqlConnection(process.ConnectionString("postgres") + ";Pooling=false");
+            await started.StartAsync(CancellationToken.None);
+            var server = new ManagedPostgres(started);
+            await using var admin = new NpgsqlConnection(started.ConnectionString("postgres") + ";Pooling=false");
             await admin.OpenAsync();
             await ExecuteAsync(admin, $"CREATE ROLE {OwnerName} LOGIN CREATEROLE PASSWORD '{OwnerPassword}'");
             await ExecuteAsync(admin, $"CREATE DATABASE customers OWNER {OwnerName}");
