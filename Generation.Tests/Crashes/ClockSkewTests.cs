@@ -13,9 +13,9 @@ public sealed class ClockSkewTests
     {
         await using var system = await TestSystem.StartAsync(o =>
         {
-            o.Relay = services => services.AddSingleton<TimeProvider>(new WrongClock(TimeSpan.FromHours(hoursOfRelay)));
-            o.Worker = services => services.AddSingleton<TimeProvider>(new WrongClock(TimeSpan.FromHours(hoursOfWorker)));
-            o.Api = services => services.AddSingleton<TimeProvider>(new WrongClock(TimeSpan.FromHours(hoursOfWorker)));
+            o.Relay = services => services.AddSingleton<TimeProvider>(new ShiftedClock(TimeSpan.FromHours(hoursOfRelay)));
+            o.Worker = services => services.AddSingleton<TimeProvider>(new ShiftedClock(TimeSpan.FromHours(hoursOfWorker)));
+            o.Api = services => services.AddSingleton<TimeProvider>(new ShiftedClock(TimeSpan.FromHours(hoursOfWorker)));
             o.Settings["Worker:LeaseDuration"] = "00:00:03";
             o.Settings["Relay:StuckInterval"] = "00:00:00.250";
         });
@@ -52,11 +52,5 @@ public sealed class ClockSkewTests
         Assert.Equal("expired", (string?)(await system.EndOfAsync(soon))["error"]!["code"]);
         Assert.Equal("queued", (string?)(await system.GetAsync(later))["status"]);
         await system.AssertBooksAreCleanAsync();
-    }
-
-    /// <summary>Right about how long something lasts, wrong about what time it is.</summary>
-    private sealed class WrongClock(TimeSpan off) : TimeProvider
-    {
-        public override DateTimeOffset GetUtcNow() => base.GetUtcNow() + off;
     }
 }
