@@ -155,7 +155,7 @@ public sealed class KiePipelineTests(KiePipelineTests.KieSystem kie) : IClassFix
     [Fact]
     public async Task A_cancel_gives_up_a_running_task_and_the_operator_still_pays_for_it()
     {
-        var id = await system.SubmitAsync("kling-2.6", new { prompt = "not wanted [latency=1500]" });
+        var id = await system.SubmitAsync("kling-2.6", new { prompt = "not wanted [latency=600000]" });
         await system.UntilAsync($"SELECT phase = 'awaiting_provider' FROM generation_sessions WHERE session_id = '{id}'");
         using var answer = await system.Http.PostAsync($"/api/generations/{id}/cancel", null);
 
