@@ -1,4 +1,8 @@
+using Generation.Relay.Duties;
 using Generation.Tests.Harness;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.DependencyInjection.Extensions;
+using Microsoft.Extensions.Time.Testing;
 using Npgsql;
 
 namespace Generation.Tests.Repairs;
@@ -24,7 +28,12 @@ public sealed class DrainReadsTests
             o.Settings["Mock:UploadOutputs"] = "false";
             o.Settings["Mock:StageDelay"] = "00:00:00";
             o.Settings["Worker:Concurrency"] = "64";
-            o.Settings["Relay:LostDispatchInterval"] = "01:00:00"; // asks for all that is in the queue, as it should
+            foreach (var sweep in new[] { "LostDispatch", "DeadLease", "Deadline", "Hold", "AbandonedHold", "OverdueLot" })
+            {
+                o.Settings[$"Relay:{sweep}Interval"] = "01:00:00"; // they read by the second, not by the job: the slower the machine, the more a job
+            }
+
+            o.Relay = services => services.Replace(ServiceDescriptor.Singleton(s => ActivatorUtilities.CreateInstance<Auditing>(s, new FakeTimeProvider()))); // nor its first audit, a minute after the start
         });
         foreach (var table in (await RowsReadAsync(system.Db)).Keys)
         {
