@@ -4,6 +4,7 @@ using Microsoft.Extensions.DependencyInjection;
 namespace Generation.Tests.Crashes;
 
 /// <summary>Hosts whose clocks are hours off: leases, alarms and deadlines are judged by the database's clock alone.</summary>
+[Trait("tier", "process")]
 public sealed class ClockSkewTests
 {
     [Theory]

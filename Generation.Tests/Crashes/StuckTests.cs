@@ -10,6 +10,7 @@ using Microsoft.Extensions.DependencyInjection.Extensions;
 namespace Generation.Tests.Crashes;
 
 /// <summary>A job that hangs is taken away; one that only takes long is left alone.</summary>
+[Trait("tier", "process")]
 public sealed class StuckTests
 {
     [Fact]

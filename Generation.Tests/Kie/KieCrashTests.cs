@@ -6,6 +6,7 @@ using Generation.Tests.Webhooks;
 namespace Generation.Tests.Kie;
 
 /// <summary>Promise 7 where a provider calls back: whenever a worker or the Api dies, no second task is bought and nothing is lost but time.</summary>
+[Trait("tier", "process")]
 public sealed class KieCrashTests
 {
     [Fact]

@@ -191,6 +191,7 @@ public sealed class KiePipelineTests(KiePipelineTests.KieSystem kie) : IClassFix
     }
 
     [Fact]
+    [Trait("tier", "slow")]
     public async Task More_sessions_than_Kie_allows_in_ten_seconds_wait_their_turn_and_none_fails_or_counts_an_attempt()
     {
         await using var limited = await TestSystem.StartAsync(options =>

@@ -42,6 +42,7 @@ public sealed class S3MediaStoreTests(TestS3 server) : MediaStoreContract, IAsyn
     }
 
     [Fact]
+    [Trait("tier", "slow")]
     public async Task A_listing_goes_on_past_the_servers_page()
     {
         var store = Open();

@@ -8,6 +8,7 @@ using Npgsql;
 namespace Generation.Tests.Repairs;
 
 /// <summary>Every statement of the way of a job at once: a plan that reads what is none of its job's shows as rows read a job.</summary>
+[Trait("tier", "slow")]
 public sealed class DrainReadsTests
 {
     private const int Users = 50;

@@ -4,6 +4,7 @@ using Generation.Tests.Harness;
 namespace Generation.Tests.Trouble;
 
 /// <summary>Postgres is away for longer than a lease: every lease has run out, and nobody is dead.</summary>
+[Trait("tier", "process")]
 public sealed class LongOutageTests
 {
     [Theory]
