@@ -6,6 +6,7 @@ using System.Text;
 using Generation.Core.Media;
 using Generation.Tests.Harness;
 using Microsoft.Extensions.Options;
+using Microsoft.Extensions.Time.Testing;
 
 namespace Generation.Tests.Api;
 
@@ -89,7 +90,7 @@ public sealed class MediaAccessTests
             (await Reply.ReadAsync(await anybody.GetAsync(forged))).AssertProblem(HttpStatusCode.Forbidden, "url_not_signed");
         }
 
-        var yesterday = new FolderMediaStore(Options.Create(new MediaOptions { Folder = { Root = system.MediaFolder } }), new Yesterday());
+        var yesterday = new FolderMediaStore(Options.Create(new MediaOptions { Folder = { Root = system.MediaFolder } }), new FakeTimeProvider(TimeProvider.System.GetUtcNow() - TimeSpan.FromDays(1)));
         (await Reply.ReadAsync(await anybody.GetAsync(yesterday.SignedUrl(MediaKey.Parse(key), TimeSpan.FromHours(1))))).AssertProblem(HttpStatusCode.Forbidden, "url_expired");
 
         File.Delete(Path.Combine(system.MediaFolder, otherKey!)); // as a lifecycle rule would
@@ -161,10 +162,5 @@ public sealed class MediaAccessTests
         var first = await reader.ReadLineAsync().WaitAsync(TimeSpan.FromSeconds(10));
         Assert.DoesNotContain("root:", await reader.ReadToEndAsync(), StringComparison.Ordinal);
         return int.Parse(first!.Split(' ')[1]);
-    }
-
-    private sealed class Yesterday : TimeProvider
-    {
-        public override DateTimeOffset GetUtcNow() => System.GetUtcNow() - TimeSpan.FromDays(1);
     }
 }

@@ -5,13 +5,14 @@ using Generation.Api.Limits;
 using Generation.Tests.Harness;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
+using Microsoft.Extensions.Time.Testing;
 
 namespace Generation.Tests.Api;
 
 /// <summary>Who submits too much is told so, and when to come again; what was accepted before is still answered.</summary>
 public sealed class RateLimitTests
 {
-    private readonly HandClock clock = new();
+    private readonly ClockWithoutTimers clock = new();
 
     [Fact]
     public async Task A_key_over_its_limit_is_refused_until_there_is_room_for_one_and_others_are_not()
@@ -35,12 +36,12 @@ public sealed class RateLimitTests
         var again = (await busy.SubmitAsync(Body, first)).AssertStatus(HttpStatusCode.Accepted);
         Assert.Equal((accepted.SessionId, true), (again.SessionId, again.IsReplay));
 
-        clock.Move(TimeSpan.FromSeconds(19.9));
+        clock.Advance(TimeSpan.FromSeconds(19.9));
         (await busy.SubmitAsync(Body)).AssertProblem(HttpStatusCode.TooManyRequests, "rate_limited");
-        clock.Move(TimeSpan.FromSeconds(0.1));
+        clock.Advance(TimeSpan.FromSeconds(0.1));
         (await busy.SubmitAsync(Body)).AssertStatus(HttpStatusCode.Accepted);
         (await busy.SubmitAsync(Body)).AssertProblem(HttpStatusCode.TooManyRequests, "rate_limited");
-        clock.Move(TimeSpan.FromHours(1)); // no more than the limit is saved up
+        clock.Advance(TimeSpan.FromHours(1)); // no more than the limit is saved up
         var answers = await Task.WhenAll(Enumerable.Range(0, 6).Select(_ => busy.SubmitAsync(Body)));
         Assert.Equal(3, answers.Count(a => a.Status == HttpStatusCode.Accepted));
     }
@@ -178,17 +179,9 @@ public sealed class RateLimitTests
         }
     });
 
-    /// <summary>Stands still but for the test, and rings no timer: the Api does not tell Redis, whose clock runs on.</summary>
-    private sealed class HandClock : TimeProvider
+    /// <summary>Its timers do not ring even when it is moved past them: the Api would tell Redis, whose clock has not moved.</summary>
+    private sealed class ClockWithoutTimers : FakeTimeProvider
     {
-        private TimeSpan elapsed;
-
-        public override long TimestampFrequency => TimeSpan.TicksPerSecond;
-
-        public override long GetTimestamp() => elapsed.Ticks;
-
-        public void Move(TimeSpan by) => elapsed += by;
-
         public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period) =>
             base.CreateTimer(callback, state, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
     }

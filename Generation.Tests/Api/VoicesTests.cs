@@ -2,7 +2,6 @@ using System.Net;
 using System.Net.Http.Json;
 using System.Text.Json.Nodes;
 using Generation.Tests.Harness;
-using Generation.Tests.ProviderSim;
 using Microsoft.Extensions.DependencyInjection;
 
 namespace Generation.Tests.Api;
@@ -13,7 +12,7 @@ public sealed class VoicesTests
     [Fact]
     public async Task Voices_are_read_once_for_all_who_come_and_again_after_five_minutes()
     {
-        var time = new MovedTime();
+        var time = new ShiftedClock();
         await using var system = await StartAsync(time, voices: 250);
 
         var lists = await Task.WhenAll(Enumerable.Range(0, 40).Select(_ => system.Http.GetFromJsonAsync<JsonObject>("/api/voices")));
@@ -36,7 +35,7 @@ public sealed class VoicesTests
     [Fact]
     public async Task A_refresh_reads_now_but_not_again_within_seconds()
     {
-        var time = new MovedTime();
+        var time = new ShiftedClock();
         await using var system = await StartAsync(time);
         await system.Http.GetFromJsonAsync<JsonObject>("/api/voices");
         await system.Http.GetFromJsonAsync<JsonObject>("/api/voices?refresh=true");
@@ -54,7 +53,7 @@ public sealed class VoicesTests
     [InlineData("poll-timeout")]
     public async Task While_ElevenLabs_is_away_the_last_list_is_handed_out_as_stale_and_without_one_it_is_503(string fault)
     {
-        var time = new MovedTime();
+        var time = new ShiftedClock();
         await using var system = await StartAsync(time, 23, ("Providers:ElevenLabs:ReadTimeout", fault == "poll-timeout" ? "00:00:04" : "00:00:30"));
         using var sim = new HttpClient { BaseAddress = system.Sim.Address };
         (await sim.PostAsJsonAsync("/sim/faults", new { fault, probability = 1, prompt = "voices" })).EnsureSuccessStatusCode();
@@ -79,7 +78,7 @@ public sealed class VoicesTests
     [Fact]
     public async Task A_list_has_its_bounds_and_says_so()
     {
-        await using var system = await StartAsync(new MovedTime(), voices: 250, ("Providers:ElevenLabs:MaxVoices", "120"));
+        await using var system = await StartAsync(new ShiftedClock(), voices: 250, ("Providers:ElevenLabs:MaxVoices", "120"));
         var list = await system.Http.GetFromJsonAsync<JsonObject>("/api/voices");
 
         Assert.Equal((120, false), (list!["voices"]!.AsArray().Count, (bool)list["complete"]!));
@@ -89,14 +88,14 @@ public sealed class VoicesTests
     [Fact]
     public async Task A_wrong_key_or_none_is_an_operators_matter_and_strangers_see_nothing()
     {
-        await using var refused = await StartAsync(new MovedTime(), 23, ("Providers:ElevenLabs:ApiKey", "wrong"));
+        await using var refused = await StartAsync(new ShiftedClock(), 23, ("Providers:ElevenLabs:ApiKey", "wrong"));
         using var wrong = await refused.Http.GetAsync("/api/voices");
         Assert.Equal((HttpStatusCode.ServiceUnavailable, "voices_unavailable"), (wrong.StatusCode, (string?)(await TestSystem.ReadAsync(wrong))["code"]));
         using var stranger = new HttpClient { BaseAddress = refused.Http.BaseAddress };
         using var unknown = await stranger.GetAsync("/api/voices");
         Assert.Equal(HttpStatusCode.Unauthorized, unknown.StatusCode);
 
-        await using var keyless = await StartAsync(new MovedTime(), 23, ("Providers:ElevenLabs:ApiKey", ""));
+        await using var keyless = await StartAsync(new ShiftedClock(), 23, ("Providers:ElevenLabs:ApiKey", ""));
         using var none = await keyless.Http.GetAsync("/api/voices");
         Assert.Equal((HttpStatusCode.ServiceUnavailable, "voices_not_configured"), (none.StatusCode, (string?)(await TestSystem.ReadAsync(none))["code"]));
         Assert.Equal(0, await PagesAsync(keyless));
@@ -108,7 +107,7 @@ public sealed class VoicesTests
         return (int)(await sim.GetFromJsonAsync<JsonObject>("/sim/elevenlabs/asked"))!["pages"]!;
     }
 
-    private static Task<TestSystem> StartAsync(MovedTime time, int voices = 23, params (string Name, string Value)[] settings) => TestSystem.StartAsync(options =>
+    private static Task<TestSystem> StartAsync(ShiftedClock time, int voices = 23, params (string Name, string Value)[] settings) => TestSystem.StartAsync(options =>
     {
         (options.Workers, options.Relays) = (0, 0);
         options.Sim["Sim:ElevenLabsVoices"] = $"{voices}";

@@ -7,6 +7,7 @@ using Generation.Worker.Jobs;
 using Generation.Worker.Providers.Ark;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Time.Testing;
 
 namespace Generation.Tests.Ark;
 
@@ -182,7 +183,7 @@ public sealed class ArkImagesTests
     public async Task A_rate_limit_says_when_to_come_again(string retryAfter, int seconds)
     {
         await using var server = await LocalArk.StartAsync(429, """{"error":{"code":"ModelAccountIpmRateLimitExceeded","message":"m"}}""", ("Retry-After", retryAfter));
-        using var ark = ArkUnderTest.NewArk(server.Address, time: new HandClock(new DateTimeOffset(2026, 5, 11, 13, 50, 0, TimeSpan.Zero)));
+        using var ark = ArkUnderTest.NewArk(server.Address, time: new FakeTimeProvider(new DateTimeOffset(2026, 5, 11, 13, 50, 0, TimeSpan.Zero)));
 
         var failure = (await GenerateAsync(ark)).Failure!;
 
@@ -274,7 +275,7 @@ public sealed class ArkImagesTests
     [Fact]
     public async Task A_call_that_is_never_answered_is_of_unknown_outcome_after_the_timeout()
     {
-        var clock = new HandClock(DateTimeOffset.UnixEpoch);
+        var clock = new FakeTimeProvider();
         var arrived = new TaskCompletionSource();
         await using var server = await LocalArk.StartAsync(context =>
         {
@@ -285,9 +286,9 @@ public sealed class ArkImagesTests
 
         var call = GenerateAsync(ark);
         await arrived.Task.WaitAsync(LocalArk.Patience);
-        clock.Move(TimeSpan.FromSeconds(119));
+        clock.Advance(TimeSpan.FromSeconds(119));
         Assert.False(call.IsCompleted);
-        clock.Move(TimeSpan.FromSeconds(1));
+        clock.Advance(TimeSpan.FromSeconds(1));
         var failure = (await call).Failure!;
 
         Assert.Equal((FailureKind.OutcomeUnknown, "ark.timeout"), (failure.Kind, failure.ProviderCode));
@@ -297,7 +298,7 @@ public sealed class ArkImagesTests
     [Fact]
     public async Task An_answer_that_stops_half_way_is_of_unknown_outcome_after_the_timeout()
     {
-        var clock = new HandClock(DateTimeOffset.UnixEpoch);
+        var clock = new FakeTimeProvider();
         var half = new TaskCompletionSource();
         await using var server = await LocalArk.StartAsync(async context =>
         {
@@ -309,7 +310,7 @@ public sealed class ArkImagesTests
 
         var call = GenerateAsync(ark);
         await half.Task.WaitAsync(LocalArk.Patience);
-        clock.Move(TimeSpan.FromSeconds(120));
+        clock.Advance(TimeSpan.FromSeconds(120));
         var failure = (await call).Failure!;
 
         Assert.Equal(FailureKind.OutcomeUnknown, failure.Kind);
@@ -384,7 +385,7 @@ public sealed class ArkImagesTests
             await NeverAsync(context);
             gone.SetResult();
         });
-        using var ark = ArkUnderTest.NewArk(server.Address, time: new HandClock(DateTimeOffset.UnixEpoch)); // so it is not the timeout
+        using var ark = ArkUnderTest.NewArk(server.Address, time: new FakeTimeProvider()); // so it is not the timeout
 
         var failure = (await GenerateAsync(ark)).Failure!;
 

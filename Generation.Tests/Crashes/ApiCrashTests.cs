@@ -4,6 +4,7 @@ using Generation.Tests.Harness;
 namespace Generation.Tests.Crashes;
 
 /// <summary>Promises 1 and 2 when the Api dies: what was committed is there, and asking again finds it.</summary>
+[Trait("tier", "process")]
 public sealed class ApiCrashTests
 {
     [Fact]

@@ -5,6 +5,7 @@ using Generation.Tests.Harness;
 namespace Generation.Tests.Crashes;
 
 /// <summary>The rest of the cancel protocol (see <see cref="CancelTests"/>): in the middle of a body, in the last statement, and where nobody holds a session whose task runs on.</summary>
+[Trait("tier", "process")]
 public sealed class CancelEverywhereTests
 {
     [Fact]

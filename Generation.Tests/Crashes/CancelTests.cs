@@ -4,6 +4,7 @@ using Generation.Tests.Harness;
 namespace Generation.Tests.Crashes;
 
 /// <summary>The cancel protocol of design §8, wherever the session is when the wish comes.</summary>
+[Trait("tier", "process")]
 public sealed class CancelTests
 {
     [Fact]

@@ -4,6 +4,7 @@ using Microsoft.Extensions.DependencyInjection;
 namespace Generation.Tests.Crashes;
 
 /// <summary>Hosts whose clocks are hours off: leases, alarms and deadlines are judged by the database's clock alone.</summary>
+[Trait("tier", "process")]
 public sealed class ClockSkewTests
 {
     [Theory]
@@ -13,9 +14,9 @@ public sealed class ClockSkewTests
     {
         await using var system = await TestSystem.StartAsync(o =>
         {
-            o.Relay = services => services.AddSingleton<TimeProvider>(new WrongClock(TimeSpan.FromHours(hoursOfRelay)));
-            o.Worker = services => services.AddSingleton<TimeProvider>(new WrongClock(TimeSpan.FromHours(hoursOfWorker)));
-            o.Api = services => services.AddSingleton<TimeProvider>(new WrongClock(TimeSpan.FromHours(hoursOfWorker)));
+            o.Relay = services => services.AddSingleton<TimeProvider>(new ShiftedClock(TimeSpan.FromHours(hoursOfRelay)));
+            o.Worker = services => services.AddSingleton<TimeProvider>(new ShiftedClock(TimeSpan.FromHours(hoursOfWorker)));
+            o.Api = services => services.AddSingleton<TimeProvider>(new ShiftedClock(TimeSpan.FromHours(hoursOfWorker)));
             o.Settings["Worker:LeaseDuration"] = "00:00:03";
             o.Settings["Relay:StuckInterval"] = "00:00:00.250";
         });
@@ -52,11 +53,5 @@ public sealed class ClockSkewTests
         Assert.Equal("expired", (string?)(await system.EndOfAsync(soon))["error"]!["code"]);
         Assert.Equal("queued", (string?)(await system.GetAsync(later))["status"]);
         await system.AssertBooksAreCleanAsync();
-    }
-
-    /// <summary>Right about how long something lasts, wrong about what time it is.</summary>
-    private sealed class WrongClock(TimeSpan off) : TimeProvider
-    {
-        public override DateTimeOffset GetUtcNow() => base.GetUtcNow() + off;
     }
 }

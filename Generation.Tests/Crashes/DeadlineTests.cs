@@ -3,6 +3,7 @@ using Generation.Tests.Harness;
 namespace Generation.Tests.Crashes;
 
 /// <summary>A session has an end of its own, whoever holds it.</summary>
+[Trait("tier", "process")]
 public sealed class DeadlineTests
 {
     [Fact]

@@ -4,6 +4,7 @@ using Generation.Tests.Harness;
 namespace Generation.Tests.Crashes;
 
 /// <summary>A worker that is asked to stop finishes what it has, hands back what takes too long, and takes nothing new.</summary>
+[Trait("tier", "process")]
 public sealed class DrainTests
 {
     /// <summary>A lane without jobs, done with its drain at once, stopped the jobs of all lanes: every shutdown cut paid calls off.</summary>

@@ -4,6 +4,7 @@ using Npgsql;
 namespace Generation.Tests.Crashes;
 
 /// <summary>Promise 6 inside the statements of a worker: each compares its token under the lock of the session's row.</summary>
+[Trait("tier", "process")]
 public sealed class FencingTests
 {
     /// <summary>

@@ -4,6 +4,7 @@ using Generation.Tests.Harness;
 namespace Generation.Tests.Crashes;
 
 /// <summary>Promise 7 for groups: whenever the worker dies, what was announced is fetched and no second group is bought.</summary>
+[Trait("tier", "process")]
 public sealed class GroupCrashTests
 {
     [Fact]

@@ -3,6 +3,7 @@ using Generation.Tests.Harness;
 namespace Generation.Tests.Crashes;
 
 /// <summary>Promise 8: the queue may be lost, away or left with messages of the dead; everything in it can be made anew.</summary>
+[Trait("tier", "process")]
 public sealed class LostQueueTests
 {
     /// <summary>Long: a busy machine must not look like a dead worker where every session is to be claimed once.</summary>

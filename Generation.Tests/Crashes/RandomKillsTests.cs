@@ -8,6 +8,7 @@ namespace Generation.Tests.Crashes;
 /// Two of each service under load, and kill -9 for one after the other. What is allowed to be missing at the end is exactly the
 /// pictures whose paid call a killed worker had under way; everything else is there, once.
 /// </summary>
+[Trait("tier", "process")]
 public sealed class RandomKillsTests
 {
     private const int Seed = 20_260;

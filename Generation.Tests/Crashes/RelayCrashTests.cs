@@ -3,6 +3,7 @@ using Generation.Tests.Harness;
 namespace Generation.Tests.Crashes;
 
 /// <summary>The way from the outbox to the queue when relays die, and when there are several of them.</summary>
+[Trait("tier", "process")]
 public sealed class RelayCrashTests
 {
     /// <summary>Long: a busy machine must not look like a dead worker where every session is to be claimed once.</summary>

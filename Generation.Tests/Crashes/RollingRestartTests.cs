@@ -7,6 +7,7 @@ using Generation.Tests.Harness;
 namespace Generation.Tests.Crashes;
 
 /// <summary>A deploy: every service is replaced by SIGTERM while clients submit and watch. Nothing is lost, bought twice, or told backwards.</summary>
+[Trait("tier", "process")]
 public sealed class RollingRestartTests
 {
     private const int Clients = 6;

@@ -12,6 +12,7 @@ namespace Generation.Tests.Crashes;
 /// it, in the middle of a transfer, behind the last output. When it goes on, its sessions have ended elsewhere, or somebody has only just
 /// claimed them.
 /// </summary>
+[Trait("tier", "process")]
 public sealed class SleeperTests(TestS3 s3)
 {
     /// <summary>Each twice: one session is done by another worker meanwhile, the other is only claimed.</summary>

@@ -10,6 +10,7 @@ using Microsoft.Extensions.DependencyInjection.Extensions;
 namespace Generation.Tests.Crashes;
 
 /// <summary>A job that hangs is taken away; one that only takes long is left alone.</summary>
+[Trait("tier", "process")]
 public sealed class StuckTests
 {
     [Fact]
@@ -17,13 +18,16 @@ public sealed class StuckTests
     {
         var tool = new Tool();
         await using var system = await StartAsync(
-            tool, ("Relay:StuckAfter", "00:00:02"), ("Relay:StuckInterval", "00:00:00.250"),
-            ("Worker:Concurrency", "1"), ("Worker:RenewInterval", "00:00:00.600")); // its slot is free when it hears that it has lost the job: until then a watcher can see it waiting
+            tool, ("Relay:StuckAfter", "00:00:02"), ("Relay:StuckInterval", "00:00:00.250"), ("Worker:Concurrency", "1"));
         var id = await system.SubmitAsync("hang once");
         var phases = new List<string>();
         await foreach (var e in system.EventsAsync(id))
         {
             phases.Add((string?)e.Data["phase"] ?? e.Name);
+            if (phases[^1] == "recovering")
+            {
+                tool.LetGo(); // the only slot is taken until then: a quick worker would have the job again before a watcher hears of it
+            }
         }
 
         Assert.Contains("recovering", phases);
@@ -113,6 +117,7 @@ public sealed class StuckTests
         private readonly ConcurrentDictionary<Guid, int> runs = new();
         private int created;
         private int asked;
+        private readonly TaskCompletionSource letGo = new(TaskCreationOptions.RunContinuationsAsynchronously);
         private volatile bool isFinished;
 
         public int Created => created;
@@ -122,6 +127,9 @@ public sealed class StuckTests
         public IReadOnlyCollection<string> JobTypes => ["gen.seedream4"];
 
         public void Finish() => isFinished = true;
+
+        /// <summary>A job that hangs once goes on hanging until then, whatever its worker tells it.</summary>
+        public void LetGo() => letGo.TrySetResult();
 
         public async Task UntilAskedAsync(int times)
         {
@@ -135,9 +143,15 @@ public sealed class StuckTests
         {
             var prompt = job.Settings["prompt"]!.GetValue<string>();
             var run = runs.AddOrUpdate(job.Session.SessionId, 1, (_, n) => n + 1);
-            if (prompt == "hang always" || (prompt == "hang once" && run == 1))
+            if (prompt == "hang always")
             {
                 await Task.Delay(Timeout.InfiniteTimeSpan, TimeProvider.System, ct);
+            }
+
+            if (prompt == "hang once" && run == 1)
+            {
+                await letGo.Task.WaitAsync(TimeSpan.FromSeconds(60), TimeProvider.System, CancellationToken.None);
+                ct.ThrowIfCancellationRequested();
             }
 
             if (prompt == "long")

@@ -3,6 +3,7 @@ using Generation.Tests.Harness;
 namespace Generation.Tests.Crashes;
 
 /// <summary>Promises 3, 4, 6 and 7 when a worker dies, or only seems dead, in the middle of a job.</summary>
+[Trait("tier", "process")]
 public sealed class WorkerCrashTests
 {
     [Fact]

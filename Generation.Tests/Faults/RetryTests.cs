@@ -10,11 +10,19 @@ public sealed class RetryTests
     {
         await using var system = await TestSystem.StartAsync(o => o.Settings["Worker:Concurrency"] = "1");
         var limited = await system.SubmitAsync("a limited one [fault=rate-limit:times=1][retry-after=2]");
-        var watching = system.AllEventsAsync(limited);
-        await system.UntilAsync($"SELECT attempt = 1 FROM generation_sessions WHERE session_id = '{limited}'");
-        var other = await system.EndOfAsync(await system.SubmitAsync("another one"));
-        var events = await watching;
+        var another = await system.SubmitAsync("another one [gate=another]"); // comes behind it, and stands in the only slot until the gate is opened
+        var events = new List<SseEvent>();
+        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(60));
+        await foreach (var e in system.EventsAsync(limited, ct: patience.Token))
+        {
+            events.Add(e);
+            if ((string?)e.Data["phase"] == "retrying")
+            {
+                await system.Sim.OpenGateAsync("another"); // not before the watcher has seen that it waits
+            }
+        }
 
+        var other = await system.EndOfAsync(another);
         var end = events[^1].Data;
         Assert.Equal(("completed", "completed", 1), ((string?)other["status"], (string?)end["status"], (int?)end["attempt"]));
         Assert.True((DateTimeOffset)other["completedAt"]! < (DateTimeOffset)end["completedAt"]!, "The slot was not free while the session waited.");
@@ -71,17 +79,16 @@ public sealed class RetryTests
         await system.UntilAsync($"SELECT count(*) = 5 FROM provider_tasks WHERE session_id = '{broken}' AND state = 'rejected'");
         var waiting = await system.SubmitAsync("waiting for it");
 
-        // It is told to wait without a call, and so is everybody else.
-        await system.UntilAsync($"SELECT attempt = 0 AND phase = 'waiting' FROM generation_sessions WHERE session_id = '{waiting}'");
-        Assert.Empty(await system.CallsAsync("waiting for it"));
-        Assert.Equal(0, await system.ScalarAsync<long>($"SELECT count(*) FROM provider_tasks WHERE session_id = '{waiting}'"));
-        Assert.Equal(5, (await system.CallsAsync("broken")).Count);
-
         var ends = await Task.WhenAll(system.EndOfAsync(broken), system.EndOfAsync(waiting));
         Assert.All(ends, end => Assert.Equal("completed", (string?)end["status"]));
         var calls = (await system.CallsAsync("")).OrderBy(call => call.At).Skip(1).ToList(); // without the success before
         Assert.Equal(7, calls.Count);
         Assert.InRange((calls[5].At - calls[4].At).TotalSeconds, 5.95, 60);
+
+        // It was told to wait without a call, and so was everybody else.
+        Assert.Equal(0, (int?)ends[1]["attempt"]);
+        Assert.Single(await system.CallsAsync("waiting for it"));
+        Assert.Equal(1, await system.ScalarAsync<long>($"SELECT count(*) FROM provider_tasks WHERE session_id = '{waiting}'"));
 
         // Closed: one more failure is only one.
         var after = await system.EndOfAsync(await system.SubmitAsync("after [fault=server-error:times=1]"));

@@ -51,6 +51,7 @@ public sealed class SilenceTests
     }
 
     [Fact]
+    [Trait("tier", "slow")]
     public async Task A_provider_that_cannot_be_reached_was_not_called_and_is_tried_again()
     {
         using var closed = new TcpListener(IPAddress.Loopback, 0); // bound, so that nobody else gets the port; not listening

@@ -13,6 +13,7 @@ public sealed class TelemetryTests
     private const string Prompt = "a secret wish for a zebra";
 
     [Fact]
+    [Trait("tier", "slow")]
     public async Task The_log_has_every_event_and_no_prompt_key_or_signed_address()
     {
         // Debug: what comes with every batch is not in an ordinary log, and must not give anything away where it is switched on.

@@ -65,6 +65,7 @@ public sealed class ForgeCancelTests
     }
 
     [Fact]
+    [Trait("tier", "process")]
     public async Task A_worker_that_is_stopped_in_the_middle_gives_the_picture_back_and_frees_the_GPU()
     {
         TestSystemOptions options = null!;

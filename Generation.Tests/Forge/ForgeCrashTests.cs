@@ -5,6 +5,7 @@ using Generation.Tests.Harness;
 namespace Generation.Tests.Forge;
 
 /// <summary>Promise 7 where running twice is free: what a dead worker had not stored is made again, and what it had is not.</summary>
+[Trait("tier", "process")]
 public sealed class ForgeCrashTests
 {
     [Theory]

@@ -38,6 +38,7 @@ public sealed class ForgeSlotTests
     }
 
     [Fact]
+    [Trait("tier", "process")]
     public async Task A_killed_workers_slot_is_free_when_its_lease_is_over_and_what_it_left_running_is_stopped()
     {
         TestSystemOptions options = null!;

@@ -155,7 +155,7 @@ public sealed class KiePipelineTests(KiePipelineTests.KieSystem kie) : IClassFix
     [Fact]
     public async Task A_cancel_gives_up_a_running_task_and_the_operator_still_pays_for_it()
     {
-        var id = await system.SubmitAsync("kling-2.6", new { prompt = "not wanted [latency=1500]" });
+        var id = await system.SubmitAsync("kling-2.6", new { prompt = "not wanted [latency=600000]" });
         await system.UntilAsync($"SELECT phase = 'awaiting_provider' FROM generation_sessions WHERE session_id = '{id}'");
         using var answer = await system.Http.PostAsync($"/api/generations/{id}/cancel", null);
 
@@ -191,6 +191,7 @@ public sealed class KiePipelineTests(KiePipelineTests.KieSystem kie) : IClassFix
     }
 
     [Fact]
+    [Trait("tier", "slow")]
     public async Task More_sessions_than_Kie_allows_in_ten_seconds_wait_their_turn_and_none_fails_or_counts_an_attempt()
     {
         await using var limited = await TestSystem.StartAsync(options =>

@@ -145,6 +145,7 @@ public sealed class AuditReachTests
     }
 
     [Fact]
+    [Trait("tier", "process")]
     public async Task The_command_prints_and_ends_with_0_when_clean_1_with_differences_and_2_when_it_could_not_run()
     {
         await using var books = await AuditBooks.CopyAsync();

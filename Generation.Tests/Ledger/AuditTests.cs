@@ -145,6 +145,7 @@ public sealed class AuditTests
     }
 
     [Fact]
+    [Trait("tier", "slow")]
     public async Task A_system_at_work_is_clean_at_every_moment()
     {
         await using var system = await TestSystem.StartAsync(o =>

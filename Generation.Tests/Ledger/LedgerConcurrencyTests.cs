@@ -11,8 +11,9 @@ namespace Generation.Tests.Ledger;
 
 /// <summary>
 /// Everything that touches credits at once, by 64 hands on as many connections, over few users (whom all want) and many. It runs for
-/// <c>LEDGER_CONCURRENCY_SECONDS</c> (default 10; 60 with <c>GENERATION_SOAK=1</c>); what each hand does follows from the seed, who comes first does not.
+/// <c>LEDGER_CONCURRENCY_SECONDS</c> (default 10; 60 with <c>GENERATION_FULL=1</c>); what each hand does follows from the seed, who comes first does not.
 /// </summary>
+[Trait("tier", "slow")]
 public sealed class LedgerConcurrencyTests
 {
     private const int Hands = 64;
@@ -22,7 +23,7 @@ public sealed class LedgerConcurrencyTests
     private const int Keys = 400; // a user's, so that they are repeated
 
     private static readonly TimeSpan Duration =
-        TimeSpan.FromSeconds(int.Parse(Environment.GetEnvironmentVariable("LEDGER_CONCURRENCY_SECONDS") ?? (Soak.IsOn ? "60" : "10"), CultureInfo.InvariantCulture));
+        TimeSpan.FromSeconds(int.Parse(Environment.GetEnvironmentVariable("LEDGER_CONCURRENCY_SECONDS") ?? (FullTier.IsOn ? "60" : "10"), CultureInfo.InvariantCulture));
 
     private readonly ConcurrentDictionary<Guid, ClaimedSession> claims = new();
     private readonly ConcurrentDictionary<Guid, Guid> open = new(); // session, user

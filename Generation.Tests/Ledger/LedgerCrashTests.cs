@@ -8,6 +8,7 @@ namespace Generation.Tests.Ledger;
 /// Money through kill -9. Beside <see cref="Crashes.RandomKillsTests"/>, which counts pictures: here users have too little, two clients of
 /// each send the same keys, some cancel, and what a session costs is known only when its provider has counted.
 /// </summary>
+[Trait("tier", "process")]
 public sealed class LedgerCrashTests
 {
     private const int Seed = 20_262;

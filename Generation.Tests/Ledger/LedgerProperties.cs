@@ -10,9 +10,10 @@ namespace Generation.Tests.Ledger;
 /// <c>LEDGER_SEED=seed,gamma</c> repeats. Without it every run has the same sequences, so that what fails is what has changed;
 /// <c>LEDGER_SEED=random LEDGER_CASES=3000</c> looks for new ones.
 /// </summary>
+[Trait("tier", "slow")]
 public sealed class LedgerProperties
 {
-    private static readonly int Cases = int.Parse(Environment.GetEnvironmentVariable("LEDGER_CASES") ?? (Soak.IsOn ? "200" : "60"), CultureInfo.InvariantCulture);
+    private static readonly int Cases = int.Parse(Environment.GetEnvironmentVariable("LEDGER_CASES") ?? (FullTier.IsOn ? "200" : "60"), CultureInfo.InvariantCulture);
     private const int LongestScript = 25;
 
     private const string Reached =

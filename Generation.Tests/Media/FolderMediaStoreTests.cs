@@ -4,6 +4,7 @@ using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
+using Microsoft.Extensions.Time.Testing;
 
 namespace Generation.Tests.Media;
 
@@ -40,7 +41,7 @@ public sealed class FolderMediaStoreTests : MediaStoreContract, IAsyncLifetime
         folder.Delete(recursive: true);
     }
 
-    protected override IMediaStore Open(TimeSpan clockAhead = default) => new FolderMediaStore(Settings, new MovedClock(clockAhead));
+    protected override IMediaStore Open(TimeSpan clockAhead = default) => new FolderMediaStore(Settings, new FakeTimeProvider(TimeProvider.System.GetUtcNow() + clockAhead));
 
     protected override Task<HttpResponseMessage> GetAsync(string signedUrl) => http.GetAsync(signedUrl);
 
@@ -61,7 +62,7 @@ public sealed class FolderMediaStoreTests : MediaStoreContract, IAsyncLifetime
     {
         var key = SampleOutput.Key();
         var start = new TaskCompletionSource();
-        var clock = new Ark.HandClock(DateTimeOffset.UnixEpoch); // a second of the real one may pass in between, and is signed too
+        var clock = new FakeTimeProvider(); // a second of the real one may pass in between, and is signed too
         for (var round = 0; round < 20; round++)
         {
             var root = folder.CreateSubdirectory($"{round}");

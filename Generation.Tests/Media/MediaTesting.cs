@@ -4,12 +4,6 @@ using Generation.Core.Media;
 
 namespace Generation.Tests.Media;
 
-/// <summary>The system's clock, moved.</summary>
-internal sealed class MovedClock(TimeSpan offset) : TimeProvider
-{
-    public override DateTimeOffset GetUtcNow() => System.GetUtcNow() + offset;
-}
-
 /// <summary>A body of any length that takes no memory: bytes that depend on their position, after a given start.</summary>
 internal sealed class EndlessBody(long length, byte[] start, long? failAt = null, Action<long>? onRead = null) : Stream
 {

@@ -321,6 +321,7 @@ public sealed class AloneInTheProcess
 }
 
 [Collection(AloneInTheProcess.Name)]
+[Trait("tier", "slow")]
 public sealed class MediaMemoryTests(TestS3 server)
 {
     private const long BodyBytes = 500L << 20;

@@ -22,7 +22,7 @@ public sealed class S3MediaStoreTests(TestS3 server) : MediaStoreContract, IAsyn
 
     protected override IMediaStore Open(TimeSpan clockAhead = default)
     {
-        var store = new S3MediaStore(Options.Create(settings), new MovedClock(clockAhead), NullLogger<S3MediaStore>.Instance);
+        var store = new S3MediaStore(Options.Create(settings), new ShiftedClock(clockAhead), NullLogger<S3MediaStore>.Instance);
         stores.Add(store);
         return store;
     }
@@ -42,6 +42,7 @@ public sealed class S3MediaStoreTests(TestS3 server) : MediaStoreContract, IAsyn
     }
 
     [Fact]
+    [Trait("tier", "slow")]
     public async Task A_listing_goes_on_past_the_servers_page()
     {
         var store = Open();

@@ -4,6 +4,7 @@ using Generation.Tests.Harness;
 namespace Generation.Tests.Pipeline;
 
 /// <summary>The whole way with SQS instead of Redis Streams.</summary>
+[Trait("tier", "process")]
 public sealed class SqsPipelineTests(TestSqs sqs)
 {
     /// <summary>Long: a busy machine must not look like a dead worker where every session is to be claimed once.</summary>

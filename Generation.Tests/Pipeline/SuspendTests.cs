@@ -15,7 +15,7 @@ public sealed class SuspendTests
     [Fact]
     public async Task A_suspended_session_holds_neither_slot_nor_lease_and_finds_its_task_when_it_wakes()
     {
-        var provider = new AsynchronousProvider(TimeSpan.FromSeconds(3)); // longer than a lease lasts here
+        var provider = new AsynchronousProvider(TimeSpan.FromMinutes(10));
         await using var system = await StartAsync(provider);
         var slow = await system.SubmitAsync("slow");
         await system.UntilAsync($"SELECT phase = 'awaiting_provider' FROM generation_sessions WHERE session_id = '{slow}'");
@@ -27,6 +27,11 @@ public sealed class SuspendTests
         Assert.Equal("completed", (string?)(await system.EndOfAsync(quick))["status"]);
         Assert.Equal("processing", (string?)(await system.GetAsync(slow))["status"]);
 
+        await system.ExecuteAsync(
+            $"""
+            UPDATE generation_sessions SET wake_at = now() WHERE session_id = '{slow}';
+            UPDATE outbox SET available_at = now() WHERE session_id = '{slow}'
+            """); // its ten minutes are over
         var end = await system.EndOfAsync(slow);
         Assert.Equal("completed", (string?)end["status"]);
         Assert.Equal(0, (int?)end["attempt"]);

@@ -2,6 +2,7 @@ using System.Net.Http.Headers;
 using System.Net.Http.Json;
 using System.Text.Json;
 using Generation.ProviderSim;
+using Generation.Tests.Harness;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
@@ -17,7 +18,7 @@ public class SimApp : WebApplicationFactory<SimOptions>, IAsyncLifetime
 {
     public const string Model = "seedream-4-0-250828";
 
-    public MovedTime Time { get; } = new();
+    public ShiftedClock Time { get; } = new();
 
     public HttpClient Http { get; private set; } = null!;
 
@@ -87,14 +88,4 @@ public class SimApp : WebApplicationFactory<SimOptions>, IAsyncLifetime
         using var json = await JsonAsync(response);
         return json.RootElement.GetProperty("error").GetProperty("code").GetString()!;
     }
-}
-
-/// <summary>The real clock, some way ahead. Timers are real.</summary>
-public sealed class MovedTime : TimeProvider
-{
-    private long aheadTicks;
-
-    public void Advance(TimeSpan by) => Interlocked.Add(ref aheadTicks, by.Ticks);
-
-    public override DateTimeOffset GetUtcNow() => base.GetUtcNow().AddTicks(Interlocked.Read(ref aheadTicks));
 }

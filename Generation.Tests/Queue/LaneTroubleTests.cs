@@ -3,8 +3,8 @@ using Generation.Core.Outbox;
 using Generation.Core.Queue;
 using Generation.Relay;
 using Generation.Relay.Duties;
-using Generation.Tests.Ark;
 using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Time.Testing;
 using Npgsql;
 
 namespace Generation.Tests.Queue;
@@ -18,7 +18,7 @@ public sealed class LaneTroubleTests
     [Fact]
     public async Task A_relay_looks_at_the_lanes_it_is_told_of_and_at_all_of_them_once_an_interval()
     {
-        var clock = new HandClock(DateTimeOffset.UnixEpoch);
+        var clock = new FakeTimeProvider();
         var queue = new LeavingQueue();
         await using var nowhere = NpgsqlDataSource.Create("Host=127.0.0.1;Port=1"); // not asked: the window is full, or the queue away
         var dispatcher = new OutboxDispatcher(nowhere, queue, clock, NullLogger<OutboxDispatcher>.Instance);
@@ -29,14 +29,14 @@ public sealed class LaneTroubleTests
         Assert.Empty(await LookedAtAsync());
         dispatch.Wake("video");
         Assert.Empty(await LookedAtAsync()); // it had no room a moment ago: what is told does not make any
-        clock.Move(TimeSpan.FromMilliseconds(10));
+        clock.Advance(TimeSpan.FromMilliseconds(10));
         Assert.Equal(["gpu", "image", "video"], await LookedAtAsync()); // time for room
-        clock.Move(Settings.PollInterval);
+        clock.Advance(Settings.PollInterval);
         queue.Away.UnionWith(QueueOptions.Lanes);
         await Assert.ThrowsAsync<QueueException>(LookedAtAsync);
         queue.Away.Clear();
         Assert.Equal(["gpu", "image", "video"], await LookedAtAsync()); // what could not be done is still to be done
-        clock.Move(Settings.PollInterval);
+        clock.Advance(Settings.PollInterval);
         queue.Away.Add("image");
         Assert.Equal(["gpu", "image", "video"], await LookedAtAsync());
         dispatch.Wake("image,unheard-of");
@@ -54,7 +54,7 @@ public sealed class LaneTroubleTests
     [Fact]
     public async Task A_queue_that_leaves_lane_after_lane_is_everybodys_trouble_and_one_lane_alone_is_its_own()
     {
-        var clock = new HandClock(DateTimeOffset.UnixEpoch);
+        var clock = new FakeTimeProvider();
         var queue = new LeavingQueue();
         await using var nowhere = NpgsqlDataSource.Create("Host=127.0.0.1;Port=1"); // not asked: the window is full
         var dispatcher = new OutboxDispatcher(nowhere, queue, clock, NullLogger<OutboxDispatcher>.Instance);
@@ -63,7 +63,7 @@ public sealed class LaneTroubleTests
 
         queue.Away.Add("image");
         await dispatch.RunOnceAsync(CancellationToken.None); // the other lanes go on
-        clock.Move(TimeSpan.FromMilliseconds(50)); // it pauses
+        clock.Advance(TimeSpan.FromMilliseconds(50)); // it pauses
         queue.Away.UnionWith(QueueOptions.Lanes);
         await Assert.ThrowsAsync<QueueException>(() => dispatch.RunOnceAsync(CancellationToken.None));
         await Assert.ThrowsAsync<QueueException>(() => dispatch.RunOnceAsync(CancellationToken.None));
@@ -71,7 +71,7 @@ public sealed class LaneTroubleTests
         queue.Away.Remove("video");
         await dispatch.RunOnceAsync(CancellationToken.None);
         queue.Away.Clear();
-        clock.Move(TimeSpan.FromMinutes(1));
+        clock.Advance(TimeSpan.FromMinutes(1));
         await dispatch.RunOnceAsync(CancellationToken.None);
     }
 

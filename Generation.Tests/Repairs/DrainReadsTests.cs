@@ -1,9 +1,14 @@
+using Generation.Relay.Duties;
 using Generation.Tests.Harness;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.DependencyInjection.Extensions;
+using Microsoft.Extensions.Time.Testing;
 using Npgsql;
 
 namespace Generation.Tests.Repairs;
 
 /// <summary>Every statement of the way of a job at once: a plan that reads what is none of its job's shows as rows read a job.</summary>
+[Trait("tier", "slow")]
 public sealed class DrainReadsTests
 {
     private const int Users = 50;
@@ -24,7 +29,12 @@ public sealed class DrainReadsTests
             o.Settings["Mock:UploadOutputs"] = "false";
             o.Settings["Mock:StageDelay"] = "00:00:00";
             o.Settings["Worker:Concurrency"] = "64";
-            o.Settings["Relay:LostDispatchInterval"] = "01:00:00"; // asks for all that is in the queue, as it should
+            foreach (var sweep in new[] { "LostDispatch", "DeadLease", "Deadline", "Hold", "AbandonedHold", "OverdueLot" })
+            {
+                o.Settings[$"Relay:{sweep}Interval"] = "01:00:00"; // they read by the second, not by the job: the slower the machine, the more a job
+            }
+
+            o.Relay = services => services.Replace(ServiceDescriptor.Singleton(s => ActivatorUtilities.CreateInstance<Auditing>(s, new FakeTimeProvider()))); // nor its first audit, a minute after the start
         });
         foreach (var table in (await RowsReadAsync(system.Db)).Keys)
         {

@@ -3,6 +3,7 @@ using Generation.Tests.Harness;
 using Generation.Tests.Media;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Options;
+using Microsoft.Extensions.Time.Testing;
 using Npgsql;
 
 namespace Generation.Tests.Repairs;
@@ -117,7 +118,7 @@ public abstract class LeftoverContract : IAsyncLifetime
         Assert.Equal(Names(keys), seen);
     }
 
-    private Leftovers NewLeftovers(IMediaStore store, TimeSpan ahead = default) => new(db, store, new MovedClock(ahead));
+    private Leftovers NewLeftovers(IMediaStore store, TimeSpan ahead = default) => new(db, store, new FakeTimeProvider(TimeProvider.System.GetUtcNow() + ahead));
 
     private async Task<Ended> EndedAsync(string status, long token, int hours)
     {

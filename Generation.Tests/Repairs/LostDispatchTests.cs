@@ -82,6 +82,7 @@ public sealed class LostDispatchTests : IAsyncLifetime
     }
 
     [Fact]
+    [Trait("tier", "slow")]
     public async Task A_queue_that_is_wiped_again_and_again_under_load_loses_no_job_and_runs_each_once()
     {
         const int jobs = 240;

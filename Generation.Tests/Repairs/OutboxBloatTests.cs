@@ -9,8 +9,9 @@ namespace Generation.Tests.Repairs;
 /// <summary>
 /// The outbox after many rows: what it takes on the disk, and what a dispatch has to read. Rows go the way that relay and worker send them
 /// (in, dispatched, gone at the claim), and a relay's sweep looks at the table after every round; the server's own vacuum may come too.
-/// Under <c>GENERATION_SOAK=1</c> ten million of them.
+/// Under <c>GENERATION_FULL=1</c> ten million of them.
 /// </summary>
+[Trait("tier", "slow")]
 public sealed class OutboxBloatTests
 {
     private const int RowsPerRound = 5_000;
@@ -19,7 +20,7 @@ public sealed class OutboxBloatTests
     [Fact]
     public async Task The_outbox_stays_small_and_a_dispatch_reads_as_little_as_before_however_many_rows_went_through()
     {
-        var rows = Environment.GetEnvironmentVariable("GENERATION_SOAK") is "1" ? 10_000_000 : 150_000;
+        var rows = FullTier.IsOn ? 10_000_000 : 150_000;
         TestPostgres.Migrate = connectionString => DatabaseMigrator.MigrateAsync(connectionString, CancellationToken.None);
         await using var database = await TestPostgres.CreateDatabaseAsync();
         await using var db = NpgsqlDataSource.Create(database.ConnectionString + ";Maximum Pool Size=1");

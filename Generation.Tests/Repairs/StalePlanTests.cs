@@ -12,6 +12,7 @@ using Npgsql;
 namespace Generation.Tests.Repairs;
 
 /// <summary>A plan is kept until the server has looked at the table again, a minute later at best: it must not be one for small tables.</summary>
+[Trait("tier", "slow")]
 public sealed class StalePlanTests
 {
     private const int Backlog = 20_000;

@@ -5,19 +5,20 @@ using Generation.ServiceDefaults;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Logging.Console;
+using Microsoft.Extensions.Time.Testing;
 
 namespace Generation.Tests.ServiceDefaults;
 
 public sealed class ConsoleLinesTests
 {
-    private static readonly DateTimeOffset Noon = new(2026, 1, 31, 12, 0, 0, 123, TimeSpan.FromHours(2));
+    private static readonly DateTimeOffset Morning = new(2026, 1, 31, 10, 0, 0, 123, TimeSpan.Zero);
 
     [Fact]
     public void A_json_line_names_the_event_and_keeps_values_typed()
     {
         using var activity = new Activity("test").Start();
         var failure = new InvalidOperationException("first line\nsecond line");
-        var line = Write(new JsonLines(new Stopped()), logger => logger.LogError(
+        var line = Write(new JsonLines(new FakeTimeProvider(Morning)), logger => logger.LogError(
             LogEvents.JobStart, failure, "Session {SessionId} attempt {Attempt} mock {Mock} of {Model}", "0199", 2, true, "äöü <\"quoted\">"));
 
         Assert.Equal(line.IndexOf('\n', StringComparison.Ordinal), line.Length - 1); // one line, whatever the exception says
@@ -40,14 +41,14 @@ public sealed class ConsoleLinesTests
     public void A_value_named_as_one_of_our_fields_does_not_displace_it()
     {
         KeyValuePair<string, object?>[] state = [new("level", "of a library"), new("traceId", null)];
-        var line = Write(new JsonLines(new Stopped()), logger => logger.Log(LogLevel.Debug, default, state, exception: null, (_, _) => "text"));
+        var line = Write(new JsonLines(new FakeTimeProvider(Morning)), logger => logger.Log(LogLevel.Debug, default, state, exception: null, (_, _) => "text"));
         Assert.Equal("""{"timestamp":"2026-01-31T10:00:00.123Z","level":"Debug","category":"Some.Category","message":"text","_level":"of a library","_traceId":null}""" + "\n", line);
     }
 
     [Fact]
     public void A_readable_line_is_one_line_with_the_event_and_the_short_category()
     {
-        var line = Write(new ReadableLines(new Stopped()), logger => logger.LogWarning(LogEvents.CreditsRelease, "Released {Credits} credits\nof a hold", 8));
+        var line = Write(new ReadableLines(new FakeTimeProvider(Morning)), logger => logger.LogWarning(LogEvents.CreditsRelease, "Released {Credits} credits\nof a hold", 8));
         Assert.Contains("WRN", line, StringComparison.Ordinal);
         Assert.Contains("credits.release", line, StringComparison.Ordinal);
         Assert.Contains("Released 8 credits of a hold", line, StringComparison.Ordinal);
@@ -60,11 +61,6 @@ public sealed class ConsoleLinesTests
         using var output = new StringWriter { NewLine = "\n" };
         log(new FormattingLogger(formatter, output));
         return output.ToString();
-    }
-
-    private sealed class Stopped : TimeProvider
-    {
-        public override DateTimeOffset GetUtcNow() => Noon.ToUniversalTime();
     }
 
     private sealed class FormattingLogger(ConsoleFormatter formatter, TextWriter output) : ILogger

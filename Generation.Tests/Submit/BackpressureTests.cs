@@ -1,6 +1,7 @@
 using System.Net;
 using Generation.Core.Sessions;
 using Generation.Tests.Harness;
+using Microsoft.Extensions.Time.Testing;
 
 namespace Generation.Tests.Submit;
 
@@ -41,7 +42,7 @@ public sealed class BackpressureTests
     [Fact]
     public async Task A_burst_waits_but_who_would_wait_long_in_a_standing_queue_is_refused_at_once()
     {
-        var clock = new Ark.HandClock(DateTimeOffset.UnixEpoch);
+        var clock = new FakeTimeProvider();
         await using var writer = await WriterUnderTest.CreateAsync(new SubmitOptions { StandingWait = TimeSpan.FromMilliseconds(100) }, clock);
         var user = await writer.UserAsync(credits: 10_000);
         await writer.StartAsync();
@@ -51,7 +52,7 @@ public sealed class BackpressureTests
             burst.Add(writer.SubmitAsync(user, "slow"));
             await writer.UntilItIsBlockedAsync();
             burst.AddRange(Enumerable.Range(0, 3 * SubmitWriter.MaxBatch).Select(i => writer.SubmitAsync(user, $"burst-{i}")));
-            clock.Move(TimeSpan.FromSeconds(1)); // this batch takes a second, and the queue stands as long
+            clock.Advance(TimeSpan.FromSeconds(1)); // this batch takes a second, and the queue stands as long
         }
 
         Assert.All(await Task.WhenAll(burst), result => Assert.Equal(SubmitOutcome.Accepted, result.Outcome));
@@ -61,7 +62,7 @@ public sealed class BackpressureTests
             queue = [writer.SubmitAsync(user, "slow again")];
             await writer.UntilItIsBlockedAsync();
             queue.AddRange(Enumerable.Range(0, SubmitWriter.MaxBatch).Select(i => writer.SubmitAsync(user, $"queue-{i}")));
-            clock.Move(TimeSpan.FromSeconds(1));
+            clock.Advance(TimeSpan.FromSeconds(1));
             Assert.Equal(SubmitOutcome.Overloaded, (await writer.SubmitAsync(user, "one too many")).Outcome);
         }
 

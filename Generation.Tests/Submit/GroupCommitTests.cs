@@ -1,4 +1,5 @@
 using Generation.Core.Sessions;
+using Microsoft.Extensions.Time.Testing;
 using Npgsql;
 
 namespace Generation.Tests.Submit;
@@ -30,7 +31,7 @@ public sealed class GroupCommitTests
     [Fact]
     public async Task A_request_that_comes_alone_waits_for_no_timer()
     {
-        await using var writer = await WriterUnderTest.CreateAsync(time: new TimeWithoutTimers());
+        await using var writer = await WriterUnderTest.CreateAsync(time: new FakeTimeProvider()); // whose timers never ring
         var user = await writer.UserAsync();
         await writer.StartAsync();
 
@@ -187,22 +188,5 @@ public sealed class GroupCommitTests
         }
 
         await writer.AssertBooksAreCleanAsync();
-    }
-
-    /// <summary>A clock that goes and an alarm that never rings.</summary>
-    private sealed class TimeWithoutTimers : TimeProvider
-    {
-        public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period) => new Silent();
-
-        private sealed class Silent : ITimer
-        {
-            public bool Change(TimeSpan dueTime, TimeSpan period) => true;
-
-            public void Dispose()
-            {
-            }
-
-            public ValueTask DisposeAsync() => ValueTask.CompletedTask;
-        }
     }
 }

@@ -11,7 +11,7 @@ namespace Generation.Tests.Tidy;
 /// </summary>
 public sealed partial class TidyTests
 {
-    private static readonly string Root = FindRoot();
+    internal static readonly string Root = FindRoot();
 
     // What git would commit: tracked files and new ones that are not ignored.
     private static readonly IReadOnlyList<string> Files = ListFiles();
@@ -81,6 +81,11 @@ public sealed partial class TidyTests
     public void No_source_file_passes_500_lines() => Empty(
         Sources.Where(file => Read(file).Count(character => character == '\n') > 500),
         "Past 500 lines a file holds more than one concept: split it by concept.");
+
+    [Fact]
+    public void Tests_of_processes_and_crashes_say_so() => Empty(
+        Sources.Where(file => TestFile().IsMatch(file) && (OfProcesses().IsMatch(file) || OfProcesses().IsMatch(Read(file))) && !Read(file).Contains("[Trait(\"tier\", \"process\")]", StringComparison.Ordinal)),
+        "Whoever starts our services as processes, or is in Crashes or Trouble, carries [Trait(\"tier\", \"process\")]: eng/test --quick goes without them, and would not be quick.");
 
     [Fact]
     public void A_program_is_a_table_of_contents() => Empty(
@@ -256,6 +261,12 @@ public sealed partial class TidyTests
 
     [GeneratedRegex(@"""resolved""\s*:\s*""https?:")]
     private static partial Regex ResolvedAddress();
+
+    [GeneratedRegex(@"^Generation\.Tests/(?!AppHost/|Tidy/|Harness/).*Tests\.cs$", RegexOptions.ExplicitCapture)] // eng/test --quick leaves out AppHost by its name
+    private static partial Regex TestFile();
+
+    [GeneratedRegex(@"^Generation\.Tests/(Crashes|Trouble)/|\bAsProcess(es|Async)\b|ProcessService\.StartAsync|ProcessStartInfo\(""dotnet""", RegexOptions.ExplicitCapture)]
+    private static partial Regex OfProcesses();
 
     [GeneratedRegex(@"^\d{4}-[a-z0-9]+(-[a-z0-9]+)*\.md$", RegexOptions.ExplicitCapture)]
     private static partial Regex DecisionName();

@@ -4,6 +4,7 @@ using Generation.Tests.Harness;
 namespace Generation.Tests.Trouble;
 
 /// <summary>Postgres is away for longer than a lease: every lease has run out, and nobody is dead.</summary>
+[Trait("tier", "process")]
 public sealed class LongOutageTests
 {
     [Theory]
@@ -16,7 +17,7 @@ public sealed class LongOutageTests
         await system.SubmitAsync("seedance-2", new { prompt = "paid for [queued=6000]" }); // waits at the provider, with nobody's lease
         await system.Sim.WaitAtGateAsync("call");
         await system.UntilAsync("SELECT count(*) = 2 FROM provider_tasks WHERE state = 'intent'");
-        await system.UntilAsync("SELECT count(*) = 1 FROM generation_sessions WHERE phase = 'awaiting_provider'");
+        await system.UntilAsync("SELECT count(*) = 1 FROM generation_sessions WHERE phase = 'awaiting_provider' OR completed_at IS NOT NULL");
 
         await system.Postgres!.KillAsync();
         await UntilRenewalsHaveFailedAsync(system.Workers[0], times: 15); // one every 200 ms, of a lease of 2 s

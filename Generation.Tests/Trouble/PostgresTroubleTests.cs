@@ -9,6 +9,7 @@ namespace Generation.Tests.Trouble;
 /// Whatever happens to Postgres under a little load (promises 1 to 5, 7 and 12): nothing is lost, nothing is done twice, who cannot be
 /// served is told so at once, and everything finishes when it is back. What cannot be a test is a drill: docs/drills.md.
 /// </summary>
+[Trait("tier", "process")]
 public sealed class PostgresTroubleTests(TroubledSystem troubled) : IClassFixture<TroubledSystem>
 {
     private readonly TestSystem system = troubled.System;

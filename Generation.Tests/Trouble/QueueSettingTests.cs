@@ -6,6 +6,7 @@ using Microsoft.Extensions.Options;
 namespace Generation.Tests.Trouble;
 
 /// <summary>Wrong settings of the queue: a nonsense transport stops the start, a wrong lane stops that lane alone.</summary>
+[Trait("tier", "process")]
 public sealed class QueueSettingTests(TestSqs sqs)
 {
     [Theory]

@@ -6,12 +6,13 @@ namespace Generation.Tests.Trouble;
 /// Whatever happens to Redis: submits go on, because they need only Postgres; progress pauses, and everything finishes. A wiped Redis is
 /// in <see cref="Crashes.LostQueueTests"/>.
 /// </summary>
+[Trait("tier", "process")]
 public sealed class RedisTroubleTests(TroubledSystem troubled) : IClassFixture<TroubledSystem>
 {
     private readonly TestSystem system = troubled.System;
 
-    /// <summary>A minute in a soak.</summary>
-    private static TimeSpan Away => Environment.GetEnvironmentVariable("GENERATION_SOAK") == "1" ? TimeSpan.FromMinutes(1) : TimeSpan.FromSeconds(5);
+    /// <summary>A minute in the full tier.</summary>
+    private static TimeSpan Away => FullTier.IsOn ? TimeSpan.FromMinutes(1) : TimeSpan.FromSeconds(5);
 
     [Fact]
     public async Task A_Redis_that_is_killed_and_started_again_costs_nothing_but_time()
