@@ -12,6 +12,7 @@ using Microsoft.Extensions.Logging;
 namespace Generation.Tests.AppHost;
 
 /// <summary>The real AppHost: its orchestrator, its dashboard, its local servers and every service as processes.</summary>
+[Trait("tier", "process")]
 public sealed class AppHostTests
 {
     private static readonly HttpClient Http = new() { Timeout = TimeSpan.FromSeconds(90) };

@@ -1,6 +1,5 @@
 using Generation.Core.Media;
 using Generation.Tests.Harness;
-using Generation.Tests.Media;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Options;
 using Microsoft.Extensions.Time.Testing;
