@@ -23,7 +23,11 @@ public sealed record SqsEntry(string Body, IReadOnlyDictionary<string, string> A
 }
 
 /// <summary>A message as received; <paramref name="Receipt"/> names this delivery.</summary>
-public sealed record SqsMessage(string Receipt, string Body, IReadOnlyDictionary<string, string> Attributes);
+public sealed record SqsMessage(string Receipt, string Body, IReadOnlyDictionary<string, string> Attributes)
+{
+    /// <summary>The same in every delivery; a receipt is not.</summary>
+    public string MessageId { get; init; } = "";
+}
 
 /// <summary>What became of one entry of a batch: an id, or an error. <paramref name="IsSenderFault"/>: trying again does not help.</summary>
 public sealed record SqsEntryResult(string? MessageId, string? Error, bool IsSenderFault);
@@ -83,7 +87,8 @@ public sealed class SqsClient(Func<QueueOptions> read, TimeProvider time) : IDis
             .. (answer["Messages"] as JsonArray ?? []).Select(m => new SqsMessage(
                 (string)m!["ReceiptHandle"]!,
                 (string?)m["Body"] ?? "",
-                (m["MessageAttributes"] as JsonObject ?? []).ToDictionary(a => a.Key, a => (string?)a.Value!["StringValue"] ?? "", StringComparer.Ordinal))),
+                (m["MessageAttributes"] as JsonObject ?? []).ToDictionary(a => a.Key, a => (string?)a.Value!["StringValue"] ?? "", StringComparer.Ordinal))
+            { MessageId = (string?)m["MessageId"] ?? "" }),
         ];
     }
 
