@@ -1,13 +1,12 @@
 using Generation.Core.Database;
 using Generation.Core.Identity;
-using Generation.ServiceDefaults;
 using Npgsql;
 
 namespace Generation.Relay;
 
 /// <summary>Brings the schema up before anything else of the relay starts, and waits for the database as long as it takes.</summary>
 public sealed class Migrating(
-    DatabaseConnections connections, NpgsqlDataSource database, IHostEnvironment environment, TimeProvider time, ILogger<Migrating> log) : IHostedService
+    IServiceScopeFactory scopes, NpgsqlDataSource database, IHostEnvironment environment, TimeProvider time, ILogger<Migrating> log) : IHostedService
 {
     private static readonly TimeSpan Pause = TimeSpan.FromSeconds(1);
 
@@ -17,7 +16,8 @@ public sealed class Migrating(
         {
             try
             {
-                foreach (var migration in await DatabaseMigrator.MigrateAsync(connections.Owner, cancellationToken))
+                await using var scope = scopes.CreateAsyncScope(); // a context for each try
+                foreach (var migration in await DatabaseMigrator.MigrateAsync(scope.ServiceProvider.GetRequiredService<GenerationDbContext>(), cancellationToken))
                 {
                     log.LogInformation("Applied migration {Migration}", migration);
                 }

@@ -2,7 +2,6 @@ using System.Security.Cryptography;
 using Generation.Core.Database;
 using Generation.Relay;
 using Generation.Relay.Duties;
-using Generation.ServiceDefaults;
 
 var builder = WebApplication.CreateBuilder(args);
 builder.AddServiceDefaults();
@@ -38,7 +37,8 @@ builder.Services.AddHostedService<OutboxListener>();
 var app = builder.Build();
 if (args is ["migrate"])
 {
-    await DatabaseMigrator.MigrateAsync(app.Services.GetRequiredService<DatabaseConnections>().Owner, CancellationToken.None);
+    await using var scope = app.Services.CreateAsyncScope();
+    await DatabaseMigrator.MigrateAsync(scope.ServiceProvider.GetRequiredService<GenerationDbContext>(), CancellationToken.None);
     return 0;
 }
 
