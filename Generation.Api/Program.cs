@@ -19,6 +19,7 @@ var app = builder.Build();
 app.MapServiceDefaults();
 app.UseExceptionHandler();
 app.UseStatusCodePages(Problems.BareStatusAsync);
+app.Use(SessionTag.SetAsync);
 app.Use(DatabaseCircuit.RefuseWhileOpenAsync); // before authentication, which reads the key's owner
 app.Use(Submitting.ShedAsync);
 app.UseAuthentication();

@@ -13,6 +13,9 @@ public static class Telemetry
 {
     public const string Name = "Generation";
 
+    /// <summary>The tag that every span of a session carries, also those of its requests. (Plain <c>session.id</c> means a browser's session.)</summary>
+    public const string SessionTag = "generation.session.id";
+
     public static readonly ActivitySource Source = new(Name);
     public static readonly Meter Meter = new(Name);
 
@@ -107,12 +110,58 @@ public static class Telemetry
     public static ActivityContext ParseTraceParent(string? traceParent) =>
         ActivityContext.TryParse(traceParent, traceState: null, isRemote: true, out var context) ? context : default;
 
+    /// <summary>The trace that a stored <c>traceparent</c> names, as 32 hex digits: what a person pastes into a search. Null when there is none.</summary>
+    public static string? TraceIdOf(string? traceParent) =>
+        ParseTraceParent(traceParent) is { TraceId: var trace } context && context != default ? trace.ToHexString() : null;
+
     /// <summary>
     /// Starts an activity that continues the trace of a stored <c>traceparent</c>, so that POST and capture are one trace.
     /// Null when nobody listens.
     /// </summary>
     public static Activity? Continue(string activityName, string? traceParent, ActivityKind kind = ActivityKind.Consumer) =>
-        Source.StartActivity(activityName, kind, ParseTraceParent(traceParent));
+        Continue(activityName, ParseTraceParent(traceParent), kind);
+
+    /// <summary>Starts an activity in a session's trace, whatever is going on where it is started.</summary>
+    /// <param name="activityName">What it does.</param>
+    /// <param name="trace">The session's; without one the current activity is continued.</param>
+    /// <param name="kind">Of the span.</param>
+    /// <param name="startTime">When it began; now when not given.</param>
+    /// <param name="cause">What led to it, in a trace of its own: becomes a link.</param>
+    public static Activity? Continue(
+        string activityName, ActivityContext trace, ActivityKind kind, DateTimeOffset startTime = default, ActivityContext cause = default) =>
+        Source.StartActivity(activityName, kind, trace, links: cause != default && cause.TraceId != trace.TraceId ? [new ActivityLink(cause)] : null, startTime: startTime);
+
+    /// <summary>
+    /// A span without duration in a session's trace: something that a statement over many sessions has done to this one, or a request that is a
+    /// trace of its own and is linked. Costs nothing while nobody listens.
+    /// </summary>
+    public static void Mark(string what, Guid sessionId, string? traceParent)
+    {
+        if (traceParent is not null && Source.HasListeners())
+        {
+            using var mark = Continue(what, ParseTraceParent(traceParent), ActivityKind.Internal, cause: Activity.Current is { Recorded: true } cause ? cause.Context : default);
+            mark.SetSession(sessionId);
+        }
+    }
+
+    /// <summary>The session that a span is about: what everybody searches by.</summary>
+    public static Activity? SetSession(this Activity? activity, Guid sessionId) =>
+        sessionId == default ? activity : activity?.SetTag(SessionTag, sessionId.ToString());
+
+    /// <summary>What a span did with a message, in OpenTelemetry's words.</summary>
+    public static Activity? SetMessaging(this Activity? activity, string system, string destination, string operation, string messageId) => activity?
+        .SetTag("messaging.system", system)
+        .SetTag("messaging.destination.name", destination)
+        .SetTag("messaging.operation.name", operation)
+        .SetTag("messaging.operation.type", operation)
+        .SetTag("messaging.message.id", messageId);
+
+    /// <summary>What a span did has failed.</summary>
+    /// <param name="activity">The span.</param>
+    /// <param name="type">A stable code, or the name of an exception's type: few values, for <c>error.type</c>.</param>
+    /// <param name="description">More of it, for a person; nothing of a user's and no address.</param>
+    public static Activity? SetFailed(this Activity? activity, string type, string? description = null) =>
+        activity?.SetTag("error.type", type).SetStatus(ActivityStatusCode.Error, description);
 
     // An instrument cannot be taken back, so it asks whoever is registered at the moment: hosts come and go in one test process.
     private sealed class Observers<T>

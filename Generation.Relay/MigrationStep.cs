@@ -46,13 +46,14 @@ public sealed class ServiceLoginSetting
 }
 
 /// <summary>Everything that is done to a database before the services of this release may use it: schema, logins, keys that must not work.</summary>
-public sealed class MigrationStep(IOptions<ServiceLoginOptions> logins, IHostEnvironment environment, ILogger<MigrationStep> log)
+public sealed class MigrationStep(IServiceScopeFactory scopes, IOptions<ServiceLoginOptions> logins, IHostEnvironment environment, ILogger<MigrationStep> log)
 {
     /// <summary>Any number of processes may do it at once, and it may be done again at any time.</summary>
     public async Task RunAsync(string ownerConnectionString, CancellationToken ct)
     {
         var passwords = logins.Value.Passwords();
-        foreach (var migration in await DatabaseMigrator.MigrateAsync(ownerConnectionString, ct))
+        await using var scope = scopes.CreateAsyncScope(); // a context for each try
+        foreach (var migration in await DatabaseMigrator.MigrateAsync(scope.ServiceProvider.GetRequiredService<GenerationDbContext>(), ct))
         {
             log.LogInformation("Applied migration {Migration}", migration);
         }

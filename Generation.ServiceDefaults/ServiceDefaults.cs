@@ -67,9 +67,18 @@ public static class GenerationServiceDefaults
         {
             var dataSource = new NpgsqlDataSourceBuilder(services.GetRequiredService<DatabaseConnections>().Service);
             dataSource.UseLoggerFactory(services.GetRequiredService<ILoggerFactory>());
+            dataSource.Name = DatabaseConnections.ConnectionName; // on every span and metric: else the whole connection string
+            dataSource.AddSpanNames();
             configureDataSource?.Invoke(dataSource);
             return dataSource.Build();
         });
+
+        // The context that migrates, as the owner. It also brings traces and metrics of Npgsql, whoever's connection they are of. Readiness asks by itself,
+        // and the migrator tries again by itself: EF's retry would wrap its transactions.
+        builder.Services.AddDbContext<GenerationDbContext>((services, options) => GenerationDbContext.Configure(
+            options, DatabaseConnections.ReadOwner(services.GetRequiredService<IConfiguration>(), services.GetRequiredService<IHostEnvironment>())
+                ?? throw new InvalidOperationException($"ConnectionStrings:{DatabaseConnections.OwnerConnectionName} is not set")));
+        builder.EnrichNpgsqlDbContext<GenerationDbContext>(settings => (settings.DisableHealthChecks, settings.DisableRetry) = (true, true));
 
         // Registers the shared multiplexer, connected when it is first asked for. Readiness asks by itself; a second health check could only differ.
         builder.AddRedisClient(

@@ -1,6 +1,8 @@
+using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json;
 using Generation.Api.Identity;
+using Generation.Core;
 using Generation.Core.Sessions;
 using Microsoft.AspNetCore.Http.HttpResults;
 
@@ -44,6 +46,7 @@ public static class RetriesApi
             return refusal;
         }
 
+        LinkTo(Activity.Current, session.TraceParent);
         var (accepted, refused) = await submitting.SubmitAsync(context, asked!, ct);
         return refused ?? await answers.AnswerAsync(context, accepted!, answers.PreferredWait(context), ct);
     }
@@ -112,11 +115,48 @@ public static class RetriesApi
     /// <summary>One key a dead letter: redriven twice, it is made again once.</summary>
     private static async Task<Redriven> AgainAsync(HttpContext context, Submitting submitting, DeadLetter letter, CancellationToken ct)
     {
+        using var span = StartRedrive(letter.TraceParent);
         var asked = Submitting.AskAgain(letter.UserId, letter.SessionId, letter.Model, letter.Params, $"redrive-{letter.SessionId}");
         var (accepted, refused) = await submitting.SubmitAsync(context, asked, ct);
         var problem = (refused as ProblemHttpResult)?.ProblemDetails;
+        if (problem is not null)
+        {
+            span.SetFailed(problem.Extensions["code"] as string ?? "refused");
+        }
+
         return new Redriven(
             letter.SessionId, accepted?.SessionId, accepted?.Replayed ?? false, problem?.Extensions["code"] as string, problem?.Detail);
+    }
+
+    /// <summary>
+    /// Each of those that are made again by one request has a trace of its own, as if its user had sent it; with links to the request and to the
+    /// trace of the session before.
+    /// </summary>
+    private static Activity? StartRedrive(string? traceParent)
+    {
+        var request = Activity.Current;
+        Activity.Current = null; // a root
+        var span = Telemetry.Source.StartActivity("redrive", ActivityKind.Producer);
+        if (span is null)
+        {
+            Activity.Current = request;
+        }
+        else if (request is not null)
+        {
+            span.AddLink(new ActivityLink(request.Context));
+        }
+
+        LinkTo(span, traceParent);
+        return span;
+    }
+
+    /// <summary>From the trace of the new session to that of the one before.</summary>
+    private static void LinkTo(Activity? span, string? traceParent)
+    {
+        if (Telemetry.ParseTraceParent(traceParent) is var before && before != default)
+        {
+            span?.AddLink(new ActivityLink(before));
+        }
     }
 
     private static (DeadLetterFilter? Filter, Dictionary<string, string[]> Errors) Read(JsonElement body)

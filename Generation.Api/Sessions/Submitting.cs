@@ -184,7 +184,7 @@ public sealed class Submitting(
         var result = await writer.SubmitAsync(request!, ct);
         Telemetry.SubmitDuration.Record(
             time.GetElapsedTime(started).TotalSeconds, new KeyValuePair<string, object?>("outcome", result.Outcome.ToString().ToLowerInvariant()));
-        Activity.Current?.SetTag("session.id", result.SessionId);
+        Activity.Current.SetSession(result.SessionId);
         return result.Outcome switch
         {
             SubmitOutcome.Accepted or SubmitOutcome.Replayed =>

@@ -209,7 +209,7 @@ public sealed class LedgerAudit(NpgsqlDataSource database, AuditOptions options,
         var counted = await CountAsync(connection, ct);
         var seconds = time.GetElapsedTime(started).TotalSeconds;
         Telemetry.AuditDuration.Record(seconds, new KeyValuePair<string, object?>("outcome", differences.Count == 0 ? "clean" : "differences"));
-        Activity.Current?.SetTag("ledger.differences", totals.Values.Sum());
+        Activity.Current?.SetTag("generation.ledger.differences", totals.Values.Sum());
         return new AuditReport(differences.Count == 0, startedAt, Math.Round(seconds, 3), counted, differences, totals);
     }
 

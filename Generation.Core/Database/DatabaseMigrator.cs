@@ -22,8 +22,19 @@ public static class DatabaseMigrator
     /// <exception cref="NpgsqlException">Also when the database goes away in the middle: it can be tried again when it is transient.</exception>
     public static async Task<IReadOnlyList<string>> MigrateAsync(string ownerConnectionString, CancellationToken ct)
     {
-        ownerConnectionString = new NpgsqlConnectionStringBuilder(ownerConnectionString) { Pooling = false }.ConnectionString;
-        await using var owner = new NpgsqlConnection(ownerConnectionString);
+        var options = new DbContextOptionsBuilder<GenerationDbContext>();
+        GenerationDbContext.Configure(options, ownerConnectionString);
+        await using var context = new GenerationDbContext(options.Options);
+        return await MigrateAsync(context, ct);
+    }
+
+    /// <inheritdoc cref="MigrateAsync(string, CancellationToken)"/>
+    /// <param name="context">As the database's owner, without a pool and without a retry of EF's.</param>
+    /// <param name="ct">Stops.</param>
+    public static async Task<IReadOnlyList<string>> MigrateAsync(GenerationDbContext context, CancellationToken ct)
+    {
+        ArgumentNullException.ThrowIfNull(context);
+        await using var owner = new NpgsqlConnection(context.Database.GetConnectionString());
         await owner.OpenAsync(ct);
         await using var turn = await owner.BeginTransactionAsync(ct); // its end gives the lock back, whatever happens
         await using (var take = new NpgsqlCommand("SELECT pg_advisory_xact_lock($1)", owner, turn) { CommandTimeout = 120 })
@@ -32,9 +43,6 @@ public static class DatabaseMigrator
             await take.ExecuteNonQueryAsync(ct);
         }
 
-        var options = new DbContextOptionsBuilder<GenerationDbContext>();
-        GenerationDbContext.Configure(options, ownerConnectionString);
-        await using var context = new GenerationDbContext(options.Options);
         List<string> pending;
         try
         {

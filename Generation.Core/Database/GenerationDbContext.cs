@@ -2,6 +2,7 @@ using Microsoft.EntityFrameworkCore;
 using Microsoft.EntityFrameworkCore.Diagnostics;
 using Microsoft.EntityFrameworkCore.Infrastructure;
 using Microsoft.EntityFrameworkCore.Migrations;
+using Npgsql;
 
 namespace Generation.Core.Database;
 
@@ -12,7 +13,7 @@ public sealed class GenerationDbContext(DbContextOptions<GenerationDbContext> op
 {
     /// <summary>Options for a context over <paramref name="connectionString"/>; the SQL files are the model, so no snapshot is compared.</summary>
     public static DbContextOptionsBuilder Configure(DbContextOptionsBuilder builder, string connectionString) => builder
-        .UseNpgsql(connectionString)
+        .UseNpgsql(new NpgsqlConnectionStringBuilder(connectionString) { Pooling = false }.ConnectionString) // once in a process's life
         .ConfigureWarnings(w => w.Ignore(RelationalEventId.PendingModelChangesWarning));
 }
 
@@ -62,6 +63,16 @@ public sealed class Providers : Migration
 public sealed class Repairs : Migration
 {
     public const string Id = "0005_repairs";
+
+    protected override void Up(MigrationBuilder migrationBuilder) => migrationBuilder.Sql(Sql.Text($"Database/Migrations/{Id}.sql"));
+}
+
+/// <inheritdoc cref="Pipeline"/>
+[DbContext(typeof(GenerationDbContext))]
+[Migration(Id)]
+public sealed class TraceContext : Migration
+{
+    public const string Id = "0006_trace_context";
 
     protected override void Up(MigrationBuilder migrationBuilder) => migrationBuilder.Sql(Sql.Text($"Database/Migrations/{Id}.sql"));
 }

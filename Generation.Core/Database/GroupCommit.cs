@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Npgsql;
 
 namespace Generation.Core.Database;
@@ -41,7 +42,10 @@ public sealed class GroupCommit<TRequest, TResult>(
 
         if (mustStart)
         {
-            _ = Task.Run(WriteAllAsync, CancellationToken.None);
+            using (ExecutionContext.SuppressFlow()) // it goes on for those who come later, and must not write in the name of the first
+            {
+                _ = Task.Run(WriteAllAsync, CancellationToken.None);
+            }
         }
 
         try
@@ -91,6 +95,8 @@ public sealed class GroupCommit<TRequest, TResult>(
     /// <summary>Writes and answers; false when nothing was written and each should be tried for itself.</summary>
     private async Task<bool> TryWriteAsync(List<Pending> group, TimeSpan? lockTimeout)
     {
+        // The group's statements are seen in the trace of its first request: a span has one parent.
+        Activity.Current = group[0].Activity is { IsStopped: false } lead ? lead : null;
         try
         {
             var results = await write([.. group.Select(p => p.Request)], lockTimeout);
@@ -123,6 +129,9 @@ public sealed class GroupCommit<TRequest, TResult>(
     private sealed class Pending(TRequest request)
     {
         public TRequest Request { get; } = request;
+
+        /// <summary>What its caller was doing.</summary>
+        public Activity? Activity { get; } = Activity.Current;
 
         public TaskCompletionSource<TResult> Result { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 

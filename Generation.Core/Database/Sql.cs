@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Runtime.CompilerServices;
 
 namespace Generation.Core.Database;
 
@@ -7,6 +8,9 @@ public static class Sql
 {
     private static readonly ConcurrentDictionary<string, string> Texts = new(StringComparer.Ordinal);
 
+    // By reference: a statement of ten kilobytes is not hashed each time somebody wants to know what it is called.
+    private static readonly ConditionalWeakTable<string, string> Files = [];
+
     /// <summary>The text of an embedded <c>.sql</c> file. A path that is not there is a programming error and throws.</summary>
     public static string Text(string path) => Texts.GetOrAdd(path, static path =>
     {
@@ -14,6 +18,16 @@ public static class Sql
         using var stream = typeof(Sql).Assembly.GetManifestResourceStream(name)
             ?? throw new InvalidOperationException($"No embedded SQL at {path} (looked for {name}).");
         using var reader = new StreamReader(stream);
-        return reader.ReadToEnd();
+        return MadeFrom(path, reader.ReadToEnd());
     });
+
+    /// <summary>Says from which file a text was made that is not the file's own, and returns it.</summary>
+    public static string MadeFrom(string path, string text)
+    {
+        Files.AddOrUpdate(text, path[(path.LastIndexOf('/') + 1)..]);
+        return text;
+    }
+
+    /// <summary>The name of the file that this very string came from, such as <c>submit.sql</c>; null for a statement that stands in the code.</summary>
+    public static string? FileOf(string text) => Files.TryGetValue(text, out var file) ? file : null;
 }

@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Diagnostics;
 using System.Security.Cryptography;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
@@ -77,11 +78,13 @@ public sealed class MediaTransfer(
         MediaSource source, MediaDestination destination, Action<long>? reportBytes, CancellationToken cancellationToken)
     {
         var started = time.GetTimestamp();
+        using var span = source is MediaSource.Remote remote ? Start("download", destination, ActivityKind.Client)?.SetTag("server.address", remote.Url.IsAbsoluteUri ? remote.Url.Host : null) : null;
         using var deadline = new CancellationTokenSource(options.Value.DownloadTimeout, time);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(deadline.Token, cancellationToken);
         try
         {
             var stored = await StoreCoreAsync(source, destination, reportBytes, either.Token);
+            span?.SetTag("generation.media.bytes", stored.Bytes).SetTag("generation.media.content_type", stored.ContentType);
             logger.LogInformation(
                 LogEvents.StorageStreamDone,
                 "Stored {Key}: {Bytes} bytes of {ContentType} in {ElapsedMs} ms",
@@ -90,10 +93,29 @@ public sealed class MediaTransfer(
         }
         catch (OperationCanceledException error) when (deadline.IsCancellationRequested && !cancellationToken.IsCancellationRequested)
         {
+            span.SetFailed(nameof(MediaFailure.SourceUnavailable));
             throw new MediaException(
                 MediaFailure.SourceUnavailable, $"Not stored within {options.Value.DownloadTimeout} (Media:DownloadTimeout).", error);
         }
+        catch (Exception error)
+        {
+            SetFailed(span, error);
+            throw;
+        }
     }
+
+    /// <summary>A span of one output. An upload belongs to no session.</summary>
+    private static Activity? Start(string what, MediaDestination destination, ActivityKind kind)
+    {
+        var span = Telemetry.Source.StartActivity($"{what} {destination.Kind.ToString().ToLowerInvariant()}", kind);
+        return span is not { IsAllDataRequested: true } ? span : span
+            .SetSession(destination.Role == MediaRole.Upload ? default : destination.SessionId)!
+            .SetTag("generation.media.role", destination.Role.ToString().ToLowerInvariant())
+            .SetTag("generation.output.ordinal", destination.Ordinal);
+    }
+
+    private static void SetFailed(Activity? span, Exception error) =>
+        span.SetFailed(error is MediaException refused ? refused.Failure.ToString() : error.GetType().FullName!);
 
     private async Task<StoredMedia> StoreCoreAsync(
         MediaSource source, MediaDestination destination, Action<long>? reportBytes, CancellationToken cancellationToken)
@@ -124,7 +146,18 @@ public sealed class MediaTransfer(
             var (type, header, length) = await ReadHeaderAsync(body, window.AsMemory(0, HeaderWindowBytes), destination.Kind, either.Token);
             body.Unread(window.AsMemory(0, length));
             var key = destination.KeyFor(type);
-            await store.PutAsync(key, body, type.ContentType, either.Token);
+            using var span = Start("store", destination, ActivityKind.Internal);
+            try
+            {
+                await store.PutAsync(key, body, type.ContentType, either.Token);
+            }
+            catch (Exception error)
+            {
+                SetFailed(span, error);
+                throw;
+            }
+
+            span?.SetTag("generation.media.bytes", body.BytesRead).SetTag("generation.media.content_type", type.ContentType);
             Telemetry.StreamedBytes.Add(body.BytesRead, new KeyValuePair<string, object?>("kind", type.Kind.ToString().ToLowerInvariant()));
             return new(key, type.ContentType, body.BytesRead, body.Sha256(), header.Width, header.Height, header.DurationOf(body.BytesRead));
         }

@@ -51,6 +51,7 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
         var unknown = due.Where(d => d.Unknown).ToList();
         var obsolete = due.Where(d => d.Obsolete && !d.Unknown).ToList();
         var live = due.Where(d => !d.Obsolete && !d.Unknown).ToList();
+        var sendingAt = time.GetUtcNow();
         var sent = live.Count == 0 ? new Sent([], false) : await queue.SendAsync(lane, [.. live.Select(d => d.Message)], window, ct);
         var dispatched = live.Take(sent.MessageIds.Count).ToList();
         if (dispatched.Count > 0)
@@ -78,11 +79,15 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
         }
 
         var now = time.GetUtcNow();
-        foreach (var row in dispatched)
+        foreach (var (row, messageId) in dispatched.Zip(sent.MessageIds))
         {
             Telemetry.DispatchDuration.Record(Math.Max(0, (now - row.AvailableAt).TotalSeconds), new KeyValuePair<string, object?>("lane", lane));
-            using var activity = Telemetry.Continue("outbox.dispatch", row.Message.TraceParent, ActivityKind.Producer);
-            activity?.SetTag("session.id", row.Message.SessionId);
+            using var activity = Telemetry.Continue($"send {lane}", Telemetry.ParseTraceParent(row.Message.TraceParent), ActivityKind.Producer, sendingAt);
+            if (activity is { IsAllDataRequested: true })
+            {
+                activity.SetSession(row.Message.SessionId)?.SetMessaging(queue.MessagingSystem, lane, "send", messageId)?
+                    .SetTag("messaging.batch.message_count", dispatched.Count);
+            }
         }
 
         if (dispatched.Count > 0)

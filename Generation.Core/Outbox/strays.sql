@@ -16,8 +16,8 @@ found AS ( -- written to, so that another relay which saw it a moment ago looks 
     SET updated_at = now()
     FROM stray
     WHERE s.session_id = stray.session_id
-    RETURNING s.session_id, s.job_type, s.lane
+    RETURNING s.session_id, s.job_type, s.lane, s.traceparent
 )
-INSERT INTO outbox (event_type, lane, session_id)
-SELECT job_type, lane, session_id
+INSERT INTO outbox (event_type, lane, session_id, traceparent)
+SELECT job_type, lane, session_id, traceparent
 FROM found

@@ -67,7 +67,11 @@ public sealed record JobMessage(long OutboxId, Guid SessionId, string Envelope, 
 /// <summary>A message as received. Unless it is completed it is delivered again after the visibility timeout.</summary>
 /// <param name="Receipt">Names this delivery to the queue.</param>
 /// <param name="Message">What was sent.</param>
-public sealed record Delivery(string Receipt, JobMessage Message);
+public sealed record Delivery(string Receipt, JobMessage Message)
+{
+    /// <summary>The queue's own name of the message, in every delivery the same.</summary>
+    public string MessageId { get; init; } = Receipt;
+}
 
 /// <summary>What became of a send.</summary>
 /// <param name="MessageIds">Ids of the messages that were taken, in order: a prefix of what was given when the window is full.</param>
@@ -80,6 +84,9 @@ public sealed record Sent(IReadOnlyList<string> MessageIds, bool QueueWasLost);
 /// </summary>
 public interface IJobQueue
 {
+    /// <summary>What carries the messages, as <c>messaging.system</c> on spans: <c>redis</c>, <c>aws_sqs</c>.</summary>
+    string MessagingSystem { get; }
+
     /// <summary>Appends to a lane as long as fewer than <paramref name="window"/> messages are unclaimed in it.</summary>
     Task<Sent> SendAsync(string lane, IReadOnlyList<JobMessage> messages, int window, CancellationToken ct);
 

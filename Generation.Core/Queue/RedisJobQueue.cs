@@ -62,6 +62,8 @@ public sealed class RedisJobQueue(
     private readonly ConcurrentDictionary<string, Lazy<Task<IConnectionMultiplexer>>> blocking = new(StringComparer.Ordinal);
     private readonly ConcurrentDictionary<string, (string Cursor, long At)> reclaims = new(StringComparer.Ordinal);
 
+    public string MessagingSystem => "redis";
+
     public Task<Sent> SendAsync(string lane, IReadOnlyList<JobMessage> messages, int window, CancellationToken ct) => CallAsync("send", lane, options.SendTimeout, async () =>
     {
         var arguments = new RedisValue[2 + (messages.Count * 4)];

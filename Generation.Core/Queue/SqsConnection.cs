@@ -21,7 +21,11 @@ public sealed record SqsEntry(string Body, IReadOnlyDictionary<string, string> A
 }
 
 /// <summary>A message as received; <paramref name="Receipt"/> names this delivery.</summary>
-public sealed record SqsMessage(string Receipt, string Body, IReadOnlyDictionary<string, string> Attributes);
+public sealed record SqsMessage(string Receipt, string Body, IReadOnlyDictionary<string, string> Attributes)
+{
+    /// <summary>The same in every delivery; a receipt is not.</summary>
+    public string MessageId { get; init; } = "";
+}
 
 /// <summary>What became of one entry of a batch: an id, or an error. <paramref name="IsSenderFault"/>: trying again does not help.</summary>
 public sealed record SqsEntryResult(string? MessageId, string? Error, bool IsSenderFault);
@@ -90,7 +94,7 @@ public sealed class SqsConnection(Func<QueueOptions> read, TimeProvider time) : 
             .. (answer.Messages ?? []).Select(m => new SqsMessage(
                 m.ReceiptHandle,
                 m.Body ?? "",
-                (m.MessageAttributes ?? []).ToDictionary(a => a.Key, a => a.Value.StringValue ?? "", StringComparer.Ordinal))),
+                (m.MessageAttributes ?? []).ToDictionary(a => a.Key, a => a.Value.StringValue ?? "", StringComparer.Ordinal)) { MessageId = m.MessageId ?? "" }),
         ];
     }
 

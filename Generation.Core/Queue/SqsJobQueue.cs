@@ -35,6 +35,8 @@ public sealed class SqsJobQueue(SqsConnection client, Func<QueueOptions> read, T
     private readonly Lock gate = new();
     private readonly Dictionary<string, (long Messages, long At)> depths = new(StringComparer.Ordinal);
 
+    public string MessagingSystem => "aws_sqs";
+
     public async Task<Sent> SendAsync(string lane, IReadOnlyList<JobMessage> messages, int window, CancellationToken ct)
     {
         var options = read();
@@ -89,7 +91,7 @@ public sealed class SqsJobQueue(SqsConnection client, Func<QueueOptions> read, T
         {
             _ = long.TryParse(message.Attributes.GetValueOrDefault(OutboxAttribute), CultureInfo.InvariantCulture, out var outboxId);
             _ = Guid.TryParse(message.Attributes.GetValueOrDefault(SessionAttribute), out var sessionId);
-            return new Delivery(message.Receipt, new JobMessage(outboxId, sessionId, message.Body, message.Attributes.GetValueOrDefault(TraceAttribute)));
+            return new Delivery(message.Receipt, new JobMessage(outboxId, sessionId, message.Body, message.Attributes.GetValueOrDefault(TraceAttribute))) { MessageId = message.MessageId };
         })];
     }
 

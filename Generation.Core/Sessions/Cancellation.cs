@@ -26,23 +26,24 @@ public sealed class Cancellation(NpgsqlDataSource database, Settlement settlemen
         // Asking first, ending second: a worker that claims in between finds the wish in its claim. Of several who ask, the first is told
         // of the cancel, whoever of us or of the workers then carries it out.
         bool isFirst;
+        string? traceParent;
         await using (var ask = database.CreateCommand(
             """
             WITH asked AS (
                 UPDATE generation_sessions AS s
                 SET cancel_requested_at = coalesce(cancel_requested_at, now()), version = version + 1, updated_at = now()
                 WHERE session_id = $1 AND user_id = $2 AND completed_at IS NULL
-                RETURNING session_id, user_id, job_type, lane, status, version, cancel_requested_at = now() AS is_first,
+                RETURNING session_id, user_id, job_type, lane, status, version, traceparent, cancel_requested_at = now() AS is_first,
                           phase = 'awaiting_provider' -- or comes again for a task that it has there: a retry, a hand-back, a dead worker
                           OR status = 'queued' AND EXISTS (SELECT FROM provider_tasks AS t WHERE t.session_id = s.session_id AND t.state = 'running') AS at_provider
             ),
             woken AS ( -- somebody has to take it from the provider
-                INSERT INTO outbox (event_type, lane, session_id)
-                SELECT job_type, lane, session_id FROM asked WHERE at_provider
+                INSERT INTO outbox (event_type, lane, session_id, traceparent)
+                SELECT job_type, lane, session_id, traceparent FROM asked WHERE at_provider
             )
-            SELECT status, version, is_first, at_provider FROM asked
+            SELECT status, version, is_first, at_provider, traceparent FROM asked
             UNION ALL
-            SELECT 'ended', version, false, false FROM generation_sessions WHERE session_id = $1 AND user_id = $2 AND completed_at IS NOT NULL
+            SELECT 'ended', version, false, false, traceparent FROM generation_sessions WHERE session_id = $1 AND user_id = $2 AND completed_at IS NOT NULL
             """))
         {
             ask.Parameters.AddWithValue(sessionId);
@@ -55,6 +56,7 @@ public sealed class Cancellation(NpgsqlDataSource database, Settlement settlemen
             }
 
             isFirst = reader.GetBoolean(2);
+            traceParent = await reader.IsDBNullAsync(4, ct) ? null : reader.GetString(4);
             var status = reader.GetString(0);
             if (status == "ended")
             {
@@ -65,11 +67,12 @@ public sealed class Cancellation(NpgsqlDataSource database, Settlement settlemen
             notifier.OutboxWritten();
             if (status != "queued" || reader.GetBoolean(3))
             {
+                Telemetry.Mark("request cancel", sessionId, traceParent); // whoever has it ends it, in its trace
                 return CancelOutcome.Requested;
             }
         }
 
-        var settled = await settlement.SettleAsync([new Settle(sessionId, SettleGuard.Queued) { Canceled = true }], ct);
+        var settled = await settlement.SettleAsync([new Settle(sessionId, SettleGuard.Queued) { Canceled = true, Trace = Telemetry.ParseTraceParent(traceParent) }], ct);
         return (settled is [var end] ? end.Status : await StatusAsync(userId, sessionId, ct)) switch
         {
             "canceled" when isFirst => CancelOutcome.Canceled,

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Json.Serialization;
 using Generation.Core.Database;
 using Npgsql;
 using NpgsqlTypes;
@@ -43,6 +44,12 @@ public sealed record DeadLetter
 
     /// <summary>The session that was made from it since.</summary>
     public Guid? RedrivenAs { get; init; }
+
+    /// <summary>The trace of the session, as in its own view.</summary>
+    public string? TraceId => Telemetry.TraceIdOf(TraceParent);
+
+    [JsonIgnore]
+    public string? TraceParent { get; init; }
 
     /// <summary>The last 30 calls and events, oldest first.</summary>
     public JsonElement? History { get; init; }
@@ -106,6 +113,7 @@ public sealed class DeadLetters(NpgsqlDataSource database)
                 RedrivenAs = await reader.IsDBNullAsync(15, ct) ? null : reader.GetGuid(15),
                 History = await reader.IsDBNullAsync(16, ct) ? null : JsonSerializer.Deserialize<JsonElement>(reader.GetString(16)),
                 Params = JsonSerializer.Deserialize<JsonElement>(reader.GetString(17)),
+                TraceParent = await reader.IsDBNullAsync(18, ct) ? null : reader.GetString(18),
             });
         }
 

@@ -15,7 +15,11 @@ public sealed record ClaimedSession(
     Guid SessionId, Guid UserId, string Model, string Provider, string JobType, string Lane, string Kind, JsonObject Settings, bool Mock,
     int RequestedOutputs, int Attempt, int LostLeases, long LeaseToken, long Version, int Progress,
     DateTimeOffset Deadline, DateTimeOffset CreatedAt, bool CancelRequested, IReadOnlySet<int> StoredOrdinals, IReadOnlyList<ProviderTask> Tasks,
-    DateTimeOffset ClaimedAt);
+    DateTimeOffset ClaimedAt)
+{
+    /// <summary>The trace context of the request that made the session, which everything that is done for it continues.</summary>
+    public string? TraceParent { get; init; }
+}
 
 public enum ProviderTaskState
 {
@@ -138,7 +142,8 @@ public sealed class Leases
                 CancelRequested: reader.GetBoolean(18),
                 StoredOrdinals: await reader.IsDBNullAsync(19, ct) ? new HashSet<int>() : reader.GetFieldValue<int[]>(19).ToHashSet(),
                 Tasks: await reader.IsDBNullAsync(20, ct) ? [] : JsonSerializer.Deserialize<List<ProviderTask>>(reader.GetString(20), Json)!,
-                ClaimedAt: reader.GetFieldValue<DateTimeOffset>(21)));
+                ClaimedAt: reader.GetFieldValue<DateTimeOffset>(21))
+            { TraceParent = await reader.IsDBNullAsync(22, ct) ? null : reader.GetString(22) });
         }
 
         await reader.NextResultAsync(ct);

@@ -144,6 +144,12 @@ public sealed record SessionView
 
     public Receipt? Receipt { get; init; }
 
+    /// <summary>Where everything that was done for it can be seen, from the request to its end; null for a session of before traces were kept.</summary>
+    public string? TraceId => Telemetry.TraceIdOf(TraceParent);
+
+    [JsonIgnore]
+    public string? TraceParent { get; init; }
+
     [JsonIgnore]
     public bool HasEnded => CompletedAt is not null;
 }
@@ -161,13 +167,13 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
     private static readonly TimeSpan Gathering = TimeSpan.FromMilliseconds(10);
 
     private static readonly CompositeFormat Read = CompositeFormat.Parse(Sql.Text("Sessions/read.sql"));
-    private static readonly string ReadOne = string.Format(CultureInfo.InvariantCulture, Read, "s.session_id = $1");
-    private static readonly string ReadByKey = string.Format(CultureInfo.InvariantCulture, Read, "s.client_key = $1 AND s.user_id = $2");
-    private static readonly string ReadMany = string.Format(CultureInfo.InvariantCulture, Read, "s.session_id = ANY ($1)");
-    private static readonly string ReadNewer = string.Format(CultureInfo.InvariantCulture, Read,
+    private static readonly string ReadOne = Where("s.session_id = $1");
+    private static readonly string ReadByKey = Where("s.client_key = $1 AND s.user_id = $2");
+    private static readonly string ReadMany = Where("s.session_id = ANY ($1)");
+    private static readonly string ReadNewer = Where(
         "s.session_id = ANY (ARRAY(SELECT n.session_id FROM unnest($1::uuid[], $2::bigint[]) AS k (session_id, version) "
         + "JOIN generation_sessions AS n ON n.session_id = ANY (ARRAY[k.session_id]) AND n.version > k.version))");
-    private static readonly string ReadPage = string.Format(CultureInfo.InvariantCulture, Read,
+    private static readonly string ReadPage = Where(
         "s.user_id = $1 AND ($2::uuid IS NULL OR s.session_id < $2) AND ($3::text IS NULL OR s.status = $3) ORDER BY s.session_id DESC LIMIT $4");
 
     private readonly GroupCommit<(Guid UserId, string ClientKey), bool> knownKeys = new(MaxKeys, async (asked, _) =>
@@ -302,6 +308,8 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
         return await MapAllAsync(reader, ct);
     }
 
+    private static string Where(string condition) => Sql.MadeFrom("Sessions/read.sql", string.Format(CultureInfo.InvariantCulture, Read, condition));
+
     private static void ActAs(NpgsqlBatch batch, Guid userId) =>
         batch.BatchCommands.Add(new NpgsqlBatchCommand("SELECT set_config('role', 'generation_reader', true), set_config('app.user_id', $1, true)")
         {
@@ -359,6 +367,7 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
             Media = media,
             FailedOutputs = Node(23),
             Placeholder = reader.GetBoolean(30) ? new PlaceholderView() : null,
+            TraceParent = Text(31),
             EtaSeconds = status == "processing" && startedAt is { } began && progress is >= 10 and < 100
                 ? (int)((time.GetUtcNow() - began).TotalSeconds * (100 - progress) / progress)
                 : null,

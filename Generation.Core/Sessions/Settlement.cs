@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Generation.Core.Credits;
 using Generation.Core.Database;
 using Generation.Core.Realtime;
@@ -51,6 +52,9 @@ public sealed record Settle(Guid SessionId, SettleGuard Guard)
 
     /// <summary>Outputs that were asked for and did not come, as JSON <c>[{ordinal, code, message}]</c>.</summary>
     public string? FailedOutputs { get; init; }
+
+    /// <summary>What the end is a part of: the session's trace, or the span of its job.</summary>
+    public ActivityContext Trace { get; init; }
 }
 
 /// <summary>How a session ended.</summary>
@@ -94,7 +98,11 @@ public sealed class Settlement
     /// Ends one session, in a transaction with those that end at the same time. Null when the right to do so was lost or the session has ended
     /// already. Safe to repeat, as below.
     /// </summary>
-    public Task<Settled?> EndAsync(Settle request, CancellationToken ct) => ends.WriteAsync(request, ct);
+    public Task<Settled?> EndAsync(Settle request, CancellationToken ct)
+    {
+        ArgumentNullException.ThrowIfNull(request);
+        return ends.WriteAsync(request with { Trace = Activity.Current?.Context ?? request.Trace }, ct);
+    }
 
     /// <summary>
     /// Ends the sessions that the guards allow, in one transaction and one round trip; the others are left alone and are not in the
@@ -104,12 +112,74 @@ public sealed class Settlement
 
     private async Task<IReadOnlyList<Settled>> SettleAsync(IReadOnlyList<Settle> requests, TimeSpan? lockTimeout, CancellationToken ct)
     {
-        using var activity = Telemetry.Source.StartActivity("settle");
+        var cause = Activity.Current?.Context ?? default; // of a cancel: its request, which has a trace of its own
+        using var lead = Telemetry.Continue("settle", requests[0].Trace, ActivityKind.Internal, cause: cause);
+        lead.SetSession(requests[0].SessionId); // before the statement, which takes it over
+        try
+        {
+            var settled = await WriteAsync(requests, lockTimeout, ct);
+            Describe(requests, settled, lead, cause);
+            foreach (var end in settled)
+            {
+                Tell(end);
+            }
+
+            return settled;
+        }
+        catch (Exception e)
+        {
+            lead.SetFailed(e.GetType().FullName!);
+            throw;
+        }
+    }
+
+    /// <summary>
+    /// One statement ends many sessions, and each of them is somebody's trace: the first one's span has the statement in it, the others get a
+    /// span of their own of the same time, with a link to it.
+    /// </summary>
+    private static void Describe(IReadOnlyList<Settle> requests, IReadOnlyList<Settled> settled, Activity? lead, ActivityContext cause)
+    {
+        if (!Telemetry.Source.HasListeners())
+        {
+            return;
+        }
+
+        var ended = settled.ToDictionary(end => end.SessionId);
+        Describe(lead, requests[0], ended.GetValueOrDefault(requests[0].SessionId), requests.Count);
+        var described = new HashSet<Guid> { requests[0].SessionId };
+        foreach (var request in requests.Where(r => ended.ContainsKey(r.SessionId) && described.Add(r.SessionId)))
+        {
+            using var span = Telemetry.Continue("settle", request.Trace, ActivityKind.Internal, lead is null ? default : new DateTimeOffset(lead.StartTimeUtc), lead?.Context ?? cause);
+            Describe(span, request, ended[request.SessionId], requests.Count);
+        }
+    }
+
+    private static void Describe(Activity? span, Settle request, Settled? end, int batch)
+    {
+        if (span is not { IsAllDataRequested: true })
+        {
+            return;
+        }
+
+        span.SetSession(request.SessionId)!
+            .SetTag("generation.settle.guard", request.Guard.ToString().ToLowerInvariant())
+            .SetTag("generation.settle.batch_size", batch)
+            .SetTag("generation.session.status", end?.Status ?? "not_ended") // ended before, or the right to end it was lost
+            .SetTag("generation.credits.captured", end?.Captured)
+            .SetTag("generation.credits.released", end?.Released);
+        if (end?.Status == "failed")
+        {
+            span.SetFailed(end.ErrorCode ?? "failed");
+        }
+    }
+
+    private async Task<IReadOnlyList<Settled>> WriteAsync(IReadOnlyList<Settle> requests, TimeSpan? lockTimeout, CancellationToken ct)
+    {
         T[] Column<T>(Func<Settle, T> value) => [.. requests.Select(value)];
         var sessions = Column(r => r.SessionId);
 
         var outputs = requests.Select(r => r.LastOutput).OfType<StoredOutput>().ToList();
-        var settled = await Refusal.GuardAsync(database, async connection =>
+        return await Refusal.GuardAsync(database, async connection =>
         {
             await using var batch = connection.CreateBatch();
             batch.BatchCommands.Add(ByIndex.Prelude(lockTimeout));
@@ -162,19 +232,6 @@ public sealed class Settlement
             while (await reader.NextResultAsync(ct));
             return answer;
         }, ct);
-
-        if (settled is [var only] && requests.Count == 1)
-        {
-            activity?.SetTag("session.id", only.SessionId).SetTag("session.status", only.Status)
-                .SetTag("credits.captured", only.Captured).SetTag("credits.released", only.Released);
-        }
-
-        foreach (var end in settled)
-        {
-            Tell(end);
-        }
-
-        return settled;
     }
 
     private void Tell(Settled end)

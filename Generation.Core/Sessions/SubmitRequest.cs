@@ -75,6 +75,7 @@ public sealed record SubmitRequest
 
     public Guid? RetryOf { get; init; }
 
+    /// <summary>W3C trace context of the request, which the session keeps.</summary>
     public string? TraceParent { get; init; }
 }
 

@@ -1,4 +1,5 @@
 using System.Data;
+using System.Diagnostics;
 using System.Threading.Channels;
 using Generation.Core.Database;
 using Generation.Core.Realtime;
@@ -340,8 +341,7 @@ public sealed class SubmitWriter(
     /// <summary>The round trip: lock, expire, submit. One implicit transaction, each statement on its own snapshot.</summary>
     private async Task<List<(string Outcome, SubmitResult Result)>> ExecuteAsync(List<Pending> batch)
     {
-        using var activity = Telemetry.Source.StartActivity("submit.batch");
-        activity?.SetTag("batch.size", batch.Count);
+        using var activity = StartBatch(batch);
         T[] Column<T>(Func<SubmitRequest, T> value) => [.. batch.Select(p => value(p.Request))];
 
         if (connection is { State: not ConnectionState.Open }) // its keep-alive has found it dead
@@ -410,6 +410,22 @@ public sealed class SubmitWriter(
         return results.Count == batch.Count
             ? results
             : throw new InvalidOperationException($"Submit answered {results.Count} rows for {batch.Count} requests.");
+    }
+
+    /// <summary>The batch is a part of its first request's trace, and the others are linked: a span has one parent.</summary>
+    private static Activity? StartBatch(List<Pending> batch)
+    {
+        var activity = Telemetry.Continue("submit", batch[0].Request.TraceParent, ActivityKind.Internal);
+        if (activity is { IsAllDataRequested: true })
+        {
+            activity.SetSession(batch[0].SessionId)?.SetTag("generation.submit.batch_size", batch.Count);
+            foreach (var other in batch.Skip(1).Select(pending => Telemetry.ParseTraceParent(pending.Request.TraceParent)).Where(context => context != default))
+            {
+                activity.AddLink(new ActivityLink(other));
+            }
+        }
+
+        return activity;
     }
 
     private async Task DisconnectAsync()

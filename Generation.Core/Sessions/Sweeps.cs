@@ -33,7 +33,7 @@ public sealed class Sweeps(NpgsqlDataSource database, Settlement settlement, Cha
     {
         await using var command = database.CreateCommand(Sql.Text("Sessions/revoke_dead_leases.sql"));
         command.Parameters.AddWithValue(Batch);
-        var revoked = await TellAsync(command, ct);
+        var revoked = await TellAsync(command, "revoke dead lease", ct);
 
         if (revoked > 0)
         {
@@ -42,7 +42,7 @@ public sealed class Sweeps(NpgsqlDataSource database, Settlement settlement, Cha
 
         var dead = await FindAsync("lease_until <= now() AND cancel_requested_at IS NOT NULL", "lease_until", ct);
         return dead.Count == 0 ? revoked
-            : revoked + (await settlement.SettleAsync([.. dead.Select(id => new Settle(id, SettleGuard.Dead) { Canceled = true })], ct)).Count;
+            : revoked + (await settlement.SettleAsync([.. dead.Select(one => new Settle(one.SessionId, SettleGuard.Dead) { Canceled = true, Trace = Telemetry.ParseTraceParent(one.TraceParent) })], ct)).Count;
     }
 
     /// <summary>Sessions whose worker renews the lease without getting on are taken from it; see <c>revoke_stuck.sql</c>.</summary>
@@ -51,7 +51,7 @@ public sealed class Sweeps(NpgsqlDataSource database, Settlement settlement, Cha
         await using var command = database.CreateCommand(Sql.Text("Sessions/revoke_stuck.sql"));
         command.Parameters.AddWithValue(after);
         command.Parameters.AddWithValue(Batch);
-        return await TellAsync(command, ct);
+        return await TellAsync(command, "revoke stuck lease", ct);
     }
 
     /// <summary>Sessions past their deadline end as failed, code <c>expired</c>; what was stored is kept and paid.</summary>
@@ -59,8 +59,9 @@ public sealed class Sweeps(NpgsqlDataSource database, Settlement settlement, Cha
     {
         var overdue = await FindAsync("completed_at IS NULL AND deadline <= now()", "deadline", ct);
         return overdue.Count == 0 ? 0 : (await settlement.SettleAsync(
-            [.. overdue.Select(id => new Settle(id, SettleGuard.Deadline)
+            [.. overdue.Select(one => new Settle(one.SessionId, SettleGuard.Deadline)
             {
+                Trace = Telemetry.ParseTraceParent(one.TraceParent),
                 ErrorCode = "expired",
                 ErrorMessage = UserWords.OfFailure("expired", UserWords.DefaultLanguage),
                 ErrorRetryable = true,
@@ -94,8 +95,8 @@ public sealed class Sweeps(NpgsqlDataSource database, Settlement settlement, Cha
         return (forgotten.Sum(), forgotten.Max() >= ForgetBatch);
     }
 
-    /// <summary>Runs a statement that answers with changed sessions, and tells their watchers.</summary>
-    private async Task<int> TellAsync(NpgsqlCommand command, CancellationToken ct)
+    /// <summary>Runs a statement that answers with changed sessions, and tells their watchers, and their traces, what was done.</summary>
+    private async Task<int> TellAsync(NpgsqlCommand command, string what, CancellationToken ct)
     {
         var changed = 0;
         await using var reader = await command.ExecuteReaderAsync(ct);
@@ -103,6 +104,7 @@ public sealed class Sweeps(NpgsqlDataSource database, Settlement settlement, Cha
         {
             changed++;
             notifier.Changed(ChangeChannel.SessionChanged, new Change(reader.GetGuid(0), reader.GetGuid(1), reader.GetInt64(2)));
+            Telemetry.Mark(what, reader.GetGuid(0), await reader.IsDBNullAsync(3, ct) ? null : reader.GetString(3));
         }
 
         return changed;
@@ -112,15 +114,15 @@ public sealed class Sweeps(NpgsqlDataSource database, Settlement settlement, Cha
     /// <param name="condition">Of their rows.</param>
     /// <param name="order">The column of the index that has them: in any other order the planner may walk through the whole table.</param>
     /// <param name="ct">Stops it.</param>
-    private async Task<List<Guid>> FindAsync(string condition, string order, CancellationToken ct)
+    private async Task<List<(Guid SessionId, string? TraceParent)>> FindAsync(string condition, string order, CancellationToken ct)
     {
-        var found = new List<Guid>();
+        var found = new List<(Guid, string?)>();
         await using var command = database.CreateCommand(
-            $"SELECT session_id FROM generation_sessions WHERE {condition} ORDER BY {order} LIMIT {Batch} FOR NO KEY UPDATE SKIP LOCKED");
+            $"SELECT session_id, traceparent FROM generation_sessions WHERE {condition} ORDER BY {order} LIMIT {Batch} FOR NO KEY UPDATE SKIP LOCKED");
         await using var reader = await command.ExecuteReaderAsync(ct);
         while (await reader.ReadAsync(ct))
         {
-            found.Add(reader.GetGuid(0));
+            found.Add((reader.GetGuid(0), await reader.IsDBNullAsync(1, ct) ? null : reader.GetString(1)));
         }
 
         return found;

@@ -32,4 +32,4 @@ RETURNING s.session_id, s.user_id, s.model, s.provider, s.job_type, s.lane, s.ki
                       'createdAt', t.created_at, 'takesCallbacks', t.callback_token_hash IS NOT NULL) ORDER BY t.first_ordinal)::text
            FROM provider_tasks AS t
            WHERE t.session_id = s.session_id AND t.state <> 'rejected') AS tasks,
-          now() AS claimed_at
+          now() AS claimed_at, s.traceparent

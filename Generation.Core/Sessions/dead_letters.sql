@@ -17,7 +17,7 @@ SELECT s.session_id, s.user_id, u.handle, s.model, s.provider, s.lane, s.error_c
             ORDER BY at DESC
             LIMIT 30
         ) AS h)::text AS history,
-       s.params::text
+       s.params::text, s.traceparent
 FROM generation_sessions AS s
 JOIN users AS u USING (user_id)
 WHERE s.status = 'failed'

@@ -9,6 +9,7 @@ SELECT s.session_id, s.user_id, s.client_key, s.model, s.tool, s.kind, s.status,
                    'objectKey', m.object_key, 'posterKey', m.poster_key, 'version', m.session_version) ORDER BY m.ordinal)::text
         FROM media AS m
         WHERE m.session_id = s.session_id) AS media,
-       s.status = 'failed' AND s.error_code = 'provider_unavailable' AND s.input_settings @> '{{"allow_placeholder": true}}' AS wants_placeholder
+       s.status = 'failed' AND s.error_code = 'provider_unavailable' AND s.input_settings @> '{{"allow_placeholder": true}}' AS wants_placeholder,
+       s.traceparent
 FROM generation_sessions AS s
 WHERE {0}

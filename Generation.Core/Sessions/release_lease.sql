@@ -13,11 +13,11 @@ WITH released AS (
         error_code = $5, error_message = $6,
         version = version + 1, updated_at = now()
     WHERE session_id = $1 AND lease_token = $2 AND lease_until IS NOT NULL
-    RETURNING session_id, user_id, job_type, lane, wake_at, version
+    RETURNING session_id, user_id, job_type, lane, wake_at, version, traceparent
 ),
 alarm AS (
     INSERT INTO outbox (event_type, lane, session_id, traceparent, available_at)
-    SELECT job_type, lane, session_id, $7, wake_at
+    SELECT job_type, lane, session_id, coalesce(traceparent, $7), wake_at -- flat: a task that is polled a hundred times is no staircase
     FROM released
 )
 SELECT session_id, user_id, version, wake_at <= now() AS is_due

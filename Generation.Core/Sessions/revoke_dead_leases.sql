@@ -16,12 +16,12 @@ revoked AS (
         lost_leases = s.lost_leases + 1, wake_at = NULL, version = s.version + 1, updated_at = now()
     FROM dead
     WHERE s.session_id = dead.session_id
-    RETURNING s.session_id, s.user_id, s.job_type, s.lane, s.version
+    RETURNING s.session_id, s.user_id, s.job_type, s.lane, s.version, s.traceparent
 ),
 again AS (
-    INSERT INTO outbox (event_type, lane, session_id)
-    SELECT job_type, lane, session_id
+    INSERT INTO outbox (event_type, lane, session_id, traceparent)
+    SELECT job_type, lane, session_id, traceparent
     FROM revoked
 )
-SELECT session_id, user_id, version
+SELECT session_id, user_id, version, traceparent
 FROM revoked

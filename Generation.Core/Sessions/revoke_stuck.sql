@@ -14,7 +14,7 @@ revoked AS (
     SET lease_until = now(), lease_token = s.lease_token + 1, version = s.version + 1, updated_at = now()
     FROM stuck
     WHERE s.session_id = stuck.session_id
-    RETURNING s.session_id, s.user_id, s.version, stuck.lease_owner, stuck.phase, stuck.progress_at
+    RETURNING s.session_id, s.user_id, s.version, s.traceparent, stuck.lease_owner, stuck.phase, stuck.progress_at
 ),
 told AS (
     INSERT INTO error_events (session_id, user_id, code, message, detail)
@@ -22,5 +22,5 @@ told AS (
            jsonb_build_object('worker', lease_owner, 'phase', phase, 'lastProgressAt', progress_at)
     FROM revoked
 )
-SELECT session_id, user_id, version
+SELECT session_id, user_id, version, traceparent
 FROM revoked

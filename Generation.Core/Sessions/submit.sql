@@ -84,9 +84,9 @@ account_held AS (
 session AS (
     INSERT INTO generation_sessions
         (session_id, user_id, client_key, request_hash, model, tool, provider, job_type, lane, kind, params, input_settings, mock,
-         requested_outputs, unit_price, price_version, held_credits, deadline, retry_of)
+         requested_outputs, unit_price, price_version, held_credits, deadline, retry_of, traceparent)
     SELECT session_id, user_id, client_key, request_hash, model, tool, provider, job_type, lane, kind, params, input_settings, mock,
-           outputs, unit_price, price_version, amount, now() + lifetime, retry_of
+           outputs, unit_price, price_version, amount, now() + lifetime, retry_of, traceparent
     FROM accepted
 ),
 reservation AS (

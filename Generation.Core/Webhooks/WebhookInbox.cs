@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Security.Cryptography;
 using System.Text;
 using Generation.Core.Database;
@@ -58,6 +59,9 @@ public sealed class WebhookInbox(NpgsqlDataSource database, ChangeNotifier notif
             return CallbackOutcome.Unknown;
         }
 
+        // The provider's request is a trace of its own; the session's shows when it came.
+        Activity.Current.SetSession(reader.GetGuid(3));
+        Telemetry.Mark($"callback {provider}", reader.GetGuid(3), await reader.IsDBNullAsync(4, ct) ? null : reader.GetString(4));
         if (reader.GetBoolean(2))
         {
             notifier.OutboxWritten();

@@ -2,7 +2,7 @@
 -- that no task has this token. The row lock on the session puts this wholly before or wholly after a worker's suspend.
 -- $1 provider · $2 token hash · $3 body hash · $4 body
 WITH task AS (
-    SELECT t.provider_task_id, t.session_id, t.state IN ('intent', 'running') AND s.completed_at IS NULL AS is_open
+    SELECT t.provider_task_id, t.session_id, s.traceparent, t.state IN ('intent', 'running') AND s.completed_at IS NULL AS is_open
     FROM provider_tasks AS t
     JOIN generation_sessions AS s USING (session_id)
     WHERE t.callback_token_hash = $2 AND t.provider = $1
@@ -21,11 +21,12 @@ woken AS (
     FROM task
     JOIN kept USING (provider_task_id)
     WHERE s.session_id = task.session_id AND task.is_open
-    RETURNING s.session_id, s.job_type, s.lane, s.phase
+    RETURNING s.session_id, s.job_type, s.lane, s.phase, s.traceparent
 ),
 alarm AS (
-    INSERT INTO outbox (event_type, lane, session_id)
-    SELECT job_type, lane, session_id FROM woken WHERE phase = 'awaiting_provider'
+    INSERT INTO outbox (event_type, lane, session_id, traceparent)
+    SELECT job_type, lane, session_id, traceparent FROM woken WHERE phase = 'awaiting_provider'
 )
-SELECT (SELECT count(*) FROM kept) > 0 AS is_new, task.is_open, (SELECT count(*) FROM woken WHERE phase = 'awaiting_provider') > 0 AS woke
+SELECT (SELECT count(*) FROM kept) > 0 AS is_new, task.is_open, (SELECT count(*) FROM woken WHERE phase = 'awaiting_provider') > 0 AS woke,
+       task.session_id, task.traceparent
 FROM task

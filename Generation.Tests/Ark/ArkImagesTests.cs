@@ -455,7 +455,7 @@ public sealed class ArkImagesTests
             Sample = (ref ActivityCreationOptions<ActivityContext> _) => ActivitySamplingResult.AllData,
             ActivityStopped = span =>
             {
-                if ((string?)span.GetTagItem("provider.client_request_id") == name)
+                if ((string?)span.GetTagItem("generation.provider.call_id") == name)
                 {
                     ended.SetResult(span);
                 }
@@ -468,11 +468,11 @@ public sealed class ArkImagesTests
         await ark.GenerateAsync(Lighthouse, name, CancellationToken.None);
 
         var span = await ended.Task.WaitAsync(LocalArk.Patience);
-        Assert.Equal("provider.request", span.OperationName);
+        Assert.Equal(("generate_content seedream-4-0-250828", ActivityKind.Client), (span.OperationName, span.Kind));
         Assert.Equal(
             ("ark", "seedream-4-0-250828", 500, "0217a", "provider_unavailable"),
-            ((string?)span.GetTagItem("provider.name"), (string?)span.GetTagItem("provider.model"), (int?)span.GetTagItem("http.response.status_code"),
-                (string?)span.GetTagItem("provider.request_id"), (string?)span.GetTagItem("provider.outcome")));
+            ((string?)span.GetTagItem("gen_ai.provider.name"), (string?)span.GetTagItem("gen_ai.request.model"), (int?)span.GetTagItem("http.response.status_code"),
+                (string?)span.GetTagItem("gen_ai.response.id"), (string?)span.GetTagItem("error.type")));
         Assert.Equal((ActivityStatusCode.Error, "InternalServiceError"), (span.Status, span.StatusDescription));
     }
 

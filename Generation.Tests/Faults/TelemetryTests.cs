@@ -65,17 +65,18 @@ public sealed class TelemetryTests
         var id = await system.SubmitAsync("traced [fault=overload:times=1]");
         await system.EndOfAsync(id);
 
-        List<Activity> Of(string name) => [.. spans.Where(span => span.OperationName == name && Equals(span.GetTagItem("session.id"), id))];
-        await UntilAsync(() => Of("job").Count == 2 && Of("outbox.dispatch").Count == 2, system);
+        List<Activity> Of(string name) => [.. spans.Where(span => span.OperationName == name && Equals(span.GetTagItem("generation.session.id"), id.ToString()))];
+        await UntilAsync(() => Of("process image").Count == 2 && Of("send image").Count == 2, system);
         var settle = Assert.Single(Of("settle"));
-        Assert.Equal(("completed", 4L), ((string?)settle.GetTagItem("session.status"), (long?)settle.GetTagItem("credits.captured")));
+        Assert.Equal(("completed", 4L), ((string?)settle.GetTagItem("generation.session.status"), (long?)settle.GetTagItem("generation.credits.captured")));
 
         var trace = settle.TraceId;
-        Assert.All(Of("job").Concat(Of("outbox.dispatch")), span => Assert.Equal(trace, span.TraceId));
+        Assert.All(Of("process image").Concat(Of("send image")), span => Assert.Equal(trace, span.TraceId));
         var inTrace = spans.Where(span => span.TraceId == trace).ToList();
         Assert.Contains(inTrace, span => span.DisplayName.StartsWith("POST /api/generations", StringComparison.Ordinal));
-        Assert.Equal(2, inTrace.Count(span => span.OperationName == "provider.request"));
-        Assert.Contains(inTrace, span => span.OperationName == "provider.request" && Equals(span.GetTagItem("provider.outcome"), "ok") && span.GetTagItem("provider.request_id") is string);
+        var calls = inTrace.Where(span => span.OperationName == "generate_content seedream-4-0-250828").ToList();
+        Assert.Equal([ActivityStatusCode.Error, ActivityStatusCode.Unset], calls.OrderBy(span => span.StartTimeUtc).Select(span => span.Status));
+        Assert.Contains(calls, span => span.Status == ActivityStatusCode.Unset && span.GetTagItem("gen_ai.response.id") is string);
 
         // Nothing of what the user wrote or was given is in it.
         Assert.DoesNotContain(inTrace.SelectMany(span => span.TagObjects), tag => $"{tag.Value}".Contains("traced", StringComparison.Ordinal) || $"{tag.Value}".Contains("signature=", StringComparison.Ordinal));

@@ -77,6 +77,8 @@ public sealed class LaneTroubleTests
 
     private sealed class LeavingQueue : IJobQueue
     {
+        public string MessagingSystem => "test";
+
         public HashSet<string> Away { get; } = new(StringComparer.Ordinal);
 
         /// <summary>Lanes, every time.</summary>

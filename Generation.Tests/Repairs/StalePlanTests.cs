@@ -181,6 +181,8 @@ public sealed class StalePlanTests
     /// <summary>Takes everything.</summary>
     private sealed class RoomyQueue : IJobQueue
     {
+        public string MessagingSystem => "test";
+
         public Task<long> DepthAsync(string lane, CancellationToken ct) => Task.FromResult(0L);
 
         public Task<Sent> SendAsync(string lane, IReadOnlyList<JobMessage> messages, int window, CancellationToken ct) =>

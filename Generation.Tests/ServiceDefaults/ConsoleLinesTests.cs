@@ -2,9 +2,13 @@ using System.Diagnostics;
 using System.Text.Json.Nodes;
 using Generation.Core;
 using Generation.ServiceDefaults;
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Logging.Console;
+using Microsoft.Extensions.Options;
 using Microsoft.Extensions.Time.Testing;
 
 namespace Generation.Tests.ServiceDefaults;
@@ -54,6 +58,19 @@ public sealed class ConsoleLinesTests
         Assert.Contains("Released 8 credits of a hold", line, StringComparison.Ordinal);
         Assert.Contains("(Category)", line, StringComparison.Ordinal);
         Assert.Equal(1, line.Count(character => character == '\n'));
+    }
+
+    [Theory]
+    [InlineData("Development", ReadableLines.FormatterName)]
+    [InlineData("Production", JsonLines.FormatterName)]
+    public void Our_lines_stay_though_aspire_asks_for_the_frameworks(string environment, string formatter)
+    {
+        var builder = Host.CreateEmptyApplicationBuilder(new HostApplicationBuilderSettings { EnvironmentName = environment });
+        builder.Configuration.AddInMemoryCollection(new Dictionary<string, string?>(StringComparer.Ordinal) { ["Logging:Console:FormatterName"] = "simple" });
+        builder.Logging.AddConfiguration(builder.Configuration.GetSection("Logging")).AddConsole(); // as a builder with its defaults has done by then
+        builder.AddServiceDefaults();
+        using var host = builder.Build();
+        Assert.Equal(formatter, host.Services.GetRequiredService<IOptionsMonitor<ConsoleLoggerOptions>>().CurrentValue.FormatterName);
     }
 
     private static string Write(ConsoleFormatter formatter, Action<ILogger> log)

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Text.Json;
 using Generation.Core;
 using Generation.Core.Database;
@@ -38,6 +39,7 @@ public sealed class JobRunner(
         }
         else if (session.LostLeases > options.MaxLostLeases)
         {
+            Activity.Current?.SetTag("generation.job.outcome", "failed").SetFailed("worker_lost");
             await SettleAsync(job, context, new Settle(session.SessionId, SettleGuard.Fenced)
             {
                 ErrorCode = "worker_lost",
@@ -57,6 +59,7 @@ public sealed class JobRunner(
         }
         catch (LeaseLostException)
         {
+            Conclude("lease_lost");
             log.LogWarning("{SessionId} belongs to another worker now", session.SessionId);
         }
         catch (OperationCanceledException) when (job.Stopped.IsCancellationRequested)
@@ -67,6 +70,7 @@ public sealed class JobRunner(
             }
             catch (LeaseLostException)
             {
+                Conclude("lease_lost");
                 log.LogWarning("{SessionId} belongs to another worker now", session.SessionId);
             }
         }
@@ -89,11 +93,12 @@ public sealed class JobRunner(
                 outcome = new StepOutcome.Failed(new Failure(FailureKind.Unavailable, "handler." + e.GetType().Name, e.Message), []);
             }
 
-            if (outcome is not StepOutcome.Failed { Failure: { Kind: FailureKind.Unavailable, RetryAfter: null, IsRetryable: true } } || tried >= SlotRetries.Length)
+            if (outcome is not StepOutcome.Failed { Failure: { Kind: FailureKind.Unavailable, RetryAfter: null, IsRetryable: true } failed } || tried >= SlotRetries.Length)
             {
                 return outcome;
             }
 
+            Activity.Current?.AddEvent(new ActivityEvent("retry", tags: new() { ["error.type"] = failed.Code, ["generation.provider.failure_code"] = failed.ProviderCode }));
             await Task.Delay(SlotRetries[tried] * (0.75 + (Jitter() / 2)), time, job.Stopped);
         }
     }
@@ -109,10 +114,12 @@ public sealed class JobRunner(
         switch (outcome)
         {
             case StepOutcome.Suspended suspended:
+                Conclude("suspended");
                 await Transient.RetryAsync(() => leases.SuspendAsync(session, suspended.WakeAfter, CancellationToken.None), time, log, job.Stopped);
                 break;
 
             case StepOutcome.Completed completed:
+                Conclude("completed");
                 Alarm(session, completed.FailedOutputs.Select(f => f.Failure));
                 await SettleAsync(job, context, new Settle(session.SessionId, SettleGuard.Fenced)
                 {
@@ -125,12 +132,14 @@ public sealed class JobRunner(
                 break;
 
             case StepOutcome.Failed { Failure: { IsRetryable: true, NotTried: true } failure }:
+                Conclude("postponed")?.SetTag("generation.provider.failure_code", failure.ProviderCode);
                 var pause = failure.RetryAfter ?? options.RetryBackoff;
                 log.LogInformation("{SessionId} waits {Delay}: {ProviderCode} {Detail}", session.SessionId, pause, failure.ProviderCode, failure.Detail);
                 await Transient.RetryAsync(() => leases.PostponeAsync(session, pause * (1 + (Jitter() / 8)), CancellationToken.None), time, log, job.Stopped);
                 break;
 
             case StepOutcome.Failed { Failure: { IsRetryable: true } failure } when session.Attempt + 1 < options.MaxAttempts:
+                Conclude("retry", failure);
                 var delay = Backoff(session.Attempt, failure.RetryAfter);
                 log.LogWarning("{SessionId} comes again in {Delay}: {Code} {ProviderCode}", session.SessionId, delay, failure.Code, failure.ProviderCode);
                 await Transient.RetryAsync(
@@ -138,6 +147,7 @@ public sealed class JobRunner(
                 break;
 
             case StepOutcome.Failed { Failure: var failure } failed:
+                Conclude("failed", failure);
                 Alarm(session, failed.FailedOutputs.Select(f => f.Failure).Append(failure));
                 log.LogWarning("{SessionId} failed: {Code} {ProviderCode} {Detail} (request {RequestId})",
                     session.SessionId, failure.Code, failure.ProviderCode, failure.Detail, failure.RequestId);
@@ -151,6 +161,13 @@ public sealed class JobRunner(
                 });
                 break;
         }
+    }
+
+    /// <summary>How this run of the job ends, on its span.</summary>
+    private static Activity? Conclude(string outcome, Failure? failure = null)
+    {
+        var span = Activity.Current?.SetTag("generation.job.outcome", outcome);
+        return failure is null ? span : span.SetFailed(failure.Code, failure.ProviderCode)?.SetTag("generation.provider.failure_code", failure.ProviderCode);
     }
 
     /// <summary>Says that the account is refused or empty, also when some outputs came before it was.</summary>
@@ -168,6 +185,7 @@ public sealed class JobRunner(
         switch (job.Reason)
         {
             case StopReason.Canceled:
+                Conclude("canceled");
                 if (handler is not null && context.Tasks.Count > 0)
                 {
                     using var patience = new Patience(TimeSpan.FromSeconds(5), time);
@@ -185,6 +203,7 @@ public sealed class JobRunner(
                 break;
 
             case StopReason.Drained:
+                Conclude("handed_back");
                 await context.WriteLastOutputAsync();
                 await leases.HandBackAsync(job.Session, CancellationToken.None);
                 break;

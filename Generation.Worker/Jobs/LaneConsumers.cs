@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using Generation.Core;
 using Generation.Core.Queue;
 using Generation.Core.Sessions;
@@ -145,8 +144,8 @@ public sealed class LaneConsumers(
         var started = claimed.Select(session =>
         {
             var job = active.Add(session, claimedAt);
-            var trace = messages.First(m => m.Message.SessionId == session.SessionId).Message.TraceParent;
-            return (job, Task.Run(() => RunAsync(job, trace)));
+            var delivery = messages.First(m => m.Message.SessionId == session.SessionId);
+            return (job, Task.Run(() => RunAsync(job, lane, delivery)));
         }).ToList();
         try
         {
@@ -160,11 +159,21 @@ public sealed class LaneConsumers(
         return started;
     }
 
-    private async Task RunAsync(ActiveJob job, string? traceParent)
+    private async Task RunAsync(ActiveJob job, string lane, Delivery delivery)
     {
-        using var activity = Telemetry.Continue("job", traceParent);
-        activity?.SetTag("session.id", job.Session.SessionId);
-        activity?.SetTag("job.type", job.Session.JobType);
+        var session = job.Session;
+        using var activity = Telemetry.Continue($"process {lane}", session.TraceParent ?? delivery.Message.TraceParent);
+        if (activity is { IsAllDataRequested: true })
+        {
+            activity.SetSession(session.SessionId)?.SetMessaging(queue.MessagingSystem, lane, "process", delivery.MessageId)?
+                .SetTag("generation.job.type", session.JobType)
+                .SetTag("generation.model", session.Model)
+                .SetTag("generation.attempt", session.Attempt) // failures before this one
+                .SetTag("generation.lost_leases", session.LostLeases)
+                .SetTag("generation.lease_token", session.LeaseToken)
+                .SetTag("generation.mock", session.Mock);
+        }
+
         try
         {
             await runner.RunAsync(job);
@@ -172,7 +181,7 @@ public sealed class LaneConsumers(
         catch (Exception e)
         {
             // Nothing is lost: the lease runs out and the session is queued again.
-            activity?.SetStatus(ActivityStatusCode.Error);
+            activity.SetFailed(e.GetType().FullName!);
             log.LogError(e, "Could not finish {SessionId}; its lease will bring it back", job.Session.SessionId);
         }
         finally

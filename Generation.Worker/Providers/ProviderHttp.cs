@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 using System.Net;
 using System.Net.Http.Headers;
 using System.Text;
@@ -97,6 +98,9 @@ public sealed class ProviderHttp : IDisposable
     /// <summary>An answer without media is never longer.</summary>
     public const int MaxReplyBytes = 1 << 20;
 
+    /// <summary>OpenTelemetry's name for a call that makes something, of whatever kind it is.</summary>
+    private const string PaidOperation = "generate_content";
+
     private readonly ProviderAddress address;
     private readonly Uri root;
     private readonly TimeProvider time;
@@ -142,27 +146,66 @@ public sealed class ProviderHttp : IDisposable
             return ProviderReply.Failed(new Failure(FailureKind.Unauthorized, $"{address.Name}.no_api_key", $"{address.Section}:ApiKey is not set; nothing was sent."));
         }
 
-        using var span = Telemetry.Source.StartActivity("provider.request");
-        span?.SetTag("provider.name", address.Name).SetTag("provider.model", model).SetTag("provider.client_request_id", clientRequestId);
+        using var span = StartCall(PaidOperation, model);
+        span?.SetTag("gen_ai.request.model", model).SetTag("generation.provider.call_id", clientRequestId);
         log.LogInformation(LogEvents.ProviderRequest, "{Provider} is asked for an output of {Model} as {ClientRequestId}", address.Name, model, clientRequestId);
         var started = time.GetTimestamp();
-        using var answer = await SendAsync(call, ct);
+        using var answer = await SendInAsync(span, call, ct);
         var status = (int?)answer.Response?.StatusCode;
         var reply = answer.Response is null ? ProviderReply.Failed(answer.Silence!) : await conclude(answer);
         var outcome = reply.Failure?.Code ?? "ok";
         log.LogInformation(
             LogEvents.ProviderResponse, "{Provider} answered {Status} for {Model} after {DurationMs} ms: {Outcome} {ProviderCode} {TaskId} (request {RequestId})",
             address.Name, status, model, (long)time.GetElapsedTime(started).TotalMilliseconds, outcome, reply.Failure?.ProviderCode, reply.TaskId, reply.RequestId);
-        span?.SetTag("http.response.status_code", status).SetTag("provider.request_id", reply.RequestId).SetTag("provider.outcome", outcome);
-        span?.SetStatus(reply.Failure is null ? ActivityStatusCode.Ok : ActivityStatusCode.Error, reply.Failure?.ProviderCode);
+        span?.SetTag("gen_ai.response.id", reply.TaskId ?? reply.RequestId).SetTag("generation.provider.request_id", reply.RequestId);
+        if (reply.Failure is { } failure)
+        {
+            span.SetFailed(outcome, failure.ProviderCode);
+        }
+
         return reply;
     }
 
-    /// <summary>Sends one call, once.</summary>
+    /// <summary>Sends one call that costs nothing, such as a question about a task; a span of its own, named for what it does.</summary>
     /// <exception cref="OperationCanceledException"><paramref name="ct"/> was cancelled after the call was sent.</exception>
     public async Task<ProviderAnswer> SendAsync(ProviderCall call, CancellationToken ct)
     {
         ArgumentNullException.ThrowIfNull(call);
+        var operation = call.Method == HttpMethod.Get ? "retrieve" : call.Method == HttpMethod.Delete ? "cancel" : "ask";
+        using var span = StartCall(operation, address.Name);
+        var answer = await SendInAsync(span, call, ct);
+        if (answer.Silence is { } silence)
+        {
+            span.SetFailed(silence.Code, silence.ProviderCode);
+        }
+        else if (answer.Response is { IsSuccessStatusCode: false, StatusCode: var status })
+        {
+            span.SetFailed(((int)status).ToString(CultureInfo.InvariantCulture));
+        }
+
+        return answer;
+    }
+
+    private Activity? StartCall(string operation, string of) => Telemetry.Source.StartActivity($"{operation} {of}", ActivityKind.Client)?
+        .SetTag("gen_ai.operation.name", operation).SetTag("gen_ai.provider.name", address.Name);
+
+    private async Task<ProviderAnswer> SendInAsync(Activity? span, ProviderCall call, CancellationToken ct)
+    {
+        try
+        {
+            var answer = await SendOnceAsync(call, ct);
+            span?.SetTag("http.response.status_code", (int?)answer.Response?.StatusCode);
+            return answer;
+        }
+        catch (Exception e)
+        {
+            span.SetFailed(e.GetType().FullName!);
+            throw;
+        }
+    }
+
+    private async Task<ProviderAnswer> SendOnceAsync(ProviderCall call, CancellationToken ct)
+    {
         using var body = call.Json is null ? null : new SentOnce(call.Json);
         using var message = new HttpRequestMessage(call.Method, new Uri(root, call.Path)) { Content = body };
         address.Authenticate(message.Headers);
