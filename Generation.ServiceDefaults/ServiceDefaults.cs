@@ -75,9 +75,12 @@ public static class GenerationServiceDefaults
 
         // The context that migrates, as the owner. It also brings traces and metrics of Npgsql, whoever's connection they are of. Readiness asks by itself,
         // and the migrator tries again by itself: EF's retry would wrap its transactions.
-        builder.Services.AddDbContext<GenerationDbContext>((services, options) => GenerationDbContext.Configure(
-            options, DatabaseConnections.ReadOwner(services.GetRequiredService<IConfiguration>(), services.GetRequiredService<IHostEnvironment>())
-                ?? throw new InvalidOperationException($"ConnectionStrings:{DatabaseConnections.OwnerConnectionName} is not set")));
+        builder.Services.AddDbContext<GenerationDbContext>((services, options) =>
+        {
+            var owner = DatabaseConnections.ReadOwner(services.GetRequiredService<IConfiguration>(), services.GetRequiredService<IHostEnvironment>());
+            GenerationDbContext.Configure(options, owner ?? throw new InvalidOperationException($"ConnectionStrings:{DatabaseConnections.OwnerConnectionName} is not set"));
+            options.UseApplicationServiceProvider(new WithoutDataSource(services));
+        });
         builder.EnrichNpgsqlDbContext<GenerationDbContext>(settings => (settings.DisableHealthChecks, settings.DisableRetry) = (true, true));
 
         // Registers the shared multiplexer, connected when it is first asked for. Readiness asks by itself; a second health check could only differ.
@@ -137,5 +140,11 @@ public static class GenerationServiceDefaults
         app.UseMiddleware<RequestObservation>();
         app.MapHealth();
         return app;
+    }
+
+    /// <summary>EF's provider asks for a data source even where it has a connection string: that of the services, which a migration neither has nor wants.</summary>
+    private sealed class WithoutDataSource(IServiceProvider services) : IServiceProvider
+    {
+        public object? GetService(Type serviceType) => serviceType == typeof(NpgsqlDataSource) ? null : services.GetService(serviceType);
     }
 }

@@ -8,7 +8,7 @@ namespace Generation.ServiceDefaults;
 public sealed class ShutdownOptions
 {
     /// <summary>
-    /// Default 45 s. The time from the stop signal to the exit, drain delay included; what is not finished by then is
+    /// Default 45 s; in a worker outside Development the longest configured call that is waited for, plus 30 s. The time from the stop signal to the exit, drain delay included; what is not finished by then is
     /// cut off. Keep it under the orchestrator's own limit (terminationGracePeriodSeconds), or that one cuts instead.
     /// </summary>
     public TimeSpan GracePeriod { get; set; } = TimeSpan.FromSeconds(45);

@@ -24,6 +24,7 @@ builder.Services.AddOpenAi(builder.Configuration);
 builder.Services.AddGoogle(builder.Configuration);
 builder.Services.AddForge(builder.Configuration);
 builder.Services.AddKie(builder.Configuration);
+builder.Services.ConfigureOptions<GracePeriod>();
 builder.Services.AddSingleton<HandlerRegistry>();
 builder.Services.AddSingleton<ProviderBreakers>();
 builder.Services.AddSingleton<ProviderLimits>();

@@ -51,12 +51,11 @@ public sealed class WorkerOptions
     public TimeSpan BreakDuration { get; set; } = TimeSpan.FromSeconds(60);
 
     /// <summary>
-    /// How long running jobs may go on after the stop signal, before they are handed back; default 40 s. Never longer than
-    /// <c>Shutdown:GracePeriod</c> less 5 s (or a quarter of a shorter one), which handing back takes. A paid call that is cut off here ends
-    /// as outcome_unknown, so rather too long than too short: where calls take minutes, give both settings, and the orchestrator's own
-    /// limit, that time. A worker without such a call leaves as soon as before.
+    /// How long running jobs may go on after the stop signal, before they are handed back; default: as long as <c>Shutdown:GracePeriod</c> allows,
+    /// less 5 s (or a quarter of a shorter one), which handing back takes. A paid call that is cut off here ends as outcome_unknown, so rather too
+    /// long than too short. A worker without such a call leaves as soon as before.
     /// </summary>
-    public TimeSpan DrainTimeout { get; set; } = TimeSpan.FromSeconds(40);
+    public TimeSpan? DrainTimeout { get; set; }
 
     /// <summary>
     /// The address of our Api as providers reach it, such as <c>https://generation.example.com</c>; default none: then nobody is asked to

@@ -23,6 +23,7 @@ internal static class Deployment
         var endpoint = builder.AddParameter("s3-endpoint").WithDescription("Address of the S3-compatible store, without the bucket");
         var bucket = builder.AddParameter("s3-bucket").WithDescription("The bucket; it must exist");
         var region = builder.AddParameter("s3-region", "us-east-1", publishValueAsDefault: true);
+        var pathStyle = builder.AddParameter("s3-force-path-style", "false", publishValueAsDefault: true).WithDescription("true where the bucket stands in the path and not in the host name");
         var accessKey = builder.AddParameter("s3-access-key", secret: true);
         var secretKey = builder.AddParameter("s3-secret-key", secret: true);
         foreach (var service in services)
@@ -31,6 +32,7 @@ internal static class Deployment
                 .WithEnvironment("Media__S3__Endpoint", endpoint)
                 .WithEnvironment("Media__S3__Bucket", bucket)
                 .WithEnvironment("Media__S3__Region", region)
+                .WithEnvironment("Media__S3__ForcePathStyle", pathStyle)
                 .WithEnvironment("Media__S3__AccessKey", accessKey)
                 .WithEnvironment("Media__S3__SecretKey", secretKey);
         }

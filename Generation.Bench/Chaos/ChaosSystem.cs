@@ -2,10 +2,10 @@ using System.Collections.Concurrent;
 using System.Net.Http.Headers;
 using System.Net.Http.Json;
 using System.Text.Json.Nodes;
-using Generation.LocalServers;
 using Generation.Bench.Harness;
 using Generation.Core.Database;
 using Generation.Core.Identity;
+using Generation.LocalServers;
 using Npgsql;
 
 namespace Generation.Bench.Chaos;

@@ -1,6 +1,6 @@
 using System.Collections.Concurrent;
-using Generation.LocalServers;
 using Generation.Bench.Harness;
+using Generation.LocalServers;
 
 namespace Generation.Bench.Chaos;
 

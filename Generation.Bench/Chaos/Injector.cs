@@ -1,7 +1,7 @@
 using System.Collections.Concurrent;
 using System.Net.Http.Json;
-using Generation.LocalServers;
 using Generation.Bench.Harness;
+using Generation.LocalServers;
 
 namespace Generation.Bench.Chaos;
 

@@ -2,8 +2,8 @@ using System.Net.Http.Headers;
 using System.Net.Http.Json;
 using System.Net.ServerSentEvents;
 using System.Text.Json.Nodes;
-using Generation.LocalServers;
 using Generation.Core.Identity;
+using Generation.LocalServers;
 using Npgsql;
 
 namespace Generation.Bench.Harness;

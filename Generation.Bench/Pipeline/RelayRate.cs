@@ -1,6 +1,6 @@
 using System.Globalization;
-using Generation.LocalServers;
 using Generation.Bench.Harness;
+using Generation.LocalServers;
 using StackExchange.Redis;
 
 namespace Generation.Bench.Pipeline;

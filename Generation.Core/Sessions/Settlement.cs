@@ -112,6 +112,11 @@ public sealed class Settlement
 
     private async Task<IReadOnlyList<Settled>> SettleAsync(IReadOnlyList<Settle> requests, TimeSpan? lockTimeout, CancellationToken ct)
     {
+        if (requests.Count == 0)
+        {
+            return [];
+        }
+
         var cause = Activity.Current?.Context ?? default; // of a cancel: its request, which has a trace of its own
         using var lead = Telemetry.Continue("settle", requests[0].Trace, ActivityKind.Internal, cause: cause);
         lead.SetSession(requests[0].SessionId); // before the statement, which takes it over

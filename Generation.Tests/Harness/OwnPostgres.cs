@@ -1,5 +1,5 @@
-using Generation.LocalServers;
 using Generation.Core.Database;
+using Generation.LocalServers;
 
 namespace Generation.Tests.Harness;
 

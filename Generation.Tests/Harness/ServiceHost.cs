@@ -5,6 +5,7 @@ using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.AspNetCore.Mvc.Testing;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 
 namespace Generation.Tests.Harness;
@@ -57,7 +58,7 @@ public sealed class InProcessService<TMarker> : ITestService
 
             builder.UseSetting(WebHostDefaults.ServerUrlsKey, "http://127.0.0.1:0");
             builder.UseSetting("hostBuilder:reloadConfigOnChange", "false"); // a file watcher a host would exhaust the machine's
-            builder.UseEnvironment("Production"); // no development accounts
+            builder.UseEnvironment(settings.GetValueOrDefault(HostDefaults.EnvironmentKey, "Production")); // no development accounts
             builder.ConfigureLogging(logging => logging.ClearProviders()); // first: it would take the test's own with it
             builder.ConfigureServices(configure);
         }

@@ -410,6 +410,11 @@ public sealed class TestSystem : IAsyncDisposable
         {
             [DatabaseSetting] = new NpgsqlConnectionStringBuilder(settings[DatabaseSetting]) { Username = login, Password = TestPostgres.LoginPassword }.ConnectionString,
         };
+        if (settings.GetValueOrDefault("environment") == "Development")
+        {
+            its["ConnectionStrings:generation-owner"] = settings[DatabaseSetting]; // there a relay migrates as it starts
+        }
+
         ITestService service = options.AsProcesses
             ? await ProcessService.StartAsync(project, its)
             : await Task.Run(() => new InProcessService<TMarker>(its, configure));

@@ -1,11 +1,12 @@
-using Generation.LocalServers;
 using Generation.Core.Database;
+using Generation.LocalServers;
 using Generation.Tests.Harness;
 using Npgsql;
 
 namespace Generation.Tests.Security;
 
 /// <summary>The services' logins: what they may not do, and how they come about.</summary>
+[Trait("tier", "process")]
 public sealed class ServiceLoginTests
 {
     public static TheoryData<string> Logins => new(ServiceLogins.All);

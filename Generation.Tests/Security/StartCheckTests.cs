@@ -8,6 +8,7 @@ using Microsoft.Extensions.Options;
 namespace Generation.Tests.Security;
 
 /// <summary>What a service refuses outside Development, and what it complains of.</summary>
+[Trait("tier", "process")]
 public sealed class StartCheckTests
 {
     private static readonly (string Key, string Value)[] Away =

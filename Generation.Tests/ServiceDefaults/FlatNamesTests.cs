@@ -46,9 +46,21 @@ public sealed class FlatNamesTests
         var order = ((IConfigurationRoot)service.App.Configuration).Providers.Select(provider => provider.GetType().FullName!).ToList();
         var flat = order.FindIndex(type => type.StartsWith(typeof(FlatNames).FullName!, StringComparison.Ordinal));
         Assert.InRange(order.FindLastIndex(type => type.Contains(".Json.", StringComparison.Ordinal)), 0, flat - 1);
-        Assert.Contains("EnvironmentVariables", order[flat + 1], StringComparison.Ordinal);
+        Assert.StartsWith(typeof(EmptyVariables).FullName!, order[flat + 1], StringComparison.Ordinal); // the environment, less what is empty in it
         Assert.Contains(order[flat..], type => type.Contains("CommandLine", StringComparison.Ordinal));
         Assert.Equal("7", service.App.Configuration["Worker:Concurrency"]);
+    }
+
+    /// <summary>A manifest passes what nobody gave as an empty text, which would overwrite a default.</summary>
+    [Fact]
+    public void An_empty_variable_counts_as_not_set()
+    {
+        Environment.SetEnvironmentVariable("EmptyVariablesTest__Empty", "");
+        Environment.SetEnvironmentVariable("EmptyVariablesTest__Full", "kept");
+        var builder = new ConfigurationBuilder().AddInMemoryCollection([new("EmptyVariablesTest:Empty", "default")]).AddEnvironmentVariables().AddCommandLine(["--Later=1"]);
+        builder.IgnoreEmptyVariables();
+        var configuration = builder.Build();
+        Assert.Equal(("default", "kept", "1"), (configuration["EmptyVariablesTest:Empty"], configuration["EmptyVariablesTest:Full"], configuration["Later"]));
     }
 
     [Theory]

@@ -7,6 +7,7 @@ using OpenTelemetry.Trace;
 namespace Generation.Tests.Traces;
 
 /// <summary>A trace begins with a request: an idle system has none to show.</summary>
+[Trait("tier", "process")]
 public sealed class IdleTests
 {
     [Fact]

@@ -9,6 +9,7 @@ namespace Generation.Tests.Traces;
 /// A generation is one trace from its POST to its settlement, whatever its provider is like, as a collector sees it: services of their own
 /// processes, over OTLP.
 /// </summary>
+[Trait("tier", "process")]
 public sealed class OneTraceTests(OneTraceTests.TracedSystem traced) : IClassFixture<OneTraceTests.TracedSystem>
 {
     private const string Watch = "GET /api/generations/{sessionId:guid}/events";

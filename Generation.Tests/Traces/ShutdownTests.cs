@@ -5,6 +5,7 @@ using Generation.Tests.Harness;
 namespace Generation.Tests.Traces;
 
 /// <summary>A collector that is not there, or does not answer, holds up nobody's shutdown.</summary>
+[Trait("tier", "process")]
 public sealed class ShutdownTests
 {
     [Theory]

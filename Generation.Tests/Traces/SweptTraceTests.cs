@@ -4,6 +4,7 @@ using Generation.Tests.Harness;
 namespace Generation.Tests.Traces;
 
 /// <summary>What the relay and a cancel do to a session that nobody works on continues its trace too, although one statement serves many.</summary>
+[Trait("tier", "process")]
 public sealed class SweptTraceTests
 {
     [Fact]

@@ -142,6 +142,7 @@ public sealed class KieWebhookTests(KieWebhookTests.PollingSystem polling) : ICl
     {
         await using var own = await StartAsync(options =>
         {
+            options.Settings["environment"] = "Development"; // elsewhere the services do not start so
             options.Settings["Providers:Kie:WebhookHmacKey"] = "";
             options.Settings["Providers:Kie:CallbackPatience"] = "00:10:00";
         });

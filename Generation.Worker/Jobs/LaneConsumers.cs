@@ -42,7 +42,7 @@ public sealed class LaneConsumers(
         {
             var grace = shutdown.Value.GracePeriod;
             var longest = grace - (grace / 4 < MaxHandBackTime ? grace / 4 : MaxHandBackTime);
-            return options.DrainTimeout < longest ? options.DrainTimeout : longest;
+            return options.DrainTimeout is { } wanted && wanted < longest ? wanted : longest;
         }
     }
 
