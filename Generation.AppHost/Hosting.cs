@@ -144,9 +144,6 @@ internal sealed partial class LocalRun
     /// <summary>The level of a line of our services' logs: ReadableLines in ServiceDefaults, or the framework's formatter.</summary>
     [GeneratedRegex(@"^(\d\d:\d\d:\d\d\.\d{3} )?(?<level>TRC|DBG|INF|WRN|ERR|CRT|trce:|dbug:|info:|warn:|fail:|crit:)", RegexOptions.ExplicitCapture | RegexOptions.NonBacktracking)]
     internal static partial Regex LogLevelOfLine();
-
-    [GeneratedRegex(@"\e\[[0-9;]*m", RegexOptions.NonBacktracking)]
-    internal static partial Regex AnsiColors();
 }
 
 /// <summary>
@@ -241,7 +238,7 @@ internal sealed class ServiceSupervisor(
         }
     }
 
-    /// <summary>Lines at Warning and above, with what belongs to them (an exception's stack), and all of stderr.</summary>
+    /// <summary>Lines at Warning and above, with the exception that belongs to them but not its stack, which the dashboard has; and all of stderr.</summary>
     private async Task ShowWarningsAsync(IServiceResource service, CancellationToken cancellationToken)
     {
         try
@@ -253,9 +250,10 @@ internal sealed class ServiceSupervisor(
                 {
                     // "2026-01-31T09:30:00.1234567Z text": the orchestrator's time stands in front.
                     var text = line.Content.IndexOf(' ', StringComparison.Ordinal) is > 19 and var end && line.Content[end - 1] == 'Z' ? line.Content[(end + 1)..] : line.Content;
-                    var level = LocalRun.LogLevelOfLine().Match(LocalRun.AnsiColors().Replace(text, ""));
+                    var level = LocalRun.LogLevelOfLine().Match(Terminal.WithoutColors(text));
                     if (level.Success) shows = level.Groups["level"].Value is "WRN" or "ERR" or "CRT" or "warn:" or "fail:" or "crit:";
-                    if (shows || line.IsErrorMessage) Terminal.Log(service.Name, text);
+                    var isFrame = text.TrimStart() is var bare && (bare.StartsWith("at ", StringComparison.Ordinal) || bare.StartsWith("--- End of stack", StringComparison.Ordinal));
+                    if ((shows && !isFrame) || line.IsErrorMessage) Terminal.Log(service.Name, text);
                 }
             }
         }

@@ -1,9 +1,11 @@
+using System.Text.RegularExpressions;
+
 namespace Generation.AppHost;
 
 /// <summary>
 /// The one writer of the terminal. Colours where somebody looks, plain text where the output is redirected or NO_COLOR is set.
 /// </summary>
-internal static class Terminal
+internal static partial class Terminal
 {
     private const int NameWidth = 12; // provider-sim
 
@@ -20,14 +22,20 @@ internal static class Terminal
     /// <summary>What should not have happened to a resource, and was dealt with.</summary>
     public static void Warn(string name, string what) => Write($"{Paint(name.PadRight(NameWidth), 33)}  {what}");
 
-    /// <summary>A line of a resource's log.</summary>
-    public static void Log(string name, string line) => Write($"{Paint(name.PadRight(NameWidth), 36)}| {line}");
+    /// <summary>A line of a resource's log, which may have colours of its own.</summary>
+    public static void Log(string name, string line) => Write($"{Paint(name.PadRight(NameWidth), 36)}| {(UseColors ? line : WithoutColors(line))}");
+
+    /// <summary>A line as it would be without colours.</summary>
+    public static string WithoutColors(string line) => AnsiColors().Replace(line, "");
 
     public static void Fail(string text) => Write(Paint(text, 31));
 
     public static string Bold(string text) => Paint(text, 1);
 
     public static string Dim(string text) => Paint(text, 2);
+
+    [GeneratedRegex(@"\e\[[0-9;]*m", RegexOptions.NonBacktracking)]
+    private static partial Regex AnsiColors();
 
     private static string Paint(string text, int color) => UseColors ? $"\e[{color}m{text}\e[0m" : text;
 

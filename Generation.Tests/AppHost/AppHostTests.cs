@@ -72,6 +72,14 @@ public sealed class AppHostTests
         await first.WaitForAsync("; it is started again in 1 s");
         await UntilReadyAsync(first.Port);
 
+        // A database that dies is back by itself, and what the services say of it at Warning reaches the terminal under their names.
+        var postgres = second.Living().Single(process => process.Value.Contains("postgres -D", StringComparison.Ordinal)).Key;
+        _ = Native.Kill(postgres, (int)UnixSignal.Kill);
+        await second.WaitForAsync("postgres      exited with code 137; it is started again in 1 s");
+        await second.WaitForAsync("cannot do its work"); // the relay asks several times a second
+        await UntilReadyAsync(second.Port);
+        Assert.Matches(@"(?m)^(api|worker|relay) +\| \d\d:\d\d:\d\d\.\d{3} (WRN|ERR)", second.Output);
+
         first.Signal(UnixSignal.Terminate);
         second.Signal(UnixSignal.Interrupt);
         foreach (var run in new[] { first, second })

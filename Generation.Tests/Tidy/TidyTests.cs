@@ -124,6 +124,11 @@ public sealed partial class TidyTests
     }
 
     [Fact]
+    public void Packages_are_locked() => Empty(
+        Projects().Where(project => project.Name is not ("Generation.AppHost" or "Generation.Tests") && !Files.Contains($"{project.Name}/packages.lock.json")).Select(project => project.Path),
+        "A lock file says what was restored when it was tested: dotnet restore writes it, and CI restores exactly that.");
+
+    [Fact]
     public void Decisions_are_numbered_and_titled()
     {
         var decisions = Files.Where(file => file.StartsWith("docs/decisions/", StringComparison.Ordinal)).Select(file => file["docs/decisions/".Length..]).ToList();
