@@ -21,7 +21,7 @@ public static class ServiceLogins
     public const string Relay = "generation_relay";
     public const string Worker = "generation_worker";
 
-    /// <summary>What no service may do, whoever made its role.</summary>
+    /// <summary>What no service may do, even where somebody else created its role.</summary>
     private const string Nothing = "NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS";
 
     /// <summary>Migrations of other databases on the cluster change the same roles, and no lock of ours spans databases.</summary>
@@ -129,7 +129,7 @@ public static class ServiceLogins
         await command.ExecuteNonQueryAsync(ct);
     }
 
-    /// <summary>Whoever loses against another migration finds its work done, or does its own again.</summary>
+    /// <summary>A migration that loses a race against another one finds the work done, or repeats its own.</summary>
     private static async Task<bool> RetryAsync(NpgsqlConnection owner, Func<Task<bool>> work, CancellationToken ct)
     {
         for (var attempt = 1; ; attempt++)

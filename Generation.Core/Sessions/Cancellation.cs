@@ -67,7 +67,7 @@ public sealed class Cancellation(NpgsqlDataSource database, Settlement settlemen
             notifier.OutboxWritten();
             if (status != "queued" || reader.GetBoolean(3))
             {
-                Telemetry.Mark("request cancel", sessionId, traceParent); // whoever has it ends it, in its trace
+                Telemetry.Mark("request cancel", sessionId, traceParent); // the worker that holds the lease ends it, in its trace
                 return CancelOutcome.Requested;
             }
         }
