@@ -36,7 +36,8 @@ if (onThisMachine)
     api.WithSimulatedProviders(simulator);
     worker.WithSimulatedProviders(simulator).WithPublicBaseUrl(api.GetEndpoint("http"));
     foreach (var service in new[] { api, worker, relay }) service.WithEnvironment("Media__Folder__Root", Path.Combine(run.DataFolder, "media"));
-    api.WithLinks().WithMakeAPicture().WithEnvironment("Mock__OverrideKey", Guid.NewGuid().ToString("N")); // signs x-mock-override; a new one every run
+    api.WithLinks().WithMakeAPicture()
+        .WithEnvironment("Mock__OverrideKey", Guid.NewGuid().ToString("N")); // signs x-mock-override; a new one every run
     simulator.WithUrlForEndpoint("http", url => url.DisplayText = "Simulator");
     foreach (var service in new[] { worker, relay }) service.WithUrlForEndpoint("http", url => (url.Url, url.DisplayText) = ("/readyz", "Readiness"));
     builder.ChooseDashboardPorts();

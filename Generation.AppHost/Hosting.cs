@@ -57,10 +57,10 @@ internal sealed partial class LocalRun
     /// <summary><c>PORT</c> (8080), <c>DATA_DIR</c> (.data in the repository) and <c>SERVERS</c>.</summary>
     public static LocalRun Read(IDistributedApplicationBuilder builder)
     {
-        var dataFolder = Path.GetFullPath(builder.Configuration["DATA_DIR"] is { Length: > 0 } given ? given : Path.Combine(builder.AppHostDirectory, "..", ".data"));
+        var dataFolder = builder.Configuration["DATA_DIR"] is { Length: > 0 } given ? given : Path.Combine(builder.AppHostDirectory, "..", ".data");
         var port = builder.Configuration["PORT"] is { Length: > 0 } wanted ? wanted : "8080";
         return int.TryParse(port, out var number) && number is >= 1 and <= 65535
-            ? new LocalRun(dataFolder, number, builder.Configuration["SERVERS"])
+            ? new LocalRun(Path.GetFullPath(dataFolder), number, builder.Configuration["SERVERS"])
             : throw Fail($"PORT must be a number from 1 to 65535, not '{port}'.");
     }
 
@@ -85,10 +85,14 @@ internal sealed partial class LocalRun
         try
         {
             builder.Services.AddSingleton(new DataFolderOwnership(DataFolderLock.Take(DataFolder)));
-            var orphans = ChildRecords.StopOrphansAsync(Path.Combine(DataFolder, "run"), TimeProvider.System, CancellationToken.None).GetAwaiter().GetResult();
+            var records = Path.Combine(DataFolder, "run");
+            var orphans = ChildRecords.StopOrphansAsync(records, TimeProvider.System, CancellationToken.None).GetAwaiter().GetResult();
             if (orphans.Count > 0) Terminal.Say($"Stopped what a killed run had left running: {string.Join(", ", orphans)}");
             if (Ports.IsTaken(ApiPort!.Value))
-                throw new StartFailure($"Port {ApiPort} is taken by another program, and the Api is to listen on it. Choose another one: PORT={ApiPort + 1} eng/run");
+            {
+                throw new StartFailure(
+                    $"Port {ApiPort} is taken by another program, and the Api is to listen on it. Choose another one: PORT={ApiPort + 1} eng/run");
+            }
         }
         catch (StartFailure failure)
         {
@@ -97,7 +101,8 @@ internal sealed partial class LocalRun
 
         // The terminal is for what a person wants to know; the rest is in the dashboard.
         builder.Services.AddLogging(logging => logging.AddFilter("Aspire", LogLevel.Warning).AddFilter("Microsoft", LogLevel.Warning)
-            .AddFilter("Aspire.Hosting.Dcp.DcpHost", LogLevel.Error)); // warns that there is no developer certificate; nothing here needs one
+            .AddFilter("Aspire.Hosting.Dcp.DcpHost", LogLevel.Error) // warns that there is no developer certificate; nothing here needs one
+            .AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.None)); // a Ctrl-C in the middle of the start, as a stack; what fails is thrown, too
         builder.Configuration["DcpPublisher:WaitForResourceCleanup"] = "true"; // else the orchestrator may outlive us
         builder.Services.AddSingleton(this);
         builder.Services.AddHostedService<ServiceSupervisor>();
@@ -142,7 +147,9 @@ internal sealed partial class LocalRun
     internal sealed record DataFolderOwnership(IDisposable Lock);
 
     /// <summary>The level of a line of our services' logs: ReadableLines in ServiceDefaults, or the framework's formatter.</summary>
-    [GeneratedRegex(@"^(\d\d:\d\d:\d\d\.\d{3} )?(?<level>TRC|DBG|INF|WRN|ERR|CRT|trce:|dbug:|info:|warn:|fail:|crit:)", RegexOptions.ExplicitCapture | RegexOptions.NonBacktracking)]
+    [GeneratedRegex(
+        @"^(\d\d:\d\d:\d\d\.\d{3} )?(?<level>TRC|DBG|INF|WRN|ERR|CRT|trce:|dbug:|info:|warn:|fail:|crit:)",
+        RegexOptions.ExplicitCapture | RegexOptions.NonBacktracking)]
     internal static partial Regex LogLevelOfLine();
 }
 

@@ -42,8 +42,8 @@ internal abstract class LocalServerResource(string name, string kind) : Resource
     public async Task StopAsync(TimeSpan grace)
     {
         await stopping.CancelAsync();
-        if (started.Task.IsCompletedSuccessfully) await Process.StopAsync(grace, CancellationToken.None);
         await supervision.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await Process.StopAsync(grace, CancellationToken.None); // also one that was still starting
     }
 
     /// <summary>A part of the connection string that is known once the server runs.</summary>

@@ -135,6 +135,16 @@ public sealed class AppHostTests
         Assert.Equal("PORT must be a number from 1 to 65535, not '70000'.", absurd.Output.Trim());
     }
 
+    /// <summary><c>dotnet run</c> takes the first profile; with https it ends where there is no developer certificate.</summary>
+    [Fact]
+    public void The_first_launch_profile_needs_no_certificate()
+    {
+        var path = Path.GetFullPath(Path.Combine(AppContext.BaseDirectory, "../../../..", "Generation.AppHost", "Properties", "launchSettings.json"));
+        var first = JsonDocument.Parse(File.ReadAllText(path)).RootElement.GetProperty("profiles").EnumerateObject().First().Value;
+        Assert.DoesNotContain("https:", first.GetProperty("applicationUrl").GetString(), StringComparison.Ordinal);
+        Assert.Equal("true", first.GetProperty("environmentVariables").GetProperty("ASPIRE_ALLOW_UNSECURED_TRANSPORT").GetString());
+    }
+
     private static HttpRequestMessage Submit(int port, string key) => new(HttpMethod.Post, $"http://localhost:{port}/api/generations")
     {
         Headers = { { "Authorization", "Bearer gk_dev_demo" }, { "Idempotency-Key", key } },
