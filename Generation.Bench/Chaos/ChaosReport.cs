@@ -44,7 +44,7 @@ internal sealed class ChaosReport(ChaosOptions options)
     public void Print()
     {
         var faults = new Table().Title("Faults injected").AddColumn("kind").AddColumn(Right("times")).AddColumn(Right("with work in flight")).AddColumn(Right("sessions in flight")).AddColumn("on");
-        foreach (var kind in Enum.GetValues<FaultKind>())
+        foreach (var kind in options.Faults)
         {
             var those = struck.Where(one => one.Injection.Kind == kind).ToList();
             faults.AddRow(kind.ToString(), $"{those.Count}", $"{those.Count(one => one.HadWork)}", Markup.Escape(string.Join(", ", those.Take(ExamplesShown).Select(one => one.UnderWay.Open))),

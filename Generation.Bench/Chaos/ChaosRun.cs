@@ -9,12 +9,18 @@ namespace Generation.Bench.Chaos;
 /// <param name="RequestsPerSecond">Steady.</param>
 internal sealed record ChaosOptions(int Seed, double Minutes, double RequestsPerSecond)
 {
-    public const string Usage = "chaos --seed N [--minutes M] [--rate REQUESTS_PER_SECOND] [--keep 1]";
+    public const string Usage = "chaos --seed N [--minutes M] [--rate REQUESTS_PER_SECOND] [--keep 1] [--upgrade-from CHECKOUT]";
 
     /// <summary>Keeps the logs also when every promise held.</summary>
     public bool Keeps { get; init; }
 
-    public string Command => $"dotnet run --project Generation.Bench -- chaos --seed {Seed} --minutes {Minutes} --rate {RequestsPerSecond}";
+    /// <summary>The checkout of the release before, which was built there: the run begins with it, and upgrades. Null: only this release.</summary>
+    public string? PreviousRelease { get; init; }
+
+    public IReadOnlyList<FaultKind> Faults => PreviousRelease is null ? Enum.GetValues<FaultKind>() : Upgrade.Faults;
+
+    public string Command => $"dotnet run --project Generation.Bench -- chaos --seed {Seed} --minutes {Minutes} --rate {RequestsPerSecond}" +
+        (PreviousRelease is null ? "" : $" --upgrade-from {PreviousRelease}");
 
     /// <summary>Null when the words are no such thing.</summary>
     public static ChaosOptions? Parse(IReadOnlyList<string> words)
@@ -22,6 +28,12 @@ internal sealed record ChaosOptions(int Seed, double Minutes, double RequestsPer
         var options = new ChaosOptions(1, 1, 8);
         for (var i = 0; i < words.Count; i += 2)
         {
+            if (i + 1 < words.Count && words[i] == "--upgrade-from")
+            {
+                options = options with { PreviousRelease = Path.GetFullPath(words[i + 1]) };
+                continue;
+            }
+
             if (i + 1 == words.Count || !double.TryParse(words[i + 1], NumberStyles.Float, CultureInfo.InvariantCulture, out var value)) return null;
             switch (words[i])
             {
@@ -57,10 +69,10 @@ internal static class ChaosRun
         try
         {
             var report = new ChaosReport(options);
-            await using (var system = await ChaosSystem.StartAsync(folder, ct))
+            await using (var system = await ChaosSystem.StartAsync(folder, options.PreviousRelease, ct))
             {
                 report.Lap("start");
-                await LoadAsync(system, options, report, ct);
+                await LoadAsync(system, folder, options, report, ct);
             }
 
             report.Lap("stop");
@@ -79,10 +91,10 @@ internal static class ChaosRun
         }
     }
 
-    private static async Task LoadAsync(ChaosSystem system, ChaosOptions options, ChaosReport report, CancellationToken ct)
+    private static async Task LoadAsync(ChaosSystem system, RunFolder folder, ChaosOptions options, ChaosReport report, CancellationToken ct)
     {
         var duration = TimeSpan.FromMinutes(options.Minutes);
-        var schedule = Schedule.Make(options.Seed, duration);
+        var schedule = Schedule.Make(options.Seed, duration, options.Faults);
         report.Begin(schedule);
         var history = new History(system.Db);
         await history.BeginAsync(ct);
@@ -90,11 +102,12 @@ internal static class ChaosRun
         using var end = CancellationTokenSource.CreateLinkedTokenSource(ct);
         using var sampling = CancellationTokenSource.CreateLinkedTokenSource(ct);
         var injector = new Injector(system, history);
+        var upgrade = options.PreviousRelease is null ? null : new Upgrade(system, history, report, folder);
         var sampler = history.SampleAsync(sampling.Token);
         var teller = TellAsync();
         try
         {
-            var faults = injector.RunAsync(schedule, ct);
+            var faults = Task.WhenAll(injector.RunAsync(schedule, ct), upgrade?.RunAsync(duration, ct) ?? Task.CompletedTask);
             var lives = await AskAsync(faults);
             await faults;
             foreach (var fleet in system.Fleets) await fleet.CompleteAsync();
@@ -104,6 +117,7 @@ internal static class ChaosRun
             var isQuiet = await QuietAsync(Task.WhenAll(lives));
             report.Lap("until quiet");
             await new Promises(system, client, history, injector, options, report).CheckAsync(isQuiet, ct);
+            if (upgrade is not null) await upgrade.CheckAsync(ct);
             report.Lap("checks");
         }
         finally

@@ -53,17 +53,26 @@ internal sealed class ChaosSystem : IAsyncDisposable
     /// <summary>What happened to the processes, for the run's log.</summary>
     public ConcurrentQueue<string> Events { get; } = new();
 
+    /// <summary>This release of each fleet's service, in the order of <see cref="Fleets"/>.</summary>
+    public IReadOnlyList<Deployment> Deployments { get; private set; } = [];
+
+    /// <summary>The release before, which the run begins with; empty when there is none.</summary>
+    public IReadOnlyList<Deployment> PreviousDeployments { get; private set; } = [];
+
     public IEnumerable<Fleet> Fleets => [Apis, Relays, Workers];
 
     public static string UserKey(int user) => $"gk_chaos_user_{user}";
 
-    public static async Task<ChaosSystem> StartAsync(RunFolder folder, CancellationToken ct)
+    /// <param name="folder">For everything it writes.</param>
+    /// <param name="previousRelease">The checkout of a release that was built there, to begin with; null: begin with this one.</param>
+    /// <param name="ct">Stops the start.</param>
+    public static async Task<ChaosSystem> StartAsync(RunFolder folder, string? previousRelease, CancellationToken ct)
     {
         if (!S3Server.IsInstalled) throw new StartFailure("The storage is the tests' S3 server, which npm has not installed yet: (cd Generation.Tests/Servers && npm ci)");
         var system = new ChaosSystem();
         try
         {
-            await system.StartCoreAsync(folder, ct);
+            await system.StartCoreAsync(folder, previousRelease, ct);
             return system;
         }
         catch
@@ -86,7 +95,7 @@ internal sealed class ChaosSystem : IAsyncDisposable
         while (stops.TryPop(out var stop)) await stop();
     }
 
-    private async Task StartCoreAsync(RunFolder folder, CancellationToken ct)
+    private async Task StartCoreAsync(RunFolder folder, string? previousRelease, CancellationToken ct)
     {
         Directory.CreateDirectory(folder["logs"]);
         Postgres = new PostgresProcess(
@@ -116,10 +125,19 @@ internal sealed class ChaosSystem : IAsyncDisposable
         Db = NpgsqlDataSource.Create(Postgres.ConnectionString(Database) + ";Pooling=false;Timeout=20;Command Timeout=20");
 
         var settings = ChaosSettings.Make(Postgres, Redis, sim.Address, storage.Settings, PostgresNetwork.Port, RedisNetwork.Port, StorageNetwork.Port, Database);
-        Relays = new Fleet("Generation.Relay", 2, ChaosSettings.ForRelay(settings), folder, Events);
-        Apis = new Fleet("Generation.Api", 2, ChaosSettings.WithLogin(settings, ServiceLogins.Api), folder, Events);
-        settings["Worker:PublicBaseUrl"] = Apis.Addresses[0].ToString();
-        Workers = new Fleet("Generation.Worker", 2, ChaosSettings.WithLogin(settings, ServiceLogins.Worker), folder, Events);
+        var port = Ports.Free();
+        settings["Worker:PublicBaseUrl"] = $"http://127.0.0.1:{port}";
+        Deployments =
+        [
+            new Deployment("new", null, ChaosSettings.WithLogin(settings, ServiceLogins.Api)),
+            new Deployment("new", null, ChaosSettings.ForRelay(settings)),
+            new Deployment("new", null, ChaosSettings.WithLogin(settings, ServiceLogins.Worker)),
+        ];
+        if (previousRelease is not null) PreviousDeployments = [.. Deployments.Select(_ => new Deployment("previous", previousRelease, settings))];
+        var first = PreviousDeployments.Count > 0 ? PreviousDeployments : Deployments;
+        Apis = new Fleet("Generation.Api", 2, first[0], folder, Events, port);
+        Relays = new Fleet("Generation.Relay", 2, first[1], folder, Events);
+        Workers = new Fleet("Generation.Worker", 2, first[2], folder, Events);
         foreach (var fleet in Fleets) stops.Push(async () => await fleet.DisposeAsync());
         await Relays.StartAsync(ct); // makes the schema
         await Task.WhenAll(Apis.StartAsync(ct), Workers.StartAsync(ct));

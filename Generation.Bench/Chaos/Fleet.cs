@@ -10,15 +10,21 @@ namespace Generation.Bench.Chaos;
 /// <param name="To">When it went on; null: never.</param>
 internal sealed record Cut(int ProcessId, DateTimeOffset From, DateTimeOffset? To);
 
+/// <summary>A release of a service, as it is deployed.</summary>
+/// <param name="Name">For people: <c>new</c>, <c>previous</c>.</param>
+/// <param name="Checkout">The folder of the Generation.sln that it was built from; null: this one.</param>
+/// <param name="Settings">Names with colons.</param>
+internal sealed record Deployment(string Name, string? Checkout, IReadOnlyDictionary<string, string> Settings);
+
 /// <summary>
 /// The instances of one service, each at an address that stays. One that has ended is followed by another, as an orchestrator does it.
 /// </summary>
-internal sealed class Fleet(string project, int count, IReadOnlyDictionary<string, string> settings, RunFolder folder, ConcurrentQueue<string> events) : IAsyncDisposable
+internal sealed class Fleet(string project, int count, Deployment deployment, RunFolder folder, ConcurrentQueue<string> events, int firstPort = 0) : IAsyncDisposable
 {
     private static readonly TimeSpan StopGrace = TimeSpan.FromSeconds(30);
     private static readonly TimeSpan RestartPause = TimeSpan.FromMilliseconds(300);
 
-    private readonly Slot[] slots = [.. Enumerable.Range(1, count).Select(number => new Slot($"{project["Generation.".Length..].ToLowerInvariant()}-{number}", Ports.Free()))];
+    private readonly Slot[] slots = [.. Enumerable.Range(1, count).Select(number => new Slot($"{project["Generation.".Length..].ToLowerInvariant()}-{number}", number == 1 && firstPort != 0 ? firstPort : Ports.Free(), deployment))];
     private readonly CancellationTokenSource stop = new();
 
     /// <summary>What was killed or stopped, and when.</summary>
@@ -26,6 +32,9 @@ internal sealed class Fleet(string project, int count, IReadOnlyDictionary<strin
 
     /// <summary>Instances that ended although nobody had asked them to.</summary>
     public ConcurrentQueue<string> Collapses { get; } = new();
+
+    /// <summary>Which release each process that was ever started was of, by its id.</summary>
+    public ConcurrentDictionary<int, string> Releases { get; } = new();
 
     public IReadOnlyList<Uri> Addresses => [.. slots.Select(slot => slot.Address)];
 
@@ -69,20 +78,26 @@ internal sealed class Fleet(string project, int count, IReadOnlyDictionary<strin
     public async Task RollAsync(Action<string> struck)
     {
         struck(project);
-        for (var i = 0; i < slots.Length; i++)
-        {
-            await WithAsync(i, isThis: true, use: async slot =>
-            {
-                var process = slot.Process!;
-                slot.PeakBytes = Math.Max(slot.PeakBytes, PeakOf(slot));
-                slot.Process = null;
-                var started = TimeProvider.System.GetTimestamp();
-                var exitCode = await process.StopAsync(StopGrace);
-                events.Enqueue($"{slot.Name} ({process.ProcessId}) ended with {exitCode} after {TimeProvider.System.GetElapsedTime(started).TotalSeconds:0.0} s");
-                if (exitCode != 0) Collapses.Enqueue($"{slot.Name} ended with {exitCode} when it was asked to stop");
-                await StartAsync(slot, stop.Token);
-            });
-        }
+        for (var i = 0; i < slots.Length; i++) await WithAsync(i, isThis: true, use: ReplaceAsync);
+    }
+
+    /// <summary>SIGTERM to one instance, which is followed by one of another release.</summary>
+    public Task DeployAsync(int instance, Deployment release) => WithAsync(instance, isThis: true, use: slot =>
+    {
+        slot.Deployment = release;
+        return ReplaceAsync(slot);
+    });
+
+    private async Task ReplaceAsync(Slot slot)
+    {
+        var process = slot.Process!;
+        slot.PeakBytes = Math.Max(slot.PeakBytes, PeakOf(slot));
+        slot.Process = null;
+        var started = TimeProvider.System.GetTimestamp();
+        var exitCode = await process.StopAsync(StopGrace);
+        events.Enqueue($"{slot.Name} ({process.ProcessId}) ended with {exitCode} after {TimeProvider.System.GetElapsedTime(started).TotalSeconds:0.0} s");
+        if (exitCode != 0) Collapses.Enqueue($"{slot.Name} ended with {exitCode} when it was asked to stop");
+        await StartAsync(slot, stop.Token);
     }
 
     /// <summary>Waits until every instance is up and ready.</summary>
@@ -126,7 +141,8 @@ internal sealed class Fleet(string project, int count, IReadOnlyDictionary<strin
             try
             {
                 var log = slot.Log(folder);
-                slot.Process = await ServiceChild.StartAsync(project, "/readyz", settings, folder, ct, slot.Port, log.Write);
+                slot.Process = await ServiceChild.StartAsync(project, "/readyz", slot.Deployment.Settings, folder, ct, slot.Port, log.Write, slot.Deployment.Checkout);
+                Releases[slot.Process.ProcessId] = slot.Deployment.Name;
                 _ = WatchAsync(slot, slot.Process, log);
                 return;
             }
@@ -159,7 +175,7 @@ internal sealed class Fleet(string project, int count, IReadOnlyDictionary<strin
     }
 
     /// <summary>One place of the fleet.</summary>
-    private sealed class Slot(string name, int port)
+    private sealed class Slot(string name, int port, Deployment deployment)
     {
         private readonly SemaphoreSlim turns = new(1);
         private int starts;
@@ -171,6 +187,9 @@ internal sealed class Fleet(string project, int count, IReadOnlyDictionary<strin
         public Uri Address { get; } = new($"http://127.0.0.1:{port}");
 
         public ServiceChild? Process { get; set; }
+
+        /// <summary>What the next process here runs.</summary>
+        public Deployment Deployment { get; set; } = deployment;
 
         public long PeakBytes { get; set; }
 

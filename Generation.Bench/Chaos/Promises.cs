@@ -290,7 +290,7 @@ internal sealed partial class Promises(ChaosSystem system, Client client, Histor
 
     private void CheckFaults()
     {
-        foreach (var kind in Enum.GetValues<FaultKind>())
+        foreach (var kind in options.Faults)
         {
             var times = injector.Struck.Count(one => one.Injection.Kind == kind && one.HadWork);
             if (times < Schedule.TimesAMinute) Break(Promise.EveryFaultStruck, $"{kind} struck {times} times with work in flight; try --rate {options.RequestsPerSecond * 2}");

@@ -61,13 +61,16 @@ internal static class Schedule
     private static readonly TimeSpan Last = TimeSpan.FromSeconds(8); // before the end of the load, so that most faults are over with it
 
     /// <summary>Evenly: each kind's share of the time is cut into as many pieces as it strikes, and it strikes somewhere in each.</summary>
-    public static IReadOnlyList<Injection> Make(int seed, TimeSpan duration)
+    /// <param name="seed">Decides everything.</param>
+    /// <param name="duration">Of the load.</param>
+    /// <param name="kinds">What strikes.</param>
+    public static IReadOnlyList<Injection> Make(int seed, TimeSpan duration, IReadOnlyList<FaultKind> kinds)
     {
         var random = new Random(seed);
         var times = Math.Max(TimesAMinute, (int)Math.Round(TimesAMinute * duration.TotalMinutes));
         var span = duration - First - Last;
         var all = new List<Injection>();
-        foreach (var kind in Enum.GetValues<FaultKind>())
+        foreach (var kind in kinds)
         {
             var choice = random.Next(100);
             for (var i = 0; i < times; i++)

@@ -35,12 +35,14 @@ internal sealed class ServiceChild : IAsyncDisposable
     /// <param name="ct">Stops the start, and the process with it.</param>
     /// <param name="port">Where it listens on 127.0.0.1; 0: on any free port.</param>
     /// <param name="onLine">Gets what it logs, line by line, from any thread.</param>
+    /// <param name="checkout">The checkout whose build is run; null: this one.</param>
     /// <exception cref="StartFailure">It ended before, with its last lines.</exception>
     public static async Task<ServiceChild> StartAsync(
-        string project, string healthPath, IReadOnlyDictionary<string, string> settings, RunFolder folder, CancellationToken ct, int port = 0, Action<string>? onLine = null)
+        string project, string healthPath, IReadOnlyDictionary<string, string> settings, RunFolder folder, CancellationToken ct, int port = 0, Action<string>? onLine = null,
+        string? checkout = null)
     {
-        var assembly = Path.Combine(Repository.OutputFolder(project), $"{project}.dll");
-        var environment = settings.ToDictionary(pair => pair.Key.Replace(":", "__", StringComparison.Ordinal), pair => (string?)pair.Value, StringComparer.Ordinal);
+        var assembly = Repository.Assembly(project, checkout);
+        var environment = ToEnvironment(settings);
         environment["Logging__LogLevel__Microsoft.Hosting.Lifetime"] = "Information"; // says the port
         var listening = new TaskCompletionSource<Uri>(TaskCreationOptions.RunContinuationsAsynchronously);
         var started = await ChildProcess.StartAsync(
@@ -90,6 +92,28 @@ internal sealed class ServiceChild : IAsyncDisposable
         return child.Exited;
     }
 
+    /// <summary>Runs one of a service's commands to its end.</summary>
+    /// <param name="project">Its name.</param>
+    /// <param name="command">Such as <c>migrate</c>.</param>
+    /// <param name="settings">Names with colons.</param>
+    /// <param name="folder">Where its process is recorded.</param>
+    /// <param name="ct">Kills it.</param>
+    /// <exception cref="StartFailure">Its exit code was not 0; with its last lines.</exception>
+    public static async Task RunAsync(string project, string command, IReadOnlyDictionary<string, string> settings, RunFolder folder, CancellationToken ct)
+    {
+        var assembly = Repository.Assembly(project, null);
+        using var run = await ChildProcess.StartAsync(
+            new ChildCommand(Programs.Find("dotnet") ?? throw new StartFailure("There is no dotnet command."), assembly, command)
+            {
+                WorkingDirectory = Path.GetDirectoryName(assembly),
+                Environment = ToEnvironment(settings),
+                RecordPath = folder.RecordPath(project),
+            },
+            _ => { });
+        using var kill = ct.Register(() => run.Signal(UnixSignal.Kill));
+        if (await run.Exited is not 0 and var exitCode) throw new StartFailure($"{project} {command} ended with {exitCode}:\n{run.LastLines}");
+    }
+
     /// <summary>SIGTERM, and waits for the orderly end; after <paramref name="grace"/> it is killed. The exit code.</summary>
     public async Task<int> StopAsync(TimeSpan grace)
     {
@@ -121,6 +145,9 @@ internal sealed class ServiceChild : IAsyncDisposable
         child.Dispose();
     }
 
+    private static Dictionary<string, string?> ToEnvironment(IReadOnlyDictionary<string, string> settings) =>
+        settings.ToDictionary(pair => pair.Key.Replace(":", "__", StringComparison.Ordinal), pair => (string?)pair.Value, StringComparer.Ordinal);
+
     private static async Task<bool> IsHealthyAsync(HttpClient http, Uri health, CancellationToken ct)
     {
         try
@@ -142,8 +169,10 @@ internal static class Repository
     public static string Root { get; } = FindRoot();
 
     /// <summary>Where a project's assembly is, built in the same configuration as this one.</summary>
-    public static string OutputFolder(string project) =>
-        Path.Combine(Root, project, Path.GetRelativePath(Path.Combine(Root, "Generation.Bench"), AppContext.BaseDirectory));
+    /// <param name="project">Its name, which is its assembly's too.</param>
+    /// <param name="checkout">The folder of another checkout's Generation.sln; null: this one.</param>
+    public static string Assembly(string project, string? checkout) =>
+        Path.Combine(checkout ?? Root, project, Path.GetRelativePath(Path.Combine(Root, "Generation.Bench"), AppContext.BaseDirectory), $"{project}.dll");
 
     private static string FindRoot()
     {
