@@ -118,6 +118,34 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
         await server.Exited;
     }
 
+    /// <summary>Copies the running server's data into a new folder (pg_basebackup), from which <see cref="RestoreAsync"/> can go on.</summary>
+    /// <param name="backup">Its name within <see cref="Folder"/>.</param>
+    /// <param name="cancellationToken">Stops.</param>
+    public async Task BackUpAsync(string backup, CancellationToken cancellationToken)
+    {
+        var command = Command("pg_basebackup", "-D", Path.Combine(folder, backup), "-h", "127.0.0.1", "-p", Port.ToString(CultureInfo.InvariantCulture), "-U", User, "--checkpoint=fast", "--wal-method=stream");
+        var (exitCode, output) = await ChildProcess.RunAsync(
+            command with { Environment = new Dictionary<string, string?>(command.Environment, StringComparer.Ordinal) { ["PGPASSWORD"] = Password } }, cancellationToken);
+        if (exitCode != 0) throw new StartFailure($"pg_basebackup failed with exit code {exitCode}:\n{output}");
+    }
+
+    /// <summary>Puts a backup in the place of a stopped server's data and starts it: it replays the archived log to a point in time, and opens there.</summary>
+    /// <param name="backup">As given to <see cref="BackUpAsync"/>; it is used up.</param>
+    /// <param name="archive">The folder that archive_command copies to.</param>
+    /// <param name="target">Later than the backup. Transactions that committed after it are gone.</param>
+    /// <param name="cancellationToken">Stops.</param>
+    public async Task RestoreAsync(string backup, string archive, DateTimeOffset target, CancellationToken cancellationToken)
+    {
+        Directory.Delete(Cluster, recursive: true);
+        Directory.Move(Path.Combine(folder, backup), Cluster);
+        await File.WriteAllTextAsync(Path.Combine(Cluster, "recovery.signal"), "", cancellationToken);
+        await File.AppendAllLinesAsync(
+            Path.Combine(Cluster, "postgresql.auto.conf"),
+            [$"restore_command = 'cp \"{archive}/%f\" \"%p\"'", $"recovery_target_time = '{target.UtcDateTime:yyyy-MM-dd HH:mm:ss.ffffff}+00'", "recovery_target_action = 'promote'"],
+            cancellationToken);
+        if (!await StartAsync(cancellationToken)) throw new StartFailure($"PostgreSQL did not recover:\n{server!.LastLines}");
+    }
+
     private async Task<bool> TryStartAsync(CancellationToken cancellationToken)
     {
         if (Port == 0) Port = ChoosePort();

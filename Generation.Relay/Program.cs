@@ -8,7 +8,6 @@ builder.AddPipeline();
 builder.AddChecked<RelayOptions>(RelayOptions.Section, o => o.Problem());
 builder.AddChecked<ServiceLoginOptions>(ServiceLoginOptions.Section, o => o.Problem());
 builder.Services.AddSingleton<MigrationStep>();
-
 builder.Services.AddSingleton(_ => new Random(RandomNumberGenerator.GetInt32(int.MaxValue)));
 
 // Hosted services start in this order: nothing runs on an old schema.
@@ -40,6 +39,7 @@ int? ended = args switch
 {
     ["migrate"] => await MigrateCommand.RunAsync(app.Services, Console.Error),
     ["create-admin", .. var arguments] => await CreateAdminCommand.RunAsync(app.Services, arguments, Console.Out, Console.Error),
+    ["reconcile", .. var arguments] => await ReconcileCommand.RunAsync(app.Services, arguments, Console.Out, Console.Error),
     ["audit", ..] => await AuditCommand.RunAsync(app.Services, Console.Out),
     _ => null,
 };

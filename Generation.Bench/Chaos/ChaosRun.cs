@@ -17,9 +17,12 @@ internal sealed record ChaosOptions(int Seed, double Minutes, double RequestsPer
     /// <summary>The checkout of the release before, which was built there: the run begins with it, and upgrades. Null: only this release.</summary>
     public string? PreviousRelease { get; init; }
 
-    public IReadOnlyList<FaultKind> Faults => PreviousRelease is null ? Enum.GetValues<FaultKind>() : Upgrade.Faults;
+    /// <summary>No faults, but the loss of everything: <see cref="RestoreDrill"/>.</summary>
+    public bool IsRestore { get; init; }
 
-    public string Command => $"dotnet run --project Generation.Bench -- chaos --seed {Seed} --minutes {Minutes} --rate {RequestsPerSecond}" +
+    public IReadOnlyList<FaultKind> Faults => IsRestore ? [] : PreviousRelease is null ? Enum.GetValues<FaultKind>() : Upgrade.Faults;
+
+    public string Command => IsRestore ? "dotnet run --project Generation.Bench -- restore" : $"dotnet run --project Generation.Bench -- chaos --seed {Seed} --minutes {Minutes} --rate {RequestsPerSecond}" +
         (PreviousRelease is null ? "" : $" --upgrade-from {PreviousRelease}");
 
     /// <summary>Null when the words are no such thing.</summary>
@@ -55,7 +58,7 @@ internal sealed record ChaosOptions(int Seed, double Minutes, double RequestsPer
 /// </summary>
 internal static class ChaosRun
 {
-    private const int WidthOfFiles = 160;
+    internal const int WidthOfFiles = 160;
     private const int MaxUnderWay = 150;
     private static readonly TimeSpan MaxQuiet = TimeSpan.FromMinutes(2);
     private static readonly TimeSpan TellInterval = TimeSpan.FromSeconds(5);

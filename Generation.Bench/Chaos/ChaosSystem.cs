@@ -66,13 +66,14 @@ internal sealed class ChaosSystem : IAsyncDisposable
     /// <param name="folder">For everything it writes.</param>
     /// <param name="previousRelease">The checkout of a release that was built there, to begin with; null: begin with this one.</param>
     /// <param name="ct">Stops the start.</param>
-    public static async Task<ChaosSystem> StartAsync(RunFolder folder, string? previousRelease, CancellationToken ct)
+    /// <param name="postgresArguments">More for the server.</param>
+    public static async Task<ChaosSystem> StartAsync(RunFolder folder, string? previousRelease, CancellationToken ct, params IReadOnlyList<string> postgresArguments)
     {
         if (!S3Server.IsInstalled) throw new StartFailure("The storage is the tests' S3 server, which npm has not installed yet: (cd Generation.Tests/Servers && npm ci)");
         var system = new ChaosSystem();
         try
         {
-            await system.StartCoreAsync(folder, previousRelease, ct);
+            await system.StartCoreAsync(folder, previousRelease, postgresArguments, ct);
             return system;
         }
         catch
@@ -95,7 +96,7 @@ internal sealed class ChaosSystem : IAsyncDisposable
         while (stops.TryPop(out var stop)) await stop();
     }
 
-    private async Task StartCoreAsync(RunFolder folder, string? previousRelease, CancellationToken ct)
+    private async Task StartCoreAsync(RunFolder folder, string? previousRelease, IReadOnlyList<string> postgresArguments, CancellationToken ct)
     {
         Directory.CreateDirectory(folder["logs"]);
         Postgres = new PostgresProcess(
@@ -103,7 +104,7 @@ internal sealed class ChaosSystem : IAsyncDisposable
             {
                 Folder = folder["postgres"],
                 RecordPath = folder.RecordPath("postgres"),
-                ServerArguments = ["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_connections=200"], // the machine lives on: only the process is killed
+                ServerArguments = ["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_connections=200", .. postgresArguments], // the machine lives on: only the process is killed
                 OnLine = line => Events.Enqueue($"postgres: {line}"),
             },
             TimeProvider.System);

@@ -100,6 +100,15 @@ internal sealed class Fleet(string project, int count, Deployment deployment, Ru
         await StartAsync(slot, stop.Token);
     }
 
+    /// <summary>kill -9 for all. <see cref="CompleteAsync"/> starts others.</summary>
+    public Task KillAllAsync() => Task.WhenAll(slots.Select((_, i) => WithAsync(i, isThis: true, use: async slot =>
+    {
+        if (slot.Process is not { } process) return;
+        slot.Process = null;
+        Cuts.Enqueue(new Cut(process.ProcessId, TimeProvider.System.GetUtcNow(), null));
+        await process.KillAsync();
+    })));
+
     /// <summary>Waits until every instance is up and ready.</summary>
     public async Task CompleteAsync()
     {

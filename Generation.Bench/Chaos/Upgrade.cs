@@ -23,7 +23,7 @@ internal sealed class Upgrade(ChaosSystem system, History history, ChaosReport r
     {
         await AtAsync(0.1);
         await WaitForOpenWorkAsync(ct);
-        await ServiceChild.RunAsync("Generation.Relay", "migrate", system.Deployments[1].Settings, folder, ct);
+        await ServiceChild.RunAsync("Generation.Relay", ["migrate"], system.Deployments[1].Settings, folder, ct);
         Tell("the schema is migrated, both instances of each service are of the previous release");
 
         await AtAsync(0.25);

@@ -94,16 +94,17 @@ internal sealed class ServiceChild : IAsyncDisposable
 
     /// <summary>Runs one of a service's commands to its end.</summary>
     /// <param name="project">Its name.</param>
-    /// <param name="command">Such as <c>migrate</c>.</param>
+    /// <param name="command">Such as <c>migrate</c>, with its arguments.</param>
     /// <param name="settings">Names with colons.</param>
     /// <param name="folder">Where its process is recorded.</param>
     /// <param name="ct">Kills it.</param>
+    /// <returns>Its last lines.</returns>
     /// <exception cref="StartFailure">Its exit code was not 0; with its last lines.</exception>
-    public static async Task RunAsync(string project, string command, IReadOnlyDictionary<string, string> settings, RunFolder folder, CancellationToken ct)
+    public static async Task<IReadOnlyList<string>> RunAsync(string project, IReadOnlyList<string> command, IReadOnlyDictionary<string, string> settings, RunFolder folder, CancellationToken ct)
     {
         var assembly = Repository.Assembly(project, null);
         using var run = await ChildProcess.StartAsync(
-            new ChildCommand(Programs.Find("dotnet") ?? throw new StartFailure("There is no dotnet command."), assembly, command)
+            new ChildCommand(Programs.Find("dotnet") ?? throw new StartFailure("There is no dotnet command."), [assembly, .. command])
             {
                 WorkingDirectory = Path.GetDirectoryName(assembly),
                 Environment = ToEnvironment(settings),
@@ -111,7 +112,8 @@ internal sealed class ServiceChild : IAsyncDisposable
             },
             _ => { });
         using var kill = ct.Register(() => run.Signal(UnixSignal.Kill));
-        if (await run.Exited is not 0 and var exitCode) throw new StartFailure($"{project} {command} ended with {exitCode}:\n{run.LastLines}");
+        if (await run.Exited is not 0 and var exitCode) throw new StartFailure($"{project} {string.Join(' ', command)} ended with {exitCode}:\n{run.LastLines}");
+        return run.LastLines.Split('\n');
     }
 
     /// <summary>SIGTERM, and waits for the orderly end; after <paramref name="grace"/> it is killed. The exit code.</summary>
