@@ -100,7 +100,7 @@ internal sealed partial class LocalRun
         }
 
         // The terminal is for what a person wants to know; the rest is in the dashboard.
-        builder.Services.AddLogging(logging => logging.AddFilter("Aspire", LogLevel.Warning).AddFilter("Microsoft", LogLevel.Warning)
+        builder.Services.AddLogging(logging => logging.AddFilter("Aspire", LogLevel.Warning).AddFilter("Microsoft", LogLevel.Warning).AddFilter("System.Net.Http", LogLevel.Warning)
             .AddFilter("Aspire.Hosting.Dcp.DcpHost", LogLevel.Error) // warns that there is no developer certificate; nothing here needs one
             .AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.None)); // a Ctrl-C in the middle of the start, as a stack; what fails is thrown, too
         builder.Configuration["DcpPublisher:WaitForResourceCleanup"] = "true"; // else the orchestrator may outlive us

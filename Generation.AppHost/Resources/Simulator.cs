@@ -37,7 +37,7 @@ internal static class SimulatorExtensions
     public static IResourceBuilder<IServiceResource> WithMakeAPicture(this IResourceBuilder<IServiceResource> api) =>
         api.WithHttpCommand("/api/generations", "Make a picture", endpointName: "http", commandName: "make-a-picture", new HttpCommandOptions
         {
-            Description = "Asks for a lighthouse at dusk, waits for it, and shows where it is",
+            Description = "Make a picture: asks for a lighthouse at dusk, waits for it, and shows where it is",
             IconName = "ImageAdd",
             IsHighlighted = true,
             Method = HttpMethod.Post,
@@ -59,15 +59,23 @@ internal static class SimulatorExtensions
     {
         string? Text(string name) => answer.TryGetProperty(name, out var value) && value.ValueKind != JsonValueKind.Null ? value.ToString() : null;
         if (!isSuccess) return CommandResults.Failure(Text("detail") ?? Text("title") ?? "The Api refused it.");
-        var details = new CommandResultData { Value = JsonSerializer.Serialize(answer, Indented), Format = CommandResultFormat.Json };
         var session = Text("sessionId");
         return Text("status") switch
         {
-            "completed" => CommandResults.Success($"Session {session} completed. The picture: {answer.GetProperty("media")[0].GetProperty("url")}", details),
-            "queued" or "processing" => CommandResults.Success($"Session {session} is still at work after a minute; watch it under Traces.", details),
-            var status => CommandResults.Failure($"Session {session}: {status}. {(answer.TryGetProperty("error", out var error) ? error : default)}", details),
+            "completed" => CommandResults.Success(
+                "The picture is made.",
+                Details($"**Completed**, for {answer.GetProperty("receipt").GetProperty("captured")} credits: [the picture]({answer.GetProperty("media")[0].GetProperty("url")})")),
+            "queued" or "processing" => CommandResults.Success("It is still at work after a minute.", Details("**Still at work** after a minute")),
+            var status => CommandResults.Failure($"The generation {status}.", Details($"**{status}**: {(answer.TryGetProperty("error", out var error) ? error : default)}")),
+        };
+
+        CommandResultData Details(string sentence) => new()
+        {
+            Value = $"{sentence}\n\nSession `{session}`, [its trace](/traces/detail/{Text("traceId")})\n\n```json\n{JsonSerializer.Serialize(answer, Indented)}\n```",
+            Format = CommandResultFormat.Markdown,
+            DisplayImmediately = true,
         };
     }
 
-    private static readonly JsonSerializerOptions Indented = new() { WriteIndented = true };
+    private static readonly JsonSerializerOptions Indented = new() { WriteIndented = true, Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 }
