@@ -7,9 +7,9 @@ namespace Generation.Api;
 /// milliseconds, instead of waiting three seconds for a connection. It is open while the probe of <see cref="Readiness"/>, once a second
 /// on a connection of its own, gets no answer within two seconds; the first answer closes it.
 /// <para>
-/// One prober and not the callers' outcomes, as Polly's breaker has it: no caller's request is the probe, a stream that lasts for hours
-/// does not hold it half open, and a connection that died alone does not open it. Trouble that the probe does not see (read-only, no
-/// connections, a lock) is met by the requests themselves, and for submits by <see cref="Core.Sessions.SubmitWriter"/>.
+/// It relies on one probe instead of the outcomes of requests, as Polly's breaker does: no caller's request serves as the probe, a stream
+/// that stays open for hours does not keep it half open, and a single broken connection does not open it. Failures that the probe does not
+/// see (read-only, no connections left, a lock) are handled by the requests themselves, and for submits by <see cref="Core.Sessions.SubmitWriter"/>.
 /// </para>
 /// </summary>
 public sealed class DatabaseCircuit(Readiness readiness, TimeProvider time, ILogger<DatabaseCircuit> log) : BackgroundService
@@ -18,13 +18,13 @@ public sealed class DatabaseCircuit(Readiness readiness, TimeProvider time, ILog
 
     private volatile bool isOpen;
 
-    /// <summary>Middleware: refuses what needs the database while it is away. Health, readiness and documents need none.</summary>
+    /// <summary>Middleware: refuses what needs the database while it is unavailable. Health, readiness and documents need none.</summary>
     public static Task RefuseWhileOpenAsync(HttpContext context, RequestDelegate next)
     {
         ArgumentNullException.ThrowIfNull(context);
         ArgumentNullException.ThrowIfNull(next);
         return context.Request.Path.StartsWithSegments("/api", StringComparison.Ordinal) && context.RequestServices.GetRequiredService<DatabaseCircuit>().isOpen
-            ? Problems.Later(context, Problems.DatabaseUnavailable, "The database does not answer at the moment. Nothing was lost; try again.").ExecuteAsync(context)
+            ? Problems.RetryLater(context, Problems.DatabaseUnavailable, "The database does not answer at the moment. Nothing was lost; try again.").ExecuteAsync(context)
             : next(context);
     }
 
@@ -36,18 +36,18 @@ public sealed class DatabaseCircuit(Readiness readiness, TimeProvider time, ILog
             do
             {
                 var report = await readiness.GetAsync().WaitAsync(stoppingToken);
-                var isAway = report.Checks.GetValueOrDefault("postgres", "ok") != "ok";
-                if (isAway != isOpen)
+                var isUnavailable = report.Checks.GetValueOrDefault("postgres", "ok") != "ok";
+                if (isUnavailable != isOpen)
                 {
-                    isOpen = isAway;
-                    log.LogWarning("Postgres is {State}: {Consequence}", isAway ? "away" : "back", isAway ? "requests get 503 at once" : "requests are taken again");
+                    isOpen = isUnavailable;
+                    log.LogWarning("Postgres is {State}: {Consequence}", isUnavailable ? "unavailable" : "available", isUnavailable ? "requests are answered with 503" : "requests are accepted again");
                 }
             }
             while (await timer.WaitForNextTickAsync(stoppingToken));
         }
         catch (OperationCanceledException)
         {
-            log.LogDebug("Postgres is not probed any more");
+            log.LogDebug("Stopped probing Postgres");
         }
     }
 }

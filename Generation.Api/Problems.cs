@@ -3,13 +3,14 @@ using System.Text.Json;
 using Generation.Core.Database;
 using Microsoft.AspNetCore.Diagnostics;
 using Microsoft.AspNetCore.Http.HttpResults;
+using Microsoft.AspNetCore.WebUtilities;
 
 namespace Generation.Api;
 
-/// <summary>Refusals as RFC 9457 problems. <c>code</c> is stable and is what clients branch on; title and detail are for people.</summary>
+/// <summary>Errors as RFC 9457 problems. <c>code</c> is stable and is what clients branch on; title is the HTTP phrase, detail a sentence for people.</summary>
 public static class Problems
 {
-    /// <summary>503: Postgres is away, or cannot take what was asked. The same request with the same key is safe to repeat.</summary>
+    /// <summary>503: Postgres is unavailable, or cannot take what was asked. The same request with the same key is safe to repeat.</summary>
     public const string DatabaseUnavailable = "database_unavailable";
 
     public static ProblemHttpResult Of(int status, string code, string detail, params (string Name, object? Value)[] more)
@@ -25,7 +26,7 @@ public static class Problems
             extensions[name] = value;
         }
 
-        return TypedResults.Problem(detail, statusCode: status, title: Title(status), type: "about:blank", extensions: extensions);
+        return TypedResults.Problem(detail, statusCode: status, title: ReasonPhrases.GetReasonPhrase(status), type: "about:blank", extensions: extensions);
     }
 
     /// <summary>400 with every wrong field by its path.</summary>
@@ -37,7 +38,7 @@ public static class Problems
     public static ProblemHttpResult NotFound(string what) =>
         Of(StatusCodes.Status404NotFound, "not_found", $"There is no such {what}, or it is not yours.");
 
-    /// <summary>What the framework refuses by itself, without a body: no such route, or not by this method.</summary>
+    /// <summary>Gives a body to the framework's own rejections: no such route, or not by this method.</summary>
     public static Task BareStatusAsync(StatusCodeContext refused)
     {
         var status = refused.HttpContext.Response.StatusCode;
@@ -51,33 +52,16 @@ public static class Problems
         return problem.ExecuteAsync(refused.HttpContext);
     }
 
-    /// <summary>Refused now, welcome later; the header says when.</summary>
-    public static IResult Later(HttpContext context, string code, string detail, int retryAfterSeconds = 1)
+    /// <summary>503 with <c>Retry-After</c>.</summary>
+    public static IResult RetryLater(HttpContext context, string code, string detail, int retryAfterSeconds = 1)
     {
         context.Response.Headers.RetryAfter = retryAfterSeconds.ToString();
         return Of(StatusCodes.Status503ServiceUnavailable, code, detail);
     }
 
-    private static string Title(int status) => status switch
-    {
-        400 => "The request is not valid",
-        401 => "Who are you?",
-        402 => "Not enough credits",
-        403 => "Not allowed",
-        404 => "Not found",
-        405 => "Not possible here",
-        409 => "Too late",
-        410 => "No longer offered",
-        413 => "The request is too large",
-        415 => "Not JSON",
-        429 => "Too many",
-        422 => "The idempotency key was used for another request",
-        503 => "Not now",
-        _ => "Something went wrong",
-    };
 }
 
-/// <summary>What nobody expected, as problems too: never a stack trace, never a hung request.</summary>
+/// <summary>Unexpected exceptions as problems: no stack trace leaves the process.</summary>
 public sealed class UnexpectedFailures(ILogger<UnexpectedFailures> log) : IExceptionHandler
 {
     public async ValueTask<bool> TryHandleAsync(HttpContext httpContext, Exception exception, CancellationToken cancellationToken)
@@ -88,7 +72,7 @@ public sealed class UnexpectedFailures(ILogger<UnexpectedFailures> log) : IExcep
                 Problems.Of(413, "body_too_large", "The body is larger than this route takes."),
             BadHttpRequestException bad => Problems.Of(bad.StatusCode, "malformed_request", bad.Message),
             JsonException json => Problems.Of(400, "malformed_json", $"The body is not valid JSON: {json.Message}"),
-            _ when Transient.IsPassing(exception) => Problems.Later(
+            _ when TransientErrors.IsTransient(exception) => Problems.RetryLater(
                 httpContext, Problems.DatabaseUnavailable, "The database does not answer at the moment. Nothing was lost; try again."),
             _ => null,
         };

@@ -21,7 +21,7 @@ app.UseExceptionHandler();
 app.UseStatusCodePages(Problems.BareStatusAsync);
 app.Use(SessionTag.SetAsync);
 app.Use(DatabaseCircuit.RefuseWhileOpenAsync); // before authentication, which reads the key's owner
-app.Use(Submitting.ShedAsync);
+app.Use(SubmitHandler.ShedAsync);
 app.UseAuthentication();
 app.UseAuthorization();
 

@@ -72,7 +72,7 @@ internal sealed partial class LocalRun
     {
         "local" => false,
         "containers" => true,
-        null or "" => Answers("docker") || Answers("podman"),
+        null or "" => Responds("docker") || Responds("podman"),
         _ => throw Fail($"SERVERS must be local or containers, not '{servers}'."),
     };
 
@@ -129,7 +129,7 @@ internal sealed partial class LocalRun
         return new StartFailure(message);
     }
 
-    private static bool Answers(string engine)
+    private static bool Responds(string engine)
     {
         if (Programs.Find(engine) is not { } program) return false;
         using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(5));

@@ -7,7 +7,7 @@ using Generation.Bench.Harness;
 namespace Generation.Bench;
 
 /// <summary>
-/// Promise 10, memory is flat: one picture of half a gigabyte goes the whole way, from the POST to the end of its session, while the
+/// Invariant 10, memory is flat: one picture of half a gigabyte goes the whole way, from the POST to the end of its session, while the
 /// worker's resident memory is watched. The limit is the same file moved from the same server to the same place by nothing but
 /// HttpClient: into a file that is flushed to the disk as a stored object is, or into the S3 server by one PUT.
 /// </summary>

@@ -58,13 +58,13 @@ public static class Telemetry
     public static readonly Histogram<double> AuditDuration = Meter.CreateHistogram(
         "generation.ledger.audit.duration", "s", "Time of an audit of the ledger", advice: JobSeconds);
 
-    /// <summary>What a sweep of the relay mended or removed. Tag <c>sweep</c>: its name.</summary>
+    /// <summary>What a sweep of the relay repaired or removed. Tag <c>sweep</c>: its name.</summary>
     public static readonly Counter<long> SweepRepaired = Meter.CreateCounter<long>(
         "generation.sweep.repaired", "{row}", "What the relay's sweeps repaired, by sweep");
 
-    /// <summary>One pass of a sweep. Tags <c>sweep</c>, <c>outcome</c>: done, failed.</summary>
+    /// <summary>One run of a sweep. Tags <c>sweep</c>, <c>outcome</c>: done, failed.</summary>
     public static readonly Histogram<double> SweepDuration = Meter.CreateHistogram(
-        "generation.sweep.duration", "s", "Time of a pass of a sweep", advice: RequestSeconds);
+        "generation.sweep.duration", "s", "Time of a run of a sweep", advice: RequestSeconds);
 
     /// <summary>Event streams open at this process. Tag <c>transport</c>: sse, websocket.</summary>
     public static readonly UpDownCounter<long> OpenStreams = Meter.CreateUpDownCounter<long>(
@@ -215,4 +215,19 @@ public static class LogEvents
     public static readonly EventId CreditsRelease = new(1702, "credits.release");
 
     public static readonly EventId LedgerAudit = new(1801, "ledger.audit");
+}
+
+/// <summary>Log events beside those of a generation's way: recoveries, maintenance, refusals. The same rules as for <see cref="LogEvents"/>.</summary>
+public static class OperationEvents
+{
+    public static readonly EventId QueueRecovered = new(2001, "outbox.queue_recovered");
+    public static readonly EventId MessagesClaimed = new(2002, "queue.claim");
+    public static readonly EventId ServiceRecovered = new(2003, "service.recovered");
+    public static readonly EventId WorkerDrain = new(2004, "worker.drain");
+    public static readonly EventId JobPostponed = new(2005, "job.postponed");
+    public static readonly EventId ProviderCallback = new(2006, "provider.callback");
+    public static readonly EventId ProviderInterrupt = new(2007, "provider.interrupt");
+    public static readonly EventId UploadRejected = new(2008, "upload.rejected");
+    public static readonly EventId Sweep = new(2009, "sweep");
+    public static readonly EventId DatabaseMigrate = new(2010, "database.migrate");
 }

@@ -17,7 +17,7 @@ internal sealed record PostgresOptions
     public int PreferredPort { get; init; }
 
     /// <summary>For tests: no password, and nothing is written with care. Fast, and not to be kept.</summary>
-    public bool ThrowAway { get; init; }
+    public bool IsEphemeral { get; init; }
 
     /// <summary>More arguments for the server, such as <c>-c max_connections=300</c>.</summary>
     public IReadOnlyList<string> ServerArguments { get; init; } = [];
@@ -47,7 +47,7 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
     /// <summary>The port it listens on; 0 before the first start, then the same for the life of this object.</summary>
     public int Port { get; private set; }
 
-    /// <summary>The password of <see cref="User"/>: letters and digits; null for a throw-away server.</summary>
+    /// <summary>The password of <see cref="User"/>: letters and digits; null for an ephemeral server.</summary>
     public string? Password { get; private set; }
 
     /// <summary>Where its files are: the folder of its options, unless its user cannot get in there.</summary>
@@ -153,7 +153,7 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
 
         string[] arguments = ["-D", Cluster, "-c", "listen_addresses=127.0.0.1", "-c", $"port={Port}", "-c", "unix_socket_directories=",
             "-c", "lc_messages=C", "-c", "logging_collector=off", "-c", "log_destination=stderr", "-c", "log_line_prefix=", .. options.ServerArguments];
-        if (options.ThrowAway) arguments = [.. arguments, "-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"];
+        if (options.IsEphemeral) arguments = [.. arguments, "-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"];
         server = await ChildProcess.StartAsync(Command("postgres", arguments) with
         {
             RecordPath = options.RecordPath ?? Path.Combine(folder, "postgres.pid"),
@@ -182,7 +182,7 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
     private async Task InitialiseAsync(CancellationToken cancellationToken)
     {
         var isInitialised = File.Exists(Path.Combine(Cluster, "global", "pg_control"));
-        if (!options.ThrowAway)
+        if (!options.IsEphemeral)
         {
             if (File.Exists(PasswordPath)) Password = (await File.ReadAllTextAsync(PasswordPath, cancellationToken)).Trim();
             else if (isInitialised) throw new StartFailure($"{PasswordPath} is gone, and {Cluster} cannot be opened without it. Put it back, or remove {folder} to start with an empty database.");
@@ -193,9 +193,9 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
 
         // Both names can only hold what a killed run has left: a cluster has its control file before it gets its name.
         var unfinished = Cluster + ".new";
-        foreach (var leftover in new[] { unfinished, Cluster }.Where(Directory.Exists)) Directory.Delete(leftover, recursive: true);
+        foreach (var previous in new[] { unfinished, Cluster }.Where(Directory.Exists)) Directory.Delete(previous, recursive: true);
         string[] arguments = ["-D", unfinished, "-U", User, "--encoding=UTF8", "--no-locale"];
-        arguments = options.ThrowAway ? [.. arguments, "-A", "trust", "--no-sync"] : [.. arguments, "-A", "scram-sha-256", $"--pwfile={PasswordPath}"];
+        arguments = options.IsEphemeral ? [.. arguments, "-A", "trust", "--no-sync"] : [.. arguments, "-A", "scram-sha-256", $"--pwfile={PasswordPath}"];
         var (exitCode, output) = await ChildProcess.RunAsync(Command("initdb", arguments), cancellationToken);
         if (exitCode != 0) throw new StartFailure($"initdb failed with exit code {exitCode}:\n{output}");
         Directory.Move(unfinished, Cluster);

@@ -17,7 +17,7 @@ internal sealed record RedisOptions
     public int PreferredPort { get; init; }
 
     /// <summary>For tests: no password, and nothing is written to disk.</summary>
-    public bool ThrowAway { get; init; }
+    public bool IsEphemeral { get; init; }
 
     /// <summary>Gets the server's warnings, line by line, from any thread.</summary>
     public Action<string> OnLine { get; init; } = _ => { };
@@ -40,7 +40,7 @@ internal sealed class RedisProcess(RedisOptions options, TimeProvider time) : IS
     /// <summary>The port it listens on; 0 before the first start, then the same for the life of this object.</summary>
     public int Port { get; private set; }
 
-    /// <summary>Letters and digits; null for a throw-away server.</summary>
+    /// <summary>Letters and digits; null for an ephemeral server.</summary>
     public string? Password { get; private set; }
 
     public string Address => $"127.0.0.1:{Port}";
@@ -62,7 +62,7 @@ internal sealed class RedisProcess(RedisOptions options, TimeProvider time) : IS
         var program = Programs.Find("redis-server") ?? Programs.Find("valkey-server") ?? throw new StartFailure(OperatingSystem.IsMacOS()
             ? "Redis is not installed. Install it: brew install redis"
             : "Redis is not installed. Install it: sudo apt-get install redis-server");
-        if (!options.ThrowAway) Password ??= await LoadOrCreatePasswordAsync(cancellationToken);
+        if (!options.IsEphemeral) Password ??= await LoadOrCreatePasswordAsync(cancellationToken);
 
         for (var attempt = 1; ; attempt++)
         {
@@ -151,7 +151,7 @@ internal sealed class RedisProcess(RedisOptions options, TimeProvider time) : IS
         logfile ""
         loglevel notice
         save ""
-        appendonly {(options.ThrowAway ? "no" : "yes")}
+        appendonly {(options.IsEphemeral ? "no" : "yes")}
         appendfsync everysec
         {(Password is null ? "" : $"requirepass {Password}")}
 

@@ -13,7 +13,7 @@ using Generation.ProviderSim.Pictures;
 namespace Generation.ProviderSim;
 
 /// <summary>What the simulator is made of: the desk that all providers share, and a block a provider.</summary>
-internal static class SimParts
+internal static class SimRegistration
 {
     public static IServiceCollection AddSimulator(this IServiceCollection services) => services
         .AddSingleton<Studio>().AddSingleton<SignedUrls>().AddSingleton<ResultFiles>().AddSingleton<RecentPictures>()

@@ -1,3 +1,4 @@
+using Generation.Core;
 using Generation.Core.Database;
 using Generation.Core.Identity;
 using Microsoft.Extensions.Options;
@@ -55,23 +56,23 @@ public sealed class MigrationStep(IServiceScopeFactory scopes, IOptions<ServiceL
         await using var scope = scopes.CreateAsyncScope(); // a context for each try
         foreach (var migration in await DatabaseMigrator.MigrateAsync(scope.ServiceProvider.GetRequiredService<GenerationDbContext>(), ct))
         {
-            log.LogInformation("Applied migration {Migration}", migration);
+            log.LogInformation(OperationEvents.DatabaseMigrate, "Applied migration {Migration}", migration);
         }
 
         var withoutLogin = await ServiceLogins.EnsureAsync(ownerConnectionString, passwords, ct);
         if (passwords.Count > 0)
         {
-            log.LogInformation("Set the passwords of {Roles}", string.Join(", ", passwords.Keys));
+            log.LogInformation(OperationEvents.DatabaseMigrate, "Set the passwords of {Roles}", string.Join(", ", passwords.Keys));
         }
 
         if (withoutLogin.Count > 0)
         {
-            log.LogInformation("{Roles} cannot log in: they have no password ({Section}:…:Password)", string.Join(", ", withoutLogin), ServiceLoginOptions.Section);
+            log.LogInformation(OperationEvents.DatabaseMigrate, "{Roles} cannot log in: they have no password ({Section}:…:Password)", string.Join(", ", withoutLogin), ServiceLoginOptions.Section);
         }
 
         if (!environment.IsDevelopment() && await DevelopmentAccounts.RevokeKeysAsync(ownerConnectionString, ct) is > 0 and var revoked)
         {
-            log.LogWarning("Revoked {Count} API keys of Development, which everybody knows: this database was used there before", revoked);
+            log.LogWarning("Revoked {Count} development API keys: this database was used in Development before", revoked);
         }
     }
 }

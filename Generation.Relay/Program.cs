@@ -1,6 +1,6 @@
 using System.Security.Cryptography;
 using Generation.Relay;
-using Generation.Relay.Duties;
+using Generation.Relay.Maintenance;
 
 var builder = WebApplication.CreateBuilder(args);
 builder.AddServiceDefaults();
@@ -11,27 +11,27 @@ builder.Services.AddSingleton<MigrationStep>();
 builder.Services.AddSingleton(_ => new Random(RandomNumberGenerator.GetInt32(int.MaxValue)));
 
 // Hosted services start in this order: nothing runs on an old schema.
-builder.Services.AddHostedService<Migrating>();
-AddDuty<Dispatch>();
-AddDuty<Measuring>();
-AddDuty<Auditing>();
+builder.Services.AddHostedService<MigrationService>();
+AddPeriodicService<DispatchService>();
+AddPeriodicService<QueueMetricsService>();
+AddPeriodicService<LedgerAuditService>();
 
 // The sweeps: each repairs one thing, on its own timer.
-AddDuty<LostDispatches>();
-AddDuty<DeadLeases>();
-AddDuty<StuckJobs>();
-AddDuty<Deadlines>();
-AddDuty<Strays>();
-AddDuty<ExpiringHolds>();
-AddDuty<AbandonedHolds>();
-AddDuty<OverdueLots>();
-AddDuty<UnbookedCallbacks>();
-AddDuty<OldRows>();
-AddDuty<DeadRows>();
-AddDuty<OldUploads>();
-AddDuty<UnfinishedTransfers>();
-AddDuty<OrphanedObjects>();
-AddDuty<ForgottenObjects>();
+AddPeriodicService<LostDispatchSweep>();
+AddPeriodicService<DeadLeaseSweep>();
+AddPeriodicService<StuckJobSweep>();
+AddPeriodicService<DeadlineSweep>();
+AddPeriodicService<MissingDispatchSweep>();
+AddPeriodicService<ExpiringHoldSweep>();
+AddPeriodicService<AbandonedHoldSweep>();
+AddPeriodicService<OverdueLotSweep>();
+AddPeriodicService<UnbookedCallbackSweep>();
+AddPeriodicService<OldRowSweep>();
+AddPeriodicService<OutboxVacuumSweep>();
+AddPeriodicService<OldUploadSweep>();
+AddPeriodicService<UnfinishedTransferSweep>();
+AddPeriodicService<OrphanedObjectSweep>();
+AddPeriodicService<ObjectStoreScan>();
 builder.Services.AddHostedService<OutboxListener>();
 
 await using var app = builder.Build(); // disposing writes the last lines of a command's log
@@ -51,9 +51,9 @@ if (ended is { } exitCode)
 app.MapServiceDefaults();
 return await app.RunToEndAsync();
 
-void AddDuty<TDuty>()
-    where TDuty : Duty
+void AddPeriodicService<TService>()
+    where TService : PeriodicService
 {
-    builder.Services.AddSingleton<TDuty>();
-    builder.Services.AddHostedService(services => services.GetRequiredService<TDuty>());
+    builder.Services.AddSingleton<TService>();
+    builder.Services.AddHostedService(services => services.GetRequiredService<TService>());
 }

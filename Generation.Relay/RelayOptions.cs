@@ -27,8 +27,8 @@ public sealed class RelayOptions
     public TimeSpan DeadLeaseInterval { get; set; } = TimeSpan.FromSeconds(2);
 
     /// <summary>
-    /// How long workers have, after the database was away, to renew the leases that ran out meanwhile; default 10 s: a few of their renewal
-    /// intervals. Also after the start of a relay, which cannot know.
+    /// The grace period in which workers renew leases that expired during a database outage; default 10 s, a few of their renewal
+    /// intervals. It also applies after the start of a relay, which cannot know whether there was an outage.
     /// </summary>
     public TimeSpan LeaseGrace { get; set; } = TimeSpan.FromSeconds(10);
 
@@ -36,7 +36,7 @@ public sealed class RelayOptions
     public TimeSpan StuckInterval { get; set; } = TimeSpan.FromSeconds(10);
 
     /// <summary>
-    /// How long a worker may hold a session without progress, byte or call under way, until it is taken away; default 5 min, at least
+    /// How long a worker may hold a session without progress, byte or call under way, before its lease is revoked; default 5 min, at least
     /// three times the workers' renewal interval.
     /// </summary>
     public TimeSpan StuckAfter { get; set; } = TimeSpan.FromMinutes(5);
@@ -44,7 +44,7 @@ public sealed class RelayOptions
     /// <summary>How often sessions past their deadline are looked for; default 5 s.</summary>
     public TimeSpan DeadlineInterval { get; set; } = TimeSpan.FromSeconds(5);
 
-    /// <summary>How often, and how long a session must look forgotten; default 1 min.</summary>
+    /// <summary>How often, and for how long a session must have been waiting without an outbox row; default 1 min.</summary>
     public TimeSpan StrayInterval { get; set; } = TimeSpan.FromMinutes(1);
 
     /// <summary>How often holds of living sessions are extended; default 1 min. A hold has at least 30 minutes left when it is looked at.</summary>
@@ -59,7 +59,7 @@ public sealed class RelayOptions
     /// <summary>How often callbacks are booked whose task ended without them; default 1 min.</summary>
     public TimeSpan CallbackInterval { get; set; } = TimeSpan.FromMinutes(1);
 
-    /// <summary>How often old rows are forgotten; default 10 min, a batch of each kind at a time, and again at once while a batch is full.</summary>
+    /// <summary>How often old rows are deleted; default 10 min, a batch of each kind at a time, and again at once while a batch is full.</summary>
     public TimeSpan OldRowInterval { get; set; } = TimeSpan.FromMinutes(10);
 
     /// <summary>
@@ -115,7 +115,7 @@ public sealed class RelayOptions
         : DispatchWindow is < 1 or > 1_000_000 ? "Relay:DispatchWindow must be from 1 to 1000000."
         : UnknownObjectAge < TimeSpan.FromDays(1) ? "Relay:UnknownObjectAge must be at least one day, or be left out."
         : ErrorEventsKept < TimeSpan.FromDays(1) ? "Relay:ErrorEventsKept must be at least one day."
-        : Durations().FirstOrDefault(duration => duration.Value <= TimeSpan.Zero) is { Setting: { } wrong } ? $"Relay:{wrong} must be longer than nothing."
+        : Durations().FirstOrDefault(duration => duration.Value <= TimeSpan.Zero) is { Setting: { } wrong } ? $"Relay:{wrong} must be positive."
         : Durations().FirstOrDefault(duration => duration.Value > MaxInterval) is { Setting: { } endless } ? $"Relay:{endless} must be at most {MaxInterval.TotalDays:0} days."
         : null;
 

@@ -57,14 +57,14 @@ public static class GenerationPipeline
         services.AddSingleton<Settlement>();
         services.AddSingleton<Cancellation>();
         services.AddSingleton<Leases>();
-        services.AddSingleton<Sweeps>();
+        services.AddSingleton<SessionSweeps>();
         services.AddSingleton<Holds>();
         services.AddSingleton<LedgerAudit>();
         services.AddSingleton<SessionReader>();
         services.AddSingleton<WebhookInbox>();
         services.AddSingleton<Uploads>();
-        services.AddSingleton<Leftovers>();
-        services.AddSingleton<SweepTurns>();
+        services.AddSingleton<OrphanedObjectCollector>();
+        services.AddSingleton<MaintenanceLease>();
         return builder;
     }
 

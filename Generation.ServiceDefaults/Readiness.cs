@@ -15,7 +15,7 @@ internal sealed record SchemaCheck(Func<NpgsqlConnection, CancellationToken, Tas
 /// <summary>What <c>/readyz</c> answers.</summary>
 /// <param name="Status"><c>ready</c>, <c>degraded</c> (works without Redis), <c>unready</c>, or <c>draining</c>.</param>
 /// <param name="Checks">
-/// <c>postgres</c>: ok, unreachable. <c>schema</c>: ok, outdated, unknown (Postgres is away). <c>redis</c>: ok, unreachable.
+/// <c>postgres</c>: ok, unreachable. <c>schema</c>: ok, outdated, unknown (Postgres is unavailable). <c>redis</c>: ok, unreachable.
 /// A check that the service has not registered is missing.
 /// </param>
 public sealed record ReadinessReport(string Status, IReadOnlyDictionary<string, string> Checks)
@@ -85,7 +85,7 @@ public sealed class Readiness(IServiceProvider services, DrainState drain, TimeP
         return report;
     }
 
-    // A statement that is cancelled waits for the server to hear of it: where nothing gets through, much longer than the timeout.
+    // Cancelling a statement waits for the server: on a broken network much longer than the timeout.
     private async Task<Dictionary<string, string>> ProbePostgresInTimeAsync()
     {
         try
@@ -94,11 +94,11 @@ public sealed class Readiness(IServiceProvider services, DrainState drain, TimeP
         }
         catch (TimeoutException)
         {
-            return PostgresIsAway();
+            return PostgresIsUnavailable();
         }
     }
 
-    private Dictionary<string, string> PostgresIsAway()
+    private Dictionary<string, string> PostgresIsUnavailable()
     {
         var checks = new Dictionary<string, string>(StringComparer.Ordinal) { ["postgres"] = "unreachable" };
         if (schema is not null)
@@ -111,7 +111,7 @@ public sealed class Readiness(IServiceProvider services, DrainState drain, TimeP
         var checks = new Dictionary<string, string>();
         if (postgres is null)
             return checks;
-        using var timeout = new Patience(PostgresTimeout, time);
+        using var timeout = new SafeTimeout(PostgresTimeout, time);
         try
         {
             await using var connection = await postgres.OpenConnectionAsync(timeout.Token);
@@ -126,10 +126,10 @@ public sealed class Readiness(IServiceProvider services, DrainState drain, TimeP
             checks["postgres"] = "ok";
             checks["schema"] = "outdated";
         }
-        catch (Exception failure) when (failure is NpgsqlException or OperationCanceledException || Transient.IsPassing(failure))
+        catch (Exception failure) when (failure is NpgsqlException or OperationCanceledException || TransientErrors.IsTransient(failure))
         {
             logger.LogDebug(failure, "Postgres did not answer the readiness probe");
-            return PostgresIsAway();
+            return PostgresIsUnavailable();
         }
 
         return checks;

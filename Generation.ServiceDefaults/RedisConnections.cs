@@ -9,7 +9,7 @@ namespace Generation.ServiceDefaults;
 /// <summary>
 /// The ways to reach Redis: one multiplexer that everything shares, and one of its own for whoever blocks on a read
 /// (a blocking command holds up every other command on its connection).
-/// <para>Redis may be away at start and come later: nothing here throws for that, commands do. Asking the container
+/// <para>Redis may be unavailable at start and come later: nothing here throws for that, commands do. Asking the container
 /// for <see cref="IConnectionMultiplexer"/> waits up to <see cref="ConnectTimeoutMilliseconds"/> the first time; code
 /// that runs at start awaits <see cref="SharedAsync"/> instead.</para>
 /// </summary>
@@ -51,10 +51,10 @@ public sealed class RedisConnections(IServiceProvider services, IConfiguration c
     {
         await base.StopAsync(cancellationToken);
         if (shared is { IsValueCreated: true, Value.IsCompletedSuccessfully: true })
-            await (await shared.Value).CloseAsync(allowCommandsToComplete: false); // nobody has a command under way by now, and a Redis that is away would be waited for
+            await (await shared.Value).CloseAsync(allowCommandsToComplete: false); // nobody has a command under way by now, and a Redis that is unavailable would be waited for
     }
 
-    /// <summary>Whether what is said to Redis can be heard on the network.</summary>
+    /// <summary>Whether traffic to Redis crosses the network unencrypted.</summary>
     internal static bool CrossesNetworkInClear(IConfiguration configuration)
     {
         var options = ReadOptions(configuration, "check");

@@ -123,7 +123,7 @@ public static class GenerationServiceDefaults
         {
             // Refused while it was still starting: the host has stopped, and the log says why.
         }
-        catch (Exception e) when (stopping.IsCancellationRequested && (e is AggregateException all ? all.Flatten().InnerExceptions.All(Transient.IsPassing) : Transient.IsPassing(e)))
+        catch (Exception e) when (stopping.IsCancellationRequested && (e is AggregateException all ? all.Flatten().InnerExceptions.All(TransientErrors.IsTransient) : TransientErrors.IsTransient(e)))
         {
             await Console.Error.WriteLineAsync($"A connection died while it was being closed: {e.Message}"); // the log is closed by now
         }

@@ -54,7 +54,7 @@ internal sealed class StartVerdict
 
 /// <summary>
 /// Outside Development, what a running service must not or should not be. What is dangerous and may be meant is said once, by the setting's
-/// name. A login that may do more than its service needs ends the process as soon as the database tells of it; the database may be away at
+/// name. A login that may do more than its service needs ends the process as soon as the database tells of it; the database may be unavailable at
 /// the start, and then it is asked when it is back.
 /// </summary>
 internal sealed class StartChecks(
@@ -95,7 +95,7 @@ internal sealed class StartChecks(
     {
         try
         {
-            if (!security.Value.AllowOwnerLogin && await ExcessAsync(ct) is { } login)
+            if (!security.Value.AllowOwnerLogin && await FindExcessAsync(ct) is { } login)
             {
                 log.LogCritical(
                     Refused,
@@ -117,7 +117,7 @@ internal sealed class StartChecks(
             isLoginUnknownSaid = true;
             return false;
         }
-        catch (Exception e) when (e is NpgsqlException || Transient.IsPassing(e))
+        catch (Exception e) when (e is NpgsqlException || TransientErrors.IsTransient(e))
         {
             log.LogDebug(e, "The database could not be asked for the rights of this service's login");
             return false;
@@ -125,12 +125,12 @@ internal sealed class StartChecks(
     }
 
     // As itself and not as the group that it acts as: before the first migration there is none.
-    private async Task<string?> ExcessAsync(CancellationToken ct)
+    private async Task<string?> FindExcessAsync(CancellationToken ct)
     {
         await using var connection = new NpgsqlConnection(
             new NpgsqlConnectionStringBuilder(connections.Login) { Pooling = false, Timeout = ConnectSeconds, CommandTimeout = ConnectSeconds }.ConnectionString);
         await connection.OpenAsync(ct);
-        return await LoginRights.ExcessAsync(connection, ct);
+        return await LoginPrivileges.FindExcessAsync(connection, ct);
     }
 }
 

@@ -29,14 +29,14 @@ builder.Services.AddSingleton<HandlerRegistry>();
 builder.Services.AddSingleton<ProviderBreakers>();
 builder.Services.AddSingleton<ProviderLimits>();
 builder.Services.AddSingleton<GpuSlots>();
-builder.Services.AddSingleton<JobParts>();
+builder.Services.AddSingleton<JobDependencies>();
 builder.Services.AddSingleton(_ => new Random(RandomNumberGenerator.GetInt32(int.MaxValue)));
 builder.Services.AddSingleton<JobRunner>();
-builder.Services.AddSingleton<ActiveJobs>();
+builder.Services.AddSingleton<LeaseRenewer>();
 
 // Stopped in reverse order: leases are renewed until the last job has ended.
-builder.Services.AddHostedService(services => services.GetRequiredService<ActiveJobs>());
-builder.Services.AddHostedService<LaneConsumers>();
+builder.Services.AddHostedService(services => services.GetRequiredService<LeaseRenewer>());
+builder.Services.AddHostedService<LaneConsumer>();
 builder.Services.AddHostedService<HealthReporting>();
 
 var app = builder.Build();

@@ -26,16 +26,16 @@ public sealed class WorkerOptions
     /// <summary>The share of the lease after which an unrenewed job stops: what is left is for its last statement to arrive too late.</summary>
     internal TimeSpan LeaseTrust => LeaseDuration * 0.8;
 
-    /// <summary>How often leases are renewed, progress is written and cancel wishes are read; default 2 s.</summary>
+    /// <summary>How often leases are renewed, progress is written and cancel requests are read; default 2 s.</summary>
     public TimeSpan RenewInterval { get; set; } = TimeSpan.FromSeconds(2);
 
     /// <summary>Failures until a session is given up; default 8, with the backoff below about six minutes.</summary>
     public int MaxAttempts { get; set; } = 8;
 
-    /// <summary>Workers that may die while they hold a session until it is given up as their murderer; default 5.</summary>
+    /// <summary>Leases of a session that may be lost to dying workers before it fails as <c>worker_lost</c>, a poison job; default 5.</summary>
     public int MaxLostLeases { get; set; } = 5;
 
-    /// <summary>Pauses between tries inside the slot when the provider is away, with jitter; default 1, 2, 4 s. After them the outbox waits.</summary>
+    /// <summary>Pauses between tries inside the slot when the provider is unavailable, with jitter; default 1, 2, 4 s. After them the outbox waits.</summary>
     public TimeSpan[] SlotRetries { get; set; } = [];
 
     /// <summary>First pause through the outbox, doubled with every attempt; default 5 s.</summary>

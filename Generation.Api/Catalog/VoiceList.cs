@@ -65,7 +65,7 @@ public sealed record VoiceListing(IReadOnlyList<Voice> Voices, bool IsComplete, 
 
 /// <summary>
 /// ElevenLabs' voices (provider-apis.md §8), kept for a few minutes. Whoever comes while they are read waits for the same reading. While
-/// ElevenLabs is away the last list goes on being handed out.
+/// ElevenLabs is unavailable the last list goes on being handed out.
 /// </summary>
 public sealed class VoiceList : IDisposable
 {
@@ -129,15 +129,15 @@ public sealed class VoiceList : IDisposable
 
     public void Dispose() => client.Dispose();
 
-    /// <summary>Never throws: what went wrong stays for whoever asks next.</summary>
+    /// <summary>Never throws: the problem is kept for the next caller.</summary>
     private async Task ReadAsync()
     {
         VoiceListing? read = null;
         string? wrong = null;
         try
         {
-            using var patience = new CancellationTokenSource(options.ReadTimeout, time);
-            read = await ReadPagesAsync(patience.Token);
+            using var timeout = new CancellationTokenSource(options.ReadTimeout, time);
+            read = await ReadPagesAsync(timeout.Token);
         }
         catch (Exception e) when (e is HttpRequestException or IOException or JsonException or OperationCanceledException)
         {

@@ -2,7 +2,7 @@ namespace Generation.Api.Catalog;
 
 /// <summary>
 /// <c>GET /api/voices</c>: the voices for speech. The list is up to five minutes old; <c>?refresh=true</c> has it read now, at most once
-/// every few seconds. While ElevenLabs is away the last list comes with <c>stale: true</c> and a <c>warning</c>; without any list it is 503.
+/// every few seconds. While ElevenLabs is unavailable the last list comes with <c>stale: true</c> and a <c>warning</c>; without any list it is 503.
 /// </summary>
 public static class VoicesApi
 {
@@ -23,7 +23,7 @@ public static class VoicesApi
 
         var (listing, problem) = await list.GetAsync(refresh ?? false, ct);
         return listing is null
-            ? Problems.Later(context, "voices_unavailable", "The voices cannot be read at the moment.", (int)Math.Ceiling(options.RefreshSpacing.TotalSeconds))
+            ? Problems.RetryLater(context, "voices_unavailable", "The voices cannot be read at the moment.", (int)Math.Ceiling(options.RefreshSpacing.TotalSeconds))
             : TypedResults.Ok(new
             {
                 Voices = listing.Voices.Select(voice => new

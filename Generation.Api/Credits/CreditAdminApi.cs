@@ -5,7 +5,7 @@ using Generation.Core.Sessions;
 namespace Generation.Api.Credits;
 
 /// <summary>
-/// What administrators do to credits. Every deed wants an <c>Idempotency-Key</c> and a reason, is done once however often it is sent, and
+/// What administrators do to credits. Every admin action wants an <c>Idempotency-Key</c> and a reason, is done once however often it is sent, and
 /// leaves an audit row: <c>GET /api/admin/actions</c>.
 /// </summary>
 public static class CreditAdminApi
@@ -35,7 +35,7 @@ public static class CreditAdminApi
             var kind = fields.Choice("kind", "grant", "purchase", "bonus", "grant", "plan");
             var priority = (int)fields.Whole("priority", 0, 1_000_000, fallback: 100);
             var expiresAt = fields.Future("expiresAt", time.GetUtcNow());
-            return deed => administration.GrantAsync(deed, amount, kind, priority, expiresAt, ct);
+            return adminAction => administration.GrantAsync(adminAction, amount, kind, priority, expiresAt, ct);
         }, ct);
 
     private static Task<IResult> AdjustAsync(HttpContext context, CreditAdministration administration, CancellationToken ct) =>
@@ -47,14 +47,14 @@ public static class CreditAdminApi
                 fields.Wrong("amount", "must not be 0: positive gives, negative takes", 0);
             }
 
-            return deed => administration.AdjustAsync(deed, amount, ct);
+            return adminAction => administration.AdjustAsync(adminAction, amount, ct);
         }, ct);
 
     private static Task<IResult> FreezeAsync(string user, bool frozen, HttpContext context, CreditAdministration administration, CancellationToken ct) =>
-        DoAsync(context, administration, frozen ? "freeze" : "unfreeze", user, _ => deed => administration.FreezeAsync(deed, frozen, ct), ct);
+        DoAsync(context, administration, frozen ? "freeze" : "unfreeze", user, _ => adminAction => administration.FreezeAsync(adminAction, frozen, ct), ct);
 
     private static async Task<IResult> DoAsync(
-        HttpContext context, CreditAdministration administration, string action, string? user, Func<Fields, Func<AdminDeed, Task<AdminAnswer>>> read, CancellationToken ct)
+        HttpContext context, CreditAdministration administration, string action, string? user, Func<Fields, Func<AdminAction, Task<AdminActionResult>>> read, CancellationToken ct)
     {
         var (body, refusal) = await JsonBody.ReadAsync(context, MaxBodyBytes, ct);
         if (refusal is not null)
@@ -83,17 +83,17 @@ public static class CreditAdminApi
             return Problems.Of(StatusCodes.Status404NotFound, "user_not_found", $"There is no user '{whom}'. Name one by id or by handle.");
         }
 
-        var answer = await act(new AdminDeed(key, Fingerprint.Of($"{action} {userId}", body), context.Caller().UserId, userId, reason));
+        var answer = await act(new AdminAction(key, Fingerprint.Of($"{action} {userId}", body), context.Caller().UserId, userId, reason));
         switch (answer.Outcome)
         {
-            case AdminOutcome.KeyReused:
+            case AdminActionOutcome.KeyReused:
                 return Problems.Of(StatusCodes.Status422UnprocessableEntity, "idempotency_key_reused", "This idempotency key was used for another request. Use a new key for a new request.");
-            case AdminOutcome.NotEnough:
+            case AdminActionOutcome.NotEnough:
                 return Problems.Of(
                     StatusCodes.Status409Conflict, "insufficient_credits",
                     $"Only {answer.Available} credits are available{(answer.Reserved > 0 ? $"; {answer.Reserved} more are held by running jobs and cannot be taken" : "")}. Nothing was changed.",
                     ("available", answer.Available), ("held", answer.Reserved));
-            case AdminOutcome.Replayed:
+            case AdminActionOutcome.Replayed:
                 context.Response.Headers["Idempotent-Replayed"] = "true";
                 break;
         }

@@ -59,7 +59,7 @@ public sealed class RateLimits(
     private static readonly TimeSpan SyncInterval = TimeSpan.FromMilliseconds(100);
 
     // KEYS: buckets, hashes of the level and the second it was true at · ARGV: for each what is added, and what drains a second.
-    // Answers the new levels, as text: a number would be cut to an integer. An empty bucket is as good as none.
+    // SubmitResponder the new levels, as text: a number would be cut to an integer. An empty bucket is as good as none.
     private const string Script =
         """
         local clock = redis.call('TIME')
@@ -90,7 +90,7 @@ public sealed class RateLimits(
         var all = Take("global", Global, limits.GlobalPerMinute);
         if (all.IsRefused && own.Limit > 0)
         {
-            BucketOf(key, own.Limit).GiveBack();
+            BucketOf(key, own.Limit).Return();
         }
 
         return all.IsRefused || own.Limit == 0 ? all : own;
@@ -108,7 +108,7 @@ public sealed class RateLimits(
         }
         catch (OperationCanceledException)
         {
-            log.LogDebug("Nothing is counted any more");
+            log.LogDebug("Stopped sharing rate limits");
         }
     }
 
@@ -135,7 +135,7 @@ public sealed class RateLimits(
         var news = new List<(string Key, Bucket Bucket, long Count)>();
         foreach (var (key, bucket) in buckets)
         {
-            if (bucket.TakeNews() is > 0 and var count)
+            if (bucket.TakePending() is > 0 and var count)
             {
                 news.Add((key, bucket, count));
             }
@@ -156,13 +156,13 @@ public sealed class RateLimits(
             var levels = (RedisResult[])(await redis.GetDatabase().ScriptEvaluateAsync(Script, keys, [.. news.SelectMany(n => new RedisValue[] { n.Count, n.Bucket.PerSecond })]))!;
             for (var i = 0; i < news.Count; i++)
             {
-                news[i].Bucket.Learn(double.Parse((string)levels[i]!, CultureInfo.InvariantCulture));
+                news[i].Bucket.Update(double.Parse((string)levels[i]!, CultureInfo.InvariantCulture));
             }
         }
         catch (Exception e) when (e is RedisException or TimeoutException or ObjectDisposedException)
         {
             news.ForEach(n => n.Bucket.PutBack(n.Count));
-            log.LogDebug(e, "Rates are counted by this Api alone while Redis is away");
+            log.LogDebug(e, "Rate limits are local to this process while Redis is unavailable");
         }
     }
 
@@ -172,14 +172,14 @@ public sealed class RateLimits(
         private const double Rounding = 1e-6; // of many small steps
 
         private readonly Lock gate = new();
-        private double level; // everybody's, as far as it is known here, and ours at once
+        private double level; // of all Apis as last reported, and ours
         private long levelAt = time.GetTimestamp();
-        private long fresh; // of ours, not told yet
+        private long fresh; // ours, not yet reported to Redis
         private bool isRetired;
 
         public double PerSecond => limit / 60.0;
 
-        /// <summary>Null: this bucket was given up at this moment, take another.</summary>
+        /// <summary>Null when this bucket has just been retired: get another.</summary>
         public Allowance? Take(string policy)
         {
             lock (gate)
@@ -201,8 +201,8 @@ public sealed class RateLimits(
             }
         }
 
-        /// <summary>Told already or not: what Redis was told too much drains there.</summary>
-        public void GiveBack()
+        /// <summary>Reported already or not: an excess in Redis drains there.</summary>
+        public void Return()
         {
             lock (gate)
             {
@@ -211,18 +211,18 @@ public sealed class RateLimits(
             }
         }
 
-        public long TakeNews()
+        public long TakePending()
         {
             lock (gate)
             {
-                var news = fresh;
+                var pending = fresh;
                 fresh = 0;
-                return news;
+                return pending;
             }
         }
 
-        /// <summary>What Redis answered to our news. Less than is known here is of a Redis that has forgotten.</summary>
-        public void Learn(double told)
+        /// <summary>The level that Redis answered. A lower level than ours comes from a Redis that has lost its data.</summary>
+        public void Update(double told)
         {
             lock (gate)
             {
@@ -231,7 +231,7 @@ public sealed class RateLimits(
             }
         }
 
-        /// <summary>Redis did not hear it. What has drained meanwhile need not be told.</summary>
+        /// <summary>Redis was not reached. What has drained in the meantime need not be reported.</summary>
         public void PutBack(long count)
         {
             lock (gate)

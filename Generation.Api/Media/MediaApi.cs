@@ -64,7 +64,7 @@ public sealed class MediaLinks(IMediaStore store, IOptions<MediaOptions> options
     {
         ArgumentNullException.ThrowIfNull(session);
         ArgumentNullException.ThrowIfNull(context);
-        var language = UserWords.Choose(context.Request.GetTypedHeaders().AcceptLanguage
+        var language = UserMessages.Choose(context.Request.GetTypedHeaders().AcceptLanguage
             .Where(l => l.Quality is not 0).OrderByDescending(l => l.Quality ?? 1).Select(l => l.Value.ToString()));
         if (!context.Response.HasStarted)
         {
@@ -72,7 +72,7 @@ public sealed class MediaLinks(IMediaStore store, IOptions<MediaOptions> options
             context.Response.Headers.Vary = "Accept-Language";
         }
 
-        return UserWords.Say(session, language) with
+        return UserMessages.Localize(session, language) with
         {
             Media = [.. session.Media.Select(m => Present(m, context))],
             Placeholder = session.Placeholder is { } instead ? instead with { Url = Sign(MockSamples.Placeholder.AsStored().Key.ToString(), context).Url } : null,

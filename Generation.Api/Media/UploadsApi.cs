@@ -1,4 +1,5 @@
 using Generation.Api.Identity;
+using Generation.Core;
 using Generation.Core.Media;
 using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.Http.HttpResults;
@@ -59,19 +60,19 @@ public static class UploadsApi
         }
         catch (MediaException e)
         {
-            log.LogInformation("An upload was refused: {Failure}, {Problem}", e.Failure, e.Message);
+            log.LogInformation(OperationEvents.UploadRejected, "Rejected an upload: {Failure}, {Problem}", e.Failure, e.Message);
             return e.Failure switch
             {
                 MediaFailure.TooLarge => Problems.Of(StatusCodes.Status413PayloadTooLarge, "body_too_large", $"A picture has at most {MaxBytes >> 20} MiB."),
-                MediaFailure.StoreUnavailable or MediaFailure.SourceUnavailable => Problems.Later(context, "storage_unavailable", "The picture could not be stored now. Send it again."),
+                MediaFailure.StoreUnavailable or MediaFailure.SourceUnavailable => Problems.RetryLater(context, "storage_unavailable", "The picture could not be stored now. Send it again."),
                 MediaFailure.WrongType => Wrong($"must be a picture: {e.Message}"),
                 _ => Wrong($"could not be read: {e.Message}"),
             };
         }
         catch (Exception e) when (e is NpgsqlException or TimeoutException)
         {
-            log.LogWarning("An upload could not be recorded: {Problem}", e.Message);
-            return Problems.Later(context, Problems.DatabaseUnavailable, "The picture could not be recorded now. Send it again.");
+            log.LogWarning("Could not record an upload: {Problem}", e.Message);
+            return Problems.RetryLater(context, Problems.DatabaseUnavailable, "The picture could not be recorded now. Send it again.");
         }
         catch (BadHttpRequestException e) when (e.StatusCode == StatusCodes.Status413PayloadTooLarge)
         {

@@ -8,7 +8,7 @@ using Generation.Core.Sessions;
 namespace Generation.Api.Realtime;
 
 /// <summary>
-/// One session as server-sent events (promise 9). First a snapshot, then <c>status</c>, <c>media</c> and <c>progress</c> as they come, then
+/// One session as server-sent events (invariant 9). First a snapshot, then <c>status</c>, <c>media</c> and <c>progress</c> as they come, then
 /// one of <c>done</c>, <c>failed</c>, <c>canceled</c>, and the end. Ids are versions; an older one is never sent after a newer one.
 /// Progress has no id, never falls, and is dropped when it is older than what was shown.
 /// </summary>
@@ -73,7 +73,7 @@ public static class EventStream
 
         if (!stream.IsOver && !ct.IsCancellationRequested)
         {
-            await stream.ComeBackAsync(ct);
+            await stream.SendRetryAsync(ct);
         }
     }
 
@@ -178,7 +178,7 @@ public static class EventStream
         public async Task HeartbeatAsync(CancellationToken ct) => await RawAsync(": heartbeat\n\n", ct);
 
         /// <summary>Tells the client to connect again soon: another Api has the session too.</summary>
-        public async Task ComeBackAsync(CancellationToken ct)
+        public async Task SendRetryAsync(CancellationToken ct)
         {
             try
             {

@@ -65,7 +65,7 @@ public sealed class SessionFeed(
             {
                 await ReadAsync(ids, stoppingToken);
             }
-            catch (Exception e) when (Transient.IsPassing(e) || e is NpgsqlException or OperationCanceledException)
+            catch (Exception e) when (TransientErrors.IsTransient(e) || e is NpgsqlException or OperationCanceledException)
             {
                 log.LogDebug(e, "Watched sessions could not be read; they are read again soon");
             }

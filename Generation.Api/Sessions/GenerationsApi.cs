@@ -27,34 +27,34 @@ public static class GenerationsApi
         routes.MapPost("/api/image/generate", SubmitImageAsync).RequireAuthorization().WithMetadata(new SubmitEndpoint());
     }
 
-    private static async Task<IResult> SubmitAsync(HttpContext context, Submitting submitting, Answers answers, CancellationToken ct)
+    private static async Task<IResult> SubmitAsync(HttpContext context, SubmitHandler handler, SubmitResponder responder, CancellationToken ct)
     {
-        var (asked, refusal) = await submitting.ReadAsync(context, ct);
-        return refusal ?? await AcceptAsync(context, asked!, submitting, answers, answers.PreferredWait(context), ct);
+        var (command, refusal) = await handler.ReadAsync(context, ct);
+        return refusal ?? await AcceptAsync(context, command!, handler, responder, responder.PreferredWait(context), ct);
     }
 
-    private static async Task<IResult> EstimateAsync(HttpContext context, Submitting submitting, CancellationToken ct)
+    private static async Task<IResult> EstimateAsync(HttpContext context, SubmitHandler handler, CancellationToken ct)
     {
-        var (asked, refusal) = await submitting.ReadAsync(context, ct);
-        return refusal ?? await submitting.EstimateAsync(context, asked!, ct);
+        var (command, refusal) = await handler.ReadAsync(context, ct);
+        return refusal ?? await handler.EstimateAsync(context, command!, ct);
     }
 
-    private static async Task<IResult> SubmitByToolAsync(string tool, HttpContext context, Submitting submitting, Answers answers, CancellationToken ct)
+    private static async Task<IResult> SubmitByToolAsync(string tool, HttpContext context, SubmitHandler handler, SubmitResponder responder, CancellationToken ct)
     {
-        var (asked, refusal) = await submitting.ReadFlatAsync(context, tool, ct);
-        return refusal ?? await AcceptAsync(context, asked!, submitting, answers, answers.PreferredWait(context) ?? answers.AliasWait, ct);
+        var (command, refusal) = await handler.ReadFlatAsync(context, tool, ct);
+        return refusal ?? await AcceptAsync(context, command!, handler, responder, responder.PreferredWait(context) ?? responder.AliasWait, ct);
     }
 
-    private static async Task<IResult> SubmitImageAsync(HttpContext context, Submitting submitting, Answers answers, CancellationToken ct)
+    private static async Task<IResult> SubmitImageAsync(HttpContext context, SubmitHandler handler, SubmitResponder responder, CancellationToken ct)
     {
-        var (asked, refusal) = await submitting.ReadFlatAsync(context, tool: null, ct);
-        return refusal ?? await AcceptAsync(context, asked!, submitting, answers, answers.PreferredWait(context) ?? answers.AliasWait, ct);
+        var (command, refusal) = await handler.ReadFlatAsync(context, tool: null, ct);
+        return refusal ?? await AcceptAsync(context, command!, handler, responder, responder.PreferredWait(context) ?? responder.AliasWait, ct);
     }
 
-    private static async Task<IResult> AcceptAsync(HttpContext context, Asked asked, Submitting submitting, Answers answers, TimeSpan? wait, CancellationToken ct)
+    private static async Task<IResult> AcceptAsync(HttpContext context, SubmitCommand command, SubmitHandler handler, SubmitResponder responder, TimeSpan? wait, CancellationToken ct)
     {
-        var (accepted, refusal) = await submitting.SubmitAsync(context, asked, ct);
-        return refusal ?? await answers.AnswerAsync(context, accepted!, wait, ct);
+        var (accepted, refusal) = await handler.SubmitAsync(context, command, ct);
+        return refusal ?? await responder.AnswerAsync(context, accepted!, wait, ct);
     }
 
     private static async Task<IResult> GetAsync(Guid sessionId, HttpContext context, SessionReader sessions, MediaLinks links, CancellationToken ct) =>
@@ -115,13 +115,13 @@ public static class GenerationsApi
     }
 }
 
-/// <summary>The answers to an accepted request: at once, or when the session has ended.</summary>
-public sealed class Answers(SessionFeed feed, SessionReader sessions, CreditReader credits, MediaLinks links, ApiOptions options, TimeProvider time)
+/// <summary>Responds to an accepted request: immediately, or when the session has ended.</summary>
+public sealed class SubmitResponder(SessionFeed feed, SessionReader sessions, CreditReader credits, MediaLinks links, ApiOptions options, TimeProvider time)
 {
     /// <summary>What the aliases do when the client does not say: wait, if ENABLE_ENQUEUE_FIRST is off.</summary>
     public TimeSpan? AliasWait => options.EnqueueFirst ? null : options.AliasWait;
 
-    /// <summary><c>Prefer: wait=n</c> in seconds, cut to the maximum; null when it is not there or makes no sense (RFC 7240: ignored).</summary>
+    /// <summary><c>Prefer: wait=n</c> in seconds, cut to the maximum; null when it is absent or invalid (RFC 7240: ignored).</summary>
     public TimeSpan? PreferredWait(HttpContext context)
     {
         foreach (var preference in context.Request.Headers["Prefer"].SelectMany(h => h?.Split(',', ';') ?? []).Select(p => p.Trim()))
@@ -146,7 +146,7 @@ public sealed class Answers(SessionFeed feed, SessionReader sessions, CreditRead
             context.Response.Headers["Idempotent-Replayed"] = "true";
         }
 
-        if (wait is { } patience && await WaitAsync(accepted.SessionId, context.Caller().UserId, patience, ct) is { } ended)
+        if (wait is { } maxWait && await WaitAsync(accepted.SessionId, context.Caller().UserId, maxWait, ct) is { } ended)
         {
             var session = links.Present(ended, context);
             var balance = await credits.BalanceAsync(session.UserId, ct);
@@ -178,10 +178,10 @@ public sealed class Answers(SessionFeed feed, SessionReader sessions, CreditRead
         });
     }
 
-    /// <summary>The session once it has ended; null when it has not within <paramref name="patience"/>.</summary>
-    private async Task<SessionView?> WaitAsync(Guid sessionId, Guid userId, TimeSpan patience, CancellationToken ct)
+    /// <summary>The session once it has ended; null when it has not within <paramref name="maxWait"/>.</summary>
+    private async Task<SessionView?> WaitAsync(Guid sessionId, Guid userId, TimeSpan maxWait, CancellationToken ct)
     {
-        using var timeout = new Patience(patience, time, ct);
+        using var timeout = new SafeTimeout(maxWait, time, ct);
         await using var watcher = await feed.WatchAsync(sessionId);
         try
         {

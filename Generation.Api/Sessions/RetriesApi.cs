@@ -26,7 +26,7 @@ public static class RetriesApi
     }
 
     private static async Task<IResult> RetryAsync(
-        Guid sessionId, HttpContext context, SessionReader sessions, Submitting submitting, Answers answers, CancellationToken ct)
+        Guid sessionId, HttpContext context, SessionReader sessions, SubmitHandler handler, SubmitResponder responder, CancellationToken ct)
     {
         var user = context.Caller().UserId;
         if (await sessions.GetAsync(user, sessionId, ct) is not { } session)
@@ -40,15 +40,15 @@ public static class RetriesApi
                 StatusCodes.Status409Conflict, "not_retryable", $"Only what failed or was canceled can be retried; it is {session.Status}.", ("sessionStatus", session.Status));
         }
 
-        var (asked, refusal) = Submitting.AskAgain(context, user, sessionId, session.Model, session.Params);
+        var (command, refusal) = SubmitHandler.RetryCommand(context, user, sessionId, session.Model, session.Params);
         if (refusal is not null)
         {
             return refusal;
         }
 
         LinkTo(Activity.Current, session.TraceParent);
-        var (accepted, refused) = await submitting.SubmitAsync(context, asked!, ct);
-        return refused ?? await answers.AnswerAsync(context, accepted!, answers.PreferredWait(context), ct);
+        var (accepted, refused) = await handler.SubmitAsync(context, command!, ct);
+        return refused ?? await responder.AnswerAsync(context, accepted!, responder.PreferredWait(context), ct);
     }
 
     private static async Task<IResult> ListAsync(
@@ -85,7 +85,7 @@ public static class RetriesApi
 
     /// <summary>Body: <c>{"sessionIds": […]}</c>, <c>{"filter": {code, model, provider, before}}</c> or <c>{"all": true}</c>.</summary>
     private static async Task<IResult> RedriveAsync(
-        HttpContext context, DeadLetters dead, Submitting submitting, ApiOptions options, ILogger<DeadLetters> log, CancellationToken ct)
+        HttpContext context, DeadLetters dead, SubmitHandler handler, ApiOptions options, ILogger<DeadLetters> log, CancellationToken ct)
     {
         var (body, refusal) = await JsonBody.ReadAsync(context, options.MaxBodyBytes, ct);
         if (refusal is not null)
@@ -100,9 +100,9 @@ public static class RetriesApi
         }
 
         var found = await dead.ListAsync(filter!, MaxRedrive + 1, ct);
-        var results = await Task.WhenAll(found.Take(MaxRedrive).Select(letter => AgainAsync(context, submitting, letter, ct)));
+        var results = await Task.WhenAll(found.Take(MaxRedrive).Select(letter => RedriveOneAsync(context, handler, letter, ct)));
         var redriven = results.Count(r => r.NewSessionId is not null && !r.Replayed);
-        log.LogWarning("{Admin} redrove {Count} of {Found} dead letters", context.Caller().UserId, redriven, results.Length);
+        log.LogWarning("Administrator {Admin} redrove {Count} of {Found} dead letters", context.Caller().UserId, redriven, results.Length);
         return TypedResults.Ok(new
         {
             redriven,
@@ -113,11 +113,11 @@ public static class RetriesApi
     }
 
     /// <summary>One key a dead letter: redriven twice, it is made again once.</summary>
-    private static async Task<Redriven> AgainAsync(HttpContext context, Submitting submitting, DeadLetter letter, CancellationToken ct)
+    private static async Task<Redriven> RedriveOneAsync(HttpContext context, SubmitHandler handler, DeadLetter letter, CancellationToken ct)
     {
         using var span = StartRedrive(letter.TraceParent);
-        var asked = Submitting.AskAgain(letter.UserId, letter.SessionId, letter.Model, letter.Params, $"redrive-{letter.SessionId}");
-        var (accepted, refused) = await submitting.SubmitAsync(context, asked, ct);
+        var command = SubmitHandler.RetryCommand(letter.UserId, letter.SessionId, letter.Model, letter.Params, $"redrive-{letter.SessionId}");
+        var (accepted, refused) = await handler.SubmitAsync(context, command, ct);
         var problem = (refused as ProblemHttpResult)?.ProblemDetails;
         if (problem is not null)
         {

@@ -23,7 +23,7 @@ public static class ProvidersApi
         }
         catch (Exception e) when (e is RedisException or TimeoutException)
         {
-            return Problems.Later(context, "redis_unavailable", "Workers tell how their providers are by Redis, which does not answer. Sessions go on.", 5);
+            return Problems.RetryLater(context, "redis_unavailable", "Workers tell how their providers are by Redis, which does not answer. Sessions go on.", 5);
         }
 
         var disabled = await settings.DisabledModelsAsync(ct);

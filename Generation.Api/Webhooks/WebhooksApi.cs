@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Text;
+using Generation.Core;
 using Generation.Core.Webhooks;
 using Npgsql;
 
@@ -31,22 +32,22 @@ public static class WebhooksApi
 
         if (signatures.Check(provider, context.Request.Headers, body) is { } wrong)
         {
-            log.LogWarning("A callback of {Provider} was refused: {Problem}", provider, wrong);
+            log.LogWarning("Rejected a callback of {Provider}: {Problem}", provider, wrong);
             return Problems.Of(StatusCodes.Status401Unauthorized, "invalid_signature", wrong);
         }
 
         try
         {
             var outcome = await inbox.ReceiveAsync(provider, token, body, ct);
-            log.LogInformation("A callback of {Provider}: {Outcome}", provider, outcome);
+            log.LogInformation(OperationEvents.ProviderCallback, "Received a callback of {Provider}: {Outcome}", provider, outcome);
             return outcome == CallbackOutcome.Unknown
                 ? Problems.NotFound("callback address")
                 : TypedResults.Ok(new { received = true, outcome = outcome.ToString().ToLowerInvariant() });
         }
         catch (Exception e) when (e is NpgsqlException or TimeoutException)
         {
-            log.LogWarning("A callback of {Provider} could not be kept: {Problem}", provider, e.Message);
-            return Problems.Later(context, "unavailable", "The callback could not be kept now. Send it again.");
+            log.LogWarning("Could not store a callback of {Provider}: {Problem}", provider, e.Message);
+            return Problems.RetryLater(context, "unavailable", "The callback could not be kept now. Send it again.");
         }
     }
 

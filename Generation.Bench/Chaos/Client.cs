@@ -98,7 +98,7 @@ internal sealed class Client : IDisposable
     {
         for (var attempt = 0; ; attempt++)
         {
-            var pause = Pause * (attempt + 1) is var patience && patience < MaxPause ? patience : MaxPause;
+            var pause = Pause * (attempt + 1) is var wait && wait < MaxPause ? wait : MaxPause;
             try
             {
                 using var request = new HttpRequestMessage(method, new Uri(path, UriKind.Relative)) { Content = body is null ? null : JsonContent.Create(body) };

@@ -26,7 +26,7 @@ internal sealed class History(NpgsqlDataSource database)
 
     private UnderWay latest;
 
-    /// <summary>The last sample, at most a moment old unless the database is away.</summary>
+    /// <summary>The last sample, at most a moment old unless the database is unavailable.</summary>
     public UnderWay Latest => latest;
 
     public Task BeginAsync(CancellationToken ct) => ExecuteAsync(
@@ -58,7 +58,7 @@ internal sealed class History(NpgsqlDataSource database)
         }
     }
 
-    /// <summary>Null when the database is away.</summary>
+    /// <summary>Null when the database is unavailable.</summary>
     public async Task<UnderWay?> TryUnderWayAsync(CancellationToken ct)
     {
         try

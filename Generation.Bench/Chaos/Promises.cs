@@ -163,7 +163,7 @@ internal sealed partial class Promises(ChaosSystem system, Client client, Histor
 
     /// <summary>
     /// Calls of unknown outcome, by session, that nobody could have saved: their worker was killed or paused while they were under way. A
-    /// worker that was asked to stop is no excuse, because it hands its leases back, nor is a database that was away, because it goes on.
+    /// worker that was asked to stop is no excuse, because it hands its leases back, nor is a database that was unavailable, because it goes on.
     /// </summary>
     private async Task<IReadOnlyDictionary<Guid, int>> ExcusedAsync(CancellationToken ct)
     {

@@ -10,7 +10,7 @@ internal sealed class Watcher(Client client)
 {
     private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(500); // what the Api asks for in "retry:"; longer each time that nobody is there
     private static readonly TimeSpan MaxPause = TimeSpan.FromSeconds(2);
-    private static readonly TimeSpan MaxSilence = TimeSpan.FromSeconds(8); // a heartbeat comes every two
+    private static readonly TimeSpan MaxIdleTime = TimeSpan.FromSeconds(8); // a heartbeat comes every two
 
     public async Task WatchAsync(Order order, CancellationToken ct)
     {
@@ -21,14 +21,14 @@ internal sealed class Watcher(Client client)
             pause = pause * 1.5 is var longer && longer < MaxPause ? longer : MaxPause;
             try
             {
-                using var silence = CancellationTokenSource.CreateLinkedTokenSource(ct);
-                silence.CancelAfter(MaxSilence);
+                using var idle = CancellationTokenSource.CreateLinkedTokenSource(ct);
+                idle.CancelAfter(MaxIdleTime);
                 using var request = new HttpRequestMessage(HttpMethod.Get, new Uri($"/api/generations/{order.SessionId}/events", UriKind.Relative));
                 if (lastEventId is { } last) request.Headers.Add("Last-Event-ID", last.ToString(CultureInfo.InvariantCulture));
-                using var response = await client.Http(order.Plan.User).SendAsync(request, HttpCompletionOption.ResponseHeadersRead, silence.Token);
+                using var response = await client.Http(order.Plan.User).SendAsync(request, HttpCompletionOption.ResponseHeadersRead, idle.Token);
                 if (response.StatusCode == HttpStatusCode.OK)
                 {
-                    lastEventId = await ReadAsync(order, lastEventId, await response.Content.ReadAsStreamAsync(silence.Token), silence);
+                    lastEventId = await ReadAsync(order, lastEventId, await response.Content.ReadAsStreamAsync(idle.Token), idle);
                     client.Count(order.End is null ? "streams cut" : "streams whole");
                     pause = Pause;
                 }
@@ -58,16 +58,16 @@ internal sealed class Watcher(Client client)
     }
 
     /// <summary>Until the stream ends or is silent for too long. Returns the last id that it brought.</summary>
-    private async Task<long?> ReadAsync(Order order, long? lastEventId, Stream stream, CancellationTokenSource silence)
+    private async Task<long?> ReadAsync(Order order, long? lastEventId, Stream stream, CancellationTokenSource idle)
     {
         using var reader = new StreamReader(stream);
         var name = "";
         var percent = 0;
         try
         {
-            while (await reader.ReadLineAsync(silence.Token) is { } line)
+            while (await reader.ReadLineAsync(idle.Token) is { } line)
             {
-                silence.CancelAfter(MaxSilence);
+                idle.CancelAfter(MaxIdleTime);
                 if (line.StartsWith("id: ", StringComparison.Ordinal))
                 {
                     var id = long.Parse(line.AsSpan(4));

@@ -105,14 +105,14 @@ internal sealed class BenchSystem : IAsyncDisposable
     {
         var isWhole = scope == BenchScope.WholePipeline;
         postgres = new PostgresProcess(
-            new PostgresOptions { Folder = folder[$"postgres-{Guid.NewGuid():N}"], RecordPath = folder.RecordPath("postgres"), ThrowAway = isWhole }, TimeProvider.System);
+            new PostgresOptions { Folder = folder[$"postgres-{Guid.NewGuid():N}"], RecordPath = folder.RecordPath("postgres"), IsEphemeral = isWhole }, TimeProvider.System);
         stops.Push(async () =>
         {
             await postgres.StopAsync(StopGrace, CancellationToken.None);
             if (Directory.Exists(postgres.Folder)) Directory.Delete(postgres.Folder, recursive: true);
         });
         redis = new RedisProcess(
-            new RedisOptions { Folder = folder[$"redis-{Guid.NewGuid():N}"], RecordPath = folder.RecordPath("redis"), ThrowAway = true }, TimeProvider.System);
+            new RedisOptions { Folder = folder[$"redis-{Guid.NewGuid():N}"], RecordPath = folder.RecordPath("redis"), IsEphemeral = true }, TimeProvider.System);
         stops.Push(() => redis.StopAsync(StopGrace, CancellationToken.None));
         await Task.WhenAll(StartPostgresAsync(), redis.StartAsync(ct), isWhole ? StartSimAsync() : Task.CompletedTask);
 

@@ -5,7 +5,7 @@ using Npgsql;
 namespace Generation.Bench.Overload;
 
 /// <summary>
-/// Promise 12, twice: five times what a limit allows (429), and, without a limit, five times what the machine writes (503). Each with the
+/// Invariant 12, twice: five times what a limit allows (429), and, without a limit, five times what the machine writes (503). Each with the
 /// normal load before it, on the same system, and the normal load again five seconds after it. In the second case the load generator and
 /// the refusals need the very processors whose lack is measured: there it is reported how long the accepted took, and claimed only that
 /// service does not collapse.

@@ -18,7 +18,7 @@ internal static class Drain
     private const int StoredJobs = 5_000;
     private const string DrainConcurrency = "128"; // the default of 16 is for calls that take seconds and megabytes
     private static readonly TimeSpan SettingsArrive = TimeSpan.FromSeconds(7); // Settings:CacheMs, and the receive that is under way
-    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(10);
+    private static readonly TimeSpan MaxWait = TimeSpan.FromMinutes(10);
 
     // Asked once a second while it is measured: by its index, in no time.
     private const string IsOpen = "SELECT EXISTS (SELECT FROM generation_sessions WHERE completed_at IS NULL)";
@@ -81,16 +81,16 @@ internal static class Drain
             beforeRelease?.Invoke();
             await SetAsync("gen_worker_concurrency", DrainConcurrency);
 
-            using var patience = CancellationTokenSource.CreateLinkedTokenSource(ct);
-            patience.CancelAfter(Patience);
+            using var timeout = CancellationTokenSource.CreateLinkedTokenSource(ct);
+            timeout.CancelAfter(MaxWait);
             while (true)
             {
-                await Task.Delay(TimeSpan.FromSeconds(1), TimeProvider.System, patience.Token);
+                await Task.Delay(TimeSpan.FromSeconds(1), TimeProvider.System, timeout.Token);
                 await using (var isOpen = database.CreateCommand(IsOpen))
-                    if ((bool)(await isOpen.ExecuteScalarAsync(patience.Token))!) continue;
+                    if ((bool)(await isOpen.ExecuteScalarAsync(timeout.Token))!) continue;
                 await using var command = database.CreateCommand(Outcome);
-                await using var reader = await command.ExecuteReaderAsync(patience.Token);
-                await reader.ReadAsync(patience.Token);
+                await using var reader = await command.ExecuteReaderAsync(timeout.Token);
+                await reader.ReadAsync(timeout.Token);
                 report.Check(
                     reader.GetInt64(0) == jobs && reader.GetInt64(1) == jobs,
                     $"Of {jobs:#,0} jobs {reader.GetInt64(0):#,0} are completed and paid, with {reader.GetInt64(1):#,0} pictures.");

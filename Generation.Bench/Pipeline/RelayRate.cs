@@ -18,7 +18,7 @@ internal static class RelayRate
     private const string Envelope =
         """{"payloadVersion" : 1, "jobType" : "gen.seedream4", "sessionId" : "0199d1a2-0000-7000-8000-000000000000", "outboxId" : 1234567, "attempt" : 0, "params" : {"n": 1, "size": "2K", "prompt": "a lighthouse at dusk, oil on canvas, heavy clouds, warm light in one window", "watermark": false}, "meta" : {"requestedOutputs" : 1, "resolution" : "2K", "model" : "seedream-4", "mock" : true}}""";
 
-    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(5);
+    private static readonly TimeSpan MaxWait = TimeSpan.FromMinutes(5);
 
     public static async Task MeasureAsync(BenchSystem system, Backlog backlog, Report report, CancellationToken ct)
     {
@@ -47,12 +47,12 @@ internal static class RelayRate
 
         async Task<double> FillsAsync(long before)
         {
-            using var patience = CancellationTokenSource.CreateLinkedTokenSource(ct);
-            patience.CancelAfter(Patience);
+            using var timeout = CancellationTokenSource.CreateLinkedTokenSource(ct);
+            timeout.CancelAfter(MaxWait);
             long first;
-            while ((first = await LengthAsync()) == before) await Task.Delay(TimeSpan.FromMilliseconds(1), TimeProvider.System, patience.Token);
+            while ((first = await LengthAsync()) == before) await Task.Delay(TimeSpan.FromMilliseconds(1), TimeProvider.System, timeout.Token);
             var since = TimeProvider.System.GetTimestamp();
-            while (await LengthAsync() < before + Rows) await Task.Delay(TimeSpan.FromMilliseconds(5), TimeProvider.System, patience.Token);
+            while (await LengthAsync() < before + Rows) await Task.Delay(TimeSpan.FromMilliseconds(5), TimeProvider.System, timeout.Token);
             return (before + Rows - first) / TimeProvider.System.GetElapsedTime(since).TotalSeconds;
         }
 

@@ -5,15 +5,15 @@ using NpgsqlTypes;
 
 namespace Generation.Core.Credits;
 
-/// <summary>Who does what to whom, and why. The same key with the same hash is the same deed.</summary>
-/// <param name="Key">The idempotency key; one deed has it, whoever sends it.</param>
+/// <summary>An administrator's change to credits. The same idempotency key with the same hash is the same admin action.</summary>
+/// <param name="Key">The idempotency key, unique over all administrators.</param>
 /// <param name="RequestHash">SHA-256 of what is asked for.</param>
 /// <param name="ActorId">The administrator.</param>
 /// <param name="UserId">Whose credits; the user must exist, an account is made when there is none.</param>
-/// <param name="Reason">For whoever asks later.</param>
-public sealed record AdminDeed(string Key, byte[] RequestHash, Guid ActorId, Guid UserId, string Reason);
+/// <param name="Reason">Recorded with the action.</param>
+public sealed record AdminAction(string Key, byte[] RequestHash, Guid ActorId, Guid UserId, string Reason);
 
-public enum AdminOutcome
+public enum AdminActionOutcome
 {
     /// <summary>Done, with its audit row.</summary>
     Done,
@@ -32,19 +32,20 @@ public enum AdminOutcome
 /// <param name="Result">The answer, as JSON, for <c>Done</c> and <c>Replayed</c>.</param>
 /// <param name="Available">Credits available before, for <c>NotEnough</c>.</param>
 /// <param name="Reserved">Credits held.</param>
-public sealed record AdminAnswer(AdminOutcome Outcome, JsonElement Result, long Available, long Reserved);
+public sealed record AdminActionResult(AdminActionOutcome Outcome, JsonElement Result, long Available, long Reserved);
 
 /// <summary>An audit row.</summary>
 public sealed record AdminActionView(
     Guid ActionId, string Action, Guid UserId, string User, Guid ActorId, string Actor, string Reason, string IdempotencyKey, JsonElement Result, DateTimeOffset CreatedAt);
 
 /// <summary>
-/// What administrators do to credits. Each deed is one transaction and one round trip: lock the account, look the key up, change, write
-/// ledger and audit rows. A double click, a retry after a lost reply and two administrators with one key all come to one deed.
+/// Changes of credits by administrators. Each admin action is one transaction and one round trip: lock the account, look up the idempotency
+/// key, change the credits, write the ledger and action rows. A double click, a retry after a lost reply and two administrators with the same
+/// key result in one admin action.
 /// </summary>
 public sealed class CreditAdministration(NpgsqlDataSource database, TimeProvider time)
 {
-    /// <summary>More at once is a slip of the finger.</summary>
+    /// <summary>An upper bound against typing errors.</summary>
     public const long MaxAmount = 1_000_000_000;
 
     /// <summary>The user of an id or a handle; null when there is none.</summary>
@@ -57,26 +58,26 @@ public sealed class CreditAdministration(NpgsqlDataSource database, TimeProvider
     }
 
     /// <summary>A new lot. Kind <c>purchase</c> is booked as such, the others as <c>bonus</c>.</summary>
-    /// <param name="deed">Who, whom, why.</param>
+    /// <param name="adminAction">Actor, user and reason.</param>
     /// <param name="amount">From 1 to <see cref="MaxAmount"/>.</param>
     /// <param name="kind"><c>purchase</c>, <c>bonus</c>, <c>grant</c> or <c>plan</c>.</param>
     /// <param name="priority">Lower is drawn first; 100 is the usual.</param>
     /// <param name="expiresAt">Null for never.</param>
-    /// <param name="ct">Stops waiting; the deed may be done all the same, and asking again with the key tells.</param>
-    public Task<AdminAnswer> GrantAsync(AdminDeed deed, long amount, string kind, int priority, DateTimeOffset? expiresAt, CancellationToken ct) =>
-        DoAsync(deed, () => Grant(deed, amount, kind, priority, expiresAt, kind == "purchase" ? "purchase" : "bonus", "grant"), ct);
+    /// <param name="ct">Stops waiting; the admin action may be committed all the same, and repeating it with the same key returns its result.</param>
+    public Task<AdminActionResult> GrantAsync(AdminAction adminAction, long amount, string kind, int priority, DateTimeOffset? expiresAt, CancellationToken ct) =>
+        DoAsync(adminAction, () => Grant(adminAction, amount, kind, priority, expiresAt, kind == "purchase" ? "purchase" : "bonus", "grant"), ct);
 
     /// <summary>A correction: more becomes a lot of kind <c>grant</c>, less is taken from what is available, all of it or nothing.</summary>
-    public Task<AdminAnswer> AdjustAsync(AdminDeed deed, long amount, CancellationToken ct) => DoAsync(
-        deed,
+    public Task<AdminActionResult> AdjustAsync(AdminAction adminAction, long amount, CancellationToken ct) => DoAsync(
+        adminAction,
         () => amount > 0
-            ? Grant(deed, amount, "grant", priority: 100, expiresAt: null, "adjustment", "adjustment")
-            : Statement("Credits/withdraw.sql", deed, new NpgsqlParameter { Value = -amount }),
+            ? Grant(adminAction, amount, "grant", priority: 100, expiresAt: null, "adjustment", "adjustment")
+            : Statement("Credits/withdraw.sql", adminAction, new NpgsqlParameter { Value = -amount }),
         ct);
 
     /// <summary>A frozen account submits nothing; what runs goes on to its end.</summary>
-    public Task<AdminAnswer> FreezeAsync(AdminDeed deed, bool frozen, CancellationToken ct) =>
-        DoAsync(deed, () => Statement("Credits/freeze.sql", deed, new NpgsqlParameter { Value = frozen }), ct);
+    public Task<AdminActionResult> FreezeAsync(AdminAction adminAction, bool frozen, CancellationToken ct) =>
+        DoAsync(adminAction, () => Statement("Credits/freeze.sql", adminAction, new NpgsqlParameter { Value = frozen }), ct);
 
     /// <summary>The audit rows, newest first, of one user or of all; <paramref name="before"/> is the last action of the page before.</summary>
     public async Task<IReadOnlyList<AdminActionView>> ActionsAsync(Guid? userId, Guid? before, int limit, CancellationToken ct)
@@ -108,8 +109,8 @@ public sealed class CreditAdministration(NpgsqlDataSource database, TimeProvider
     }
 
     private NpgsqlBatchCommand Grant(
-        AdminDeed deed, long amount, string kind, int priority, DateTimeOffset? expiresAt, string ledgerType, string action) => Statement(
-        "Credits/grant.sql", deed,
+        AdminAction adminAction, long amount, string kind, int priority, DateTimeOffset? expiresAt, string ledgerType, string action) => Statement(
+        "Credits/grant.sql", adminAction,
         new NpgsqlParameter { Value = amount },
         new() { Value = kind },
         new() { Value = priority },
@@ -118,18 +119,18 @@ public sealed class CreditAdministration(NpgsqlDataSource database, TimeProvider
         new() { Value = ledgerType },
         new() { Value = action });
 
-    private NpgsqlBatchCommand Statement(string file, AdminDeed deed, params NpgsqlParameter[] more)
+    private NpgsqlBatchCommand Statement(string file, AdminAction adminAction, params NpgsqlParameter[] more)
     {
         var statement = new NpgsqlBatchCommand(Sql.Text(file))
         {
             Parameters =
             {
                 new() { Value = Guid.CreateVersion7(time.GetUtcNow()) },
-                new() { Value = deed.Key },
-                new() { Value = deed.RequestHash },
-                new() { Value = deed.ActorId },
-                new() { Value = deed.UserId },
-                new() { Value = deed.Reason },
+                new() { Value = adminAction.Key },
+                new() { Value = adminAction.RequestHash },
+                new() { Value = adminAction.ActorId },
+                new() { Value = adminAction.UserId },
+                new() { Value = adminAction.Reason },
             },
         };
         foreach (var parameter in more)
@@ -140,26 +141,26 @@ public sealed class CreditAdministration(NpgsqlDataSource database, TimeProvider
         return statement;
     }
 
-    private async Task<AdminAnswer> DoAsync(AdminDeed deed, Func<NpgsqlBatchCommand> statement, CancellationToken ct)
+    private async Task<AdminActionResult> DoAsync(AdminAction adminAction, Func<NpgsqlBatchCommand> statement, CancellationToken ct)
     {
         try
         {
-            return await TryAsync(deed, statement, ct);
+            return await TryAsync(adminAction, statement, ct);
         }
         catch (PostgresException e) when (e.SqlState == PostgresErrorCodes.UniqueViolation)
         {
-            return await TryAsync(deed, statement, ct); // the key was used for another user at this moment; now it can be read
+            return await TryAsync(adminAction, statement, ct); // the key was used for another user at this moment; now it can be read
         }
     }
 
-    private async Task<AdminAnswer> TryAsync(AdminDeed deed, Func<NpgsqlBatchCommand> statement, CancellationToken ct)
+    private async Task<AdminActionResult> TryAsync(AdminAction adminAction, Func<NpgsqlBatchCommand> statement, CancellationToken ct)
     {
         var act = statement();
         await using var batch = database.CreateBatch();
-        batch.BatchCommands.Add(new NpgsqlBatchCommand("INSERT INTO credit_accounts (user_id) VALUES ($1) ON CONFLICT DO NOTHING") { Parameters = { new() { Value = deed.UserId } } });
+        batch.BatchCommands.Add(new NpgsqlBatchCommand("INSERT INTO credit_accounts (user_id) VALUES ($1) ON CONFLICT DO NOTHING") { Parameters = { new() { Value = adminAction.UserId } } });
         batch.BatchCommands.Add(new NpgsqlBatchCommand(
             "SELECT set_config('generation.locked', user_id::text, true), available, reserved FROM credit_accounts WHERE user_id = $1 FOR NO KEY UPDATE")
-        { Parameters = { new() { Value = deed.UserId } } });
+        { Parameters = { new() { Value = adminAction.UserId } } });
         batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Credits/expire_lots.sql")));
         batch.BatchCommands.Add(act);
         batch.BatchCommands.Add(new NpgsqlBatchCommand(
@@ -169,7 +170,7 @@ public sealed class CreditAdministration(NpgsqlDataSource database, TimeProvider
             LEFT JOIN admin_actions AS k ON k.idempotency_key = $1
             WHERE a.user_id = $2
             """)
-        { Parameters = { new() { Value = deed.Key }, new() { Value = deed.UserId } } });
+        { Parameters = { new() { Value = adminAction.Key }, new() { Value = adminAction.UserId } } });
 
         await using var reader = await batch.ExecuteReaderAsync(ct);
         await reader.NextResultAsync(ct); // the account; the statements in between have no rows
@@ -177,13 +178,13 @@ public sealed class CreditAdministration(NpgsqlDataSource database, TimeProvider
         var (available, reserved) = (reader.GetInt64(3), reader.GetInt64(4));
         if (await reader.IsDBNullAsync(0, ct))
         {
-            return new AdminAnswer(AdminOutcome.NotEnough, default, available, reserved);
+            return new AdminActionResult(AdminActionOutcome.NotEnough, default, available, reserved);
         }
 
-        var outcome = reader.GetGuid(0) == (Guid)act.Parameters[0].Value! ? AdminOutcome.Done
-            : reader.GetFieldValue<byte[]>(1).AsSpan().SequenceEqual(deed.RequestHash) ? AdminOutcome.Replayed
-            : AdminOutcome.KeyReused;
-        var result = outcome == AdminOutcome.KeyReused ? default : JsonSerializer.Deserialize<JsonElement>(reader.GetString(2));
-        return new AdminAnswer(outcome, result, available, reserved);
+        var outcome = reader.GetGuid(0) == (Guid)act.Parameters[0].Value! ? AdminActionOutcome.Done
+            : reader.GetFieldValue<byte[]>(1).AsSpan().SequenceEqual(adminAction.RequestHash) ? AdminActionOutcome.Replayed
+            : AdminActionOutcome.KeyReused;
+        var result = outcome == AdminActionOutcome.KeyReused ? default : JsonSerializer.Deserialize<JsonElement>(reader.GetString(2));
+        return new AdminActionResult(outcome, result, available, reserved);
     }
 }

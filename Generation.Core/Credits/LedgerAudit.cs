@@ -28,7 +28,7 @@ public sealed class AuditOptions
         : null;
 }
 
-/// <param name="Name">Stable, in kebab-case: what metrics, alarms and runbooks go by.</param>
+/// <param name="Name">Stable, in kebab-case: used by metrics, alerts and runbooks.</param>
 /// <param name="IdKind">What a difference's id names: user, lot, reservation, session, transaction, media, action or table.</param>
 /// <param name="Says">What holds, as a sentence.</param>
 public sealed record AuditRule(string Name, string IdKind, string Says);
@@ -55,7 +55,7 @@ public sealed record AuditReport(
     bool Clean, DateTimeOffset StartedAt, double Seconds, AuditedRows Checked, IReadOnlyList<LedgerDifference> Differences, IReadOnlyDictionary<string, long> Totals);
 
 /// <summary>
-/// Whether money, work and media agree (design §2.4, §2.5), over the whole database. Everything is read in one transaction on one snapshot,
+/// Checks that money, work and media agree, over the whole database. Everything is read in one transaction on one snapshot,
 /// which a running system leaves consistent at every commit: a difference is never a matter of timing. It takes no locks that a writer
 /// could wait for. Rules with a table in common share a pass over it, so that a million sessions take seconds.
 /// </summary>
@@ -138,7 +138,7 @@ public sealed class LedgerAudit(NpgsqlDataSource database, AuditOptions options,
             new("lot-grant-is-booked", "lot", "What a lot was granted is booked in the ledger under its name."),
             new("lot-expiry-is-explained", "lot", "What expired of a lot was booked under its name, or came back from a hold too late."),
         ]),
-        ("deeds.sql",
+        ("admin_actions.sql",
         [
             new("action-is-booked", "action", "A grant or adjustment by an administrator is booked by exactly one row of the ledger, of its amount; nothing else is."),
             new("ledger-only-grows", "table", "The ledger and the record of administrators' actions refuse changes, whoever makes them."),
@@ -159,7 +159,7 @@ public sealed class LedgerAudit(NpgsqlDataSource database, AuditOptions options,
     private async Task<AuditReport?> RunAsync(bool alone, CancellationToken ct)
     {
         using var activity = Telemetry.Source.StartActivity("ledger.audit");
-        using var limit = new Patience(options.Timeout, time, ct);
+        using var limit = new SafeTimeout(options.Timeout, time, ct);
         try
         {
             return await ReadAsync(alone, limit.Token);

@@ -6,7 +6,7 @@ WITH hold AS MATERIALIZED (
     WHERE v.session_id = ANY (string_to_array(current_setting('generation.abandoned'), ',')::uuid[])
       AND v.status = 'held' AND v.expires_at <= now() AND s.completed_at IS NOT NULL
 ),
-share AS MATERIALIZED (
+draw_allocation AS MATERIALIZED (
     SELECT d.reservation_id, d.ordinal, d.lot_id, d.amount, coalesce(l.expires_at <= now(), false) AS lapsed
     FROM hold
     JOIN credit_reservation_draws AS d USING (reservation_id)
@@ -15,15 +15,15 @@ share AS MATERIALIZED (
 draw AS (
     UPDATE credit_reservation_draws AS d
     SET released = d.amount
-    FROM share
-    WHERE d.reservation_id = share.reservation_id AND d.ordinal = share.ordinal
+    FROM draw_allocation
+    WHERE d.reservation_id = draw_allocation.reservation_id AND d.ordinal = draw_allocation.ordinal
 ),
 lot AS (
     UPDATE credit_lots AS l
     SET held = l.held - d.amount, available = l.available + d.amount - d.lapsed, expired = l.expired + d.lapsed
     FROM (
         SELECT lot_id, sum(amount)::bigint AS amount, coalesce(sum(amount) FILTER (WHERE lapsed), 0)::bigint AS lapsed
-        FROM share
+        FROM draw_allocation
         GROUP BY lot_id
     ) AS d
     WHERE l.lot_id = d.lot_id
@@ -34,8 +34,8 @@ entry AS MATERIALIZED (
     CROSS JOIN LATERAL (
         VALUES (1, 'refund', 'reserved', 'available', h.amount, h.amount, -h.amount),
                (2, 'expiry', 'available', 'expired',
-                (SELECT sum(s.amount)::bigint FROM share AS s WHERE s.reservation_id = h.reservation_id AND s.lapsed),
-                (SELECT -sum(s.amount)::bigint FROM share AS s WHERE s.reservation_id = h.reservation_id AND s.lapsed), 0)
+                (SELECT sum(s.amount)::bigint FROM draw_allocation AS s WHERE s.reservation_id = h.reservation_id AND s.lapsed),
+                (SELECT -sum(s.amount)::bigint FROM draw_allocation AS s WHERE s.reservation_id = h.reservation_id AND s.lapsed), 0)
     ) AS step (n, type, from_bucket, to_bucket, amount, available_delta, reserved_delta)
     WHERE step.amount > 0
 ),

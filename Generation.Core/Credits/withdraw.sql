@@ -6,7 +6,7 @@ WITH account AS (
     WHERE user_id = $5 AND available >= $7 AND NOT EXISTS (SELECT FROM admin_actions WHERE idempotency_key = $2)
     RETURNING user_id, available, reserved, frozen_at
 ),
-purse AS (
+available_lots AS (
     SELECT lot_id, sum(available) OVER drawing - available AS since, sum(available) OVER drawing AS upto
     FROM credit_lots
     WHERE user_id = (SELECT user_id FROM account) AND drawable
@@ -15,7 +15,7 @@ purse AS (
 lot AS (
     UPDATE credit_lots AS l
     SET available = l.available - d.amount, withdrawn = l.withdrawn + d.amount
-    FROM (SELECT lot_id, (least(upto, $7) - since)::bigint AS amount FROM purse WHERE since < $7) AS d
+    FROM (SELECT lot_id, (least(upto, $7) - since)::bigint AS amount FROM available_lots WHERE since < $7) AS d
     WHERE l.lot_id = d.lot_id
 ),
 action AS (

@@ -16,10 +16,10 @@ public static class DatabaseMigrator
     private const long LockKey = 0x67656e657261746e;
 
     /// <summary>The newest migration of this build: what <see cref="IsCurrentAsync"/> looks for.</summary>
-    public const string LatestMigration = FirstAdministrator.Id;
+    public const string LatestMigration = TimerNames.Id;
 
     /// <summary>Applies what is missing, as the database's owner. Returns the names of the migrations applied.</summary>
-    /// <exception cref="NpgsqlException">Also when the database goes away in the middle: it can be tried again when it is transient.</exception>
+    /// <exception cref="NpgsqlException">Also when the database becomes unavailable: transient, so that the caller may retry.</exception>
     public static async Task<IReadOnlyList<string>> MigrateAsync(string ownerConnectionString, CancellationToken ct)
     {
         var options = new DbContextOptionsBuilder<GenerationDbContext>();
@@ -36,8 +36,8 @@ public static class DatabaseMigrator
         ArgumentNullException.ThrowIfNull(context);
         await using var owner = new NpgsqlConnection(context.Database.GetConnectionString());
         await owner.OpenAsync(ct);
-        await using var turn = await owner.BeginTransactionAsync(ct); // its end gives the lock back, whatever happens
-        await using (var take = new NpgsqlCommand("SELECT pg_advisory_xact_lock($1)", owner, turn) { CommandTimeout = 120 })
+        await using var transaction = await owner.BeginTransactionAsync(ct); // its end releases the lock in every case
+        await using (var take = new NpgsqlCommand("SELECT pg_advisory_xact_lock($1)", owner, transaction) { CommandTimeout = 120 })
         {
             take.Parameters.AddWithValue(LockKey);
             await take.ExecuteNonQueryAsync(ct);
@@ -50,20 +50,20 @@ public static class DatabaseMigrator
             pending = [.. await context.Database.GetPendingMigrationsAsync(ct)];
             if (pending.Count > 0) await context.Database.GetService<IMigrator>().MigrateAsync(cancellationToken: ct);
         }
-        catch (InvalidOperationException e) when (e.InnerException is NpgsqlException { IsTransient: true } away)
+        catch (InvalidOperationException e) when (e.InnerException is NpgsqlException { IsTransient: true } transient)
         {
             // EF wraps what is worth repeating, as an advice to switch its own repetition on; callers tell it by what it was.
-            ExceptionDispatchInfo.Throw(away);
+            ExceptionDispatchInfo.Throw(transient);
             throw;
         }
 
         if (pending.Count > 0)
         {
-            await using var grant = new NpgsqlCommand($"""GRANT SELECT ON "__EFMigrationsHistory" TO {ServiceLogins.Group}""", owner, turn);
+            await using var grant = new NpgsqlCommand($"""GRANT SELECT ON "__EFMigrationsHistory" TO {ServiceLogins.Group}""", owner, transaction);
             await grant.ExecuteNonQueryAsync(ct);
         }
 
-        await turn.CommitAsync(ct);
+        await transaction.CommitAsync(ct);
         return pending;
     }
 

@@ -4,12 +4,12 @@ using Npgsql;
 namespace Generation.Core.Database;
 
 /// <summary>
-/// Writes that come at the same time share a transaction: the first goes alone and at once, those that arrive meanwhile go together, one
-/// group after the other. No timer and no added delay. Look-ups may share a statement in the same way.
+/// Concurrent writes share a transaction: the first is written alone and immediately, those that arrive in the meantime form the next group.
+/// No timer and no added delay. Look-ups may share a statement in the same way.
 /// <para>
-/// Nobody is the worse for its neighbours. What the database refuses for its content, or cannot lock within <see cref="LockTimeout"/>,
-/// is written again one by one, side by side, while the next group goes on. Trouble with the database itself is told to all of the
-/// group, and who repeats comes into a later one; so every write must be safe to repeat.
+/// Requests of a group are isolated from each other. A group with a data error, or one that cannot lock a row within
+/// <see cref="LockTimeout"/>, is written again one by one, concurrently, while the next group proceeds. Other database errors fail the whole
+/// group; a caller that retries joins a later group, so every write must be safe to repeat.
 /// </para>
 /// </summary>
 /// <param name="maxGroup">Requests a transaction.</param>
@@ -17,7 +17,7 @@ namespace Generation.Core.Database;
 public sealed class GroupCommit<TRequest, TResult>(
     int maxGroup, Func<IReadOnlyList<TRequest>, TimeSpan?, Task<IReadOnlyList<TResult>>> write)
 {
-    /// <summary>How long a group waits for a row that somebody else has, before its requests go each for itself.</summary>
+    /// <summary>How long a group waits for a locked row before its requests are written one by one.</summary>
     public static readonly TimeSpan LockTimeout = TimeSpan.FromMilliseconds(100);
 
     private readonly Lock gate = new();
@@ -25,8 +25,8 @@ public sealed class GroupCommit<TRequest, TResult>(
     private bool isWriting;
 
     /// <summary>
-    /// Returns after the commit. Who is cancelled while waiting for its group is never written; who is cancelled when the group is with
-    /// the database may be written all the same.
+    /// Returns after the commit. A request that is cancelled before its group is sent is never written; one that is cancelled later may be
+    /// committed all the same.
     /// </summary>
     public async Task<TResult> WriteAsync(TRequest request, CancellationToken ct)
     {
@@ -42,7 +42,7 @@ public sealed class GroupCommit<TRequest, TResult>(
 
         if (mustStart)
         {
-            using (ExecutionContext.SuppressFlow()) // it goes on for those who come later, and must not write in the name of the first
+            using (ExecutionContext.SuppressFlow()) // it continues for later callers, and must not run in the first one's context
             {
                 _ = Task.Run(WriteAllAsync, CancellationToken.None);
             }
@@ -92,7 +92,7 @@ public sealed class GroupCommit<TRequest, TResult>(
         }
     }
 
-    /// <summary>Writes and answers; false when nothing was written and each should be tried for itself.</summary>
+    /// <summary>Writes the group and completes its requests; false when nothing was written and each should be written alone.</summary>
     private async Task<bool> TryWriteAsync(List<Pending> group, TimeSpan? lockTimeout)
     {
         // The group's statements are seen in the trace of its first request: a span has one parent.
@@ -117,7 +117,7 @@ public sealed class GroupCommit<TRequest, TResult>(
         return true;
     }
 
-    /// <summary>Whether the fault may lie in one request: values, constraints, sizes, a trigger's refusal, what cannot be put into a message, or a locked row.</summary>
+    /// <summary>Whether the error may be caused by one request: a data error, a trigger, a value that cannot be serialized, or a locked row.</summary>
     private static bool MayBeOneRequests(Exception e, int count) => e switch
     {
         PostgresException { SqlState: PostgresErrorCodes.LockNotAvailable } => true,
@@ -130,12 +130,12 @@ public sealed class GroupCommit<TRequest, TResult>(
     {
         public TRequest Request { get; } = request;
 
-        /// <summary>What its caller was doing.</summary>
+        /// <summary>The caller's activity.</summary>
         public Activity? Activity { get; } = Activity.Current;
 
         public TaskCompletionSource<TResult> Result { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-        /// <summary>Its caller has gone. Under the gate.</summary>
+        /// <summary>Cancelled by its caller. Guarded by the lock.</summary>
         public bool IsGivenUp { get; set; }
     }
 }

@@ -18,11 +18,11 @@ public static class Sql
         using var stream = typeof(Sql).Assembly.GetManifestResourceStream(name)
             ?? throw new InvalidOperationException($"No embedded SQL at {path} (looked for {name}).");
         using var reader = new StreamReader(stream);
-        return MadeFrom(path, reader.ReadToEnd());
+        return Register(path, reader.ReadToEnd());
     });
 
     /// <summary>Says from which file a text was made that is not the file's own, and returns it.</summary>
-    public static string MadeFrom(string path, string text)
+    public static string Register(string path, string text)
     {
         Files.AddOrUpdate(text, path[(path.LastIndexOf('/') + 1)..]);
         return text;

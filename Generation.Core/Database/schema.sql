@@ -234,7 +234,7 @@ CREATE TABLE public.generation_sessions (
     CONSTRAINT generation_sessions_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'processing'::text, 'completed'::text, 'failed'::text, 'canceled'::text]))),
     CONSTRAINT generation_sessions_unit_price_check CHECK ((unit_price > 0)),
     CONSTRAINT generation_sessions_version_check CHECK ((version > 0)),
-    CONSTRAINT waiting_has_an_alarm CHECK (((NOT ((status = 'processing'::text) AND (phase = 'awaiting_provider'::text))) OR (wake_at IS NOT NULL))),
+    CONSTRAINT waiting_has_a_timer CHECK (((NOT ((status = 'processing'::text) AND (phase = 'awaiting_provider'::text))) OR (wake_at IS NOT NULL))),
     CONSTRAINT work_has_started CHECK (((status <> 'processing'::text) OR (started_at IS NOT NULL)))
 )
 WITH (autovacuum_vacuum_scale_factor='0.01', autovacuum_vacuum_threshold='5000', autovacuum_analyze_scale_factor='0.02');
@@ -557,8 +557,8 @@ CREATE INDEX error_events_open ON public.error_events USING btree (code, error_e
 CREATE INDEX error_events_session ON public.error_events USING btree (session_id);
 CREATE INDEX generation_sessions_failed ON public.generation_sessions USING btree (completed_at DESC, session_id DESC) WHERE (status = 'failed'::text);
 CREATE INDEX generation_sessions_lease ON public.generation_sessions USING btree (lease_until) WHERE (lease_until IS NOT NULL);
-CREATE INDEX generation_sessions_leftovers ON public.generation_sessions USING btree (completed_at, session_id) WHERE ((completed_at IS NOT NULL) AND ((status <> 'completed'::text) OR (lease_token > 2) OR (failed_outputs IS NOT NULL)));
 CREATE INDEX generation_sessions_open ON public.generation_sessions USING btree (deadline) WHERE (completed_at IS NULL);
+CREATE INDEX generation_sessions_orphans ON public.generation_sessions USING btree (completed_at, session_id) WHERE ((completed_at IS NOT NULL) AND ((status <> 'completed'::text) OR (lease_token > 2) OR (failed_outputs IS NOT NULL)));
 CREATE INDEX generation_sessions_retry ON public.generation_sessions USING btree (retry_of) WHERE (retry_of IS NOT NULL);
 CREATE INDEX generation_sessions_user ON public.generation_sessions USING btree (user_id, session_id DESC);
 CREATE UNIQUE INDEX image_variant_pricing_current ON public.image_variant_pricing USING btree (model, resolution, quality) WHERE (retired_at IS NULL);

@@ -22,7 +22,7 @@ public static class DevelopmentAccounts
         await CreateUserAsync(database, "demo", "user", DemoKey, credits: 1_000, ct);
         await CreateUserAsync(database, "admin", "admin", AdminKey, credits: 1_000, ct);
 
-        // A migration outside Development has revoked them, by a variable that was forgotten, say.
+        // A migration outside Development has revoked them, for example because an environment variable was missing.
         await using var restore = database.CreateCommand("UPDATE api_keys SET revoked_at = NULL WHERE key_hash = ANY ($1) AND revoked_at IS NOT NULL");
         restore.Parameters.AddWithValue(KeyHashes);
         await restore.ExecuteNonQueryAsync(ct);

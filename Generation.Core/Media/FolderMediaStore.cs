@@ -49,7 +49,7 @@ public sealed class FolderMediaStore : IMediaStore
     private const int SigningKeyBytes = 32;
     private const int SigningKeyCharacters = 43; // of base64url, without padding
 
-    private static readonly TimeSpan SigningKeyPatience = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan SigningKeyTimeout = TimeSpan.FromSeconds(10);
 
     private readonly string root;
     private readonly TimeProvider time;
@@ -287,7 +287,7 @@ public sealed class FolderMediaStore : IMediaStore
         Directory.CreateDirectory(root);
         var path = Path.Combine(root, SigningKeyFile);
         byte[]? key = null;
-        return SpinWait.SpinUntil(() => TryReadOrCreateSigningKey(path, out key), SigningKeyPatience)
+        return SpinWait.SpinUntil(() => TryReadOrCreateSigningKey(path, out key), SigningKeyTimeout)
             ? key!
             : throw new IOException($"{path} is held open by another process.");
     });

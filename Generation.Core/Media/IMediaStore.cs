@@ -49,7 +49,7 @@ public interface IMediaStore
     /// <summary>Streams a body of unknown length into the store, with memory that does not depend on the length.</summary>
     /// <remarks>
     /// The object appears complete or not at all: when the body's stream throws, the token is cancelled or the store fails,
-    /// what was uploaded is thrown away and an older object of the same name stays as it was. What the body's stream
+    /// what was uploaded is discarded and an older object of the same name stays as it was. What the body's stream
     /// throws comes out unchanged.
     /// </remarks>
     /// <param name="contentType">As it will be served; the key's own <see cref="MediaKey.Type"/> in every ordinary case.</param>
@@ -80,7 +80,7 @@ public interface IMediaStore
     /// <param name="maxNames">At most 1,000.</param>
     Task<StoredPage> ListPageAsync(string position, int maxNames, CancellationToken cancellationToken);
 
-    /// <summary>Throws away what uploads left behind that began before now minus <paramref name="minAge"/> and never ended.</summary>
+    /// <summary>Aborts uploads that began before now minus <paramref name="minAge"/> and did not complete.</summary>
     /// <param name="minAge">Longer than any upload lives, or it kills one.</param>
     /// <returns>How many were removed.</returns>
     Task<int> SweepUnfinishedAsync(TimeSpan minAge, CancellationToken cancellationToken);

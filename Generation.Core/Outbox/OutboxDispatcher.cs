@@ -7,35 +7,35 @@ using Npgsql;
 namespace Generation.Core.Outbox;
 
 /// <param name="Published">Messages that went into the queue.</param>
-/// <param name="IsMore">There was, or may be, more to do than fitted: come again at once.</param>
-/// <param name="QueueWasLost">The queue was empty and new: look for lost messages now.</param>
-/// <param name="WaitsForRoom">The window is as good as full, and there may be more to do: nobody tells when workers have made room.</param>
-public readonly record struct DispatchResult(int Published, bool IsMore, bool QueueWasLost, bool WaitsForRoom = false);
+/// <param name="HasMore">More rows may be due: run again immediately.</param>
+/// <param name="IsQueueLost">The queue was recreated: check for lost messages now.</param>
+/// <param name="IsWindowFull">The dispatch window is full and more rows may be due; there is no notification when workers free it.</param>
+public readonly record struct DispatchResult(int Published, bool HasMore, bool IsQueueLost, bool IsWindowFull = false);
 
 /// <summary>
-/// From the outbox to the queue. Several may run side by side: a row is locked from the moment it is read until it is marked, and the
-/// others pass over it. Publishing happens under those row locks, in one call of at most two seconds; a crash in between publishes the
-/// batch a second time, which the claim tells from a first.
+/// Publishes outbox rows to the queue. Any number may run concurrently: a row is locked from its read until it is marked, and others skip
+/// it. Publishing happens under those row locks, in one call of at most two seconds; a crash in between publishes the batch twice, and the
+/// claim ignores the second message.
 /// </summary>
 public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue, TimeProvider time, ILogger<OutboxDispatcher> log)
 {
-    /// <summary>Messages that the queue is asked for at once; it answers nobody else meanwhile.</summary>
-    private const int RepairBatch = 5_000;
+    /// <summary>Messages checked in one call, during which Redis serves nobody else.</summary>
+    private const int LostBatch = 5_000;
 
     /// <summary>A wait so short that only the queue's own bookkeeping is missed.</summary>
     private static readonly TimeSpan Settled = TimeSpan.FromSeconds(1);
 
     /// <summary>Publishes up to <paramref name="maxRows"/> due rows of a lane, as long as fewer than <paramref name="window"/> wait in the queue.</summary>
-    /// <exception cref="QueueException">The queue is away; nothing was marked.</exception>
+    /// <exception cref="QueueException">The queue is unavailable; nothing was marked.</exception>
     public async Task<DispatchResult> DispatchAsync(string lane, int maxRows, int window, CancellationToken ct)
     {
-        // A backlog keeps the window full for hours while every submit rings the bell: reading, locking and passing over a batch of rows
-        // each time cost more than the submits themselves (measured: docs/benchmarks/submit.md).
-        // And a window that is used up a message at a time is refilled by the quarter, not by the message.
+        // A backlog keeps the window full for hours while every submit notifies: reading and locking a batch of rows each time cost more
+        // than the submits themselves (measured: docs/benchmarks/submit.md). A window that is consumed one message at a time is refilled by
+        // the quarter.
         var room = window - await queue.DepthAsync(lane, ct);
         if (room < Math.Max(1, window / 4))
         {
-            return new DispatchResult(0, IsMore: false, QueueWasLost: false, WaitsForRoom: true);
+            return new DispatchResult(0, HasMore: false, IsQueueLost: false, IsWindowFull: true);
         }
 
         var rows = (int)Math.Min(maxRows, room);
@@ -47,7 +47,7 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
             return default;
         }
 
-        // Set aside whatever its session says: what we do not understand is not ours to delete.
+        // Set aside, not deleted: a newer release may know the event type.
         var unknown = due.Where(d => d.Unknown).ToList();
         var obsolete = due.Where(d => d.Obsolete && !d.Unknown).ToList();
         var live = due.Where(d => !d.Obsolete && !d.Unknown).ToList();
@@ -59,7 +59,7 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
             log.LogDebug(LogEvents.QueueEnqueue, "The queue took {Count} messages of lane {Lane}", dispatched.Count, lane);
         }
 
-        await using var mark = new NpgsqlCommand(Sql.Text("Outbox/mark.sql"), connection, transaction)
+        await using var mark = new NpgsqlCommand(Sql.Text("Outbox/mark_dispatched.sql"), connection, transaction)
         {
             Parameters =
             {
@@ -96,14 +96,14 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
         }
 
         var windowIsFull = dispatched.Count < live.Count || dispatched.Count == room;
-        return new DispatchResult(dispatched.Count, due.Count == rows && !windowIsFull, sent.QueueWasLost, windowIsFull);
+        return new DispatchResult(dispatched.Count, due.Count == rows && !windowIsFull, sent.IsQueueLost, windowIsFull);
     }
 
     /// <summary>
-    /// The repair of lost dispatches: asks the queue for every message that should be waiting in it, and sends those that are gone again,
-    /// unless their session has been claimed. Nothing else is sent again. Returns how many.
+    /// Redispatches lost messages: checks for every message that should be in the queue, and makes the rows of missing ones due again unless
+    /// their session has been claimed. Returns how many.
     /// </summary>
-    public async Task<int> RepairAsync(string lane, CancellationToken ct)
+    public async Task<int> RedispatchLostAsync(string lane, CancellationToken ct)
     {
         var repaired = 0;
         var (dispatchedAt, outboxId) = (DateTimeOffset.MinValue, 0L);
@@ -112,10 +112,10 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
             var expected = await ReadExpectedAsync(lane, dispatchedAt, outboxId, ct);
             if (expected.Count > 0)
             {
-                repaired += await SendLostAgainAsync(lane, expected, ct);
+                repaired += await RedispatchAsync(lane, expected, ct);
             }
 
-            if (expected.Count < RepairBatch)
+            if (expected.Count < LostBatch)
             {
                 return repaired;
             }
@@ -137,8 +137,8 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
     {
         var expected = new List<Expected>();
         await using var batch = database.CreateBatch();
-        batch.BatchCommands.Add(ByIndex.Prelude());
-        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Outbox/in_queue.sql"))
+        batch.BatchCommands.Add(PlannerSettings.Command());
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Outbox/expected_messages.sql"))
         {
             Parameters =
             {
@@ -146,7 +146,7 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
                 new() { Value = Settled },
                 new() { Value = afterDispatchedAt },
                 new() { Value = afterOutboxId },
-                new() { Value = RepairBatch },
+                new() { Value = LostBatch },
             },
         });
         await using var reader = await batch.ExecuteReaderAsync(ct);
@@ -159,9 +159,9 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
         return expected;
     }
 
-    private async Task<int> SendLostAgainAsync(string lane, List<Expected> expected, CancellationToken ct)
+    private async Task<int> RedispatchAsync(string lane, List<Expected> expected, CancellationToken ct)
     {
-        var gone = (await queue.FindGoneAsync(lane, [.. expected.Where(e => !e.IsClaimed).Select(e => e.MessageId)], ct)).ToHashSet(StringComparer.Ordinal);
+        var gone = (await queue.FindMissingAsync(lane, [.. expected.Where(e => !e.IsClaimed).Select(e => e.MessageId)], ct)).ToHashSet(StringComparer.Ordinal);
         var lost = expected.FindAll(e => e.IsClaimed || gone.Contains(e.MessageId));
         if (lost.Count == 0)
         {
@@ -169,8 +169,8 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
         }
 
         await using var batch = database.CreateBatch();
-        batch.BatchCommands.Add(ByIndex.Prelude());
-        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Outbox/dispatch_again.sql"))
+        batch.BatchCommands.Add(PlannerSettings.Command());
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Outbox/redispatch.sql"))
         {
             Parameters = { new() { Value = lost.ConvertAll(e => e.OutboxId).ToArray() }, new() { Value = lost.ConvertAll(e => e.MessageId).ToArray() } },
         });
@@ -185,9 +185,9 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
         var due = new List<Due>();
         await using var command = new NpgsqlBatch(connection);
 
-        // For the whole transaction. No sort: it would read all that is due, for each batch, where the index has the order. And no flush of its
-        // own: a mark that a crash of the database undoes is a batch that is published twice, as after a crash of ours.
-        command.BatchCommands.Add(ByIndex.Prelude());
+        // For the whole transaction. No sort: the index has the order, and sorting would read everything that is due. No synchronous commit:
+        // a mark that a database crash loses is a batch that is published twice, as after a crash of the relay.
+        command.BatchCommands.Add(PlannerSettings.Command());
         command.BatchCommands.Add(new NpgsqlBatchCommand("SELECT set_config('enable_sort', 'off', true), set_config('synchronous_commit', 'off', true)"));
         command.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Outbox/due.sql")) { Parameters = { new() { Value = lane }, new() { Value = rows } } });
         await using var reader = await command.ExecuteReaderAsync(ct);

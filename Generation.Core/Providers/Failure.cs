@@ -71,8 +71,8 @@ public sealed record Failure(FailureKind Kind, string ProviderCode, string Detai
         _ => "output_unusable",
     };
 
-    /// <summary>What the user reads, in the default language; <see cref="UserWords"/> has the others.</summary>
-    public string UserMessage => UserWords.OfFailure(Code, UserWords.DefaultLanguage)!;
+    /// <summary>What the user reads, in the default language; <see cref="UserMessages"/> has the others.</summary>
+    public string UserMessage => UserMessages.ForFailure(Code, UserMessages.DefaultLanguage)!;
 
     /// <summary>Whether it makes sense that the user asks again, unchanged.</summary>
     public bool UserMayRetry => Kind is not (FailureKind.InvalidRequest or FailureKind.ModerationInput);

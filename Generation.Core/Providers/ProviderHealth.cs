@@ -4,7 +4,7 @@ using StackExchange.Redis;
 
 namespace Generation.Core.Providers;
 
-/// <summary>How one worker finds one provider.</summary>
+/// <summary>One worker's view of one provider.</summary>
 /// <param name="Provider">Its name.</param>
 /// <param name="State"><c>closed</c> (calls go through), <c>half_open</c> (one call probes) or <c>open</c> (left alone).</param>
 /// <param name="OpenForSeconds">Until the next probe; null when it is not open.</param>
@@ -16,10 +16,10 @@ namespace Generation.Core.Providers;
 public sealed record ProviderReport(
     string Provider, string State, double? OpenForSeconds, int Calls, int Errors, double? P50Ms, double? P95Ms, string? LastError);
 
-/// <summary>What one worker says every five seconds.</summary>
+/// <summary>One worker's report, published every five seconds.</summary>
 public sealed record WorkerReport(string Worker, DateTimeOffset At, IReadOnlyList<ProviderReport> Providers);
 
-/// <summary>Where workers say how they find their providers, for operators. In Redis, forgotten when a worker stops saying it; nothing depends on it.</summary>
+/// <summary>The workers' reports on their providers, for operators. Kept in Redis and expiring; nothing depends on them.</summary>
 public sealed class ProviderHealth(IConnectionMultiplexer redis, QueueOptions options)
 {
     /// <summary>How often a worker reports.</summary>
@@ -29,7 +29,7 @@ public sealed class ProviderHealth(IConnectionMultiplexer redis, QueueOptions op
 
     private string Index => $"{options.Prefix}:workers";
 
-    /// <exception cref="RedisException">Redis is away.</exception>
+    /// <exception cref="RedisException">Redis is unavailable.</exception>
     public async Task PublishAsync(WorkerReport report)
     {
         ArgumentNullException.ThrowIfNull(report);
@@ -38,12 +38,12 @@ public sealed class ProviderHealth(IConnectionMultiplexer redis, QueueOptions op
         await database.SetAddAsync(Index, report.Worker);
     }
 
-    /// <summary>For a worker that stops; one that is killed is forgotten after <see cref="Interval"/> times three.</summary>
-    /// <exception cref="RedisException">Redis is away.</exception>
+    /// <summary>For a worker that stops; the report of one that is killed expires after <see cref="Interval"/> times three.</summary>
+    /// <exception cref="RedisException">Redis is unavailable.</exception>
     public Task ForgetAsync(string worker) => redis.GetDatabase().KeyDeleteAsync($"{Index}:{worker}");
 
     /// <summary>The reports of the workers that live.</summary>
-    /// <exception cref="RedisException">Redis is away.</exception>
+    /// <exception cref="RedisException">Redis is unavailable.</exception>
     public async Task<IReadOnlyList<WorkerReport>> ReadAsync()
     {
         var database = redis.GetDatabase();

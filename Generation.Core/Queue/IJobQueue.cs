@@ -75,12 +75,12 @@ public sealed record Delivery(string Receipt, JobMessage Message)
 
 /// <summary>What became of a send.</summary>
 /// <param name="MessageIds">Ids of the messages that were taken, in order: a prefix of what was given when the window is full.</param>
-/// <param name="QueueWasLost">The queue had to be made anew: what was in it before is gone.</param>
-public sealed record Sent(IReadOnlyList<string> MessageIds, bool QueueWasLost);
+/// <param name="IsQueueLost">The queue had to be made anew: what was in it before is gone.</param>
+public sealed record Sent(IReadOnlyList<string> MessageIds, bool IsQueueLost);
 
 /// <summary>
 /// The way from the relay to the workers: deliver, acknowledge, redeliver, and nothing cleverer. Delivery is at least once;
-/// correctness comes from the claim in Postgres. Any method may throw <see cref="QueueException"/> when the queue is away.
+/// correctness comes from the claim in Postgres. Any method may throw <see cref="QueueException"/> when the queue is unavailable.
 /// </summary>
 public interface IJobQueue
 {
@@ -103,7 +103,7 @@ public interface IJobQueue
     Task<long> DepthAsync(string lane, CancellationToken ct);
 
     /// <summary>Which of these messages the queue no longer has: completed, or lost with it.</summary>
-    Task<IReadOnlyList<string>> FindGoneAsync(string lane, IReadOnlyList<string> messageIds, CancellationToken ct);
+    Task<IReadOnlyList<string>> FindMissingAsync(string lane, IReadOnlyList<string> messageIds, CancellationToken ct);
 }
 
 /// <summary>The queue did not do what it was asked; whether it did it all the same is not known.</summary>

@@ -10,7 +10,7 @@ namespace Generation.Core.Queue;
 /// stream's length is what is unclaimed; it is never trimmed (<c>MAXLEN</c> would drop undelivered work).
 /// <para>
 /// A lost Redis is noticed by two signs: the marker key, which is written with the group and checked by every send, is gone; or entries
-/// that were sent are gone (<see cref="FindGoneAsync"/>).
+/// that were sent are gone (<see cref="FindMissingAsync"/>).
 /// </para>
 /// </summary>
 /// <param name="redis">Shared connection for everything that does not wait.</param>
@@ -78,7 +78,7 @@ public sealed class RedisJobQueue(
         }
 
         var reply = (string[])(await redis.GetDatabase().ScriptEvaluateAsync(SendScript, [Stream(lane), Marker(lane)], arguments))!;
-        return new Sent(reply[1..], QueueWasLost: reply[0] == "1");
+        return new Sent(reply[1..], IsQueueLost: reply[0] == "1");
     }, ct);
 
     public async Task<IReadOnlyList<Delivery>> ReceiveAsync(string lane, int max, TimeSpan wait, CancellationToken ct)
@@ -125,7 +125,7 @@ public sealed class RedisJobQueue(
     public Task<long> DepthAsync(string lane, CancellationToken ct) => CallAsync("depth", lane, options.SendTimeout,
         () => redis.GetDatabase().StreamLengthAsync(Stream(lane)), ct);
 
-    public Task<IReadOnlyList<string>> FindGoneAsync(string lane, IReadOnlyList<string> messageIds, CancellationToken ct) =>
+    public Task<IReadOnlyList<string>> FindMissingAsync(string lane, IReadOnlyList<string> messageIds, CancellationToken ct) =>
         CallAsync<IReadOnlyList<string>>("look for lost messages", lane, options.SendTimeout, async () =>
             (string[])(await redis.GetDatabase().ScriptEvaluateAsync(GoneScript, [Stream(lane)], [.. messageIds.Select(id => (RedisValue)id)]))!, ct);
 
@@ -146,7 +146,7 @@ public sealed class RedisJobQueue(
         var deliveries = Deliveries(claimed.ClaimedEntries);
         if (deliveries.Count > 0)
         {
-            log.LogInformation("{Count} messages of lane {Lane} were left behind by another worker and are taken over", deliveries.Count, lane);
+            log.LogInformation(OperationEvents.MessagesClaimed, "Claimed {Count} messages of lane {Lane} that another worker did not acknowledge", deliveries.Count, lane);
         }
 
         return deliveries;

@@ -188,8 +188,8 @@ public sealed class SqsConnection(Func<QueueOptions> read, TimeProvider time) : 
             throw new QueueException($"{setting} is '{text}', which is not a URL.");
         }
 
-        using var alarm = new CancellationTokenSource(timeout, time);
-        using var limit = CancellationTokenSource.CreateLinkedTokenSource(ct, alarm.Token);
+        using var timer = new CancellationTokenSource(timeout, time);
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(ct, timer.Token);
         try
         {
             var client = await ClientAsync(options, address.GetLeftPart(UriPartial.Authority), Region(options, queue), limit.Token, ct);

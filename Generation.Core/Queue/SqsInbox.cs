@@ -20,7 +20,7 @@ internal sealed class SqsInbox(SqsConnection client, Func<QueueOptions> read, Ti
     private static readonly TimeSpan Hold = TimeSpan.FromSeconds(2);
 
     /// <summary>A receive that is cut off may still be given a message, by a server that does not notice; so its end is waited for this long.</summary>
-    private static readonly TimeSpan LastReceivePatience = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan LastReceiveTimeout = TimeSpan.FromSeconds(5);
 
     private readonly Lock gate = new();
     private readonly List<Held> held = [];
@@ -77,7 +77,7 @@ internal sealed class SqsInbox(SqsConnection client, Func<QueueOptions> read, Ti
 
         if (last is not null)
         {
-            await Task.WhenAny(last, Task.Delay(LastReceivePatience, time, CancellationToken.None));
+            await Task.WhenAny(last, Task.Delay(LastReceiveTimeout, time, CancellationToken.None));
             await cutting.CancelAsync();
             await last.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }

@@ -9,7 +9,7 @@ namespace Generation.Core.Queue;
 /// <see cref="IJobQueue"/> over SQS. A lane has the queue at <c>Queue:Lanes:&lt;lane&gt;:Url</c>, or shares <c>Queue:Sqs:MainQueueUrl</c>
 /// with others; its messages carry its name, and <see cref="SqsInbox"/> sorts what arrives. The body is the envelope, the rest are
 /// attributes.
-/// <para>What SQS cannot do is judged from outside. Whether it still has a message: by the message's age (<see cref="FindGoneAsync"/>), and
+/// <para>What SQS cannot do is judged from outside. Whether it still has a message: by the message's age (<see cref="FindMissingAsync"/>), and
 /// the claim refuses the duplicates of a wrong guess. How much is in it: by its approximate counts, a second old at most, with what this
 /// process has sent and removed since. So a window may be passed by what other relays send in the same second.</para>
 /// </summary>
@@ -41,8 +41,8 @@ public sealed class SqsJobQueue(SqsConnection client, Func<QueueOptions> read, T
     {
         var options = read();
         var queue = QueueOf(lane, options);
-        using var alarm = new CancellationTokenSource(options.SendTimeout, time);
-        using var limit = CancellationTokenSource.CreateLinkedTokenSource(ct, alarm.Token);
+        using var timer = new CancellationTokenSource(options.SendTimeout, time);
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(ct, timer.Token);
         try
         {
             var room = window - await DepthAsync(queue, limit.Token);
@@ -74,7 +74,7 @@ public sealed class SqsJobQueue(SqsConnection client, Func<QueueOptions> read, T
                 log.LogWarning("{Problem}", refused);
             }
 
-            return new Sent(taken, QueueWasLost: false);
+            return new Sent(taken, IsQueueLost: false);
         }
         catch (OperationCanceledException e) when (!ct.IsCancellationRequested)
         {
@@ -138,7 +138,7 @@ public sealed class SqsJobQueue(SqsConnection client, Func<QueueOptions> read, T
     public Task<long> DepthAsync(string lane, CancellationToken ct) => DepthAsync(QueueOf(lane, read()), ct);
 
     /// <summary>Those older than <c>Queue:Sqs:LostAfter</c>. No call is made.</summary>
-    public Task<IReadOnlyList<string>> FindGoneAsync(string lane, IReadOnlyList<string> messageIds, CancellationToken ct)
+    public Task<IReadOnlyList<string>> FindMissingAsync(string lane, IReadOnlyList<string> messageIds, CancellationToken ct)
     {
         var lostBefore = (time.GetUtcNow() - read().Sqs.LostAfter).ToUnixTimeMilliseconds();
         return Task.FromResult<IReadOnlyList<string>>([.. messageIds.Where(id => !long.TryParse(id.Split('-')[0], CultureInfo.InvariantCulture, out var sentAt) || sentAt < lostBefore)]);

@@ -46,7 +46,7 @@ public readonly record struct Change(Guid SessionId, Guid UserId, long Version)
 /// <summary>
 /// The one notifier of a process. Changes are told after their commit, coalesced, at most 80 a notification: NOTIFY takes a
 /// database-wide lock at commit (32 clients fall from 24,500 to 9,000 commits/s), so it is kept out of the transactions that do the
-/// work. When the database is away, hints are dropped: listeners read again every few seconds anyway.
+/// work. When the database is unavailable, hints are dropped: listeners read again every few seconds anyway.
 /// </summary>
 public sealed class ChangeNotifier(NpgsqlDataSource database, ILogger<ChangeNotifier> log) : BackgroundService
 {
@@ -72,7 +72,7 @@ public sealed class ChangeNotifier(NpgsqlDataSource database, ILogger<ChangeNoti
     {
         var newest = new Dictionary<(string Channel, Guid SessionId), Change>();
         var lanes = new SortedSet<string>(StringComparer.Ordinal);
-        while (await SomethingChangedAsync(stoppingToken))
+        while (await WaitForChangesAsync(stoppingToken))
         {
             // Not everything at once: what arrives while a notification is on its way goes with the next.
             while (newest.Count < 4 * MaxPerNotification && changes.Reader.TryRead(out var next))
@@ -94,7 +94,7 @@ public sealed class ChangeNotifier(NpgsqlDataSource database, ILogger<ChangeNoti
             {
                 await NotifyAsync(newest, lanes);
             }
-            catch (Exception e) when (Transient.IsPassing(e) || e is NpgsqlException)
+            catch (Exception e) when (TransientErrors.IsTransient(e) || e is NpgsqlException)
             {
                 log.LogDebug(e, "{Count} change notifications were dropped; listeners will find the changes themselves", newest.Count);
             }
@@ -104,7 +104,7 @@ public sealed class ChangeNotifier(NpgsqlDataSource database, ILogger<ChangeNoti
         }
     }
 
-    private async ValueTask<bool> SomethingChangedAsync(CancellationToken ct)
+    private async ValueTask<bool> WaitForChangesAsync(CancellationToken ct)
     {
         try
         {
@@ -151,8 +151,8 @@ public sealed class ChangeNotifier(NpgsqlDataSource database, ILogger<ChangeNoti
 }
 
 /// <summary>
-/// Hears the notifications of <paramref name="channels"/> on a connection of its own and hands them on. After every (re)connect it
-/// says that anything may have changed, because what was told in between is lost. The connection must not be a pooled one.
+/// Listens for the notifications of <paramref name="channels"/> on a dedicated connection. After every (re)connect it reports that anything may
+/// have changed, because notifications in between are lost. The connection must not be a pooled one.
 /// </summary>
 public sealed class ChangeListener(
     string connectionString, IReadOnlyList<string> channels, TimeProvider time, ILogger log)

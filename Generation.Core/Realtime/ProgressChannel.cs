@@ -20,7 +20,7 @@ public sealed record Progress(Guid SessionId, long Version, long LeaseToken, int
 /// <param name="ObjectKey">Where it is stored until the output comes.</param>
 public sealed record Preview(int Ordinal, string ObjectKey);
 
-/// <summary>Progress over Redis pub/sub, a channel a session. Redis being away means that progress pauses, nothing else.</summary>
+/// <summary>Progress over Redis pub/sub, a channel a session. Redis being unavailable means that progress pauses, nothing else.</summary>
 public sealed class ProgressChannel(IConnectionMultiplexer redis, Queue.QueueOptions options, ILogger<ProgressChannel> log)
 {
     public void Publish(Progress progress)
@@ -45,7 +45,7 @@ public sealed class ProgressChannel(IConnectionMultiplexer redis, Queue.QueueOpt
         }
         catch (Exception e) when (e is RedisException or TimeoutException)
         {
-            log.LogDebug(e, "No progress of {SessionId} while Redis is away", sessionId);
+            log.LogDebug(e, "No progress of {SessionId} while Redis is unavailable", sessionId);
         }
 
         return subscription;
@@ -68,7 +68,7 @@ public sealed class ProgressChannel(IConnectionMultiplexer redis, Queue.QueueOpt
             }
             catch (JsonException)
             {
-                log.LogDebug("Something else than progress came on {Channel}", channel);
+                log.LogDebug("Ignored a message on {Channel} that is not progress", channel);
             }
         }
 
@@ -80,7 +80,7 @@ public sealed class ProgressChannel(IConnectionMultiplexer redis, Queue.QueueOpt
             }
             catch (Exception e) when (e is RedisException or TimeoutException or ObjectDisposedException)
             {
-                log.LogDebug(e, "Could not unsubscribe from {Channel}; the connection is gone anyway", channel);
+                log.LogDebug(e, "Could not unsubscribe from {Channel}; the connection is closed", channel);
             }
         }
     }

@@ -18,7 +18,7 @@ public enum CancelOutcome
     NotFound,
 }
 
-/// <summary>The cancel protocol (design §8): a queued session ends at once, a running one is asked, an ended one stays as it is.</summary>
+/// <summary>The cancel protocol: a queued session ends at once, a running one is asked, an ended one stays as it is.</summary>
 public sealed class Cancellation(NpgsqlDataSource database, Settlement settlement, ChangeNotifier notifier)
 {
     public async Task<CancelOutcome> CancelAsync(Guid userId, Guid sessionId, CancellationToken ct)

@@ -80,8 +80,8 @@ public sealed record ProviderTask
 /// <param name="LeaseToken">Of the holder.</param>
 /// <param name="Progress">Percent.</param>
 /// <param name="Phase">What it does.</param>
-/// <param name="Moves">Whether anything has happened since the last renewal, or a call is under way within its time.</param>
-public readonly record struct Renewal(Guid SessionId, long LeaseToken, int Progress, string Phase, bool Moves);
+/// <param name="HasProgress">Whether anything has happened since the last renewal, or a call is under way within its time.</param>
+public readonly record struct Renewal(Guid SessionId, long LeaseToken, int Progress, string Phase, bool HasProgress);
 
 /// <summary>What became of an output's row.</summary>
 /// <param name="Version">Of the session, now.</param>
@@ -89,7 +89,7 @@ public readonly record struct Renewal(Guid SessionId, long LeaseToken, int Progr
 public readonly record struct Stored(long Version, bool IsDuplicate);
 
 /// <summary>
-/// Promise 6, one holder writes: every statement here that changes a session compares the lease token under the row lock, and answers
+/// Invariant 6, one holder writes: every statement here that changes a session compares the lease token under the row lock, and answers
 /// null or false when it has grown. Who gets that answer has lost the session and must stop.
 /// </summary>
 public sealed class Leases
@@ -121,12 +121,12 @@ public sealed class Leases
         IReadOnlyCollection<Guid> sessionIds, IReadOnlyCollection<long> outboxIds, string worker, TimeSpan lease, CancellationToken ct)
     {
         await using var batch = database.CreateBatch();
-        batch.BatchCommands.Add(ByIndex.Prelude());
+        batch.BatchCommands.Add(PlannerSettings.Command());
         batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/claim.sql"))
         {
             Parameters = { new() { Value = sessionIds.ToArray() }, new() { Value = worker }, new() { Value = lease } },
         });
-        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Outbox/done.sql")) { Parameters = { new() { Value = outboxIds.ToArray() } } });
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Outbox/delete_claimed.sql")) { Parameters = { new() { Value = outboxIds.ToArray() } } });
 
         var claimed = new List<ClaimedSession>();
         await using var reader = await batch.ExecuteReaderAsync(ct);
@@ -168,7 +168,7 @@ public sealed class Leases
     {
         await using var batch = database.CreateBatch();
         batch.Timeout = 5;
-        batch.BatchCommands.Add(ByIndex.Prelude());
+        batch.BatchCommands.Add(PlannerSettings.Command());
         batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/renew.sql"))
         {
             Parameters =
@@ -178,7 +178,7 @@ public sealed class Leases
                 new() { Value = renewals.Select(r => (short)r.Progress).ToArray() },
                 new() { Value = renewals.Select(r => r.Phase).ToArray() },
                 new() { Value = lease },
-                new() { Value = renewals.Select(r => r.Moves).ToArray() },
+                new() { Value = renewals.Select(r => r.HasProgress).ToArray() },
             },
         });
         var held = new Dictionary<Guid, bool>(renewals.Count);
@@ -263,7 +263,7 @@ public sealed class Leases
     /// <summary>What came of a call. False when the lease was lost: then the result counts for nothing.</summary>
     public Task<bool> RecordTaskAsync(
         ClaimedSession session, Guid providerTaskId, ProviderTaskState state, CancellationToken ct,
-        string? taskId = null, string? requestId = null, string? result = null, string? failure = null, string? failureCode = null) => Refusal.GuardAsync(database, async connection =>
+        string? taskId = null, string? requestId = null, string? result = null, string? failure = null, string? failureCode = null) => DataErrors.ExecuteAsync(database, async connection =>
     {
         await using var command = new NpgsqlCommand(Sql.Text("Sessions/record_task.sql"), connection);
         command.Parameters.AddWithValue(session.SessionId);
@@ -278,10 +278,10 @@ public sealed class Leases
         return await command.ExecuteScalarAsync(ct) is not null;
     }, ct);
 
-    private Task<Stored?[]> StoreAsync(IReadOnlyList<StoredOutput> group, TimeSpan? lockTimeout) => Refusal.GuardAsync(database, async connection =>
+    private Task<Stored?[]> StoreAsync(IReadOnlyList<StoredOutput> group, TimeSpan? lockTimeout) => DataErrors.ExecuteAsync(database, async connection =>
     {
         await using var batch = connection.CreateBatch();
-        batch.BatchCommands.Add(ByIndex.Prelude(lockTimeout));
+        batch.BatchCommands.Add(PlannerSettings.Command(lockTimeout));
         batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/lock_sessions.sql")) { Parameters = { new() { Value = group.Select(o => o.Session.SessionId).ToArray() } } });
         batch.BatchCommands.Add(StoredOutput.Insert(group, areLast: false));
 

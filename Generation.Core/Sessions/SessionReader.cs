@@ -135,7 +135,7 @@ public sealed record SessionView
 
     public required IReadOnlyList<MediaView> Media { get; init; }
 
-    /// <summary>Only of a session that failed because its provider was away, and had asked for it.</summary>
+    /// <summary>Only of a session that failed because its provider was unavailable, and had asked for it.</summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public PlaceholderView? Placeholder { get; init; }
 
@@ -239,7 +239,7 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
     private static async Task<IReadOnlyList<bool>> AreKnownAsync(NpgsqlDataSource database, IReadOnlyList<(Guid UserId, string ClientKey)> asked)
     {
         await using var batch = database.CreateBatch();
-        batch.BatchCommands.Add(ByIndex.Prelude());
+        batch.BatchCommands.Add(PlannerSettings.Command());
         batch.BatchCommands.Add(new NpgsqlBatchCommand(
             """
             SELECT coalesce(k.known, false)
@@ -301,14 +301,14 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
     private async Task<IReadOnlyList<SessionView>> ReadListAsync(NpgsqlBatchCommand command, CancellationToken ct)
     {
         await using var batch = database.CreateBatch();
-        batch.BatchCommands.Add(ByIndex.Prelude()); // every change of every session that is watched is read here
+        batch.BatchCommands.Add(PlannerSettings.Command()); // every change of every session that is watched is read here
         batch.BatchCommands.Add(command);
         await using var reader = await batch.ExecuteReaderAsync(ct);
         await reader.NextResultAsync(ct);
         return await MapAllAsync(reader, ct);
     }
 
-    private static string Where(string condition) => Sql.MadeFrom("Sessions/read.sql", string.Format(CultureInfo.InvariantCulture, Read, condition));
+    private static string Where(string condition) => Sql.Register("Sessions/read.sql", string.Format(CultureInfo.InvariantCulture, Read, condition));
 
     private static void ActAs(NpgsqlBatch batch, Guid userId) =>
         batch.BatchCommands.Add(new NpgsqlBatchCommand("SELECT set_config('role', 'generation_reader', true), set_config('app.user_id', $1, true)")
@@ -372,13 +372,13 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
                 ? (int)((time.GetUtcNow() - began).TotalSeconds * (100 - progress) / progress)
                 : null,
             Receipt = captured is { } paid
-                ? Summarised(new Receipt(held, paid, extra, paid == 0 ? held : 0, paid == 0 ? 0 : held + extra - paid, reader.GetInt64(21), Node(22), ""), media.Count, reader.GetInt32(24), UserWords.Chosen(status, media.Count, Node(23), reader.GetInt32(24)))
+                ? Summarised(new Receipt(held, paid, extra, paid == 0 ? held : 0, paid == 0 ? 0 : held + extra - paid, reader.GetInt64(21), Node(22), ""), media.Count, reader.GetInt32(24), UserMessages.Chosen(status, media.Count, Node(23), reader.GetInt32(24)))
                 : null,
         };
     }
 
     private static Receipt Summarised(Receipt receipt, int stored, int requested, int? chosen) =>
-        receipt with { Summary = UserWords.OfReceipt(receipt, stored, requested, UserWords.DefaultLanguage, chosen) };
+        receipt with { Summary = UserMessages.ForReceipt(receipt, stored, requested, UserMessages.DefaultLanguage, chosen) };
 
     private static List<MediaView> ReadMedia(string list)
     {

@@ -72,7 +72,7 @@ public sealed record Settled(Guid SessionId, Guid UserId, string Status, long Ve
     public bool LastOutputIsDuplicate { get; init; }
 }
 
-/// <summary>Promise 4: the one place where sessions end and money follows the work.</summary>
+/// <summary>Invariant 4: the one place where sessions end and money follows the work.</summary>
 public sealed class Settlement
 {
     /// <summary>Ends a transaction. More does not pay: docs/benchmarks/pipeline.md.</summary>
@@ -184,10 +184,10 @@ public sealed class Settlement
         var sessions = Column(r => r.SessionId);
 
         var outputs = requests.Select(r => r.LastOutput).OfType<StoredOutput>().ToList();
-        return await Refusal.GuardAsync(database, async connection =>
+        return await DataErrors.ExecuteAsync(database, async connection =>
         {
             await using var batch = connection.CreateBatch();
-            batch.BatchCommands.Add(ByIndex.Prelude(lockTimeout));
+            batch.BatchCommands.Add(PlannerSettings.Command(lockTimeout));
             batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/lock_sessions.sql")) { Parameters = { new() { Value = sessions } } });
             batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/lock_session_accounts.sql")) { Parameters = { new() { Value = sessions } } });
             if (outputs.Count > 0)

@@ -10,14 +10,14 @@ public sealed class SubmitOptions
     public const string Section = "Submit";
 
     /// <summary>
-    /// Requests that may wait in one Api; default 10,000, a second or two of work. More get 503 at once, which serves them better than a
-    /// longer queue would; too few refuse a burst that would have been written in time.
+    /// Requests that may wait in one Api; default 10,000, a second or two of work. Beyond it requests get 503 immediately instead of a long
+    /// wait; too small a value rejects a burst that would have been written in time.
     /// </summary>
     public int QueueLength { get; set; } = 10_000;
 
     /// <summary>
-    /// The wait that is still good service; default 100 ms. Once requests have been queueing for half a second without a break, those that
-    /// would wait longer than this get 503 at once, so that the others are served nearly as fast as ever. A burst may wait longer.
+    /// The longest wait while the queue stands; default 100 ms. Once requests have been queueing for half a second without a break, those that
+    /// would wait longer than this get 503 immediately, so that the others keep their latency. A burst may wait longer.
     /// </summary>
     public TimeSpan StandingWait { get; set; } = TimeSpan.FromMilliseconds(100);
 
@@ -30,7 +30,7 @@ public sealed class SubmitOptions
     /// </summary>
     public int StatementTimeoutSeconds { get; set; } = 3;
 
-    /// <summary>How long nobody is let in after the database was found away; default 1 s. Then the next request tries it.</summary>
+    /// <summary>How long submits are rejected after the database was found unavailable; default 1 s. Then the next request tries it.</summary>
     public TimeSpan Pause { get; set; } = TimeSpan.FromSeconds(1);
 
     /// <summary>Sessions that one user may have open; default 2,000. One more is refused with 429 until some have ended.</summary>

@@ -11,20 +11,20 @@ using NpgsqlTypes;
 namespace Generation.Core.Sessions;
 
 /// <summary>
-/// The group commit of submits: one writer per Api drains whatever is waiting into one transaction and one round trip, with no added
-/// delay when idle (the first request goes alone, those that arrive meanwhile go together). Every request gets its own answer.
+/// The group commit of submits: one writer per Api drains all waiting requests into one transaction and one round trip, with no added
+/// delay when idle (the first request is written alone, those that arrive in the meantime form the next batch). Every request gets its own
+/// result.
 /// <para>
-/// Protocol. A batch holds at most one request of a (user, client key); duplicates that arrive together are answered from the first
-/// one's outcome. Accounts that are locked elsewhere are left for a later batch, and hold up nobody. What the database refuses because of
-/// what is in it is written again one by one, so that one poisoned request does not take its neighbours along. Trouble with the
-/// database itself is everybody's: the batch and all who wait get <see cref="SubmitOutcome.Unavailable"/> at once, and for
-/// <see cref="SubmitOptions.Pause"/> so does whoever comes. Of a standing queue only as many are taken in as are served within
-/// <see cref="SubmitOptions.StandingWait"/>.
+/// Protocol. A batch holds at most one request of a (user, idempotency key); duplicates that arrive together share the outcome of the first.
+/// Accounts that are locked elsewhere are left for a later batch and block no other request. A batch with a data error is written again one
+/// by one, so that one bad request does not fail the others. When the database is unavailable, the batch and all waiting requests get
+/// <see cref="SubmitOutcome.Unavailable"/> immediately, as do new ones for <see cref="SubmitOptions.Pause"/>. While the queue stands, only as
+/// many requests are admitted as are served within <see cref="SubmitOptions.StandingWait"/>.
 /// </para>
 /// <para>
-/// Nobody waits longer than <see cref="SubmitOptions.Patience"/>. Whoever gives up while still in the queue is never written. Whoever
-/// gives up while the batch is with the database may find it committed, as with any lost reply: the same key then replays that
-/// session, so that asking again cannot cost twice. For the same reason a batch whose reply was lost is safe to repeat.
+/// No request waits longer than <see cref="SubmitOptions.Patience"/>. One that is given up while still queued is never written. One that is
+/// given up while its batch is in flight may be committed, as with any lost reply: the same idempotency key then replays that session, so
+/// that a retry cannot cost twice. For the same reason a batch whose reply was lost is safe to repeat.
 /// </para>
 /// </summary>
 public sealed class SubmitWriter(
@@ -33,11 +33,11 @@ public sealed class SubmitWriter(
     /// <summary>Rows a statement. More does not pay: docs/benchmarks/submit.md.</summary>
     public const int MaxBatch = 100;
 
-    /// <summary>Where connections are cut, the next one may be as well: a server that restarts does so for a moment.</summary>
+    /// <summary>A server that restarts closes several connections in a row.</summary>
     private const int MaxRepeats = 2;
 
-    /// <summary>How long an account may be found locked, every <see cref="LockedPause"/>, before the request gives up.</summary>
-    private static readonly TimeSpan LockedPatience = TimeSpan.FromSeconds(2);
+    /// <summary>How long an account may stay locked, checked every <see cref="LockedPause"/>, before the request fails.</summary>
+    private static readonly TimeSpan MaxLockedWait = TimeSpan.FromSeconds(2);
 
     private static readonly TimeSpan LockedPause = TimeSpan.FromMilliseconds(5);
 
@@ -51,8 +51,8 @@ public sealed class SubmitWriter(
     private readonly Channel<Pending> waiting = Channel.CreateBounded<Pending>(
         new BoundedChannelOptions(options.QueueLength) { SingleReader = true, FullMode = BoundedChannelFullMode.Wait });
 
-    // Taken in once and not answered yet: locked elsewhere, behind a dearer neighbour, or the double of one that was refused.
-    private readonly List<Pending> again = [];
+    // To be written in a later batch: locked elsewhere, behind a more expensive request of the user, or the duplicate of a failed one.
+    private readonly List<Pending> requeued = [];
 
     // Kept, so that plans and caches of its backend stay warm: through the pool the batches would go round all its connections.
     private NpgsqlConnection? connection;
@@ -66,8 +66,8 @@ public sealed class SubmitWriter(
     private double batchSeconds; // smoothed
 
     /// <summary>
-    /// Whether a request that comes now would be told <see cref="SubmitOutcome.Overloaded"/>. Cheap: to be asked before anything is done for
-    /// it, so that those who are turned away take nothing from those who are served.
+    /// Whether a new request would get <see cref="SubmitOutcome.Overloaded"/>. Cheap, so that it can be checked before any work is done for a
+    /// request that is shed.
     /// </summary>
     public bool IsOverloaded => WouldWaitTooLong();
 
@@ -96,7 +96,7 @@ public sealed class SubmitWriter(
         }
         catch (OperationCanceledException)
         {
-            pending.GiveUp(); // it has hung up, and does not pay for what it does not know of, unless it is being written already
+            pending.GiveUp(); // the client disconnected: not written, unless it is in flight already
             throw;
         }
     }
@@ -125,7 +125,7 @@ public sealed class SubmitWriter(
             }
 
             arrival ??= waiting.Reader.WaitToReadAsync(stoppingToken).AsTask();
-            if (again.Count > 0)
+            if (requeued.Count > 0)
             {
                 await Task.WhenAny(arrival, Task.Delay(LockedPause, time, CancellationToken.None));
             }
@@ -160,20 +160,20 @@ public sealed class SubmitWriter(
     private void Fill(List<Pending> batch)
     {
         var now = time.GetTimestamp();
-        for (var i = 0; i < again.Count && batch.Count < MaxBatch;)
+        for (var i = 0; i < requeued.Count && batch.Count < MaxBatch;)
         {
-            if (again[i].NotBefore > now)
+            if (requeued[i].NotBefore > now)
             {
                 i++;
                 continue;
             }
 
-            if (again[i].Take())
+            if (requeued[i].Take())
             {
-                batch.Add(again[i]);
+                batch.Add(requeued[i]);
             }
 
-            again.RemoveAt(i);
+            requeued.RemoveAt(i);
         }
 
         while (batch.Count < MaxBatch && waiting.Reader.TryRead(out var next))
@@ -193,36 +193,36 @@ public sealed class SubmitWriter(
     private async Task WriteAsync(List<Pending> batch)
     {
         var first = new Dictionary<(Guid, string), Pending>(batch.Count);
-        var doubles = new List<(Pending Twin, Pending First)>();
+        var duplicates = new List<(Pending Duplicate, Pending First)>();
         foreach (var pending in batch)
         {
             var key = (pending.Request.UserId, pending.Request.ClientKey);
             if (!first.TryAdd(key, pending))
             {
-                doubles.Add((pending, first[key]));
+                duplicates.Add((pending, first[key]));
             }
         }
 
         await WriteUniqueAsync([.. first.Values], MaxRepeats);
-        foreach (var (twin, original) in doubles)
+        foreach (var (duplicate, original) in duplicates)
         {
             if (original.Result.Task is { IsCompletedSuccessfully: true, Result: { Outcome: SubmitOutcome.Accepted or SubmitOutcome.Replayed } result })
             {
-                var same = twin.Request.RequestHash.AsSpan().SequenceEqual(original.Request.RequestHash);
-                twin.Result.TrySetResult(result with { Outcome = same ? SubmitOutcome.Replayed : SubmitOutcome.Conflict });
+                var same = duplicate.Request.RequestHash.AsSpan().SequenceEqual(original.Request.RequestHash);
+                duplicate.Result.TrySetResult(result with { Outcome = same ? SubmitOutcome.Replayed : SubmitOutcome.Conflict });
             }
             else if (original.Result.Task is { IsCompletedSuccessfully: true, Result.Outcome: SubmitOutcome.Unavailable })
             {
-                twin.Result.TrySetResult(new SubmitResult(SubmitOutcome.Unavailable));
+                duplicate.Result.TrySetResult(new SubmitResult(SubmitOutcome.Unavailable));
             }
             else
             {
-                ComeAgain(twin);
+                Requeue(duplicate);
             }
         }
     }
 
-    /// <summary>Writes requests of different keys, and answers them or lets them come again.</summary>
+    /// <summary>Writes requests of different keys, and answers them or lets them come requeued.</summary>
     private async Task WriteUniqueAsync(List<Pending> batch, int repeats)
     {
         try
@@ -230,15 +230,15 @@ public sealed class SubmitWriter(
             Answer(batch, await ExecuteAsync(batch));
             Volatile.Write(ref isClosed, false);
         }
-        catch (PostgresException e) when (Refusal.IsAboutContent(e))
+        catch (PostgresException e) when (DataErrors.IsDataError(e))
         {
-            Refusal.Forget(connection!);
+            DataErrors.Unprepare(connection!);
             await RefuseOrSplitAsync(batch, e);
         }
         catch (Exception e) when (e is NpgsqlException or TimeoutException or IOException or ObjectDisposedException || (e is InvalidOperationException && connection is { State: not ConnectionState.Open }))
         {
             await DisconnectAsync();
-            // A deadlock, or a connection that died while nobody used it, is over by now. What took its time will take it again.
+            // A deadlock, or a connection that died while nobody used it, is over by now. What took its time will take it requeued.
             if (repeats > 0 && !IsTimeout(e))
             {
                 await WriteUniqueAsync(batch, repeats - 1);
@@ -259,7 +259,7 @@ public sealed class SubmitWriter(
     {
         if (batch is [var only])
         {
-            only.Result.TrySetException(e); // a fault of ours: whoever logs unexpected failures logs it
+            only.Result.TrySetException(e); // our bug: logged where unexpected failures are
             return;
         }
 
@@ -277,21 +277,21 @@ public sealed class SubmitWriter(
         }
     }
 
-    /// <summary>The database is away: everybody hears it now, not each after a timeout of its own.</summary>
+    /// <summary>The database is unavailable: all waiting requests fail now, not each after its own timeout.</summary>
     private void Close(List<Pending> batch, Exception e)
     {
         Volatile.Write(ref closedAt, time.GetTimestamp());
         Volatile.Write(ref isClosed, true);
-        var told = batch.Count + again.Count;
+        var failed = batch.Count + requeued.Count;
         batch.ForEach(pending => pending.Result.TrySetResult(new SubmitResult(SubmitOutcome.Unavailable)));
-        again.ForEach(pending => pending.Result.TrySetResult(new SubmitResult(SubmitOutcome.Unavailable)));
-        again.Clear();
-        for (; waiting.Reader.TryRead(out var pending); told++)
+        requeued.ForEach(pending => pending.Result.TrySetResult(new SubmitResult(SubmitOutcome.Unavailable)));
+        requeued.Clear();
+        for (; waiting.Reader.TryRead(out var pending); failed++)
         {
             pending.Result.TrySetResult(new SubmitResult(SubmitOutcome.Unavailable));
         }
 
-        log.LogError(e, "The database does not take submits; {Count} callers got 503, and so does whoever comes in the next {Pause}", told, options.Pause);
+        log.LogError(e, "The database is unavailable for submits; answered {Count} callers with 503, as new ones for the next {Pause}", failed, options.Pause);
     }
 
     private void Answer(List<Pending> batch, List<(string Outcome, SubmitResult Result)> results)
@@ -305,20 +305,20 @@ public sealed class SubmitWriter(
         {
             switch (outcome)
             {
-                case "locked" when pending.LockedSince != 0 && time.GetElapsedTime(pending.LockedSince) >= LockedPatience:
+                case "locked" when pending.LockedSince != 0 && time.GetElapsedTime(pending.LockedSince) >= MaxLockedWait:
                     pending.Result.TrySetResult(new SubmitResult(SubmitOutcome.Unavailable));
                     break;
                 case "locked":
                     var now = time.GetTimestamp();
                     pending.LockedSince = pending.LockedSince == 0 ? now : pending.LockedSince;
-                    pending.NotBefore = now + (long)(LockedPause.TotalSeconds * time.TimestampFrequency); // at once it would only be locked again
-                    ComeAgain(pending);
+                    pending.NotBefore = now + (long)(LockedPause.TotalSeconds * time.TimestampFrequency); // it would be locked again immediately
+                    Requeue(pending);
                     break;
-                case "retry": // it fits, but not behind a dearer neighbour of the same batch
-                    ComeAgain(pending);
+                case "retry": // it is affordable, but not behind a more expensive request of the same batch
+                    Requeue(pending);
                     break;
                 case "accepted":
-                case "replayed" when result.SessionId == pending.SessionId: // ours, of a try whose reply was lost
+                case "replayed" when result.SessionId == pending.SessionId: // ours, from an attempt whose reply was lost
                     notifier.SessionCreated(result.SessionId, pending.Request.UserId, pending.Request.Model.Lane);
                     Telemetry.Credits.Add(result.HeldCredits, new KeyValuePair<string, object?>("type", "reservation"));
                     pending.Result.TrySetResult(result);
@@ -330,11 +330,11 @@ public sealed class SubmitWriter(
         }
     }
 
-    private void ComeAgain(Pending pending)
+    private void Requeue(Pending pending)
     {
         if (pending.PutBack())
         {
-            again.Add(pending);
+            requeued.Add(pending);
         }
     }
 
@@ -364,7 +364,7 @@ public sealed class SubmitWriter(
         }
 
         var users = Column(r => r.UserId).Distinct().ToArray();
-        statements.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/submit_plan.sql")));
+        statements.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/submit_planner_settings.sql")));
         statements.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Credits/lock_accounts.sql")) { Parameters = { new() { Value = users } } });
         statements.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Credits/expire_lots.sql")));
         statements.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/submit.sql"))

@@ -1,7 +1,7 @@
 -- Right after a call: what came of it, written by the holder of the lease. An outcome that an operator has to reconcile
 -- (unknown) leaves a record of its own.
 -- $1 session · $2 lease_token · $3 task · $4 state · $5 provider's task id · $6 request id · $7 result · $8 failure · $9 its code
-WITH holder AS ( -- locked: whoever takes the session away does so before this statement or after it
+WITH holder AS ( -- locked: a revocation comes before this statement or after it
     SELECT session_id, user_id
     FROM generation_sessions
     WHERE session_id = $1 AND lease_token = $2 AND lease_until IS NOT NULL

@@ -1,4 +1,4 @@
--- The holder gives a session back, with an alarm in the outbox in the same transaction:
+-- The holder releases its lease; the timer is an outbox row of the same transaction:
 --   suspend   waits for a provider, without lease or slot     retry     failed, comes again later (the only one that raises attempt)
 --   handback  the worker shuts down                           postpone  nothing was tried yet (a limit, a breaker, a busy GPU): comes again later
 -- A callback that came meanwhile, or a cancel, wakes it at once.
@@ -15,7 +15,7 @@ WITH released AS (
     WHERE session_id = $1 AND lease_token = $2 AND lease_until IS NOT NULL
     RETURNING session_id, user_id, job_type, lane, wake_at, version, traceparent
 ),
-alarm AS (
+timer AS (
     INSERT INTO outbox (event_type, lane, session_id, traceparent, available_at)
     SELECT job_type, lane, session_id, coalesce(traceparent, $7), wake_at -- flat: a task that is polled a hundred times is no staircase
     FROM released

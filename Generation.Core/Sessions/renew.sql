@@ -1,8 +1,8 @@
 -- All leases of one worker in one statement. Who gets no row back has lost the session and must stop at once.
 -- Carries progress to the row (it never falls), and whether the job moved since, and brings back whether cancel was asked.
-WITH held AS (
-    SELECT s.session_id, r.progress, r.phase, r.moves
-    FROM unnest($1::uuid[], $2::bigint[], $3::smallint[], $4::text[], $6::boolean[]) AS r (session_id, lease_token, progress, phase, moves)
+WITH owned AS (
+    SELECT s.session_id, r.progress, r.phase, r.has_progress
+    FROM unnest($1::uuid[], $2::bigint[], $3::smallint[], $4::text[], $6::boolean[]) AS r (session_id, lease_token, progress, phase, has_progress)
     JOIN generation_sessions AS s ON s.session_id = ANY (ARRAY[r.session_id]) -- as in settle.sql
     WHERE s.lease_token = ANY (ARRAY[r.lease_token]) -- nor a join by the token, which is the same small number for most
       AND s.lease_owner IS NOT NULL -- nor by lease_until, which has an index of all leases
@@ -10,8 +10,8 @@ WITH held AS (
     FOR NO KEY UPDATE OF s
 )
 UPDATE generation_sessions AS s
-SET lease_until = now() + $5, progress = greatest(s.progress, held.progress), phase = held.phase,
-    progress_at = CASE WHEN held.moves THEN now() ELSE s.progress_at END, updated_at = now()
-FROM held
-WHERE s.session_id = ANY (ARRAY[held.session_id])
+SET lease_until = now() + $5, progress = greatest(s.progress, owned.progress), phase = owned.phase,
+    progress_at = CASE WHEN owned.has_progress THEN now() ELSE s.progress_at END, updated_at = now()
+FROM owned
+WHERE s.session_id = ANY (ARRAY[owned.session_id])
 RETURNING s.session_id, s.cancel_requested_at IS NOT NULL AS cancel_requested

@@ -4,7 +4,7 @@ WITH dead AS (
     SELECT session_id
     FROM generation_sessions
     WHERE lease_until <= now()
-      AND (cancel_requested_at IS NULL -- Sweeps ends the others; but who has a task at a provider goes to a worker, which takes it back there
+      AND (cancel_requested_at IS NULL -- SessionSweeps ends the others; but who has a task at a provider goes to a worker, which takes it back there
            OR EXISTS (SELECT FROM provider_tasks AS t WHERE t.session_id = generation_sessions.session_id AND t.state = 'running'))
     ORDER BY lease_until
     LIMIT $1
@@ -18,7 +18,7 @@ revoked AS (
     WHERE s.session_id = dead.session_id
     RETURNING s.session_id, s.user_id, s.job_type, s.lane, s.version, s.traceparent
 ),
-again AS (
+dispatch AS (
     INSERT INTO outbox (event_type, lane, session_id, traceparent)
     SELECT job_type, lane, session_id, traceparent
     FROM revoked

@@ -1,5 +1,5 @@
 -- Sessions whose worker renews the lease but has not moved for too long: the lease is declared dead, and the token grows, so that whatever
--- that worker still does counts for nothing. DeadLeases queues them again, or ends those that were to be canceled.
+-- that worker still does counts for nothing. DeadLeaseSweep queues them again, or ends those that were to be canceled.
 -- $1 how long without progress · $2 batch
 WITH stuck AS (
     SELECT session_id, lease_owner, phase, progress_at
@@ -16,9 +16,9 @@ revoked AS (
     WHERE s.session_id = stuck.session_id
     RETURNING s.session_id, s.user_id, s.version, s.traceparent, stuck.lease_owner, stuck.phase, stuck.progress_at
 ),
-told AS (
+stuck_event AS (
     INSERT INTO error_events (session_id, user_id, code, message, detail)
-    SELECT session_id, user_id, 'stuck', 'The worker held the session without any progress; it was taken away and begins again.',
+    SELECT session_id, user_id, 'stuck', 'The worker held the session without any progress; its lease was revoked and the job starts again.',
            jsonb_build_object('worker', lease_owner, 'phase', phase, 'lastProgressAt', progress_at)
     FROM revoked
 )

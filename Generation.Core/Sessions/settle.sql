@@ -1,4 +1,4 @@
--- The end of sessions: what was stored is captured, the rest goes back to the lots it came from, in one transaction.
+-- The end of sessions: what was stored is captured, the rest is released to the lots it was drawn from, in one transaction.
 -- Runs after lock_sessions.sql and lock_session_accounts.sql (lock order: sessions, accounts, lots), on a fresh snapshot.
 -- Everything that ends a session ends it here: the worker's finish, cancel, the relay's sweeps.
 -- Rows are joined by = ANY (ARRAY[…]): a look-up by the key in every plan, where a plain = is a walk through the whole index in one from when
@@ -56,7 +56,7 @@ ending AS MATERIALIZED ( -- the cost is the sum of what was stored; beyond the h
           END
     ORDER BY s.session_id, r.n
 ),
-share AS MATERIALIZED ( -- of each draw, what is spent; the draws are consumed in their order
+draw_allocation AS MATERIALIZED ( -- of each draw, what is spent; the draws are consumed in their order
     SELECT e.user_id, e.session_id, d.reservation_id, d.ordinal, d.lot_id, d.amount,
            least(d.amount, greatest(0, e.capture - (sum(d.amount) OVER consuming - d.amount)))::bigint AS captured,
            coalesce(l.expires_at <= now(), false) AS lapsed
@@ -65,7 +65,7 @@ share AS MATERIALIZED ( -- of each draw, what is spent; the draws are consumed i
     CROSS JOIN LATERAL (SELECT expires_at FROM credit_lots AS l WHERE l.lot_id = d.lot_id OFFSET 0) AS l
     WINDOW consuming AS (PARTITION BY d.reservation_id ORDER BY d.ordinal)
 ),
-purse AS MATERIALIZED ( -- whoever owes more than was held: what is left and still good, laid end to end in the order of drawing
+available_lots AS MATERIALIZED ( -- for users who owe more than was held: what is left and not expired, laid end to end in drawing order
     SELECT lot_id, user_id,
            sum(available) OVER drawing - available AS since,
            sum(available) OVER drawing AS upto
@@ -74,7 +74,7 @@ purse AS MATERIALIZED ( -- whoever owes more than was held: what is left and sti
       AND drawable AND (expires_at IS NULL OR expires_at > now())
     WINDOW drawing AS (PARTITION BY user_id ORDER BY priority, expires_at NULLS LAST, created_at, lot_id)
 ),
-owed AS MATERIALIZED ( -- and the excesses laid beside it
+overage AS MATERIALIZED ( -- and the overages laid beside it
     SELECT session_id, reservation_id, user_id, sum(excess) OVER owing - excess AS since, sum(excess) OVER owing AS upto
     FROM ending
     WHERE excess > 0
@@ -84,8 +84,8 @@ extra_draw AS MATERIALIZED (
     SELECT o.session_id, o.reservation_id, l.lot_id, (least(o.upto, l.upto) - greatest(o.since, l.since))::bigint AS amount,
            (SELECT max(d.ordinal) FROM credit_reservation_draws AS d WHERE d.reservation_id = o.reservation_id)
            + row_number() OVER (PARTITION BY o.reservation_id ORDER BY l.since) AS ordinal
-    FROM owed AS o
-    JOIN purse AS l ON l.user_id = o.user_id AND l.since < o.upto AND l.upto > o.since
+    FROM overage AS o
+    JOIN available_lots AS l ON l.user_id = o.user_id AND l.since < o.upto AND l.upto > o.since
 ),
 paid AS MATERIALIZED ( -- each ending with what it takes beyond its hold
     SELECT e.*, coalesce(x.amount, 0) AS extra, e.excess - coalesce(x.amount, 0) AS shortfall
@@ -94,9 +94,9 @@ paid AS MATERIALIZED ( -- each ending with what it takes beyond its hold
 ),
 draw AS (
     UPDATE credit_reservation_draws AS d
-    SET captured = share.captured, released = share.amount - share.captured
-    FROM share
-    WHERE d.reservation_id = ANY (ARRAY[share.reservation_id]) AND d.ordinal = share.ordinal
+    SET captured = draw_allocation.captured, released = draw_allocation.amount - draw_allocation.captured
+    FROM draw_allocation
+    WHERE d.reservation_id = ANY (ARRAY[draw_allocation.reservation_id]) AND d.ordinal = draw_allocation.ordinal
 ),
 extra_drawn AS (
     INSERT INTO credit_reservation_draws (reservation_id, lot_id, ordinal, amount, captured, extra)
@@ -111,7 +111,7 @@ lot AS ( -- one update a lot, whatever happens to it: a second one of the same s
         FROM (
             SELECT lot_id, CASE WHEN lapsed THEN 0 ELSE amount - captured END AS available, -amount AS held, captured AS spent,
                    CASE WHEN lapsed THEN amount - captured ELSE 0 END AS expired
-            FROM share
+            FROM draw_allocation
             UNION ALL
             SELECT lot_id, -amount, 0, amount, 0
             FROM extra_draw
@@ -125,7 +125,7 @@ entry AS MATERIALIZED ( -- double entry: what leaves the hold, what of the relea
            CASE step.n WHEN 1 THEN 0 WHEN 2 THEN step.amount ELSE -step.amount END AS available_delta,
            CASE WHEN step.n IN (1, 2) THEN -step.amount ELSE 0 END AS reserved_delta
     FROM paid AS e
-    LEFT JOIN (SELECT reservation_id, sum(amount - captured) AS amount FROM share WHERE lapsed GROUP BY reservation_id) AS lapsed USING (reservation_id)
+    LEFT JOIN (SELECT reservation_id, sum(amount - captured) AS amount FROM draw_allocation WHERE lapsed GROUP BY reservation_id) AS lapsed USING (reservation_id)
     CROSS JOIN LATERAL (
         VALUES (1, 'usage', 'reserved', 'spent', e.capture),
                (2, CASE WHEN e.capture = 0 THEN 'refund' ELSE 'adjustment' END, 'reserved', 'available', e.held - e.capture),
@@ -162,7 +162,7 @@ reservation AS (
     FROM paid AS e
     WHERE v.reservation_id = ANY (ARRAY[e.reservation_id])
 ),
-short AS ( -- the work cost more than was held and nobody paid the rest: the price is wrong, or the estimate
+shortfall_event AS ( -- the cost exceeded the hold and the rest was not charged: the price or the estimate is wrong
     INSERT INTO error_events (session_id, user_id, code, message, detail)
     SELECT session_id, user_id, 'cost_shortfall', 'The work cost more than was held for it; ' || shortfall || ' credits of it were not charged. Check the price.',
            jsonb_build_object('cost', cost, 'held', held, 'charged', capture + extra, 'shortfall', shortfall, 'priceVersion', price_version, 'providerUsage', provider_usage)
@@ -175,7 +175,7 @@ failure AS ( -- what an operator is asked about at night
     FROM paid
     WHERE status = 'failed'
 ),
-cut_off AS ( -- a paid call that is under way while its session ends (cancel, deadline, dead worker): nobody will hear its answer
+interrupted_call AS ( -- a paid call that is under way while its session ends (cancel, deadline, dead worker): its outcome will not be recorded
     UPDATE provider_tasks AS t
     SET state = 'unknown', failure = 'OutcomeUnknown', failure_code = 'session.ended', updated_at = now()
     FROM ending AS e
@@ -186,7 +186,7 @@ reconcile AS ( -- the same record as record_task.sql writes
     INSERT INTO error_events (session_id, user_id, code, message, detail)
     SELECT session_id, user_id, 'outcome_unknown', 'A paid call was under way when its session ended as ' || status || '. Look it up at the provider before refunding or blaming anybody.',
            jsonb_build_object('providerTaskId', provider_task_id, 'provider', provider, 'requestId', request_id, 'ordinal', first_ordinal, 'sentAt', created_at)
-    FROM cut_off
+    FROM interrupted_call
 ),
 undispatched AS ( -- SKIP LOCKED: a row that a relay is publishing is refused at the claim instead. An array, or the whole outbox is walked through
     DELETE FROM outbox

@@ -119,7 +119,7 @@ public sealed class Cached<T>(Func<CancellationToken, Task<T>> read, TimeSpan li
             value = await read(ct);
             return value;
         }
-        catch (Exception e) when (value is not null && (e is NpgsqlException || Transient.IsPassing(e)))
+        catch (Exception e) when (value is not null && (e is NpgsqlException || TransientErrors.IsTransient(e)))
         {
             return value;
         }

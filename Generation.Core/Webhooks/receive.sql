@@ -8,7 +8,7 @@ WITH task AS (
     WHERE t.callback_token_hash = $2 AND t.provider = $1
     FOR NO KEY UPDATE OF s
 ),
-kept AS (
+received AS (
     INSERT INTO webhook_inbox (provider_task_id, provider, token_hash, body_hash, body, booked_at)
     SELECT provider_task_id, $1, $2, $3, $4, CASE WHEN is_open THEN NULL ELSE now() END -- late: nothing is left to book
     FROM task
@@ -19,14 +19,14 @@ woken AS (
     UPDATE generation_sessions AS s
     SET callback_at = now(), wake_at = CASE WHEN s.phase = 'awaiting_provider' THEN now() ELSE s.wake_at END, updated_at = now()
     FROM task
-    JOIN kept USING (provider_task_id)
+    JOIN received USING (provider_task_id)
     WHERE s.session_id = task.session_id AND task.is_open
     RETURNING s.session_id, s.job_type, s.lane, s.phase, s.traceparent
 ),
-alarm AS (
+dispatch AS (
     INSERT INTO outbox (event_type, lane, session_id, traceparent)
     SELECT job_type, lane, session_id, traceparent FROM woken WHERE phase = 'awaiting_provider'
 )
-SELECT (SELECT count(*) FROM kept) > 0 AS is_new, task.is_open, (SELECT count(*) FROM woken WHERE phase = 'awaiting_provider') > 0 AS woke,
+SELECT (SELECT count(*) FROM received) > 0 AS is_new, task.is_open, (SELECT count(*) FROM woken WHERE phase = 'awaiting_provider') > 0 AS woke,
        task.session_id, task.traceparent
 FROM task

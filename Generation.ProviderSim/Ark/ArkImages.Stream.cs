@@ -32,7 +32,7 @@ public sealed partial class ArkImages
         switch (work.Fault?.Word)
         {
             case "timeout":
-                await StayAwayAsync(gone);
+                await HangAsync(gone);
                 http.Abort();
                 return;
             case "malformed":

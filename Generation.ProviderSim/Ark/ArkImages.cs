@@ -149,7 +149,7 @@ public sealed partial class ArkImages(
                 await error.SendAsync(http.Response, call.Id);
                 return;
             case "timeout":
-                await StayAwayAsync(gone);
+                await HangAsync(gone);
                 http.Abort();
                 return;
             case "cut-reply":
@@ -176,7 +176,7 @@ public sealed partial class ArkImages(
         await WriteReplyAsync(writer, work, gone);
     }
 
-    private async Task StayAwayAsync(CancellationToken gone)
+    private async Task HangAsync(CancellationToken gone)
     {
         using var end = CancellationTokenSource.CreateLinkedTokenSource(gone, lifetime.ApplicationStopping);
         await Task.Delay(Timeout.InfiniteTimeSpan, time, end.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);

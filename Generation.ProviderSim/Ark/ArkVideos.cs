@@ -104,7 +104,7 @@ public sealed class ArkVideos(
                 await ArkError.Internal.SendAsync(http.Response, call.Id);
                 return;
             case "timeout":
-                await StayAwayAsync(gone);
+                await HangAsync(gone);
                 http.Abort();
                 return;
             case "cut-reply":
@@ -144,7 +144,7 @@ public sealed class ArkVideos(
             case "poll-rate-limit": await ArkError.TooFast.SendAsync(http.Response, caller.RequestId); return;
             case "poll-lost": await ArkError.UnknownTask(id).SendAsync(http.Response, caller.RequestId); return;
             case "poll-timeout":
-                await StayAwayAsync(http.RequestAborted);
+                await HangAsync(http.RequestAborted);
                 http.Abort();
                 return;
             case "poll-expired": status = "expired"; break;
@@ -200,7 +200,7 @@ public sealed class ArkVideos(
         return null;
     }
 
-    private async Task StayAwayAsync(CancellationToken gone)
+    private async Task HangAsync(CancellationToken gone)
     {
         using var end = CancellationTokenSource.CreateLinkedTokenSource(gone, lifetime.ApplicationStopping);
         await Task.Delay(Timeout.InfiniteTimeSpan, time, end.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);

@@ -99,15 +99,15 @@ public sealed class VideoCallbacks(VideoTasks tasks, FaultDesk faults, Gates gat
         using var request = new HttpRequestMessage(HttpMethod.Post, task.Request.CallbackUrl) { Content = new ByteArrayContent(body.ToArray()) };
         request.Content.Headers.ContentType = new("application/json");
         using var limit = new CancellationTokenSource(Patience, time);
-        using var patience = CancellationTokenSource.CreateLinkedTokenSource(stop, limit.Token);
+        using var timeout = CancellationTokenSource.CreateLinkedTokenSource(stop, limit.Token);
         try
         {
-            using var response = await client.SendAsync(request, patience.Token);
+            using var response = await client.SendAsync(request, timeout.Token);
             return response.IsSuccessStatusCode;
         }
         catch (Exception e) when (e is HttpRequestException or OperationCanceledException && !stop.IsCancellationRequested)
         {
-            return false; // the receiver is away, or slow
+            return false; // the receiver is unavailable, or slow
         }
     }
 }

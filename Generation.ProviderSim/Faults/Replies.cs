@@ -12,7 +12,7 @@ public sealed class Replies(TimeProvider time, IHostApplicationLifetime lifetime
         switch (fault?.Word)
         {
             case "timeout":
-                await StayAwayAsync(http);
+                await HangAsync(http);
                 return;
             case "cut-reply":
                 http.Abort();
@@ -29,8 +29,8 @@ public sealed class Replies(TimeProvider time, IHostApplicationLifetime lifetime
         if (isCut) http.Abort();
     }
 
-    /// <summary>No answer until the caller goes away or the simulator ends.</summary>
-    public async Task StayAwayAsync(HttpContext http)
+    /// <summary>No answer until the caller disconnects or the simulator ends.</summary>
+    public async Task HangAsync(HttpContext http)
     {
         using var end = CancellationTokenSource.CreateLinkedTokenSource(http.RequestAborted, lifetime.ApplicationStopping);
         await Task.Delay(Timeout.InfiniteTimeSpan, time, end.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);

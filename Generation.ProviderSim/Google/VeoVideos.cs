@@ -89,7 +89,7 @@ public sealed class VeoVideos(
             case "poll-error" or "poll-rate-limit": await GoogleError.For(fault, model)!.SendAsync(http.Response, words.WrapsErrors); return;
             case "poll-gateway": await Replies.SendGatewayPageAsync(http); return;
             case "poll-lost": await GoogleError.NoOperation(NameOf(film)).SendAsync(http.Response, words.WrapsErrors); return;
-            case "poll-timeout": await replies.StayAwayAsync(http); return;
+            case "poll-timeout": await replies.HangAsync(http); return;
         }
 
         var operation = new JsonObject { ["name"] = NameOf(film) };

@@ -116,7 +116,7 @@ public sealed class KieCallbacks : BackgroundService
         }
         catch (Exception e) when (e is HttpRequestException or TaskCanceledException && !stopping.IsCancellationRequested)
         {
-            // The receiver is away; it is written down as 0.
+            // The receiver is unavailable; it is written down as 0.
         }
 
         tasks.Record(plan.Task, new KieDelivery(plan.Kind, now, status));

@@ -113,7 +113,7 @@ public sealed class KieJobs(
                 await SendAsync(http, call, KieError.Internal);
                 return;
             case "timeout":
-                await StayAwayAsync(gone);
+                await HangAsync(gone);
                 http.Abort();
                 return;
             case "cut-reply":
@@ -157,7 +157,7 @@ public sealed class KieJobs(
             case "poll-rate-limit": await KieError.TooFast.SendAsync(http.Response); return;
             case "poll-lost": await KieError.UnknownTask.SendAsync(http.Response); return;
             case "poll-timeout":
-                await StayAwayAsync(http.RequestAborted);
+                await HangAsync(http.RequestAborted);
                 http.Abort();
                 return;
             case "poll-expired": state = "expired"; break;
@@ -233,7 +233,7 @@ public sealed class KieJobs(
 
     private static IResult Gateway() => Results.Content("<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>", "text/html", statusCode: 502);
 
-    private async Task StayAwayAsync(CancellationToken gone)
+    private async Task HangAsync(CancellationToken gone)
     {
         using var end = CancellationTokenSource.CreateLinkedTokenSource(gone, lifetime.ApplicationStopping);
         await Task.Delay(Timeout.InfiniteTimeSpan, time, end.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);

@@ -155,7 +155,7 @@ public sealed class OpenAiImages(
         switch (work.Fault?.Word)
         {
             case "server-error-paid": await SendEventAsync(work, "error", json => { OpenAiError.Internal.WriteTo(json); return Task.CompletedTask; }); return;
-            case "timeout": await replies.StayAwayAsync(http); return;
+            case "timeout": await replies.HangAsync(http); return;
             case "cut-reply": http.Abort(); return;
             case "malformed":
                 await http.Response.WriteAsync("event: image_generation.completed\ndata: {\"type\":\"image_generation.completed\",\"b64_json\":\"iVBORw0KGgo\n\n", work.Gone);

@@ -104,7 +104,7 @@ public sealed partial class OpenAiVideos(
             case "poll-error" or "poll-rate-limit": await OpenAiError.For(fault, film.Model, requestId)!.SendAsync(http.Response); return;
             case "poll-gateway": await Replies.SendGatewayPageAsync(http); return;
             case "poll-lost": await OpenAiError.NoVideo(id).SendAsync(http.Response); return;
-            case "poll-timeout": await replies.StayAwayAsync(http); return;
+            case "poll-timeout": await replies.HangAsync(http); return;
         }
 
         SetPollAfter(http.Response, film);

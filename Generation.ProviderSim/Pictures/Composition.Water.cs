@@ -125,8 +125,8 @@ internal sealed partial class Composition
             layers.Add(new Beam(frame, x, lampY, dice.Between(-0.22f, 0.1f), palette.Accent, 0.75f));
         var cliff = Line(u =>
         {
-            var away = MathF.Abs(u - x / unit);
-            return foot + unit * (0.9f * Math.Max(0, away - 0.07f - 0.02f * Noise.Lines(u * 9, seed, 2)) + 0.02f * Noise.Lines(u * 14, seed,
+            var distance = MathF.Abs(u - x / unit);
+            return foot + unit * (0.9f * Math.Max(0, distance - 0.07f - 0.02f * Noise.Lines(u * 9, seed, 2)) + 0.02f * Noise.Lines(u * 14, seed,
                 4)) + unit * 0.01f;
         });
         var wall = Ink.Hex(0xF6F1E6).To(palette.Glow, 0.3f) * (palette.IsNight ? 0.55f : 1);

@@ -20,10 +20,10 @@ public sealed class TwoApis : IAsyncLifetime
     public ValueTask DisposeAsync() => System.DisposeAsync();
 }
 
-/// <summary>Server-sent events: promise 9, a watcher never sees older after newer, at whichever Api.</summary>
+/// <summary>Server-sent events: invariant 9, a watcher never sees older after newer, at whichever Api.</summary>
 public sealed class EventsTests(TwoApis two) : IClassFixture<TwoApis>
 {
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan MaxWait = TimeSpan.FromSeconds(30);
 
     private readonly TestSystem system = two.System;
 
@@ -156,7 +156,7 @@ public sealed class EventsTests(TwoApis two) : IClassFixture<TwoApis>
     {
         var user = await system.NewUserAsync();
         var id = await user.AcceptedAsync();
-        using var timeout = new CancellationTokenSource(Patience);
+        using var timeout = new CancellationTokenSource(MaxWait);
         using var response = await user.Http.GetAsync($"/api/generations/{id}/events", HttpCompletionOption.ResponseHeadersRead, timeout.Token);
         Assert.Equal("text/event-stream", response.Content.Headers.ContentType?.MediaType);
         Assert.True(response.Headers.CacheControl?.NoCache);
@@ -177,7 +177,7 @@ public sealed class EventsTests(TwoApis two) : IClassFixture<TwoApis>
         var leaving = await system.AddApiAsync();
         system.Apis.Remove(leaving);
         using var http = system.Client(leaving, user.Key);
-        using var timeout = new CancellationTokenSource(Patience);
+        using var timeout = new CancellationTokenSource(MaxWait);
         using var response = await http.GetAsync($"/api/generations/{id}/events", HttpCompletionOption.ResponseHeadersRead, timeout.Token);
         using var reader = new StreamReader(await response.Content.ReadAsStreamAsync(timeout.Token));
         var lines = new List<string>();
@@ -219,7 +219,7 @@ public sealed class EventsTests(TwoApis two) : IClassFixture<TwoApis>
     /// <summary>A watcher at work, whose events are collected as they come.</summary>
     private sealed class Watching
     {
-        private readonly CancellationTokenSource leave = new(Patience);
+        private readonly CancellationTokenSource leave = new(MaxWait);
         private readonly List<SseEvent> events = [];
         private readonly List<(string Name, TaskCompletionSource<IReadOnlyList<SseEvent>> Seen)> waiting = [];
         private readonly Lock gate = new();

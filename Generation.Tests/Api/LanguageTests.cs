@@ -10,14 +10,14 @@ public sealed class LanguageTests
     public void Every_failure_has_words_in_every_language()
     {
         var codes = Enum.GetValues<FailureKind>().Select(kind => new Failure(kind, "", "").Code).Append("expired").Append("worker_lost").Distinct().ToList();
-        Assert.Equal(codes.Order(StringComparer.Ordinal), UserWords.FailureCodes.Order(StringComparer.Ordinal));
+        Assert.Equal(codes.Order(StringComparer.Ordinal), UserMessages.FailureCodes.Order(StringComparer.Ordinal));
         Assert.All(codes, code =>
         {
-            var (english, turkish) = (UserWords.OfFailure(code, "en")!, UserWords.OfFailure(code, "tr")!);
+            var (english, turkish) = (UserMessages.ForFailure(code, "en")!, UserMessages.ForFailure(code, "tr")!);
             Assert.NotEqual(english, turkish);
             Assert.All([english, turkish], words => Assert.Matches(@"^\p{Lu}.{20,}\.$", words));
         });
-        Assert.Null(UserWords.OfFailure("no_such_code", "en"));
+        Assert.Null(UserMessages.ForFailure("no_such_code", "en"));
     }
 
     [Theory]
@@ -37,7 +37,7 @@ public sealed class LanguageTests
         var reply = await user.GetAsync(path, accept is null ? [] : [("Accept-Language", accept)]);
         var session = reply.AssertStatus(HttpStatusCode.OK).Body;
         Assert.Equal("expired", (string?)session["error"]!["code"]);
-        Assert.Equal(UserWords.OfFailure("expired", language), (string?)session["error"]!["message"]);
+        Assert.Equal(UserMessages.ForFailure("expired", language), (string?)session["error"]!["message"]);
         Assert.Equal(language == "tr" ? "Sizden ücret alınmadı." : "You were not charged.", (string?)session["receipt"]!["summary"]);
         Assert.Contains("Accept-Language", reply.Headers.Vary);
     }
@@ -51,7 +51,7 @@ public sealed class LanguageTests
     public void A_receipt_says_in_a_sentence_what_was_paid(long held, long captured, long extra, int stored, string turkish, string english)
     {
         var receipt = new Receipt(held, captured, extra, captured == 0 ? held : 0, captured == 0 ? 0 : held + extra - captured, 1, null, "");
-        Assert.Equal((turkish, english), (UserWords.OfReceipt(receipt, stored, 2, "tr"), UserWords.OfReceipt(receipt, stored, 2, "en")));
+        Assert.Equal((turkish, english), (UserMessages.ForReceipt(receipt, stored, 2, "tr"), UserMessages.ForReceipt(receipt, stored, 2, "en")));
     }
 
     [Theory]
@@ -60,7 +60,7 @@ public sealed class LanguageTests
     public void A_receipt_of_a_group_says_that_the_model_chose_how_many(long held, long captured, int stored, int chosen, string turkish, string english)
     {
         var receipt = new Receipt(held, captured, 0, 0, held - captured, 1, null, "");
-        Assert.Equal((turkish, english), (UserWords.OfReceipt(receipt, stored, 5, "tr", chosen), UserWords.OfReceipt(receipt, stored, 5, "en", chosen)));
+        Assert.Equal((turkish, english), (UserMessages.ForReceipt(receipt, stored, 5, "tr", chosen), UserMessages.ForReceipt(receipt, stored, 5, "en", chosen)));
     }
 
     private static readonly Lazy<Task<(ApiUser User, string Path)>> ExpiredSession = new(async () =>

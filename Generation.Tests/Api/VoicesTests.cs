@@ -6,7 +6,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Generation.Tests.Api;
 
-/// <summary>GET /api/voices: read in pages, kept for five minutes, read again when asked for, and handed out while ElevenLabs is away.</summary>
+/// <summary>GET /api/voices: read in pages, kept for five minutes, read again when asked for, and handed out while ElevenLabs is unavailable.</summary>
 public sealed class VoicesTests
 {
     [Fact]
@@ -51,7 +51,7 @@ public sealed class VoicesTests
     [InlineData("poll-gateway")]
     [InlineData("poll-rate-limit")]
     [InlineData("poll-timeout")]
-    public async Task While_ElevenLabs_is_away_the_last_list_is_handed_out_as_stale_and_without_one_it_is_503(string fault)
+    public async Task While_ElevenLabs_is_unavailable_the_last_list_is_handed_out_as_stale_and_without_one_it_is_503(string fault)
     {
         var time = new ShiftedClock();
         await using var system = await StartAsync(time, 23, ("Providers:ElevenLabs:ReadTimeout", fault == "poll-timeout" ? "00:00:04" : "00:00:30"));

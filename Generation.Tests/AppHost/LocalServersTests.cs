@@ -14,7 +14,7 @@ public sealed class LocalServersTests
         Directory.CreateDirectory(Path.Combine(folder, "cluster"));
         await File.WriteAllTextAsync(Path.Combine(folder, "cluster", "PG_VERSION"), "15\n");
 
-        var postgres = ThrowAwayPostgres(folder);
+        var postgres = EphemeralPostgres(folder);
         Assert.True(await postgres.StartAsync(CancellationToken.None));
         await postgres.EnsureDatabaseAsync("sample", CancellationToken.None);
         await postgres.EnsureDatabaseAsync("sample", CancellationToken.None); // it is there already
@@ -29,10 +29,10 @@ public sealed class LocalServersTests
     public async Task A_server_that_a_killed_run_left_running_is_stopped_before_the_next_starts()
     {
         var folder = TestServers.NewFolder("orphan");
-        var orphan = ThrowAwayPostgres(folder);
+        var orphan = EphemeralPostgres(folder);
         await orphan.StartAsync(CancellationToken.None);
 
-        var next = ThrowAwayPostgres(folder);
+        var next = EphemeralPostgres(folder);
         await next.StartAsync(CancellationToken.None);
         Assert.True(orphan.Exited.IsCompleted);
         Assert.Equal("1", await ScalarAsync(next.ConnectionString("postgres"), "SELECT 1"));
@@ -121,11 +121,11 @@ public sealed class LocalServersTests
         Assert.Equal("+PONG", await SendAsync(servers[0], "PING"));
     }
 
-    private static PostgresProcess ThrowAwayPostgres(string folder) => new(new PostgresOptions
+    private static PostgresProcess EphemeralPostgres(string folder) => new(new PostgresOptions
     {
         Folder = folder,
         RecordPath = TestServers.NewRecordPath("postgres"),
-        ThrowAway = true,
+        IsEphemeral = true,
     }, TimeProvider.System);
 
     private static async Task<string?> ScalarAsync(string connectionString, string sql)

@@ -126,7 +126,7 @@ public sealed class ArkFailuresTests
     {
         using var response = new HttpResponseMessage((HttpStatusCode)status);
 
-        var failure = ArkFailures.OfUnexplained(response, body, Now);
+        var failure = ArkFailures.OfUnrecognized(response, body, Now);
 
         Assert.Equal((kind, $"http.{status}"), (failure.Kind, failure.ProviderCode));
     }
@@ -182,7 +182,7 @@ public sealed class ArkFailuresTests
         response.Headers.Add("x-should-retry", "true");
         response.Headers.Add("Retry-After", "1");
 
-        var failure = ArkFailures.OfUnexplained(response, "<html>", Now);
+        var failure = ArkFailures.OfUnrecognized(response, "<html>", Now);
 
         Assert.Equal((FailureKind.OutcomeUnknown, null), (failure.Kind, failure.RetryAfter));
     }

@@ -285,7 +285,7 @@ public sealed class ArkImagesTests
         using var ark = ArkUnderTest.NewArk(server.Address, time: clock);
 
         var call = GenerateAsync(ark);
-        await arrived.Task.WaitAsync(LocalArk.Patience);
+        await arrived.Task.WaitAsync(LocalArk.MaxWait);
         clock.Advance(TimeSpan.FromSeconds(119));
         Assert.False(call.IsCompleted);
         clock.Advance(TimeSpan.FromSeconds(1));
@@ -309,7 +309,7 @@ public sealed class ArkImagesTests
         using var ark = ArkUnderTest.NewArk(server.Address, time: clock);
 
         var call = GenerateAsync(ark);
-        await half.Task.WaitAsync(LocalArk.Patience);
+        await half.Task.WaitAsync(LocalArk.MaxWait);
         clock.Advance(TimeSpan.FromSeconds(120));
         var failure = (await call).Failure!;
 
@@ -390,7 +390,7 @@ public sealed class ArkImagesTests
         var failure = (await GenerateAsync(ark)).Failure!;
 
         Assert.Equal((FailureKind.OutcomeUnknown, "ark.cut_reply"), (failure.Kind, failure.ProviderCode));
-        await gone.Task.WaitAsync(LocalArk.Patience);
+        await gone.Task.WaitAsync(LocalArk.MaxWait);
     }
 
     [Fact]
@@ -406,7 +406,7 @@ public sealed class ArkImagesTests
         using var stop = new CancellationTokenSource();
 
         var call = ark.GenerateAsync(Lighthouse, "c", stop.Token);
-        await arrived.Task.WaitAsync(LocalArk.Patience);
+        await arrived.Task.WaitAsync(LocalArk.MaxWait);
         await stop.CancelAsync();
 
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => call);
@@ -467,7 +467,7 @@ public sealed class ArkImagesTests
 
         await ark.GenerateAsync(Lighthouse, name, CancellationToken.None);
 
-        var span = await ended.Task.WaitAsync(LocalArk.Patience);
+        var span = await ended.Task.WaitAsync(LocalArk.MaxWait);
         Assert.Equal(("generate_content seedream-4-0-250828", ActivityKind.Client), (span.OperationName, span.Kind));
         Assert.Equal(
             ("ark", "seedream-4-0-250828", 500, "0217a", "provider_unavailable"),
@@ -477,7 +477,7 @@ public sealed class ArkImagesTests
     }
 
     private static Task<ProviderReply> GenerateAsync(ArkImages ark) =>
-        ark.GenerateAsync(Lighthouse, "client-request", CancellationToken.None).WaitAsync(LocalArk.Patience);
+        ark.GenerateAsync(Lighthouse, "client-request", CancellationToken.None).WaitAsync(LocalArk.MaxWait);
 
     /// <summary>Until the client goes.</summary>
     private static async Task NeverAsync(HttpContext context)

@@ -16,7 +16,7 @@ namespace Generation.Tests.Ark;
 internal sealed class LocalArk : IAsyncDisposable
 {
     /// <summary>For a test that would otherwise hang.</summary>
-    public static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
+    public static readonly TimeSpan MaxWait = TimeSpan.FromSeconds(30);
 
     /// <summary>Where the server has a picture to fetch.</summary>
     public const string Picture = "/files/lagoon.jpg";

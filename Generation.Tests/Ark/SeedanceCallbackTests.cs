@@ -110,7 +110,7 @@ public sealed class SeedanceCallbackTests
     }
 
     [Fact]
-    public async Task A_key_that_is_refused_while_tasks_run_alarms_once_and_again_only_after_it_was_good()
+    public async Task A_key_that_is_refused_while_tasks_run_alerts_once_and_again_only_after_it_was_good()
     {
         var (asked, isRefused) = (0, true);
         await using var ark = await LocalArk.StartAsync(context =>
@@ -127,40 +127,40 @@ public sealed class SeedanceCallbackTests
         await using var system = await TestSystem.StartAsync(options => options.Settings["Providers:Ark:BaseUrl"] = $"{ark.Address}/api/v3");
         var ids = await Task.WhenAll(Enumerable.Range(0, 2).Select(n => system.SubmitAsync("seedance-2-fast", new { prompt = $"locked out {n}", duration = 4 })));
         await UntilAskedAsync(8);
-        Assert.Equal(1, Alarms());
+        Assert.Equal(1, Alerts());
 
         Volatile.Write(ref isRefused, false);
         await UntilAskedAsync(asked + 4);
         Volatile.Write(ref isRefused, true);
         await UntilAskedAsync(asked + 6);
 
-        Assert.Equal(2, Alarms());
+        Assert.Equal(2, Alerts());
         foreach (var id in ids)
         {
             Assert.Equal(("processing", 0), ((string?)(await system.GetAsync(id))["status"], (int?)(await system.GetAsync(id))["attempt"])); // the tasks are bought, and go on
         }
 
-        int Alarms() => system.Workers[0].Log.Count(line => line.StartsWith("Critical", StringComparison.Ordinal) && line.Contains("ark refuses to be asked (AuthenticationError)", StringComparison.Ordinal));
+        int Alerts() => system.Workers[0].Log.Count(line => line.StartsWith("Critical", StringComparison.Ordinal) && line.Contains("ark rejected a task query (AuthenticationError)", StringComparison.Ordinal));
 
         async Task UntilAskedAsync(int times)
         {
             var started = TimeProvider.System.GetTimestamp();
             while (Volatile.Read(ref asked) < times)
             {
-                Assert.True(TimeProvider.System.GetElapsedTime(started) < LocalArk.Patience, $"asked {asked} times of {times}");
+                Assert.True(TimeProvider.System.GetElapsedTime(started) < LocalArk.MaxWait, $"asked {asked} times of {times}");
                 await Task.Delay(TimeSpan.FromMilliseconds(20), TimeProvider.System, CancellationToken.None);
             }
         }
     }
 
     /// <summary>A system whose Api the simulator can call.</summary>
-    private static async Task<TestSystem> StartAsync(TimeSpan callbackPatience, TimeSpan pollInterval, params (string Key, string Value)[] settings)
+    private static async Task<TestSystem> StartAsync(TimeSpan callbackWait, TimeSpan pollInterval, params (string Key, string Value)[] settings)
     {
         TestSystem? system = null;
         system = await TestSystem.StartAsync(options =>
         {
             options.Workers = 0; // they are told the Api's address, which is not known before it runs
-            options.Settings["Providers:Ark:VideoCallbackPatience"] = callbackPatience.ToString();
+            options.Settings["Providers:Ark:VideoCallbackPatience"] = callbackWait.ToString();
             options.Settings["Providers:Ark:VideoPollInterval"] = pollInterval.ToString();
             foreach (var (key, value) in settings)
             {

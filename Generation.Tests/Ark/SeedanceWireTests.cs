@@ -120,10 +120,10 @@ public sealed class SeedanceWireTests
     {
         await using var server = await LocalArk.StartAsync(context => Task.Delay(Timeout.InfiniteTimeSpan, TimeProvider.System, context.RequestAborted));
         using var silent = ArkUnderTest.NewVideos(server.Address, o => o.VideoCallTimeout = TimeSpan.FromSeconds(1));
-        using var away = ArkUnderTest.NewVideos("http://127.0.0.1:1");
+        using var unreachable = ArkUnderTest.NewVideos("http://127.0.0.1:1");
 
         Assert.Equal((FailureKind.OutcomeUnknown, "ark.timeout"), KindOf((await silent.CreateAsync(Boat, "c", CancellationToken.None)).Failure!));
-        Assert.Equal((FailureKind.Unavailable, "ark.not_reached"), KindOf((await away.CreateAsync(Boat, "c", CancellationToken.None)).Failure!));
+        Assert.Equal((FailureKind.Unavailable, "ark.not_reached"), KindOf((await unreachable.CreateAsync(Boat, "c", CancellationToken.None)).Failure!));
     }
 
     [Fact]
@@ -166,13 +166,13 @@ public sealed class SeedanceWireTests
     // It goes on, whatever became of the question.
     [InlineData(200, """{"status":"queued"}""", "Running", null, null)]
     [InlineData(200, """{"status":"running"}""", "Running", null, null)]
-    [InlineData(200, """{"status":"dreaming"}""", "Unanswered", FailureKind.Unavailable, "ark.unknown_status")]
-    [InlineData(200, """{"status":"succ""", "Unanswered", FailureKind.Unavailable, "ark.malformed_reply")]
-    [InlineData(500, """{"error":{"code":"InternalServiceError","message":"m"}}""", "Unanswered", FailureKind.Unavailable, "InternalServiceError")]
-    [InlineData(429, """{"error":{"code":"AccountRateLimitExceeded","message":"m"}}""", "Unanswered", FailureKind.RateLimited, "AccountRateLimitExceeded")]
-    [InlineData(401, """{"error":{"code":"AuthenticationError","message":"m"}}""", "Unanswered", FailureKind.Unauthorized, "AuthenticationError")]
-    [InlineData(404, "<html>", "Unanswered", FailureKind.Unauthorized, "http.404")]
-    [InlineData(502, "<html>", "Unanswered", FailureKind.OutcomeUnknown, "http.502")]
+    [InlineData(200, """{"status":"dreaming"}""", "PollFailed", FailureKind.Unavailable, "ark.unknown_status")]
+    [InlineData(200, """{"status":"succ""", "PollFailed", FailureKind.Unavailable, "ark.malformed_reply")]
+    [InlineData(500, """{"error":{"code":"InternalServiceError","message":"m"}}""", "PollFailed", FailureKind.Unavailable, "InternalServiceError")]
+    [InlineData(429, """{"error":{"code":"AccountRateLimitExceeded","message":"m"}}""", "PollFailed", FailureKind.RateLimited, "AccountRateLimitExceeded")]
+    [InlineData(401, """{"error":{"code":"AuthenticationError","message":"m"}}""", "PollFailed", FailureKind.Unauthorized, "AuthenticationError")]
+    [InlineData(404, "<html>", "PollFailed", FailureKind.Unauthorized, "http.404")]
+    [InlineData(502, "<html>", "PollFailed", FailureKind.OutcomeUnknown, "http.502")]
     // It is over.
     [InlineData(404, """{"error":{"code":"NotFound.Task","message":"m"}}""", "Ended", FailureKind.OutcomeUnknown, "NotFound.Task")]
     [InlineData(200, """{"status":"failed","error":{"code":"OutputVideoSensitiveContentDetected.PolicyViolation","message":"m"}}""", "Ended", FailureKind.ModerationOutput, "OutputVideoSensitiveContentDetected.PolicyViolation")]
@@ -191,7 +191,7 @@ public sealed class SeedanceWireTests
         var answer = await ark.RetrieveAsync("cgt-1", CancellationToken.None);
 
         Assert.Equal(report, answer.GetType().Name);
-        var failure = (answer as TaskReport.Ended)?.Failure ?? (answer as TaskReport.Unanswered)?.Failure;
+        var failure = (answer as TaskReport.Ended)?.Failure ?? (answer as TaskReport.PollFailed)?.Failure;
         Assert.Equal((kind, code), (failure?.Kind, failure?.ProviderCode));
     }
 

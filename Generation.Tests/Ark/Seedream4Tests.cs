@@ -16,7 +16,7 @@ public sealed class Seedream4Tests
         {
             var now = Interlocked.Increment(ref running);
             most = Math.Max(most, now);
-            Assert.True(await Task.Run(() => pairs.SignalAndWait(LocalArk.Patience))); // answered two by two: were they made one by one, this would not end
+            Assert.True(await Task.Run(() => pairs.SignalAndWait(LocalArk.MaxWait))); // answered two by two: were they made one by one, this would not end
             Interlocked.Decrement(ref running);
             await DeliverAsync(context);
         });

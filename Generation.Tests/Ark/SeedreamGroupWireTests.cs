@@ -37,24 +37,24 @@ public sealed class SeedreamGroupWireTests
     [Fact]
     public void Seedream_3_has_a_seed_which_is_another_one_for_each_picture_and_a_guidance_scale()
     {
-        var request = ArkImageRequest.FromThird(JsonNode.Parse("""{"prompt":"p","size":"1280x720","n":3,"seed":2147483647,"guidance_scale":2.5,"watermark":true,"providerModel":"m-3"}""")!.AsObject())!;
+        var request = ArkImageRequest.FromSeedream3(JsonNode.Parse("""{"prompt":"p","size":"1280x720","n":3,"seed":2147483647,"guidance_scale":2.5,"watermark":true,"providerModel":"m-3"}""")!.AsObject())!;
 
         AssertSame("""{"model":"m-3","prompt":"p","size":"1280x720","response_format":"url","watermark":true,"seed":2147483647,"guidance_scale":2.5}""", request.OfCall(0));
         Assert.Equal([int.MaxValue, 0, 1], Enumerable.Range(0, 3).Select(ordinal => request.OfCall(ordinal).Seed!.Value));
-        Assert.Null(ArkImageRequest.FromThird(JsonNode.Parse("""{"prompt":"p","providerModel":"m-3"}""")!.AsObject())!.OfCall(1).Seed);
+        Assert.Null(ArkImageRequest.FromSeedream3(JsonNode.Parse("""{"prompt":"p","providerModel":"m-3"}""")!.AsObject())!.OfCall(1).Seed);
     }
 
     [Fact]
     public async Task Each_picture_is_announced_while_the_others_are_made_and_the_usage_comes_at_the_end()
     {
-        var heard = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        var received = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         await using var server = await LocalArk.StartAsync(async context =>
         {
             context.Response.ContentType = "text/event-stream";
             context.Response.Headers["x-request-id"] = "0217g";
             await context.Response.WriteAsync(First);
             await context.Response.Body.FlushAsync();
-            await heard.Task.WaitAsync(LocalArk.Patience); // the second is not made before the first was heard of
+            await received.Task.WaitAsync(LocalArk.MaxWait); // the second is not made before the first was heard of
             await context.Response.WriteAsync(Second + Completed(2, 32768) + Done);
         });
         using var ark = ArkUnderTest.NewArk(server.Address);
@@ -63,7 +63,7 @@ public sealed class SeedreamGroupWireTests
         var reply = await ark.GenerateGroupAsync(Group, "c", output =>
         {
             announced.Add(output);
-            heard.TrySetResult();
+            received.TrySetResult();
             return Task.CompletedTask;
         }, CancellationToken.None);
 
@@ -133,13 +133,13 @@ public sealed class SeedreamGroupWireTests
     [Fact]
     public async Task A_connection_that_breaks_and_a_group_that_takes_too_long_are_of_unknown_outcome()
     {
-        var heardOf = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        var receivedFirst = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         await using var cut = await LocalArk.StartAsync(async context =>
         {
             context.Response.ContentType = "text/event-stream";
             await context.Response.WriteAsync(First);
             await context.Response.Body.FlushAsync();
-            await heardOf.Task.WaitAsync(LocalArk.Patience); // what is cut off at once may not have come over the wire
+            await receivedFirst.Task.WaitAsync(LocalArk.MaxWait); // what is cut off at once may not have come over the wire
             context.Abort();
         });
         await using var slow = await LocalArk.StartAsync(async context =>
@@ -150,11 +150,11 @@ public sealed class SeedreamGroupWireTests
             await Task.Delay(Timeout.InfiniteTimeSpan, TimeProvider.System, context.RequestAborted).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         });
 
-        var (_, broken) = await GenerateAsync(cut, heardOf);
-        var (heard, late) = await GenerateAsync(slow);
+        var (_, broken) = await GenerateAsync(cut, receivedFirst);
+        var (received, late) = await GenerateAsync(slow);
 
         Assert.Equal((FailureKind.OutcomeUnknown, "ark.cut_stream"), (broken.Failure!.Kind, broken.Failure.ProviderCode));
-        Assert.Equal((FailureKind.OutcomeUnknown, "ark.timeout", 1), (late.Failure!.Kind, late.Failure.ProviderCode, heard.Count));
+        Assert.Equal((FailureKind.OutcomeUnknown, "ark.timeout", 1), (late.Failure!.Kind, late.Failure.ProviderCode, received.Count));
     }
 
     private static ArkImageRequest Group =>
@@ -163,14 +163,14 @@ public sealed class SeedreamGroupWireTests
     private static string Completed(int images, int tokens) =>
         $"event: image_generation.completed\ndata: {{\"type\":\"image_generation.completed\",\"model\":\"m\",\"created\":1757396825,\"usage\":{{\"generated_images\":{images},\"output_tokens\":{tokens},\"total_tokens\":{tokens}}}}}\n\n";
 
-    private static async Task<(List<GroupOutput> Announced, ProviderReply Reply)> GenerateAsync(LocalArk server, TaskCompletionSource? heardOf = null)
+    private static async Task<(List<GroupOutput> Announced, ProviderReply Reply)> GenerateAsync(LocalArk server, TaskCompletionSource? receivedFirst = null)
     {
         using var ark = ArkUnderTest.NewArk(server.Address, options => options.GroupTimeout = TimeSpan.FromSeconds(2));
         var announced = new List<GroupOutput>();
         var reply = await ark.GenerateGroupAsync(Group, "c", output =>
         {
             announced.Add(output);
-            heardOf?.TrySetResult();
+            receivedFirst?.TrySetResult();
             return Task.CompletedTask;
         }, CancellationToken.None);
         Assert.Equal("POST /api/v3/images/generations", Assert.Single(server.Calls).Route);

@@ -10,7 +10,7 @@ public sealed class ClockSkewTests
     [Theory]
     [InlineData(5, -3)]
     [InlineData(-3, 5)]
-    public async Task Clocks_that_are_hours_off_lose_no_lease_keep_none_and_move_no_alarm_and_no_deadline(int hoursOfRelay, int hoursOfWorker)
+    public async Task Clocks_that_are_hours_off_lose_no_lease_keep_none_and_move_no_timer_and_no_deadline(int hoursOfRelay, int hoursOfWorker)
     {
         await using var system = await TestSystem.StartAsync(o =>
         {

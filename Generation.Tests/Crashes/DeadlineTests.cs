@@ -43,7 +43,7 @@ public sealed class DeadlineTests
         Assert.Equal("completed", (string?)end["status"]);
         Assert.Equal((4, 4), ((long?)end["receipt"]!["captured"], (long?)end["receipt"]!["adjusted"]));
         Assert.Single(end["media"]!.AsArray());
-        await system.Workers[0].UntilLoggedAsync("Lost the lease of"); // the worker stops; its call is cut off
+        await system.Workers[0].UntilLoggedAsync("was lost; stopping the job"); // the worker stops; its call is cut off
         Assert.Equal("outcome_unknown 1", await system.ScalarAsync<string>("SELECT string_agg(code || ' ' || (detail ->> 'ordinal'), ', ') FROM error_events WHERE detail ? 'providerTaskId'"));
         await system.AssertAllIsWellAsync();
     }

@@ -22,10 +22,10 @@ public sealed class DrainTests
         var running = await Task.WhenAll(Enumerable.Range(0, 3).Select(i => system.SubmitAsync($"begun {i} [gate=call]")));
         await system.UntilAsync("SELECT count(*) = 3 FROM provider_tasks");
         await system.Sim.WaitAtGateAsync("call");
-        var leaving = worker.StopAsync(Killing.Patience);
-        await worker.UntilLoggedAsync("Lane video takes no more jobs; 0 go on");
-        await worker.UntilLoggedAsync("Lane gpu takes no more jobs; 0 go on");
-        await worker.UntilLoggedAsync("Lane image takes no more jobs; 3 go on");
+        var leaving = worker.StopAsync(Killing.MaxWait);
+        await worker.UntilLoggedAsync("Lane video stopped receiving; 0 jobs are still running");
+        await worker.UntilLoggedAsync("Lane gpu stopped receiving; 0 jobs are still running");
+        await worker.UntilLoggedAsync("Lane image stopped receiving; 3 jobs are still running");
         await system.AddWorkerAsync();
         var later = await system.SubmitAsync("begun elsewhere");
         Assert.Equal("completed", (string?)(await system.EndOfAsync(later))["status"]);
@@ -54,7 +54,7 @@ public sealed class DrainTests
         var worker = await options.AsProcessAsync(system.AddWorkerAsync);
         var ids = await Task.WhenAll(Enumerable.Range(0, 3).Select(i => system.SubmitAsync($"long {i}")));
         await system.UntilAsync("SELECT count(*) = 3 FROM generation_sessions WHERE status = 'processing'");
-        Assert.Equal(0, await worker.StopAsync(Killing.Patience));
+        Assert.Equal(0, await worker.StopAsync(Killing.MaxWait));
         Assert.Equal(3, await system.ScalarAsync<long>("SELECT count(*) FROM generation_sessions WHERE status = 'queued' AND attempt = 0 AND lost_leases = 0"));
         await system.AddWorkerAsync();
 
@@ -81,8 +81,8 @@ public sealed class DrainTests
         var worker = await options.AsProcessAsync(system.AddWorkerAsync);
         var id = await system.SubmitAsync("longer than a deploy [gate=call]");
         await system.Sim.WaitAtGateAsync("call");
-        var leaving = worker.StopAsync(Killing.Patience);
-        await worker.UntilLoggedAsync("Lane image takes no more jobs; 1 go on");
+        var leaving = worker.StopAsync(Killing.MaxWait);
+        await worker.UntilLoggedAsync("Lane image stopped receiving; 1 jobs are still running");
         using (var http = new HttpClient())
         {
             Assert.Equal(HttpStatusCode.ServiceUnavailable, (await http.GetAsync(new Uri(worker.Address, "readyz"))).StatusCode);

@@ -3,7 +3,7 @@ using Npgsql;
 
 namespace Generation.Tests.Crashes;
 
-/// <summary>Promise 6 inside the statements of a worker: each compares its token under the lock of the session's row.</summary>
+/// <summary>Invariant 6 inside the statements of a worker: each compares its token under the lock of the session's row.</summary>
 [Trait("tier", "process")]
 public sealed class FencingTests
 {
@@ -14,7 +14,7 @@ public sealed class FencingTests
     [InlineData("the intent", "BEFORE INSERT ON provider_tasks FOR EACH ROW")]
     [InlineData("the outcome of a call", "BEFORE UPDATE ON provider_tasks FOR EACH ROW")]
     [InlineData("an output", "BEFORE INSERT ON media FOR EACH ROW")]
-    public async Task Nobody_can_take_a_session_away_while_its_holder_writes(string what, string trigger)
+    public async Task A_session_cannot_be_taken_over_while_its_holder_writes(string what, string trigger)
     {
         await using var system = await TestSystem.StartAsync(o => o.Settings["Worker:LeaseDuration"] = "00:01:00");
         await using var write = await StandStill.AtAsync(system, trigger);

@@ -3,7 +3,7 @@ using Generation.Tests.Harness;
 
 namespace Generation.Tests.Crashes;
 
-/// <summary>Promise 7 for groups: whenever the worker dies, what was announced is fetched and no second group is bought.</summary>
+/// <summary>Invariant 7 for groups: whenever the worker dies, what was announced is fetched and no second group is bought.</summary>
 [Trait("tier", "process")]
 public sealed class GroupCrashTests
 {
@@ -115,7 +115,7 @@ public sealed class GroupCrashTests
         var before = await StateAsync(system);
         await system.Sim.OpenGateAsync("call");
         sleeper.Resume();
-        Assert.Equal(0, await sleeper.StopAsync(Killing.Patience)); // it waits for its job first
+        Assert.Equal(0, await sleeper.StopAsync(Killing.MaxWait)); // it waits for its job first
 
         Assert.Equal(("completed", 1), ((string?)end["status"], end["media"]!.AsArray().Count));
         Assert.Equal((4, 8), ((int?)end["receipt"]!["captured"], (int?)end["receipt"]!["adjusted"]));

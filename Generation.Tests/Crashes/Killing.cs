@@ -7,7 +7,7 @@ namespace Generation.Tests.Crashes;
 /// <summary>What tests of crashes do to a system.</summary>
 internal static class Killing
 {
-    public static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
+    public static readonly TimeSpan MaxWait = TimeSpan.FromSeconds(60);
 
     /// <summary>Adds a service as a process of its own to a system whose other services live in the test's process.</summary>
     public static async Task<ProcessService> AsProcessAsync(this TestSystemOptions options, Func<Task<ITestService>> add)
@@ -24,7 +24,7 @@ internal static class Killing
         var started = TimeProvider.System.GetTimestamp();
         while (!service.Log.Any(line => line.Contains(text, StringComparison.Ordinal)))
         {
-            Assert.True(TimeProvider.System.GetElapsedTime(started) < Patience, $"Never logged: {text}\n{string.Join('\n', service.Log.TakeLast(40))}");
+            Assert.True(TimeProvider.System.GetElapsedTime(started) < MaxWait, $"Never logged: {text}\n{string.Join('\n', service.Log.TakeLast(40))}");
             await Task.Delay(TimeSpan.FromMilliseconds(20), TimeProvider.System, CancellationToken.None);
         }
     }

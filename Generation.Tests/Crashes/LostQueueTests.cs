@@ -2,7 +2,7 @@ using Generation.Tests.Harness;
 
 namespace Generation.Tests.Crashes;
 
-/// <summary>Promise 8: the queue may be lost, away or left with messages of the dead; everything in it can be made anew.</summary>
+/// <summary>Invariant 8: the queue may be lost, away or left with messages of the dead; everything in it can be made anew.</summary>
 [Trait("tier", "process")]
 public sealed class LostQueueTests
 {
@@ -47,7 +47,7 @@ public sealed class LostQueueTests
     }
 
     [Fact]
-    public async Task A_queue_that_is_away_is_complained_about_once_and_everything_goes_on_when_it_is_back()
+    public async Task A_queue_that_is_unavailable_is_reported_once_and_everything_goes_on_when_it_is_back()
     {
         await using var system = await TestSystem.StartAsync(o => (o.OwnRedis, o.Settings["Worker:LeaseDuration"]) = (true, Lease));
         var before = await Task.WhenAll(Enumerable.Range(0, 10).Select(i => system.SubmitAsync($"away {i} [latency=200]")));
@@ -75,7 +75,7 @@ public sealed class LostQueueTests
         var worker = await system.AddWorkerAsync();
 
         Assert.All(await Task.WhenAll(ids.Select(id => system.EndOfAsync(id))), end => Assert.Equal("completed", (string?)end["status"]));
-        Assert.Contains(worker.Log, line => line.Contains("left behind by another worker", StringComparison.Ordinal));
+        Assert.Contains(worker.Log, line => line.Contains("that another worker did not acknowledge", StringComparison.Ordinal));
         Assert.Equal(5, await stream.EverAddedAsync());
         await system.AssertAllIsWellAsync();
         await system.AssertRanOnceAsync(5);

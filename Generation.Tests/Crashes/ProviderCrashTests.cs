@@ -3,7 +3,7 @@ using Generation.Tests.Harness;
 
 namespace Generation.Tests.Crashes;
 
-/// <summary>Promise 7 for OpenAI's pictures, Sora and Veo: whenever the worker dies, nothing is bought twice.</summary>
+/// <summary>Invariant 7 for OpenAI's pictures, Sora and Veo: whenever the worker dies, nothing is bought twice.</summary>
 [Trait("tier", "process")]
 public sealed class ProviderCrashTests
 {

@@ -57,7 +57,7 @@ public sealed class RelayCrashTests
         await system.AddWorkerAsync();
 
         Assert.All(await Task.WhenAll(ids.Select(id => system.EndOfAsync(id))), end => Assert.Equal("completed", (string?)end["status"]));
-        Assert.Equal(0, await sleeper.StopAsync(Killing.Patience));
+        Assert.Equal(0, await sleeper.StopAsync(Killing.MaxWait));
         Assert.Equal(3, await system.Sim.PaidAsync("slept upon"));
         await system.AssertRanOnceAsync(3);
         await system.AssertAllIsWellAsync();
@@ -126,7 +126,7 @@ public sealed class RelayCrashTests
     }
 
     [Fact]
-    public async Task An_unknown_event_type_is_logged_and_set_aside_and_goes_out_by_the_poll_when_an_operator_has_mended_it()
+    public async Task An_unknown_event_type_is_logged_and_set_aside_and_goes_out_by_the_poll_when_an_operator_has_corrected_it()
     {
         await using var system = await TestSystem.StartAsync(o => (o.Relays, o.Settings["Mock:Enabled"]) = (0, "true"));
         var strange = await system.SubmitAsync("from a newer version");

@@ -82,15 +82,15 @@ public sealed class RollingRestartTests
     /// <summary>As a client does that wants its pictures: the same key, and the same stream, at whichever Api answers.</summary>
     private static async Task<Watched> UseAsync(ConcurrentDictionary<int, HttpClient> apis, string prompt)
     {
-        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(120), TimeProvider.System);
+        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(120), TimeProvider.System);
         var watched = new Watched(prompt);
         for (var attempt = 0; ; attempt++)
         {
             try
             {
                 var http = apis[attempt % apis.Count];
-                watched.SessionId ??= await SubmitAsync(http, prompt, patience.Token);
-                if (watched.SessionId is { } id && await WatchAsync(http, id, watched, patience.Token))
+                watched.SessionId ??= await SubmitAsync(http, prompt, timeout.Token);
+                if (watched.SessionId is { } id && await WatchAsync(http, id, watched, timeout.Token))
                 {
                     return watched;
                 }
@@ -100,7 +100,7 @@ public sealed class RollingRestartTests
                 // That Api is gone; the other one knows as much.
             }
 
-            await Task.Delay(TimeSpan.FromMilliseconds(50), TimeProvider.System, patience.Token);
+            await Task.Delay(TimeSpan.FromMilliseconds(50), TimeProvider.System, timeout.Token);
         }
     }
 

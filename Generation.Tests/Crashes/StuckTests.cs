@@ -14,7 +14,7 @@ namespace Generation.Tests.Crashes;
 public sealed class StuckTests
 {
     [Fact]
-    public async Task A_job_that_hangs_although_its_lease_is_renewed_is_taken_away_told_to_watchers_and_done_again()
+    public async Task A_job_that_hangs_although_its_lease_is_renewed_is_revoked_shown_to_watchers_and_done_again()
     {
         var tool = new Tool();
         await using var system = await StartAsync(
@@ -76,7 +76,7 @@ public sealed class StuckTests
             WHERE session_id = '{id}';
             UPDATE provider_tasks SET created_at = created_at - interval '12 min', deadline = deadline - interval '12 min' WHERE session_id = '{id}'
             """);
-        var asked = tool.Asked;
+        var asked = tool.Requests;
         await tool.UntilAskedAsync(asked + 2);
         foreach (var service in system.Workers.Concat(system.Relays).Concat(system.Apis).ToList())
         {
@@ -122,7 +122,7 @@ public sealed class StuckTests
 
         public int Created => created;
 
-        public int Asked => asked;
+        public int Requests => asked;
 
         public IReadOnlyCollection<string> JobTypes => ["gen.seedream4"];
 
@@ -156,7 +156,7 @@ public sealed class StuckTests
 
             if (prompt == "long")
             {
-                var outcome = await job.FollowTasksAsync(
+                var outcome = await job.PollTasksAsync(
                     new TaskRules { PollAfter = _ => TimeSpan.FromMilliseconds(100), Source = new ResultSource([]), CreateTimeout = TimeSpan.FromSeconds(5) },
                     _ =>
                     {

@@ -3,7 +3,7 @@ using Generation.Tests.Harness;
 
 namespace Generation.Tests.Crashes;
 
-/// <summary>Promise 7 where a provider works for minutes: whenever the worker dies, no second task is bought.</summary>
+/// <summary>Invariant 7 where a provider works for minutes: whenever the worker dies, no second task is bought.</summary>
 [Trait("tier", "process")]
 public sealed class VideoCrashTests
 {

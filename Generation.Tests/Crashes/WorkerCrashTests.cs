@@ -146,8 +146,8 @@ public sealed class WorkerCrashTests
     private static async Task WakeAndLeaveAsync(ProcessService sleeper)
     {
         sleeper.Resume();
-        Assert.Equal(0, await sleeper.StopAsync(Killing.Patience)); // it waits for its job first
-        Assert.Contains(sleeper.Log, line => line.Contains("Lost the lease of", StringComparison.Ordinal) || line.Contains("belongs to another worker now", StringComparison.Ordinal));
+        Assert.Equal(0, await sleeper.StopAsync(Killing.MaxWait)); // it waits for its job first
+        Assert.Contains(sleeper.Log, line => line.Contains("was lost; stopping the job", StringComparison.Ordinal) || line.Contains("was lost to another worker", StringComparison.Ordinal));
     }
 
     /// <summary>Everything that a worker may write.</summary>

@@ -27,7 +27,7 @@ public sealed class OverrideTests
             firstCame.TrySetResult();
             if (Volatile.Read(ref wantedAtOnce) == 1)
             {
-                await answerFirst.Task.WaitAsync(LocalArk.Patience);
+                await answerFirst.Task.WaitAsync(LocalArk.MaxWait);
             }
             else
             {
@@ -36,7 +36,7 @@ public sealed class OverrideTests
                     threeCame.TrySetResult();
                 }
 
-                await threeCame.Task.WaitAsync(LocalArk.Patience); // were fewer allowed at once, this would not end
+                await threeCame.Task.WaitAsync(LocalArk.MaxWait); // were fewer allowed at once, this would not end
             }
 
             Interlocked.Decrement(ref running);
@@ -57,7 +57,7 @@ public sealed class OverrideTests
             ids.Add(await system.SubmitAsync($"one by one {i}"));
         }
 
-        await firstCame.Task.WaitAsync(LocalArk.Patience);
+        await firstCame.Task.WaitAsync(LocalArk.MaxWait);
         await system.UntilAsync("SELECT count(*) = 3 FROM outbox WHERE dispatched_at IS NOT NULL");
 
         // None at all: the first ends, no other begins, though their messages wait in the queue.
@@ -126,10 +126,10 @@ public sealed class OverrideTests
 
         await SetAsync(system, "mock_mode", "true");
 
-        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(20));
-        while (!await relay.MockModeAsync(patience.Token))
+        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(20));
+        while (!await relay.MockModeAsync(timeout.Token))
         {
-            await Task.Delay(TimeSpan.FromMilliseconds(50), TimeProvider.System, patience.Token);
+            await Task.Delay(TimeSpan.FromMilliseconds(50), TimeProvider.System, timeout.Token);
         }
 
         Assert.False(await worker.MockModeAsync(default));

@@ -51,7 +51,7 @@ public sealed class PartialTests
     }
 
     [Fact]
-    public async Task An_account_that_runs_dry_in_the_middle_alarms_the_operator_and_every_missing_output_is_named()
+    public async Task An_account_that_runs_dry_in_the_middle_alerts_the_operator_and_every_missing_output_is_named()
     {
         await using var ark = await LocalArk.StartAsync(context =>
             context.Request.Headers["X-Client-Request-Id"].ToString().Contains("-0-", StringComparison.Ordinal) ? DeliverAsync(context) : RefuseAsync(context));

@@ -2,7 +2,7 @@ using Generation.Tests.Harness;
 
 namespace Generation.Tests.Faults;
 
-/// <summary>A provider that is busy or away: sessions come again through the outbox, hold no slot meanwhile, and leave it alone once it has failed in a row.</summary>
+/// <summary>A provider that is busy or unavailable: sessions come again through the outbox, hold no slot meanwhile, and leave it alone once it has failed in a row.</summary>
 public sealed class RetryTests
 {
     [Fact]
@@ -12,8 +12,8 @@ public sealed class RetryTests
         var limited = await system.SubmitAsync("a limited one [fault=rate-limit:times=1][retry-after=2]");
         var another = await system.SubmitAsync("another one [gate=another]"); // comes behind it, and stands in the only slot until the gate is opened
         var events = new List<SseEvent>();
-        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(60));
-        await foreach (var e in system.EventsAsync(limited, ct: patience.Token))
+        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(60));
+        await foreach (var e in system.EventsAsync(limited, ct: timeout.Token))
         {
             events.Add(e);
             if ((string?)e.Data["phase"] == "retrying")
@@ -37,7 +37,7 @@ public sealed class RetryTests
     }
 
     [Fact]
-    public async Task A_provider_that_stays_away_is_asked_in_the_slot_then_through_the_outbox_and_then_given_up()
+    public async Task A_provider_that_stays_unavailable_is_asked_in_the_slot_then_through_the_outbox_and_then_given_up()
     {
         await using var system = await TestSystem.StartAsync(o =>
         {
@@ -97,7 +97,7 @@ public sealed class RetryTests
         await system.AssertNothingIsLeftBehindAsync();
     }
 
-    /// <summary>Promise 9, over what one stream showed.</summary>
+    /// <summary>Invariant 9, over what one stream showed.</summary>
     private static void AssertNothingGoesBackwards(List<SseEvent> events)
     {
         var versions = events.Where(e => e.Id is not null).Select(e => e.Id!.Value).ToList();

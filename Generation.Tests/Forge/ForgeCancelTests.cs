@@ -73,7 +73,7 @@ public sealed class ForgeCancelTests
         var worker = await options.AsProcessAsync(system.AddWorkerAsync);
         var id = await system.SubmitForgeAsync("handed back [gate=half]");
         await system.Sim.WaitAtGateAsync("half");
-        Assert.Equal(0, await worker.StopAsync(Killing.Patience));
+        Assert.Equal(0, await worker.StopAsync(Killing.MaxWait));
         Assert.Equal((1, 1, null), await system.Sim.GpuAsync() is var gpu ? (gpu.Jobs, gpu.Interrupts, gpu.Running) : default);
         await system.Sim.OpenGateAsync("half");
         await system.AddWorkerAsync();

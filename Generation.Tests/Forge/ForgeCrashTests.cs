@@ -4,7 +4,7 @@ using Generation.Tests.Harness;
 
 namespace Generation.Tests.Forge;
 
-/// <summary>Promise 7 where running twice is free: what a dead worker had not stored is made again, and what it had is not.</summary>
+/// <summary>Invariant 7 where running twice is free: what a dead worker had not stored is made again, and what it had is not.</summary>
 [Trait("tier", "process")]
 public sealed class ForgeCrashTests
 {
@@ -72,7 +72,7 @@ public sealed class ForgeCrashTests
         await system.Sim.OpenGateAsync("half");
         var end = await system.EndOfAsync(id);
         sleeper.Resume();
-        Assert.Equal(0, await sleeper.StopAsync(Killing.Patience));
+        Assert.Equal(0, await sleeper.StopAsync(Killing.MaxWait));
 
         Assert.Equal(("completed", 1), ((string?)end["status"], end["media"]!.AsArray().Count));
         Assert.EndsWith("output-0-3.png", await system.ScalarAsync<string>("SELECT object_key FROM media"), StringComparison.Ordinal);

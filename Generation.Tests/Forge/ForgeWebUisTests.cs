@@ -73,13 +73,13 @@ public sealed class ForgeWebUisTests
         using var webUis = Open(server.Address);
         var reply = await webUis.GenerateAsync(
             server.Address, Request, "m", (_, _) => Task.FromResult<(StoredMedia?, Failure?)>((null, new Failure(FailureKind.OutputUnusable, "media.TooLarge", "d"))), CancellationToken.None)
-            .WaitAsync(LocalArk.Patience);
+            .WaitAsync(LocalArk.MaxWait);
 
         Assert.Equal("media.TooLarge", reply.Failure!.ProviderCode);
     }
 
     [Fact]
-    public async Task Silence_is_never_of_unknown_outcome()
+    public async Task A_missing_response_is_never_of_unknown_outcome()
     {
         await using var server = await LocalArk.StartAsync(context =>
         {
@@ -100,8 +100,8 @@ public sealed class ForgeWebUisTests
         await using var server = await LocalArk.StartAsync(200, """{"active":true,"queued":false,"completed":false,"progress":0.5,"eta":1.0,"live_preview":"data:image/png;base64,AQID","id_live_preview":3,"textinfo":null}""");
         using var webUis = Open(server.Address);
         byte[]? preview = null;
-        var state = await webUis.AskAsync(server.Address, "mine", 2, async picture => await Keep(picture, b => preview = b, CancellationToken.None), CancellationToken.None);
-        await webUis.AskAsync(server.Address, "mine", -1, null, CancellationToken.None);
+        var state = await webUis.GetProgressAsync(server.Address, "mine", 2, async picture => await Keep(picture, b => preview = b, CancellationToken.None), CancellationToken.None);
+        await webUis.GetProgressAsync(server.Address, "mine", -1, null, CancellationToken.None);
 
         Assert.Equal(new ForgeTaskState(true, false, 0.5, 3), state);
         Assert.Equal([1, 2, 3], preview);
@@ -125,7 +125,7 @@ public sealed class ForgeWebUisTests
         });
         using var webUis = Open(server.Address);
 
-        Assert.Equal(isActive, (await webUis.AskAsync(server.Address, "mine", -1, null, CancellationToken.None))?.IsActive);
+        Assert.Equal(isActive, (await webUis.GetProgressAsync(server.Address, "mine", -1, null, CancellationToken.None))?.IsActive);
         Assert.Equal(isInterrupted, await webUis.InterruptAsync(server.Address, "mine", CancellationToken.None));
         Assert.Equal(isInterrupted, server.Calls.Any(call => call.Route == "POST /sdapi/v1/interrupt"));
     }

@@ -69,10 +69,10 @@ public sealed class VeoWireTests
     [InlineData(200, """{"name":"o","done":true,"error":{"code":1,"message":"m"}}""", "Ended Unavailable CANCELLED m")]
     [InlineData(200, """{"name":"o","done":true,"error":{"code":3,"message":"m"}}""", "Ended InvalidRequest INVALID_ARGUMENT m")]
     [InlineData(200, """{"name":"o","done":true,"error":{"code":3,"message":"words that violate Gemini API's usage guidelines"}}""", "Ended ModerationInput INVALID_ARGUMENT words that violate")]
-    [InlineData(200, """{"name":"o",""", "Unanswered Unavailable google.malformed_reply")]
+    [InlineData(200, """{"name":"o",""", "PollFailed Unavailable google.malformed_reply")]
     [InlineData(404, """{"error":{"code":404,"message":"m","status":"NOT_FOUND"}}""", "Ended OutcomeUnknown NOT_FOUND")]
-    [InlineData(404, "<html>", "Unanswered Unauthorized http.404")]
-    [InlineData(503, """[{"error":{"code":503,"message":"m","status":"UNAVAILABLE"}}]""", "Unanswered Unavailable UNAVAILABLE")]
+    [InlineData(404, "<html>", "PollFailed Unauthorized http.404")]
+    [InlineData(503, """[{"error":{"code":503,"message":"m","status":"UNAVAILABLE"}}]""", "PollFailed Unavailable UNAVAILABLE")]
     public async Task What_is_said_of_an_operation_is_understood(int status, string body, string understood)
     {
         await using var server = await LocalArk.StartAsync(status, body);
@@ -84,7 +84,7 @@ public sealed class VeoWireTests
             TaskReport.Running => "Running",
             TaskReport.Delivered delivered => $"Delivered {delivered.Url} {delivered.Usage?.ToJsonString()}",
             TaskReport.Ended ended => $"Ended {ended.Failure.Kind} {ended.Failure.ProviderCode} {ended.Failure.Detail}",
-            TaskReport.Unanswered silence => $"Unanswered {silence.Failure.Kind} {silence.Failure.ProviderCode}",
+            TaskReport.PollFailed failure => $"PollFailed {failure.Failure.Kind} {failure.Failure.ProviderCode}",
             _ => "",
         }, StringComparison.Ordinal);
     }

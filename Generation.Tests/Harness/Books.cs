@@ -3,7 +3,7 @@ using Npgsql;
 
 namespace Generation.Tests.Harness;
 
-/// <summary>What must hold about money, media and sessions at any moment (design §2.4, §2.5): the product's own audit must find nothing.</summary>
+/// <summary>What must hold about money, media and sessions at any moment: the product's own audit must find nothing.</summary>
 public static class Books
 {
     public static async Task AssertCleanAsync(NpgsqlDataSource database)

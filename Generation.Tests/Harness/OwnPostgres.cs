@@ -25,7 +25,7 @@ public sealed class OwnPostgres : IAsyncDisposable
         {
             Folder = TestServers.NewFolder("own-postgres"),
             RecordPath = TestServers.NewRecordPath("own-postgres"),
-            ThrowAway = true,
+            IsEphemeral = true,
             ServerArguments = ["-c", $"max_connections={maxConnections}", "-c", "superuser_reserved_connections=0"],
         }, TimeProvider.System);
         await started.StartAsync(CancellationToken.None);

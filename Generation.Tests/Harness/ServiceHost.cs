@@ -148,10 +148,10 @@ public sealed class ProcessService : ITestService
     }
 
     /// <summary>SIGTERM, and waits for the orderly end.</summary>
-    public async Task<int> StopAsync(TimeSpan patience)
+    public async Task<int> StopAsync(TimeSpan timeout)
     {
         Signal("TERM");
-        await process.WaitForExitAsync().WaitAsync(patience);
+        await process.WaitForExitAsync().WaitAsync(timeout);
         return process.ExitCode;
     }
 

@@ -52,7 +52,7 @@ public static class TestPostgres
         {
             Folder = TestServers.NewFolder("postgres"),
             RecordPath = TestServers.NewRecordPath("postgres"),
-            ThrowAway = true,
+            IsEphemeral = true,
             ServerArguments = ["-c", "max_connections=300"],
         }, TimeProvider.System);
         TestServers.StopAtTheEnd(async () =>

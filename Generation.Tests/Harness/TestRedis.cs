@@ -43,7 +43,7 @@ public sealed class TestRedis : IAsyncDisposable
         {
             Folder = ownFolder,
             RecordPath = TestServers.NewRecordPath("redis"),
-            ThrowAway = !keepsData,
+            IsEphemeral = !keepsData,
         }, TimeProvider.System);
         await server.StartAsync(CancellationToken.None);
         return new TestRedis(server, ownFolder);

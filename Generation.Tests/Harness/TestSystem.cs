@@ -264,9 +264,9 @@ public sealed class TestSystem : IAsyncDisposable
         (await (http ?? Http).GetFromJsonAsync<JsonObject>($"/api/generations/{sessionId}"))!;
 
     /// <summary>Watches until the session has ended, and returns its last state.</summary>
-    public async Task<JsonObject> EndOfAsync(Guid sessionId, HttpClient? http = null, TimeSpan? patience = null)
+    public async Task<JsonObject> EndOfAsync(Guid sessionId, HttpClient? http = null, TimeSpan? maxWait = null)
     {
-        using var timeout = new CancellationTokenSource(patience ?? TimeSpan.FromSeconds(60));
+        using var timeout = new CancellationTokenSource(maxWait ?? TimeSpan.FromSeconds(60));
         try
         {
             await foreach (var e in EventsAsync(sessionId, http, ct: timeout.Token))
@@ -327,12 +327,12 @@ public sealed class TestSystem : IAsyncDisposable
     }
 
     /// <summary>Waits until a query of one truth value says so; fails with its text when that takes too long.</summary>
-    public async Task UntilAsync(string condition, TimeSpan? patience = null)
+    public async Task UntilAsync(string condition, TimeSpan? maxWait = null)
     {
         var end = TimeProvider.System.GetTimestamp();
         while (!(await ScalarAsync<bool?>($"SELECT ({condition})") ?? false))
         {
-            Assert.True(TimeProvider.System.GetElapsedTime(end) < (patience ?? TimeSpan.FromSeconds(60)), $"Did not come true: {condition}\n{Logs()}");
+            Assert.True(TimeProvider.System.GetElapsedTime(end) < (maxWait ?? TimeSpan.FromSeconds(60)), $"Did not come true: {condition}\n{Logs()}");
             await Task.Delay(TimeSpan.FromMilliseconds(50), TimeProvider.System, CancellationToken.None);
         }
     }

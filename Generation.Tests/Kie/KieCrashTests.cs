@@ -5,7 +5,7 @@ using Generation.Tests.Webhooks;
 
 namespace Generation.Tests.Kie;
 
-/// <summary>Promise 7 where a provider calls back: whenever a worker or the Api dies, no second task is bought and nothing is lost but time.</summary>
+/// <summary>Invariant 7 where a provider calls back: whenever a worker or the Api dies, no second task is bought and nothing is lost but time.</summary>
 [Trait("tier", "process")]
 public sealed class KieCrashTests
 {
@@ -92,7 +92,7 @@ public sealed class KieCrashTests
     [Fact]
     public async Task A_callback_that_finds_no_api_is_done_without()
     {
-        var (system, options) = await StartAsync(patience: "00:00:02");
+        var (system, options) = await StartAsync(timeout: "00:00:02");
         await using var running = system;
         await system.AddWorkerAsync();
         var id = await system.SubmitAsync("nano-banana", new { prompt = "nobody home [callback-gate=door]" });
@@ -107,13 +107,13 @@ public sealed class KieCrashTests
         await system.AssertAllIsWellAsync();
     }
 
-    private static async Task<(TestSystem System, TestSystemOptions Options)> StartAsync(string patience = "00:10:00")
+    private static async Task<(TestSystem System, TestSystemOptions Options)> StartAsync(string timeout = "00:10:00")
     {
         TestSystemOptions kept = null!;
         var system = await TestSystem.StartAsync(options =>
         {
             (kept, options.Workers, options.IsPublic) = (options, 0, true);
-            options.Settings["Providers:Kie:CallbackPatience"] = patience;
+            options.Settings["Providers:Kie:CallbackPatience"] = timeout;
         });
         return (system, kept);
     }

@@ -72,8 +72,8 @@ public sealed class KieFailuresTests
     {
         using var response = new HttpResponseMessage((HttpStatusCode)status);
 
-        Assert.Equal((created, code), KindOf(KieFailures.OfUnexplained(response, mayHaveCost: true, Now)));
-        Assert.Equal((asked, code), KindOf(KieFailures.OfUnexplained(response, mayHaveCost: false, Now)));
+        Assert.Equal((created, code), KindOf(KieFailures.OfUnrecognized(response, mayHaveCost: true, Now)));
+        Assert.Equal((asked, code), KindOf(KieFailures.OfUnrecognized(response, mayHaveCost: false, Now)));
     }
 
     [Theory]

@@ -130,18 +130,18 @@ public sealed class KieWireTests
 
     [Theory]
     // The question failed.
-    [InlineData(200, """{"code":429,"msg":"too fast"}""", "Unanswered", FailureKind.RateLimited, "429")]
-    [InlineData(200, """{"code":500,"msg":"m"}""", "Unanswered", FailureKind.Unavailable, "500")]
-    [InlineData(200, """{"code":401,"msg":"m"}""", "Unanswered", FailureKind.Unauthorized, "401")]
-    [InlineData(200, """{"code":200,"msg":"success","data":null}""", "Unanswered", FailureKind.Unavailable, "kie.no_data")]
-    [InlineData(200, """{"code":200,"data":{"state":"paused"}}""", "Unanswered", FailureKind.Unavailable, "kie.unknown_state")]
-    [InlineData(200, """{"code":200,"da""", "Unanswered", FailureKind.Unavailable, "kie.malformed_reply")]
-    [InlineData(502, "<html>", "Unanswered", FailureKind.Unavailable, "http.502")]
-    [InlineData(404, "<html>", "Unanswered", FailureKind.Unauthorized, "http.404")]
+    [InlineData(200, """{"code":429,"msg":"too fast"}""", "PollFailed", FailureKind.RateLimited, "429")]
+    [InlineData(200, """{"code":500,"msg":"m"}""", "PollFailed", FailureKind.Unavailable, "500")]
+    [InlineData(200, """{"code":401,"msg":"m"}""", "PollFailed", FailureKind.Unauthorized, "401")]
+    [InlineData(200, """{"code":200,"msg":"success","data":null}""", "PollFailed", FailureKind.Unavailable, "kie.no_data")]
+    [InlineData(200, """{"code":200,"data":{"state":"paused"}}""", "PollFailed", FailureKind.Unavailable, "kie.unknown_state")]
+    [InlineData(200, """{"code":200,"da""", "PollFailed", FailureKind.Unavailable, "kie.malformed_reply")]
+    [InlineData(502, "<html>", "PollFailed", FailureKind.Unavailable, "http.502")]
+    [InlineData(404, "<html>", "PollFailed", FailureKind.Unauthorized, "http.404")]
     // It is over.
     [InlineData(200, """{"code":404,"msg":"task not found"}""", "Ended", FailureKind.OutcomeUnknown, "404")]
     [InlineData(200, """{"code":200,"data":{"state":"fail","failCode":"422","failMsg":"Invalid prompt: prompt contains prohibited content"}}""", "Ended", FailureKind.ModerationInput, "422")]
-    [InlineData(200, """{"code":501,"data":{"state":"fail","failCode":500,"failMsg":"Internal Error","creditsConsumed":0}}""", "Unanswered", FailureKind.Unavailable, "501")] // a callback's shape, which recordInfo has not
+    [InlineData(200, """{"code":501,"data":{"state":"fail","failCode":500,"failMsg":"Internal Error","creditsConsumed":0}}""", "PollFailed", FailureKind.Unavailable, "501")] // a callback's shape, which recordInfo has not
     [InlineData(200, """{"code":200,"data":{"state":"fail","failCode":500,"failMsg":"Internal Error","creditsConsumed":0}}""", "Ended", FailureKind.Unavailable, "500")]
     [InlineData(200, """{"code":200,"data":{"state":"success","resultJson":"{\"resultUrls\":[]}"}}""", "Ended", FailureKind.OutputUnusable, "kie.no_result")]
     [InlineData(200, """{"code":200,"data":{"state":"success","resultJson":"{\"resultUrls\":[\"file:///etc/passwd\"]}"}}""", "Ended", FailureKind.OutputUnusable, "kie.no_result")]
@@ -153,7 +153,7 @@ public sealed class KieWireTests
         var answer = await AskAsync(status, body);
 
         Assert.Equal(report, answer.GetType().Name);
-        var failure = (answer as TaskReport.Ended)?.Failure ?? (answer as TaskReport.Unanswered)?.Failure;
+        var failure = (answer as TaskReport.Ended)?.Failure ?? (answer as TaskReport.PollFailed)?.Failure;
         Assert.Equal((kind, code), (failure!.Kind, failure.ProviderCode));
     }
 

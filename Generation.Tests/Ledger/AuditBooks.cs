@@ -35,10 +35,10 @@ internal static class AuditBooks
 
         var other = await system.AddUserAsync("other", 100, "admin");
         var administration = new CreditAdministration(system.Db, TimeProvider.System);
-        Assert.Equal(AdminOutcome.Done, (await administration.GrantAsync(Deed("overdue"), 50, "bonus", 100, TimeProvider.System.GetUtcNow().AddSeconds(-1), default)).Outcome);
-        Assert.Equal(AdminOutcome.Done, (await administration.AdjustAsync(Deed("more"), 20, default)).Outcome);
-        Assert.Equal(AdminOutcome.Done, (await administration.AdjustAsync(Deed("less"), -10, default)).Outcome);
-        Assert.Equal(AdminOutcome.Done, (await administration.FreezeAsync(Deed("frozen"), true, default)).Outcome);
+        Assert.Equal(AdminActionOutcome.Done, (await administration.GrantAsync(AdminCommand("overdue"), 50, "bonus", 100, TimeProvider.System.GetUtcNow().AddSeconds(-1), default)).Outcome);
+        Assert.Equal(AdminActionOutcome.Done, (await administration.AdjustAsync(AdminCommand("more"), 20, default)).Outcome);
+        Assert.Equal(AdminActionOutcome.Done, (await administration.AdjustAsync(AdminCommand("less"), -10, default)).Outcome);
+        Assert.Equal(AdminActionOutcome.Done, (await administration.FreezeAsync(AdminCommand("frozen"), true, default)).Outcome);
         await system.AssertBooksAreCleanAsync();
 
         await Task.WhenAll(system.Apis.Concat(system.Relays).Select(service => service.DisposeAsync().AsTask()));
@@ -57,7 +57,7 @@ internal static class AuditBooks
         NpgsqlConnection.ClearAllPools();
         return (await TestPostgres.CreateDatabaseAsync(name)).Name;
 
-        AdminDeed Deed(string key) => new(key, new byte[32], other.UserId, system.UserId, "for the audit");
+        AdminAction AdminCommand(string key) => new(key, new byte[32], other.UserId, system.UserId, "for the audit");
     }
 }
 

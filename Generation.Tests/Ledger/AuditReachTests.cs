@@ -96,7 +96,7 @@ public sealed class AuditReachTests
     }
 
     [Fact]
-    public async Task The_relay_audits_on_its_timer_and_raises_alarm_and_metric_until_it_is_mended()
+    public async Task The_relay_audits_on_its_timer_and_raises_an_alert_and_a_metric_until_it_is_repaired()
     {
         var seen = new ConcurrentBag<(string? Rule, long Rows)>();
         using var listener = new MeterListener
@@ -185,10 +185,10 @@ public sealed class AuditReachTests
 
     private static async Task UntilAsync(Func<Task<bool>> isThere)
     {
-        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(60));
+        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(60));
         while (!await isThere())
         {
-            await Task.Delay(TimeSpan.FromMilliseconds(50), TimeProvider.System, patience.Token);
+            await Task.Delay(TimeSpan.FromMilliseconds(50), TimeProvider.System, timeout.Token);
         }
     }
 

@@ -7,7 +7,7 @@ using Generation.Core.Settings;
 namespace Generation.Tests.Ledger;
 
 /// <summary>
-/// What a session costs when the provider counted less, as much or more than was held for it (design §9). The price: four credits an
+/// What a session costs when the provider counted less, as much or more than was held for it. The price: four credits an
 /// output are held, a hundred tokens cost one.
 /// </summary>
 public sealed class CostTests(CostTests.Books books) : IClassFixture<CostTests.Books>

@@ -81,7 +81,7 @@ public sealed class GroupedWritesTests
 
     /// <summary>A repeated statement took its own object for a stranger's, and the worker deleted what the user had been charged for.</summary>
     [Fact]
-    public async Task An_output_whose_commit_was_not_heard_of_is_no_duplicate_of_itself()
+    public async Task An_output_whose_commit_reply_was_lost_is_no_duplicate_of_itself()
     {
         await using var ledger = await LedgerDatabase.StartAsync();
         var (user, price) = (await ledger.AddUserAsync("twice"), await ledger.AddPriceAsync(4));

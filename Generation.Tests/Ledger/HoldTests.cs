@@ -3,7 +3,7 @@ using Generation.Core.Sessions;
 
 namespace Generation.Tests.Ledger;
 
-/// <summary>How long held credits live (design §9): as long as their work, whatever becomes of their lot meanwhile, and no longer.</summary>
+/// <summary>How long held credits live: as long as their work, whatever becomes of their lot meanwhile, and no longer.</summary>
 public sealed class HoldTests(CostTests.Books books) : IClassFixture<CostTests.Books>
 {
     private readonly LedgerDatabase ledger = books.Ledger;
@@ -140,7 +140,7 @@ public sealed class HoldTests(CostTests.Books books) : IClassFixture<CostTests.B
         }
 
         await ledger.JumpAsync(TimeSpan.FromMinutes(200), user); // past the deadline: workers and relays both want to end them
-        var sweeps = Enumerable.Repeat(0, 3).Select(_ => ledger.Sweeps(CostPolicy.ChargeAvailable).EndOverdueAsync(CancellationToken.None)).ToList();
+        var sweeps = Enumerable.Repeat(0, 3).Select(_ => ledger.SessionSweeps(CostPolicy.ChargeAvailable).EndOverdueAsync(CancellationToken.None)).ToList();
         var finishes = sessions.ConvertAll(session => ledger.Settlement(CostPolicy.ChargeAvailable).SettleAsync([LedgerDatabase.Fenced(session)], CancellationToken.None));
 
         Assert.Equal(20, (await Task.WhenAll(finishes)).Sum(end => end.Count) + (await Task.WhenAll(sweeps)).Sum());

@@ -25,7 +25,7 @@ internal sealed class LedgerCase
     private readonly Price[] prices;
     private readonly Guid[] userIds;
     private readonly LedgerModel model = new();
-    private readonly List<Deed> deeds = [];
+    private readonly List<AdminCommand> adminActions = [];
     private readonly Dictionary<ModelSession, List<ClaimedSession>> claims = [];
     private readonly Dictionary<string, (long Available, long Reserved)> replayed = [];
     private readonly string name;
@@ -74,17 +74,17 @@ internal sealed class LedgerCase
         switch (command)
         {
             case Command.Grant(var user, var amount, var kind, var priority, var expiresIn):
-                await DoAsync(new Deed($"{name}-d{deeds.Count}", user, amount, kind, priority, expiresIn, null));
+                await DoAsync(new AdminCommand($"{name}-d{adminActions.Count}", user, amount, kind, priority, expiresIn, null));
                 break;
             case Command.Adjust(var user, var amount):
-                await DoAsync(new Deed($"{name}-d{deeds.Count}", user, amount, null, 0, null, null));
+                await DoAsync(new AdminCommand($"{name}-d{adminActions.Count}", user, amount, null, 0, null, null));
                 break;
             case Command.Freeze(var user, var frozen):
-                await DoAsync(new Deed($"{name}-d{deeds.Count}", user, 0, null, 0, null, frozen));
+                await DoAsync(new AdminCommand($"{name}-d{adminActions.Count}", user, 0, null, 0, null, frozen));
                 break;
-            case Command.RepeatDeed(var which, var isChanged) when deeds.Count > 0:
-                var deed = deeds[which % deeds.Count];
-                await DoAsync(isChanged ? deed with { Amount = deed.Amount + 1, IsFrozen = !deed.IsFrozen } : deed);
+            case Command.RepeatAdminAction(var which, var isChanged) when adminActions.Count > 0:
+                var adminAction = adminActions[which % adminActions.Count];
+                await DoAsync(isChanged ? adminAction with { Amount = adminAction.Amount + 1, IsFrozen = !adminAction.IsFrozen } : adminAction);
                 break;
             case Command.Submit(var orders):
                 await SubmitAsync(orders.Select(o => new Request(model.Users[o.User], $"{Handle(name, o.User)}.{o.Key}", Prices[o.Price], o.Outputs)));
@@ -136,11 +136,11 @@ internal sealed class LedgerCase
                 break;
             case Command.EndOverdue(var policy):
                 model.EndOverdue(policy);
-                await real.Sweeps(policy).EndOverdueAsync(CancellationToken.None);
+                await real.SessionSweeps(policy).EndOverdueAsync(CancellationToken.None);
                 break;
             case Command.RevokeDeadLeases(var policy):
                 model.RevokeDeadLeases(policy);
-                await real.Sweeps(policy).RevokeDeadLeasesAsync(CancellationToken.None);
+                await real.SessionSweeps(policy).RevokeDeadLeasesAsync(CancellationToken.None);
                 break;
             case Command.Jump(var passed):
                 await JumpAsync(passed);
@@ -159,21 +159,21 @@ internal sealed class LedgerCase
         }
     }
 
-    private async Task DoAsync(Deed deed)
+    private async Task DoAsync(AdminCommand adminAction)
     {
-        if (!deeds.Exists(d => d.Key == deed.Key)) deeds.Add(deed);
-        var user = model.Users[deed.User];
-        var request = new AdminDeed(deed.Key, SHA256.HashData(Encoding.UTF8.GetBytes(deed.ToString())), real.AdministratorId, userIds[deed.User], "test");
-        var (expected, answer) = deed switch
+        if (!adminActions.Exists(d => d.Key == adminAction.Key)) adminActions.Add(adminAction);
+        var user = model.Users[adminAction.User];
+        var request = new AdminAction(adminAction.Key, SHA256.HashData(Encoding.UTF8.GetBytes(adminAction.ToString())), real.AdministratorId, userIds[adminAction.User], "test");
+        var (expected, answer) = adminAction switch
         {
-            { IsFrozen: { } frozen } => (model.Freeze(deed.Key, user, frozen), await real.Administration.FreezeAsync(request, frozen, CancellationToken.None)),
+            { IsFrozen: { } frozen } => (model.Freeze(adminAction.Key, user, frozen), await real.Administration.FreezeAsync(request, frozen, CancellationToken.None)),
             { Kind: { } kind } => (
-                model.Grant(deed.Key, user, deed.Amount, kind, deed.Priority, deed.ExpiresIn),
+                model.Grant(adminAction.Key, user, adminAction.Amount, kind, adminAction.Priority, adminAction.ExpiresIn),
                 await real.Administration.GrantAsync(
-                    request, deed.Amount, kind, deed.Priority,
-                    deed.ExpiresIn is { } minutes ? TimeProvider.System.GetUtcNow().AddMinutes(minutes) : null, CancellationToken.None)),
-            { Amount: 0 } => (AdminOutcome.Done, null), // a changed adjustment of -1: asks for nothing, which the API refuses
-            _ => (model.Adjust(deed.Key, user, deed.Amount), await real.Administration.AdjustAsync(request, deed.Amount, CancellationToken.None)),
+                    request, adminAction.Amount, kind, adminAction.Priority,
+                    adminAction.ExpiresIn is { } minutes ? TimeProvider.System.GetUtcNow().AddMinutes(minutes) : null, CancellationToken.None)),
+            { Amount: 0 } => (AdminActionOutcome.Done, null), // a changed adjustment of -1: asks for nothing, which the API refuses
+            _ => (model.Adjust(adminAction.Key, user, adminAction.Amount), await real.Administration.AdjustAsync(request, adminAction.Amount, CancellationToken.None)),
         };
         if (answer is not null) Assert.Equal((expected, user.Available, user.Reserved), (answer.Outcome, answer.Available, answer.Reserved));
     }
@@ -346,7 +346,7 @@ internal sealed class LedgerCase
         """;
 
     /// <summary>What an administrator asked for: a grant has a kind, a freeze its wish, an adjustment neither.</summary>
-    private sealed record Deed(string Key, int User, int Amount, string? Kind, int Priority, int? ExpiresIn, bool? IsFrozen);
+    private sealed record AdminCommand(string Key, int User, int Amount, string? Kind, int Priority, int? ExpiresIn, bool? IsFrozen);
 
     private sealed record Request(ModelUser User, string Key, ModelPrice Price, int Outputs)
     {

@@ -5,7 +5,7 @@ using Generation.Core.Credits;
 namespace Generation.Tests.Ledger;
 
 /// <summary>
-/// One step of a random sequence, as data, so that a failing sequence can be shortened and printed. Users, deeds and sessions are named by
+/// One step of a random sequence, as data, so that a failing sequence can be shortened and printed. Users, admin actions and sessions are named by
 /// numbers that are taken modulo what there is: a command means something whichever of its predecessors were left out.
 /// </summary>
 internal abstract record Command
@@ -16,8 +16,8 @@ internal abstract record Command
 
     internal sealed record Freeze(int User, bool IsFrozen) : Command;
 
-    /// <summary>An administrator's deed again, with its key: as it was, or asking for another amount.</summary>
-    internal sealed record RepeatDeed(int Deed, bool IsChanged) : Command;
+    /// <summary>An administrator's admin action again, with its key: as it was, or asking for another amount.</summary>
+    internal sealed record RepeatAdminAction(int AdminCommand, bool IsChanged) : Command;
 
     /// <summary>Sent together, before the first has its answer.</summary>
     internal sealed record Submit(Order[] Orders) : Command
@@ -97,7 +97,7 @@ internal abstract record Command
                 select new Grant(who, amount, kind, priority, expires))),
             (4, Wrap(from who in user from amount in Gen.Choose(-25, 15).Where(a => a != 0) select new Adjust(who, amount))),
             (1, Wrap(from who in user from frozen in Gen.Elements(true, false, false) select new Freeze(who, frozen))),
-            (2, Wrap(from deed in session from changed in isLate select new RepeatDeed(deed, changed))),
+            (2, Wrap(from adminAction in session from changed in isLate select new RepeatAdminAction(adminAction, changed))),
             (12, Wrap(Gen.Choose(1, 5).SelectMany(n => order.ArrayOf(n)).Select(orders => new Submit(orders)))),
             (3, Wrap(session.Select(s => new RepeatSubmit(s)))),
             (8, Wrap(session.Select(s => new Claim(s)))),

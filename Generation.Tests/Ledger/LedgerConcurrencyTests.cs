@@ -51,12 +51,12 @@ public sealed class LedgerConcurrencyTests
         await Task.WhenAll(Enumerable.Range(0, Hands).Select(hand => WorkAsync(new Random(20_261 + hand), time.Token)));
 
         Assert.Equal(0, await ledger.ScalarAsync<long>("SELECT deadlocks FROM pg_stat_database WHERE datname = $1", ledger.Name));
-        Assert.Empty(ledger.Complaints.Lines);
+        Assert.Empty(ledger.Errors.Lines);
         await ledger.AssertBooksAreCleanAsync();
 
         // Then all sessions end, and nothing is held.
         await ledger.JumpAsync(TimeSpan.FromHours(4), users);
-        while (await ledger.Sweeps(CostPolicy.ChargeAvailable).EndOverdueAsync(CancellationToken.None) > 0)
+        while (await ledger.SessionSweeps(CostPolicy.ChargeAvailable).EndOverdueAsync(CancellationToken.None) > 0)
         {
         }
 
@@ -129,10 +129,10 @@ public sealed class LedgerConcurrencyTests
                     Assert.Empty(await ledger.Holds.ReleaseAbandonedAsync(CancellationToken.None));
                     break;
                 case < 98:
-                    Count("overdue", await ledger.Sweeps(policy).EndOverdueAsync(CancellationToken.None));
+                    Count("overdue", await ledger.SessionSweeps(policy).EndOverdueAsync(CancellationToken.None));
                     break;
                 default:
-                    Count("revoked", await ledger.Sweeps(policy).RevokeDeadLeasesAsync(CancellationToken.None));
+                    Count("revoked", await ledger.SessionSweeps(policy).RevokeDeadLeasesAsync(CancellationToken.None));
                     break;
             }
         }
@@ -143,12 +143,12 @@ public sealed class LedgerConcurrencyTests
         var key = $"deed {random.Next(2_000)}"; // everybody's: sometimes of two users at the same moment
         var amount = random.Next(1, 60);
         var isGrant = random.Next(3) > 0;
-        var deed = new AdminDeed(key, SHA256.HashData(Encoding.UTF8.GetBytes($"{user} {isGrant} {amount}")), ledger.AdministratorId, user, "load");
+        var adminAction = new AdminAction(key, SHA256.HashData(Encoding.UTF8.GetBytes($"{user} {isGrant} {amount}")), ledger.AdministratorId, user, "load");
         var answer = isGrant
             ? await ledger.Administration.GrantAsync(
-                deed, amount, "bonus", 50 * random.Next(1, 4), random.Next(2) == 0 ? null : TimeProvider.System.GetUtcNow() + TimeSpan.FromHours(1), CancellationToken.None)
-            : await ledger.Administration.AdjustAsync(deed, -amount, CancellationToken.None);
-        Count(answer.Outcome == AdminOutcome.Done ? isGrant ? "granted" : "adjusted" : answer.Outcome.ToString());
+                adminAction, amount, "bonus", 50 * random.Next(1, 4), random.Next(2) == 0 ? null : TimeProvider.System.GetUtcNow() + TimeSpan.FromHours(1), CancellationToken.None)
+            : await ledger.Administration.AdjustAsync(adminAction, -amount, CancellationToken.None);
+        Count(answer.Outcome == AdminActionOutcome.Done ? isGrant ? "granted" : "adjusted" : answer.Outcome.ToString());
     }
 
     /// <summary>One request, or the same one through two Apis at once.</summary>

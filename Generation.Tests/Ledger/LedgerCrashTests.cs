@@ -51,7 +51,7 @@ public sealed class LedgerCrashTests
         for (var kill = 0; kill < Kills; kill++)
         {
             var round = kill;
-            clients.AddRange(Enumerable.Range(0, Users * ClientsPerUser).Select(n => BuyAsync(system, apis, n, users[n % Users].Key, round, new Random(Seed + (100 * round) + n))));
+            clients.AddRange(Enumerable.Range(0, Users * ClientsPerUser).Select(n => SendPaidAsync(system, apis, n, users[n % Users].Key, round, new Random(Seed + (100 * round) + n))));
 
             // A random moment is some steps of the pipeline later, unless everything has come to its end before.
             var steps = await StepsAsync(system) + random.Next(1, 12);
@@ -111,7 +111,7 @@ public sealed class LedgerCrashTests
     private static int OutputsOf(int key) => 1 + (key % 2);
 
     /// <summary>As a client does that wants its pictures: the same key again, to whichever Api answers, until it has an answer.</summary>
-    private async Task BuyAsync(TestSystem system, ProcessService[] apis, int client, string apiKey, int round, Random random)
+    private async Task SendPaidAsync(TestSystem system, ProcessService[] apis, int client, string apiKey, int round, Random random)
     {
         for (var number = KeysPerRound * round; number < KeysPerRound * (round + 1); number++)
         {

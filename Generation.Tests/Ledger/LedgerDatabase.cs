@@ -33,7 +33,7 @@ internal sealed class LedgerDatabase : IAsyncDisposable
 
     private readonly TestDatabase database;
     private readonly NpgsqlDataSource service;
-    private readonly Dictionary<CostPolicy, (Settlement Settlement, Sweeps Sweeps, Cancellation Cancellation)> byPolicy;
+    private readonly Dictionary<CostPolicy, (Settlement Settlement, SessionSweeps SessionSweeps, Cancellation Cancellation)> byPolicy;
 
     private LedgerDatabase(TestDatabase database, int connections, int writers)
     {
@@ -46,7 +46,7 @@ internal sealed class LedgerDatabase : IAsyncDisposable
             MaxAutoPrepare = 64,
             NoResetOnClose = true,
         }.ConnectionString);
-        var loggers = new LoggerFactory([Complaints]);
+        var loggers = new LoggerFactory([Errors]);
         Notifier = new ChangeNotifier(service, loggers.CreateLogger<ChangeNotifier>());
         Writers = [.. Enumerable.Repeat(0, writers).Select(_ => new SubmitWriter(service, Notifier, Patient, TimeProvider.System, loggers.CreateLogger<SubmitWriter>()))];
         Leases = new Leases(service, Notifier, TimeProvider.System);
@@ -55,7 +55,7 @@ internal sealed class LedgerDatabase : IAsyncDisposable
         byPolicy = Enum.GetValues<CostPolicy>().ToDictionary(policy => policy, policy =>
         {
             var settlement = new Settlement(service, Notifier, new CreditOptions { CostPolicy = policy }, loggers.CreateLogger<Settlement>());
-            return (settlement, new Sweeps(service, settlement, Notifier), new Cancellation(service, settlement, Notifier));
+            return (settlement, new SessionSweeps(service, settlement, Notifier), new Cancellation(service, settlement, Notifier));
         });
     }
 
@@ -74,7 +74,7 @@ internal sealed class LedgerDatabase : IAsyncDisposable
     public CreditAdministration Administration { get; }
 
     /// <summary>What Core logged at warning or above.</summary>
-    public Complaint Complaints { get; } = new();
+    public ErrorLog Errors { get; } = new();
 
     public Guid AdministratorId { get; private set; }
 
@@ -96,7 +96,7 @@ internal sealed class LedgerDatabase : IAsyncDisposable
 
     public Settlement Settlement(CostPolicy policy = CostPolicy.Absorb) => byPolicy[policy].Settlement;
 
-    public Sweeps Sweeps(CostPolicy policy = CostPolicy.Absorb) => byPolicy[policy].Sweeps;
+    public SessionSweeps SessionSweeps(CostPolicy policy = CostPolicy.Absorb) => byPolicy[policy].SessionSweeps;
 
     public Cancellation Cancellation(CostPolicy policy = CostPolicy.Absorb) => byPolicy[policy].Cancellation;
 
@@ -111,10 +111,10 @@ internal sealed class LedgerDatabase : IAsyncDisposable
     /// <summary>A lot of so many credits for the user, of which each grant is one; its reference is <c>admin:</c> and the key.</summary>
     public async Task GrantAsync(Guid user, long amount, string? key = null, int priority = 100, TimeSpan? expiresIn = null)
     {
-        var deed = new AdminDeed(key ?? Guid.NewGuid().ToString(), SHA256.HashData([]), AdministratorId, user, "test");
+        var adminAction = new AdminAction(key ?? Guid.NewGuid().ToString(), SHA256.HashData([]), AdministratorId, user, "test");
         var answer = await Administration.GrantAsync(
-            deed, amount, "purchase", priority, expiresIn is { } left ? TimeProvider.System.GetUtcNow() + left : null, CancellationToken.None);
-        Assert.Equal(AdminOutcome.Done, answer.Outcome);
+            adminAction, amount, "purchase", priority, expiresIn is { } left ? TimeProvider.System.GetUtcNow() + left : null, CancellationToken.None);
+        Assert.Equal(AdminActionOutcome.Done, answer.Outcome);
     }
 
     /// <summary>A price row that no model sells; sessions name it by its version.</summary>
@@ -258,7 +258,7 @@ internal sealed class LedgerDatabase : IAsyncDisposable
     }
 
     /// <summary>Warnings and errors of Core, which a test may want to be none: a writer that repairs a deadlock says so only here.</summary>
-    internal sealed class Complaint : ILoggerProvider, ILogger
+    internal sealed class ErrorLog : ILoggerProvider, ILogger
     {
         private readonly ConcurrentQueue<string> lines = new();
 

@@ -19,7 +19,7 @@ internal sealed class LedgerModel
     private const long MostCredits = 1_000_000_000_000; // an output's cost beyond that is a mistake of whoever counted
 
     private readonly List<ModelEntry> entries = [];
-    private readonly Dictionary<string, (string User, string Content)> deeds = [];
+    private readonly Dictionary<string, (string User, string Content)> adminActions = [];
 
     public int Now { get; private set; }
 
@@ -39,26 +39,26 @@ internal sealed class LedgerModel
 
     // administrators ---------------------------------------------------------------------------------------------------------
 
-    public AdminOutcome Grant(string key, ModelUser user, long amount, string kind, int priority, int? expiresIn)
+    public AdminActionOutcome Grant(string key, ModelUser user, long amount, string kind, int priority, int? expiresIn)
     {
-        if (Deed(key, user, $"grant {amount} {kind} {priority} {expiresIn}") is { } known) return known;
+        if (AdminCommand(key, user, $"grant {amount} {kind} {priority} {expiresIn}") is { } known) return known;
         AddLot(key, user, amount, kind == "purchase" ? "purchase" : "bonus", priority, Now + expiresIn);
-        return AdminOutcome.Done;
+        return AdminActionOutcome.Done;
     }
 
-    public AdminOutcome Adjust(string key, ModelUser user, long amount)
+    public AdminActionOutcome Adjust(string key, ModelUser user, long amount)
     {
-        if (Deed(key, user, $"adjust {amount}") is { } known) return known;
+        if (AdminCommand(key, user, $"adjust {amount}") is { } known) return known;
         if (amount > 0)
         {
             AddLot(key, user, amount, "adjustment", priority: 100, expiresAt: null);
-            return AdminOutcome.Done;
+            return AdminActionOutcome.Done;
         }
 
         if (user.Available < -amount)
         {
-            deeds.Remove(key); // nothing was written, the key is free
-            return AdminOutcome.NotEnough;
+            adminActions.Remove(key); // nothing was written, the key is free
+            return AdminActionOutcome.NotEnough;
         }
 
         foreach (var (lot, part) in Draw(user, -amount))
@@ -68,22 +68,22 @@ internal sealed class LedgerModel
         }
 
         Book(user, "adjustment", "available", "external", -amount);
-        return AdminOutcome.Done;
+        return AdminActionOutcome.Done;
     }
 
-    public AdminOutcome Freeze(string key, ModelUser user, bool frozen)
+    public AdminActionOutcome Freeze(string key, ModelUser user, bool frozen)
     {
-        if (Deed(key, user, $"freeze {frozen}") is { } known) return known;
+        if (AdminCommand(key, user, $"freeze {frozen}") is { } known) return known;
         user.Frozen = frozen;
-        return AdminOutcome.Done;
+        return AdminActionOutcome.Done;
     }
 
-    private AdminOutcome? Deed(string key, ModelUser user, string content)
+    private AdminActionOutcome? AdminCommand(string key, ModelUser user, string content)
     {
         user.HasAccount = true;
         Expire(user);
-        if (deeds.TryGetValue(key, out var before)) return before == (user.Name, content) ? AdminOutcome.Replayed : AdminOutcome.KeyReused;
-        deeds[key] = (user.Name, content);
+        if (adminActions.TryGetValue(key, out var before)) return before == (user.Name, content) ? AdminActionOutcome.Replayed : AdminActionOutcome.KeyReused;
+        adminActions[key] = (user.Name, content);
         return null;
     }
 

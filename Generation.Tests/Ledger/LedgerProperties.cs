@@ -56,7 +56,7 @@ public sealed class LedgerProperties
         }
 
         property.Check(config);
-        Assert.Empty(real.Complaints.Lines);
+        Assert.Empty(real.Errors.Lines);
         await real.AssertBooksAreCleanAsync();
 
         // A sequence that never gets anywhere agrees with any model.

@@ -114,7 +114,7 @@ public sealed class OpenAiWireTests
     }
 
     [Theory]
-    [InlineData(FailureKind.Unavailable, FailureKind.OutcomeUnknown)] // the store is away, and the picture is gone
+    [InlineData(FailureKind.Unavailable, FailureKind.OutcomeUnknown)] // the store is unavailable, and the picture is gone
     [InlineData(FailureKind.OutputUnusable, FailureKind.OutputUnusable)]
     public async Task A_picture_that_cannot_be_stored_is_never_bought_again(FailureKind problem, FailureKind kind)
     {
@@ -155,11 +155,11 @@ public sealed class OpenAiWireTests
     [InlineData(200, """{"id":"video_1","status":"completed"}""", "Delivered /v1/videos/video_1/content -")]
     [InlineData(200, """{"id":"video_1","status":"failed","error":{"code":"moderation_blocked","message":"m"}}""", "Ended ModerationOutput moderation_blocked")]
     [InlineData(200, """{"id":"video_1","status":"failed","error":null}""", "Ended Unavailable openai.video_failed")]
-    [InlineData(200, """{"id":"video_1","status":"dreaming"}""", "Unanswered Unavailable openai.unknown_status")]
-    [InlineData(200, """{"id":"vid""", "Unanswered Unavailable openai.malformed_reply")]
+    [InlineData(200, """{"id":"video_1","status":"dreaming"}""", "PollFailed Unavailable openai.unknown_status")]
+    [InlineData(200, """{"id":"vid""", "PollFailed Unavailable openai.malformed_reply")]
     [InlineData(404, """{"error":{"message":"Video not found","type":"invalid_request_error","param":"video_id","code":null}}""", "Ended OutcomeUnknown openai.no_such_video")]
-    [InlineData(404, "<html>", "Unanswered Unauthorized http.404")]
-    [InlineData(500, """{"error":{"message":"m","type":"server_error","param":null,"code":null}}""", "Unanswered Unavailable server_error.500")]
+    [InlineData(404, "<html>", "PollFailed Unauthorized http.404")]
+    [InlineData(500, """{"error":{"message":"m","type":"server_error","param":null,"code":null}}""", "PollFailed Unavailable server_error.500")]
     public async Task What_is_said_of_a_video_is_understood(int status, string body, string understood)
     {
         await using var server = await LocalArk.StartAsync(status, body);
@@ -171,7 +171,7 @@ public sealed class OpenAiWireTests
             TaskReport.Running running => $"Running {running.Phase} {running.Percent}",
             TaskReport.Delivered delivered => $"Delivered {delivered.Url.AbsolutePath} {delivered.Usage?.ToJsonString() ?? "-"}",
             TaskReport.Ended ended => $"Ended {ended.Failure.Kind} {ended.Failure.ProviderCode}",
-            TaskReport.Unanswered silence => $"Unanswered {silence.Failure.Kind} {silence.Failure.ProviderCode}",
+            TaskReport.PollFailed failure => $"PollFailed {failure.Failure.Kind} {failure.Failure.ProviderCode}",
             _ => "",
         });
     }

@@ -40,11 +40,11 @@ public sealed class MetricsTests
 
         async Task ObserveUntilAsync(Func<bool> isThere)
         {
-            using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(30));
+            using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(30));
             while (!isThere())
             {
                 listener.RecordObservableInstruments();
-                await Task.Delay(TimeSpan.FromMilliseconds(50), TimeProvider.System, patience.Token);
+                await Task.Delay(TimeSpan.FromMilliseconds(50), TimeProvider.System, timeout.Token);
             }
         }
     }

@@ -74,7 +74,7 @@ public sealed class SchemaTests
 
     /// <summary>The bug: between its two connections the database was restarted, and the relay died of an exception that it did not know as transient.</summary>
     [Fact]
-    public async Task A_database_that_goes_away_during_the_migration_is_told_as_such()
+    public async Task A_database_that_becomes_unavailable_during_the_migration_is_reported_as_such()
     {
         await using var database = await TestPostgres.CreateDatabaseAsync("template0");
         await using var admin = new NpgsqlConnection(database.ConnectionString);

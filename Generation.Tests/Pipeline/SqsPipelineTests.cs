@@ -40,20 +40,20 @@ public sealed class SqsPipelineTests(TestSqs sqs)
     }
 
     [Fact]
-    public async Task A_queue_that_is_not_there_is_complained_about_once_by_its_setting_and_caught_up_with()
+    public async Task A_queue_that_is_not_there_is_reported_once_by_its_setting_and_caught_up_with()
     {
         var name = TestSqs.NewName();
         var url = await sqs.UrlOfAsync(name);
         await using var system = await StartAsync(url);
         var ids = await Task.WhenAll(Enumerable.Range(0, 5).Select(i => system.SubmitAsync($"early {i}")));
         await system.Relays[0].UntilLoggedAsync("outbox.queue_missing");
-        await system.Workers[0].UntilLoggedAsync("Lane image gets no jobs: Queue:Sqs:MainQueueUrl (SQS_MAIN_QUEUE_URL) names no queue");
+        await system.Workers[0].UntilLoggedAsync("Lane image receives no jobs: Queue:Sqs:MainQueueUrl (SQS_MAIN_QUEUE_URL) names no queue");
         Assert.Equal(5, await system.ScalarAsync<long>("SELECT count(*) FROM outbox WHERE dispatched_at IS NULL"));
         await sqs.NewQueueAsync(name);
 
         Assert.All(await Task.WhenAll(ids.Select(id => system.EndOfAsync(id))), end => Assert.Equal("completed", (string?)end["status"]));
-        var complaint = Assert.Single(system.Relays[0].Log, line => line.Contains("outbox.queue_missing", StringComparison.Ordinal));
-        Assert.Contains("Queue:Sqs:MainQueueUrl (SQS_MAIN_QUEUE_URL) names no queue", complaint, StringComparison.Ordinal);
+        var error = Assert.Single(system.Relays[0].Log, line => line.Contains("outbox.queue_missing", StringComparison.Ordinal));
+        Assert.Contains("Queue:Sqs:MainQueueUrl (SQS_MAIN_QUEUE_URL) names no queue", error, StringComparison.Ordinal);
         await system.AssertAllIsWellAsync();
         await system.AssertRanOnceAsync(5);
     }
@@ -90,7 +90,7 @@ public sealed class SqsPipelineTests(TestSqs sqs)
         await system.AddWorkerAsync();
 
         Assert.All(await Task.WhenAll(ids.Select(id => system.EndOfAsync(id))), end => Assert.Equal("completed", (string?)end["status"]));
-        Assert.Contains(system.Relays[0].Log, line => line.Contains("were lost with the queue and are dispatched again", StringComparison.Ordinal));
+        Assert.Contains(system.Relays[0].Log, line => line.Contains("messages that were lost with the queue", StringComparison.Ordinal));
         await system.AssertAllIsWellAsync();
         await system.AssertRanOnceAsync(8);
         Assert.Equal(8, await system.Sim.PaidAsync("purged"));
@@ -102,7 +102,7 @@ public sealed class SqsPipelineTests(TestSqs sqs)
         var url = await sqs.NewQueueAsync();
         await using var system = await StartAsync(url, o => (o.Workers, o.Settings["Queue:Sqs:LostAfter"]) = (0, "00:00:01"));
         var ids = await Task.WhenAll(Enumerable.Range(0, 4).Select(i => system.SubmitAsync($"twice {i}")));
-        await system.Relays[0].UntilLoggedAsync("were lost with the queue and are dispatched again");
+        await system.Relays[0].UntilLoggedAsync("messages that were lost with the queue");
         await system.UntilAsync("SELECT count(*) = 4 FROM outbox WHERE dispatched_at IS NOT NULL");
         Assert.True((await sqs.LookIntoAsync(url)).Count > 4);
         await system.AddWorkerAsync();

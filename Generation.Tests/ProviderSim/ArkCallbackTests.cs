@@ -158,11 +158,11 @@ public sealed class ArkCallbackTests(ArkVideosTests.VideoSim sim) : IClassFixtur
 
         public async Task<List<JsonObject>> TakeAsync(int count)
         {
-            using var patience = new CancellationTokenSource(LocalArk.Patience);
+            using var timeout = new CancellationTokenSource(LocalArk.MaxWait);
             var taken = new List<JsonObject>();
             while (taken.Count < count)
             {
-                taken.Add(await told.Reader.ReadAsync(patience.Token));
+                taken.Add(await told.Reader.ReadAsync(timeout.Token));
             }
 
             return taken;

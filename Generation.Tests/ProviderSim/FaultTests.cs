@@ -94,7 +94,7 @@ public class FaultTests(SimApp sim) : IClassFixture<SimApp>
     }
 
     [Fact]
-    public async Task A_call_without_an_answer_is_paid_although_the_caller_goes_away()
+    public async Task A_call_without_an_answer_is_paid_although_the_caller_disconnects()
     {
         using var gone = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
         var call = sim.PromptAsync("no-answer [gate=no-answer] [fault=timeout]", cancellation: gone.Token);

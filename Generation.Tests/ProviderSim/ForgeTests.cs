@@ -27,7 +27,7 @@ public sealed class ForgeTests(SimApp sim) : IClassFixture<SimApp>
             sampler_name = "Euler a",
             scheduler = "Karras",
             n_iter = 2,
-            unheard_of = true,
+            unknown_field = true,
         });
         var answer = await ReadAsync(response);
         Assert.Equal(["images", "parameters", "info"], answer.Select(f => f.Key));
@@ -256,11 +256,11 @@ public sealed class ForgeTests(SimApp sim) : IClassFixture<SimApp>
         await own.Http.PostAsync("/sdapi/v1/interrupt", null);
         Assert.Single(Images(await hanging));
 
-        using var patience = new CancellationTokenSource();
-        var given = own.Http.PostAsJsonAsync(Txt2Img, new { prompt = "hangs again [gate=again] [fault=timeout]", width = 64, height = 64 }, patience.Token);
+        using var timeout = new CancellationTokenSource();
+        var given = own.Http.PostAsJsonAsync(Txt2Img, new { prompt = "hangs again [gate=again] [fault=timeout]", width = 64, height = 64 }, timeout.Token);
         await WaitAtGateAsync(own, "again");
         await own.Http.PostAsync("/sim/gates/again", null);
-        await patience.CancelAsync();
+        await timeout.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => given);
         Assert.Single(Images(await MakeAsync(new { prompt = "goes on", width = 64, height = 64 }, own)));
     }

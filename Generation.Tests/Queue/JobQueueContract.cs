@@ -8,7 +8,7 @@ public abstract class JobQueueContract : IAsyncLifetime
 {
     protected const int Window = 1_000;
 
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(20);
+    private static readonly TimeSpan MaxWait = TimeSpan.FromSeconds(20);
     private static readonly TimeSpan Moment = TimeSpan.FromMilliseconds(300);
 
     private readonly List<IJobQueue> opened = [];
@@ -135,12 +135,12 @@ public abstract class JobQueueContract : IAsyncLifetime
         var (relay, worker) = (Open(), Open());
         Assert.Empty(await worker.ReceiveAsync("image", 10, Moment, default));
 
-        var waiting = worker.ReceiveAsync("image", 10, Patience, default);
+        var waiting = worker.ReceiveAsync("image", 10, MaxWait, default);
         var started = TimeProvider.System.GetTimestamp();
         await relay.SendAsync("image", [Message()], Window, default);
 
         Assert.Single(await waiting);
-        Assert.True(TimeProvider.System.GetElapsedTime(started) < Patience / 2);
+        Assert.True(TimeProvider.System.GetElapsedTime(started) < MaxWait / 2);
     }
 
     [Fact]
@@ -163,12 +163,12 @@ public abstract class JobQueueContract : IAsyncLifetime
     {
         var relay = Open();
         var sent = await relay.SendAsync("image", [Message(), Message()], Window, default);
-        Assert.Empty(await relay.FindGoneAsync("image", sent.MessageIds, default));
+        Assert.Empty(await relay.FindMissingAsync("image", sent.MessageIds, default));
 
         await LoseAsync("image");
 
-        Assert.Equal(sent.MessageIds, await Open(LostAfter).FindGoneAsync("image", sent.MessageIds, default));
-        Assert.Empty(await relay.FindGoneAsync("image", [], default));
+        Assert.Equal(sent.MessageIds, await Open(LostAfter).FindMissingAsync("image", sent.MessageIds, default));
+        Assert.Empty(await relay.FindMissingAsync("image", [], default));
     }
 
     [Fact]
@@ -201,7 +201,7 @@ public abstract class JobQueueContract : IAsyncLifetime
         var started = TimeProvider.System.GetTimestamp();
         while (received.Count < count)
         {
-            Assert.True(TimeProvider.System.GetElapsedTime(started) < Patience, $"{received.Count} of {count} messages came in lane {lane}.");
+            Assert.True(TimeProvider.System.GetElapsedTime(started) < MaxWait, $"{received.Count} of {count} messages came in lane {lane}.");
             received.AddRange(await queue.ReceiveAsync(lane, count - received.Count, TimeSpan.FromSeconds(1), default));
         }
 
@@ -213,7 +213,7 @@ public abstract class JobQueueContract : IAsyncLifetime
         var started = TimeProvider.System.GetTimestamp();
         while (!await condition())
         {
-            Assert.True(TimeProvider.System.GetElapsedTime(started) < Patience, "It did not come true.");
+            Assert.True(TimeProvider.System.GetElapsedTime(started) < MaxWait, "It did not come true.");
             await Task.Delay(TimeSpan.FromMilliseconds(50), TimeProvider.System, CancellationToken.None);
         }
     }

@@ -23,7 +23,7 @@ public class RedisJobQueueTests : JobQueueContract
         var queue = Open();
         await queue.SendAsync("image", [Message()], Window, default);
 
-        Assert.Equal(ids, await queue.FindGoneAsync("image", ids, default));
+        Assert.Equal(ids, await queue.FindMissingAsync("image", ids, default));
     }
 
     protected override async Task SetUpAsync()

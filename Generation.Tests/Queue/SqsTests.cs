@@ -7,7 +7,7 @@ namespace Generation.Tests.Queue;
 /// <summary>What only SQS does: partial failures, lanes that share a queue, errors that name the setting to change.</summary>
 public sealed class SqsTests(TestSqs sqs)
 {
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(20);
+    private static readonly TimeSpan MaxWait = TimeSpan.FromSeconds(20);
 
     [Fact]
     public async Task Of_a_batch_that_fails_in_part_the_messages_before_the_refused_one_count_as_sent()
@@ -49,7 +49,7 @@ public sealed class SqsTests(TestSqs sqs)
         IReadOnlyList<Delivery> received = [];
         while (received.Count == 0)
         {
-            Assert.True(TimeProvider.System.GetElapsedTime(started) < Patience);
+            Assert.True(TimeProvider.System.GetElapsedTime(started) < MaxWait);
             received = await imageWorker.ReceiveAsync("image", 10, TimeSpan.FromSeconds(1), default);
         }
 
@@ -77,13 +77,13 @@ public sealed class SqsTests(TestSqs sqs)
         var options = TestSqs.Options("");
         await using var queue = Open(options);
 
-        Assert.Equal("Queue:Sqs:MainQueueUrl (SQS_MAIN_QUEUE_URL) is not set.", await ComplaintAsync(queue));
+        Assert.Equal("Queue:Sqs:MainQueueUrl (SQS_MAIN_QUEUE_URL) is not set.", await ErrorAsync(queue));
         options.Sqs.MainQueueUrl = "my-queue";
-        Assert.Contains("Queue:Sqs:MainQueueUrl (SQS_MAIN_QUEUE_URL) is 'my-queue', which is not a URL", await ComplaintAsync(queue), StringComparison.Ordinal);
+        Assert.Contains("Queue:Sqs:MainQueueUrl (SQS_MAIN_QUEUE_URL) is 'my-queue', which is not a URL", await ErrorAsync(queue), StringComparison.Ordinal);
         options.Sqs.MainQueueUrl = await sqs.UrlOfAsync(name);
-        Assert.Contains("Queue:Sqs:MainQueueUrl (SQS_MAIN_QUEUE_URL) names no queue that SQS has", await ComplaintAsync(queue), StringComparison.Ordinal);
+        Assert.Contains("Queue:Sqs:MainQueueUrl (SQS_MAIN_QUEUE_URL) names no queue that SQS has", await ErrorAsync(queue), StringComparison.Ordinal);
         options.ByLane["image"] = new LaneOptions { Url = options.Sqs.MainQueueUrl + "-image" };
-        Assert.Contains("Queue:Lanes:image:Url names no queue that SQS has", await ComplaintAsync(queue), StringComparison.Ordinal);
+        Assert.Contains("Queue:Lanes:image:Url names no queue that SQS has", await ErrorAsync(queue), StringComparison.Ordinal);
         options.ByLane.Clear();
         await sqs.NewQueueAsync(name);
 
@@ -99,10 +99,10 @@ public sealed class SqsTests(TestSqs sqs)
         (options.Sqs.AccessKey, options.Sqs.SecretKey) = (accessKey, secretKey);
         await using var queue = Open(options);
 
-        var complaint = await ComplaintAsync(queue);
-        Assert.Contains(code, complaint, StringComparison.Ordinal);
-        Assert.Contains("AWS_ACCESS_KEY_ID", complaint, StringComparison.Ordinal);
-        Assert.DoesNotContain("guessed", complaint, StringComparison.Ordinal);
+        var error = await ErrorAsync(queue);
+        Assert.Contains(code, error, StringComparison.Ordinal);
+        Assert.Contains("AWS_ACCESS_KEY_ID", error, StringComparison.Ordinal);
+        Assert.DoesNotContain("guessed", error, StringComparison.Ordinal);
         (options.Sqs.AccessKey, options.Sqs.SecretKey) = (TestSqs.AccessKey, TestSqs.SecretKey);
         Assert.Single((await queue.SendAsync("image", [Message(1)], 100, default)).MessageIds);
     }
@@ -117,7 +117,7 @@ public sealed class SqsTests(TestSqs sqs)
 
         Assert.Single((await queue.SendAsync("image", [Message(1)], 100, default)).MessageIds);
         options.Sqs.Endpoint = "http://127.0.0.1:1";
-        Assert.Contains("127.0.0.1:1 (Queue:Sqs:Endpoint)", await ComplaintAsync(queue), StringComparison.Ordinal);
+        Assert.Contains("127.0.0.1:1 (Queue:Sqs:Endpoint)", await ErrorAsync(queue), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -131,7 +131,7 @@ public sealed class SqsTests(TestSqs sqs)
         await queue.SendAsync("image", [Message(1)], 100, default);
         Assert.Empty(await queue.ReceiveAsync("image", 1, TimeSpan.FromMilliseconds(500), default)); // SQS_IDLE_DELAY_MS is not over
         await using var another = Open(options);
-        Assert.Single(await another.ReceiveAsync("image", 1, Patience, default));
+        Assert.Single(await another.ReceiveAsync("image", 1, MaxWait, default));
     }
 
     [Fact]
@@ -140,7 +140,7 @@ public sealed class SqsTests(TestSqs sqs)
         var options = TestSqs.Options(await sqs.NewQueueAsync());
         await using var queue = Open(options);
         await queue.SendAsync("image", [Message(1)], 100, default);
-        var delivery = Assert.Single(await queue.ReceiveAsync("image", 1, Patience, default));
+        var delivery = Assert.Single(await queue.ReceiveAsync("image", 1, MaxWait, default));
 
         await queue.DeadLetterAsync("image", delivery, "a test", default);
 
@@ -167,7 +167,7 @@ public sealed class SqsTests(TestSqs sqs)
 
     private static JobMessage Message(int id, int bytes = 10) => new(id, Guid.NewGuid(), $$"""{"p": "{{new string('x', bytes)}}"}""", null);
 
-    private static async Task<string> ComplaintAsync(SqsJobQueue queue) =>
+    private static async Task<string> ErrorAsync(SqsJobQueue queue) =>
         (await Assert.ThrowsAsync<QueueException>(() => queue.SendAsync("image", [Message(1)], 100, default))).Message;
 
     /// <summary>Messages that anybody could receive now: not those that are in flight.</summary>

@@ -59,9 +59,9 @@ public sealed class CreateAdminTests
         Assert.Equal(CreateAdminCommand.Refused, noName.ExitCode);
         Assert.Contains("Usage:", noName.Errors, StringComparison.Ordinal);
 
-        var away = await Ended.RelayAsync(Nowhere, ["create-admin", "ada"]);
-        Assert.Equal((CreateAdminCommand.CouldNotRun, ""), (away.ExitCode, away.Output));
-        Assert.StartsWith("No administrator was made", Assert.Single(away.Errors.TrimEnd().Split('\n')), StringComparison.Ordinal);
+        var unreachable = await Ended.RelayAsync(Nowhere, ["create-admin", "ada"]);
+        Assert.Equal((CreateAdminCommand.CouldNotRun, ""), (unreachable.ExitCode, unreachable.Output));
+        Assert.StartsWith("No administrator was made", Assert.Single(unreachable.Errors.TrimEnd().Split('\n')), StringComparison.Ordinal);
 
         await using var empty = await TestPostgres.CreateDatabaseAsync("template0");
         var noSchema = await Ended.RelayAsync(empty.ConnectionString, ["create-admin", "ada"]);

@@ -19,7 +19,7 @@ public sealed class DevelopmentKeyTests
 
         var migrated = await Ended.RelayAsync(system.Db.ConnectionString, ["migrate"]);
         Assert.Equal((0, ""), (migrated.ExitCode, migrated.Errors));
-        Assert.Contains("Revoked 2 API keys of Development", migrated.Output, StringComparison.Ordinal);
+        Assert.Contains("Revoked 2 development API keys", migrated.Output, StringComparison.Ordinal);
         Assert.DoesNotContain("gk_dev", migrated.Output, StringComparison.Ordinal);
         Assert.Equal(2, await RevokedAsync(system));
         Assert.Equal(HttpStatusCode.OK, await AnswerAsync(system, TestSystem.UserKey));

@@ -8,7 +8,7 @@ namespace Generation.Tests.Security;
 /// <param name="Errors">The standard error.</param>
 internal sealed record Ended(int ExitCode, string Output, string Errors)
 {
-    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(2);
+    private static readonly TimeSpan MaxWait = TimeSpan.FromMinutes(2);
 
     /// <param name="project">Generation.Api, for example.</param>
     /// <param name="arguments">A command, or none to run the service.</param>
@@ -29,10 +29,10 @@ internal sealed record Ended(int ExitCode, string Output, string Errors)
 
         using var process = Process.Start(start)!;
         var (output, errors) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
-        using var patience = new CancellationTokenSource(Patience);
+        using var timeout = new CancellationTokenSource(MaxWait);
         try
         {
-            await process.WaitForExitAsync(patience.Token);
+            await process.WaitForExitAsync(timeout.Token);
         }
         catch (OperationCanceledException)
         {

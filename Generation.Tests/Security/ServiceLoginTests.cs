@@ -43,10 +43,10 @@ public sealed class ServiceLoginTests
             }
         }
 
-        Assert.Null(await LoginRights.ExcessAsync(connection, CancellationToken.None));
+        Assert.Null(await LoginPrivileges.FindExcessAsync(connection, CancellationToken.None));
         await using var owner = new NpgsqlConnection(database.ConnectionString);
         await owner.OpenAsync();
-        Assert.Contains("superuser", await LoginRights.ExcessAsync(owner, CancellationToken.None), StringComparison.Ordinal);
+        Assert.Contains("superuser", await LoginPrivileges.FindExcessAsync(owner, CancellationToken.None), StringComparison.Ordinal);
         Assert.Equal(0L, await ScalarAsync(owner, $"SELECT count(*) FROM pg_class WHERE relowner = '{login}'::regrole"));
         Assert.False((bool?)await ScalarAsync(owner,
             $"SELECT rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls FROM pg_roles WHERE rolname = '{login}'"));
@@ -102,7 +102,7 @@ public sealed class ServiceLoginTests
 
         await using var owner = new NpgsqlConnection(server.Owner);
         await owner.OpenAsync();
-        Assert.Contains("owns the database", await LoginRights.ExcessAsync(owner, CancellationToken.None), StringComparison.Ordinal);
+        Assert.Contains("owns the database", await LoginPrivileges.FindExcessAsync(owner, CancellationToken.None), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -116,9 +116,9 @@ public sealed class ServiceLoginTests
         Assert.Equal(2, shortPassword.ExitCode);
         Assert.Contains("Database:Roles:Worker:Password must be", shortPassword.Errors, StringComparison.Ordinal);
 
-        var away = await Ended.RelayAsync("Host=127.0.0.1;Port=1;Username=nobody", ["migrate"]);
-        Assert.Equal(2, away.ExitCode);
-        Assert.Contains("could not be migrated", Assert.Single(away.Errors.TrimEnd().Split('\n')), StringComparison.Ordinal);
+        var unreachable = await Ended.RelayAsync("Host=127.0.0.1;Port=1;Username=nobody", ["migrate"]);
+        Assert.Equal(2, unreachable.ExitCode);
+        Assert.Contains("could not be migrated", Assert.Single(unreachable.Errors.TrimEnd().Split('\n')), StringComparison.Ordinal);
     }
 
     [Fact]

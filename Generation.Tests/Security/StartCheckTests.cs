@@ -11,7 +11,7 @@ namespace Generation.Tests.Security;
 [Trait("tier", "process")]
 public sealed class StartCheckTests
 {
-    private static readonly (string Key, string Value)[] Away =
+    private static readonly (string Key, string Value)[] Unreachable =
     [
         ("ConnectionStrings:generation", "Host=127.0.0.1;Port=1;Username=nobody;Database=none"),
         ("ConnectionStrings:redis", "127.0.0.1:1"),
@@ -77,23 +77,23 @@ public sealed class StartCheckTests
             ("Mock:Enabled", "true"), ("Media:AllowPrivateAddresses", "true"), ("Media:Store", "folder"), ("ConnectionStrings:redis", "redis.invalid:6379,password=hunter2"),
         ];
         await using var service = await StartAsync("Production", dangerous);
-        await UntilAsync(() => Complaints(service).Count >= 4);
+        await UntilAsync(() => CriticalLines(service).Count >= 4);
         Assert.Equal(
             ["ConnectionStrings:redis", "Media:AllowPrivateAddresses", "Media:Store", "Mock:Enabled"],
-            Complaints(service).Select(complaint => complaint.Split(' ')[0]).Order(StringComparer.Ordinal));
+            CriticalLines(service).Select(error => error.Split(' ')[0]).Order(StringComparer.Ordinal));
         Assert.DoesNotContain(service.Logs, log => log.Message.Contains("hunter2", StringComparison.Ordinal));
 
         await using var development = await StartAsync("Development", dangerous);
-        Assert.Empty(Complaints(development));
+        Assert.Empty(CriticalLines(development));
     }
 
     [Fact]
-    public async Task A_safe_service_has_nothing_to_complain_of()
+    public async Task A_safe_service_has_nothing_to_report()
     {
         await using var service = await StartAsync(
             "Production", ("Media:Store", "s3"), ("Media:S3:Bucket", "results"), ("ConnectionStrings:redis", "redis.invalid:6380,ssl=true"), ("Logging:LogLevel:Generation", "Debug"));
         await UntilAsync(() => service.Logs.Any(log => log.Message.Contains("rights of this service's login", StringComparison.Ordinal))); // it is past the warnings
-        Assert.Empty(Complaints(service));
+        Assert.Empty(CriticalLines(service));
     }
 
     [Fact]
@@ -106,11 +106,11 @@ public sealed class StartCheckTests
         Assert.Contains(api.Log, line => line.StartsWith("Critical", StringComparison.Ordinal) && line.Contains("start.unsafe", StringComparison.Ordinal));
     }
 
-    private static List<string> Complaints(ServiceUnderTest service) =>
+    private static List<string> CriticalLines(ServiceUnderTest service) =>
         [.. service.Logs.Where(log => log.Level == LogLevel.Critical).Select(log => log.Message)];
 
     private static Task<ServiceUnderTest> StartAsync(string environment, params IEnumerable<(string, string)> settings) =>
-        ServiceUnderTest.StartAsync([.. Away, .. settings], builder => builder.AddPipeline(), environment: environment);
+        ServiceUnderTest.StartAsync([.. Unreachable, .. settings], builder => builder.AddPipeline(), environment: environment);
 
     private static async Task<IReadOnlyList<(string, string)>> AsOwnerAsync(TestDatabase database) =>
     [
@@ -122,10 +122,10 @@ public sealed class StartCheckTests
 
     private static async Task UntilAsync(Func<bool> isThere)
     {
-        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(60));
+        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(60));
         while (!isThere())
         {
-            await Task.Delay(TimeSpan.FromMilliseconds(50), TimeProvider.System, patience.Token);
+            await Task.Delay(TimeSpan.FromMilliseconds(50), TimeProvider.System, timeout.Token);
         }
     }
 }

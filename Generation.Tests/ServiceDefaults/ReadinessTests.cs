@@ -105,7 +105,7 @@ public sealed class ReadinessTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_host_starts_at_once_while_both_servers_are_away()
+    public async Task A_host_starts_at_once_while_both_servers_are_unavailable()
     {
         // A listener that accepts and never answers is the slowest kind of away: everything waits for its timeout.
         using var silent = new System.Net.Sockets.TcpListener(IPAddress.Loopback, 0);

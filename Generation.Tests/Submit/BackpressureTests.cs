@@ -5,7 +5,7 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Generation.Tests.Submit;
 
-/// <summary>Promise 12: overload and a database in trouble are answered at once, never by a queue of hung requests.</summary>
+/// <summary>Invariant 12: overload and a database in trouble are answered at once, never by a queue of hung requests.</summary>
 public sealed class BackpressureTests
 {
     private static readonly SubmitOptions Hasty = new() { StatementTimeoutSeconds = 1, Patience = TimeSpan.FromSeconds(2), Pause = TimeSpan.FromMilliseconds(200) };
@@ -72,7 +72,7 @@ public sealed class BackpressureTests
     }
 
     [Fact]
-    public async Task While_the_queue_stands_submits_are_turned_away_at_the_door_and_reads_are_not()
+    public async Task While_the_queue_stands_submits_are_shed_and_reads_are_not()
     {
         await using var system = await TestSystem.StartAsync(o =>
         {
@@ -152,7 +152,7 @@ public sealed class BackpressureTests
         var user = await writer.UserAsync();
         await writer.StartAsync();
         Assert.Equal(SubmitOutcome.Accepted, (await writer.SubmitAsync(user, "before")).Outcome);
-        await writer.TakeAwayAsync();
+        await writer.DisconnectAsync();
 
         var started = TimeProvider.System.GetTimestamp();
         var refused = await Task.WhenAll(Enumerable.Range(0, 200).Select(i => writer.SubmitAsync(user, $"key-{i}")));

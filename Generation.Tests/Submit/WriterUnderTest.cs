@@ -101,7 +101,7 @@ internal sealed class WriterUnderTest : IAsyncDisposable
     }
 
     /// <summary>The server turns every connection to this database away, and cuts those that are there.</summary>
-    public async Task TakeAwayAsync()
+    public async Task DisconnectAsync()
     {
         await Db.DisposeAsync();
         await AsServerAsync($"ALTER DATABASE {database.Name} ALLOW_CONNECTIONS false");
@@ -110,7 +110,7 @@ internal sealed class WriterUnderTest : IAsyncDisposable
 
     public Task GiveBackAsync() => AsServerAsync($"ALTER DATABASE {database.Name} ALLOW_CONNECTIONS true");
 
-    /// <summary>After a <see cref="TakeAwayAsync"/>, when <see cref="Db"/> is gone.</summary>
+    /// <summary>After a <see cref="DisconnectAsync"/>, when <see cref="Db"/> is gone.</summary>
     public async Task<long> SessionsAsync()
     {
         await using var connection = new NpgsqlConnection(database.ConnectionString + ";Pooling=false");

@@ -14,7 +14,7 @@ public sealed partial class TidyTests
     internal static readonly string Root = FindRoot();
 
     // What git would commit: tracked files and new ones that are not ignored.
-    private static readonly IReadOnlyList<string> Files = ListFiles();
+    internal static readonly IReadOnlyList<string> Files = ListFiles();
 
     private static readonly IReadOnlyList<string> Sources = [.. Files.Where(file => file.EndsWith(".cs", StringComparison.Ordinal))];
 
@@ -85,7 +85,7 @@ public sealed partial class TidyTests
     [Fact]
     public void Tests_of_processes_and_crashes_say_so() => Empty(
         Sources.Where(file => TestFile().IsMatch(file) && (OfProcesses().IsMatch(file) || OfProcesses().IsMatch(Read(file))) && !Read(file).Contains("[Trait(\"tier\", \"process\")]", StringComparison.Ordinal)),
-        "Whoever starts our services as processes, or is in Crashes or Trouble, carries [Trait(\"tier\", \"process\")]: eng/test --quick goes without them, and would not be quick.");
+        "Whoever starts our services as processes, or is in Crashes or Resilience, carries [Trait(\"tier\", \"process\")]: eng/test --quick goes without them, and would not be quick.");
 
     [Fact]
     public void A_program_is_a_table_of_contents() => Empty(
@@ -190,7 +190,7 @@ public sealed partial class TidyTests
         Assert.Equal(matches, pattern.IsMatch(text));
     }
 
-    private static void Empty(IEnumerable<string> offenders, string reason)
+    internal static void Empty(IEnumerable<string> offenders, string reason)
     {
         var found = offenders.ToList();
         Assert.True(found.Count == 0, $"{reason}\n  {string.Join("\n  ", found)}");
@@ -218,7 +218,7 @@ public sealed partial class TidyTests
     private static bool IsText(string file) =>
         Path.GetExtension(file).ToLowerInvariant() is not (".png" or ".jpg" or ".jpeg" or ".gif" or ".webp" or ".ico" or ".mp4" or ".webm" or ".woff" or ".woff2");
 
-    private static string Read(string file) => File.ReadAllText(Path.Combine(Root, file));
+    internal static string Read(string file) => File.ReadAllText(Path.Combine(Root, file));
 
     private static string FindRoot()
     {
@@ -270,7 +270,7 @@ public sealed partial class TidyTests
     [GeneratedRegex(@"^Generation\.Tests/(?!AppHost/|Tidy/|Harness/).*Tests\.cs$", RegexOptions.ExplicitCapture)] // eng/test --quick leaves out AppHost by its name
     private static partial Regex TestFile();
 
-    [GeneratedRegex(@"^Generation\.Tests/(Crashes|Trouble)/|\bAsProcess(es|Async)\b|ProcessService\.StartAsync|ProcessStartInfo\(""dotnet""", RegexOptions.ExplicitCapture)]
+    [GeneratedRegex(@"^Generation\.Tests/(Crashes|Resilience)/|\bAsProcess(es|Async)\b|ProcessService\.StartAsync|ProcessStartInfo\(""dotnet""", RegexOptions.ExplicitCapture)]
     private static partial Regex OfProcesses();
 
     [GeneratedRegex(@"^\d{4}-[a-z0-9]+(-[a-z0-9]+)*\.md$", RegexOptions.ExplicitCapture)]

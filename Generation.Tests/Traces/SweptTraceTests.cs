@@ -19,7 +19,7 @@ public sealed class SweptTraceTests
             collector.Configure(o.Settings);
         });
         var ids = await Task.WhenAll(Enumerable.Range(0, 6).Select(n => system.SubmitAsync($"swept {n}")));
-        var (canceled, overdue, alsoOverdue, dead, deadCanceled, stray) = (ids[0], ids[1], ids[2], ids[3], ids[4], ids[5]);
+        var (canceled, overdue, alsoOverdue, dead, deadCanceled, undispatched) = (ids[0], ids[1], ids[2], ids[3], ids[4], ids[5]);
         await system.UntilAsync("SELECT count(*) = 6 FROM outbox WHERE dispatched_at IS NOT NULL");
 
         using (var cancel = await system.Http.PostAsync(new Uri($"/api/generations/{canceled}/cancel", UriKind.Relative), null))
@@ -32,12 +32,12 @@ public sealed class SweptTraceTests
             UPDATE generation_sessions SET status = 'processing', phase = 'preparing', lease_owner = 'nobody', lease_until = now(), started_at = now(),
                    lease_token = lease_token + 1, cancel_requested_at = CASE WHEN session_id = '{deadCanceled}' THEN now() END
             WHERE session_id IN ('{dead}', '{deadCanceled}');
-            DELETE FROM outbox WHERE session_id = '{stray}';
-            UPDATE generation_sessions SET updated_at = now() - interval '1 day' WHERE session_id = '{stray}';
+            DELETE FROM outbox WHERE session_id = '{undispatched}';
+            UPDATE generation_sessions SET updated_at = now() - interval '1 day' WHERE session_id = '{undispatched}';
             UPDATE generation_sessions SET deadline = now() WHERE session_id IN ('{overdue}', '{alsoOverdue}')
             """);
         await system.UntilAsync($"SELECT count(*) = 4 FROM generation_sessions WHERE completed_at IS NOT NULL");
-        await system.UntilAsync($"SELECT count(*) FILTER (WHERE session_id = '{stray}') = 1 AND count(*) FILTER (WHERE session_id = '{dead}') = 2 FROM outbox WHERE dispatched_at IS NOT NULL");
+        await system.UntilAsync($"SELECT count(*) FILTER (WHERE session_id = '{undispatched}') = 1 AND count(*) FILTER (WHERE session_id = '{dead}') = 2 FROM outbox WHERE dispatched_at IS NOT NULL");
 
         var expected = new (Guid Session, string Name, string? Status)[]
         {
@@ -45,7 +45,7 @@ public sealed class SweptTraceTests
         };
         var spans = await collector.UntilAsync(
             all => expected.All(e => all.Any(s => s.Name == e.Name && s.Session == e.Session.ToString() && s["generation.session.status"] == e.Status))
-                && all.Count(s => s.Name == "send image" && s.Session == stray.ToString()) == 2 && all.Count(s => s.Name == "send image" && s.Session == dead.ToString()) == 2,
+                && all.Count(s => s.Name == "send image" && s.Session == undispatched.ToString()) == 2 && all.Count(s => s.Name == "send image" && s.Session == dead.ToString()) == 2,
             s => s.Session is not null);
         foreach (var id in ids)
         {

@@ -122,7 +122,7 @@ public sealed class KieWebhookTests(KieWebhookTests.PollingSystem polling) : ICl
     }
 
     [Fact]
-    public async Task A_callback_while_the_database_is_away_is_asked_for_again_and_polling_finishes_the_session()
+    public async Task A_callback_while_the_database_is_unavailable_is_asked_for_again_and_polling_finishes_the_session()
     {
         await using var own = await StartAsync();
         var id = await own.SubmitAsync("nano-banana", new { prompt = "unheard [callback-gate=hold]" });

@@ -31,7 +31,7 @@ public sealed partial class JobContext
         }
         else if (group is null)
         {
-            var (intent, problem) = await IntendAsync(0, rules.CallTimeout, rules.Limit, null, ct, outputCount: RequestedOutputs);
+            var (intent, problem) = await TryBeginCallAsync(0, rules.CallTimeout, rules.Limit, null, ct, outputCount: RequestedOutputs);
             if (intent is null)
             {
                 return Conclude([new FailedOutput(0, problem!)]);
@@ -72,7 +72,7 @@ public sealed partial class JobContext
         {
             if (!group.Place(output, RequestedOutputs, out var ordinal))
             {
-                log.LogWarning("{SessionId}: the provider announces output {Index} of {Outputs}, which is none or came before", Session.SessionId, output.Index, RequestedOutputs);
+                log.LogWarning("Ignored output {Index} of {Outputs} of {SessionId}, which is out of range or was announced before", Session.SessionId, output.Index, RequestedOutputs);
                 return;
             }
 

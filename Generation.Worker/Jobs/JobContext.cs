@@ -10,7 +10,7 @@ using Generation.Worker.Providers;
 
 namespace Generation.Worker.Jobs;
 
-/// <summary>The lease is gone: somebody else may work on the session, and nothing that this worker does counts any more.</summary>
+/// <summary>The lease was lost: another worker may hold the session, and no write of this one is accepted any more.</summary>
 public sealed class LeaseLostException : Exception
 {
     public LeaseLostException()
@@ -29,16 +29,16 @@ public sealed class LeaseLostException : Exception
     }
 }
 
-/// <summary>What every job of a worker works with.</summary>
-public sealed record JobParts(
+/// <summary>The dependencies that all jobs of a worker share.</summary>
+public sealed record JobDependencies(
     Leases Leases, MediaTransfer Transfer, IMediaStore Store, ProgressChannel Progress, ProviderBreakers Breakers, ProviderLimits Limits, GpuSlots Slots,
     Uploads Uploads, WorkerOptions Options, TimeProvider Time);
 
 /// <summary>
 /// What a handler sees of its job: what to make, what was made before, and the ways to record and deliver. The two ways to work with a
-/// provider stand in the other parts of this class: PaidCalls (it answers with the output) and FollowedTasks (it takes on a task).
+/// provider stand in the other parts of this class: PaidCalls (it answers with the output) and PolledTasks (it takes on a task).
 /// </summary>
-public sealed partial class JobContext(ActiveJob job, JobParts parts, ILogger log)
+public sealed partial class JobContext(ActiveJob job, JobDependencies parts, ILogger log)
 {
     private readonly HashSet<int> stored = [.. job.Session.StoredOrdinals];
     private readonly SemaphoreSlim recording = new(1, 1);
@@ -79,14 +79,14 @@ public sealed partial class JobContext(ActiveJob job, JobParts parts, ILogger lo
     /// <summary>The recorded call for an output, if there is one that counts.</summary>
     public ProviderTask? FindTask(int ordinal) => tasks.Find(t => ordinal >= t.FirstOrdinal && ordinal < t.FirstOrdinal + t.OutputCount);
 
-    /// <summary>Ours for the call for an output: an operator finds session, output and lease by what the provider has logged.</summary>
+    /// <summary>Our request id for the call for an output: it leads from the provider's log to session, output and lease.</summary>
     public string NameOfCall(int ordinal) => $"{Session.SessionId:N}-{ordinal}-{Session.LeaseToken}";
 
     /// <summary>Before a paid call. Null when a call for these outputs counts already: then it must not be made again.</summary>
     public async Task<ProviderTask?> RecordIntentAsync(int firstOrdinal, int outputCount, TimeSpan deadline, byte[]? callbackTokenHash, CancellationToken ct)
     {
         var sameInEveryTry = Guid.CreateVersion7(parts.Time.GetUtcNow());
-        var id = await Transient.RetryAsync(
+        var id = await TransientErrors.RetryAsync(
             () => parts.Leases.RecordIntentAsync(Session, firstOrdinal, outputCount, deadline, callbackTokenHash, ct, sameInEveryTry), parts.Time, log, job.Stopped);
         if (id is null)
         {
@@ -94,7 +94,7 @@ public sealed partial class JobContext(ActiveJob job, JobParts parts, ILogger lo
         }
 
         var now = Now;
-        job.ExpectCall(id.Value, parts.Time.GetUtcNow() + deadline);
+        job.CallStarted(id.Value, parts.Time.GetUtcNow() + deadline);
         var task = new ProviderTask
         {
             ProviderTaskId = id.Value,
@@ -108,12 +108,12 @@ public sealed partial class JobContext(ActiveJob job, JobParts parts, ILogger lo
         return task;
     }
 
-    /// <summary>Right after a paid call, with a token that is not cancelled: what it bought must not be forgotten.</summary>
+    /// <summary>Records the outcome right after a paid call, and is not cancelled with the job: what was paid for must be recorded.</summary>
     public async Task<ProviderTask> RecordTaskAsync(
         ProviderTask task, ProviderTaskState state, string? taskId = null, string? requestId = null, JsonObject? result = null, Failure? failure = null)
     {
         ArgumentNullException.ThrowIfNull(task);
-        var recorded = await Transient.RetryAsync(
+        var recorded = await TransientErrors.RetryAsync(
             () => parts.Leases.RecordTaskAsync(
                 Session, task.ProviderTaskId, state, CancellationToken.None, taskId, requestId, result?.ToJsonString(), failure?.Kind.ToString(), failure?.ProviderCode),
             parts.Time, log, job.Stopped);
@@ -122,7 +122,7 @@ public sealed partial class JobContext(ActiveJob job, JobParts parts, ILogger lo
             throw new LeaseLostException();
         }
 
-        job.Heard(task.ProviderTaskId);
+        job.CallCompleted(task.ProviderTaskId);
         var now = task with
         {
             State = state,
@@ -210,14 +210,14 @@ public sealed partial class JobContext(ActiveJob job, JobParts parts, ILogger lo
     }
 
     /// <summary>After its row was written.</summary>
-    internal async Task ToldStoredAsync(StoredOutput output, bool isDuplicate)
+    internal async Task OnOutputStoredAsync(StoredOutput output, bool isDuplicate)
     {
         if (isDuplicate && !output.Media.Key.IsSample)
         {
             await parts.Store.DeleteAsync(output.Media.Key, CancellationToken.None);
         }
 
-        log.LogInformation(LogEvents.InsertImages, "Output {Ordinal} of {SessionId} is stored", output.Ordinal, Session.SessionId);
+        log.LogInformation(LogEvents.InsertImages, "Stored output {Ordinal} of {SessionId}", output.Ordinal, Session.SessionId);
     }
 
     /// <summary>Removes what watchers were shown of an output that has not come.</summary>
@@ -266,11 +266,11 @@ public sealed partial class JobContext(ActiveJob job, JobParts parts, ILogger lo
         parts.Progress.Publish(job.Report(percent, phase) with { Preview = new Preview(ordinal, media.Key.ToString()) });
     }
 
-    /// <summary>A GPU for this job alone, over all workers; null when none came free within <paramref name="patience"/>.</summary>
+    /// <summary>A GPU for this job alone, over all workers; null when none came free within <paramref name="maxWait"/>.</summary>
     /// <param name="endpoints">The GPUs, in order of preference.</param>
-    /// <param name="patience">How long to wait in this slot of the worker.</param>
+    /// <param name="maxWait">How long to wait while occupying a slot of the worker.</param>
     /// <param name="ct">Stops waiting.</param>
-    public async Task<GpuSlot?> TakeSlotAsync(IReadOnlyList<string> endpoints, TimeSpan patience, CancellationToken ct)
+    public async Task<GpuSlot?> TakeSlotAsync(IReadOnlyList<string> endpoints, TimeSpan maxWait, CancellationToken ct)
     {
         var since = parts.Time.GetTimestamp();
         while (true)
@@ -280,7 +280,7 @@ public sealed partial class JobContext(ActiveJob job, JobParts parts, ILogger lo
                 return new GpuSlot(endpoint, () => parts.Slots.ReleaseAsync(Session, endpoint, CancellationToken.None), log);
             }
 
-            if (parts.Time.GetElapsedTime(since) >= patience)
+            if (parts.Time.GetElapsedTime(since) >= maxWait)
             {
                 return null;
             }
@@ -338,12 +338,12 @@ public sealed partial class JobContext(ActiveJob job, JobParts parts, ILogger lo
     {
         try
         {
-            return (await parts.Transfer.StoreAsync(source, destination, _ => job.Move(), ct), null);
+            return (await parts.Transfer.StoreAsync(source, destination, _ => job.MarkProgress(), ct), null);
         }
         catch (MediaException e)
         {
             log.LogWarning(
-                "{Role} {Ordinal} of {SessionId} could not be stored: {Failure}, {Problem}", destination.Role, destination.Ordinal, Session.SessionId, e.Failure, e.Message);
+                "Could not store {Role} {Ordinal} of {SessionId}: {Failure}, {Problem}", destination.Role, destination.Ordinal, Session.SessionId, e.Failure, e.Message);
             return (null, e.Failure is MediaFailure.SourceUnavailable or MediaFailure.StoreUnavailable or MediaFailure.Truncated
                 ? new Failure(FailureKind.Unavailable, $"media.{e.Failure}", e.Message)
                 : new Failure(FailureKind.OutputUnusable, $"media.{e.Failure}", e.Message));
@@ -361,12 +361,12 @@ public sealed partial class JobContext(ActiveJob job, JobParts parts, ILogger lo
 
     private async Task WriteAsync(StoredOutput output)
     {
-        var answer = await Transient.RetryAsync(() => parts.Leases.StoreMediaAsync(output, CancellationToken.None), parts.Time, log, job.Stopped)
+        var answer = await TransientErrors.RetryAsync(() => parts.Leases.StoreMediaAsync(output, CancellationToken.None), parts.Time, log, job.Stopped)
             ?? throw new LeaseLostException(); // the object stays for the orphan sweep: its name holds our token and nobody else's
         await recording.WaitAsync(CancellationToken.None);
         job.Version = Math.Max(job.Version, answer.Version);
         recording.Release();
-        await ToldStoredAsync(output, answer.IsDuplicate);
+        await OnOutputStoredAsync(output, answer.IsDuplicate);
     }
 
     /// <summary>The orphan sweep would find it too.</summary>

@@ -9,11 +9,11 @@ using Generation.Worker.Tools;
 namespace Generation.Worker.Jobs;
 
 /// <summary>
-/// One claimed session from its claim to its end, or to the point where it waits: step → outcome → settle, retry, suspend or hand back.
+/// Runs one claimed session to its end, or to the point where it waits: step → outcome → settle, retry, suspend or hand back.
 /// Every path ends in exactly one fenced statement, or in none when the lease is lost.
 /// </summary>
 public sealed class JobRunner(
-    HandlerRegistry handlers, MockHandler mock, JobParts parts, Settlement settlement, Random random, ILogger<JobRunner> log)
+    HandlerRegistry handlers, MockHandler mock, JobDependencies parts, Settlement settlement, Random random, ILogger<JobRunner> log)
 {
     private static readonly TimeSpan[] DefaultSlotRetries = [TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(2), TimeSpan.FromSeconds(4)];
 
@@ -43,7 +43,7 @@ public sealed class JobRunner(
             await SettleAsync(job, context, new Settle(session.SessionId, SettleGuard.Fenced)
             {
                 ErrorCode = "worker_lost",
-                ErrorMessage = UserWords.OfFailure("worker_lost", UserWords.DefaultLanguage),
+                ErrorMessage = UserMessages.ForFailure("worker_lost", UserMessages.DefaultLanguage),
                 ErrorRetryable = false,
             });
             return;
@@ -60,7 +60,7 @@ public sealed class JobRunner(
         catch (LeaseLostException)
         {
             Conclude("lease_lost");
-            log.LogWarning("{SessionId} belongs to another worker now", session.SessionId);
+            log.LogWarning("Lease of {SessionId} was lost to another worker", session.SessionId);
         }
         catch (OperationCanceledException) when (job.Stopped.IsCancellationRequested)
         {
@@ -71,12 +71,12 @@ public sealed class JobRunner(
             catch (LeaseLostException)
             {
                 Conclude("lease_lost");
-                log.LogWarning("{SessionId} belongs to another worker now", session.SessionId);
+                log.LogWarning("Lease of {SessionId} was lost to another worker", session.SessionId);
             }
         }
     }
 
-    /// <summary>Runs the handler; when the provider is away it is tried again in the slot a few times, then through the outbox.</summary>
+    /// <summary>Runs the handler; when the provider is unavailable it is tried again in the slot a few times, then through the outbox.</summary>
     private async Task<StepOutcome> StepAsync(IGenerationHandler handler, JobContext context, ActiveJob job)
     {
         for (var tried = 0; ; tried++)
@@ -115,12 +115,12 @@ public sealed class JobRunner(
         {
             case StepOutcome.Suspended suspended:
                 Conclude("suspended");
-                await Transient.RetryAsync(() => leases.SuspendAsync(session, suspended.WakeAfter, CancellationToken.None), time, log, job.Stopped);
+                await TransientErrors.RetryAsync(() => leases.SuspendAsync(session, suspended.WakeAfter, CancellationToken.None), time, log, job.Stopped);
                 break;
 
             case StepOutcome.Completed completed:
                 Conclude("completed");
-                Alarm(session, completed.FailedOutputs.Select(f => f.Failure));
+                LogAccountRefusal(session, completed.FailedOutputs.Select(f => f.Failure));
                 await SettleAsync(job, context, new Settle(session.SessionId, SettleGuard.Fenced)
                 {
                     ProviderUsage = completed.Usage?.ToJsonString(),
@@ -134,21 +134,21 @@ public sealed class JobRunner(
             case StepOutcome.Failed { Failure: { IsRetryable: true, NotTried: true } failure }:
                 Conclude("postponed")?.SetTag("generation.provider.failure_code", failure.ProviderCode);
                 var pause = failure.RetryAfter ?? options.RetryBackoff;
-                log.LogInformation("{SessionId} waits {Delay}: {ProviderCode} {Detail}", session.SessionId, pause, failure.ProviderCode, failure.Detail);
-                await Transient.RetryAsync(() => leases.PostponeAsync(session, pause * (1 + (Jitter() / 8)), CancellationToken.None), time, log, job.Stopped);
+                log.LogInformation(OperationEvents.JobPostponed, "Postponed {SessionId} by {Delay}: {ProviderCode} {Detail}", session.SessionId, pause, failure.ProviderCode, failure.Detail);
+                await TransientErrors.RetryAsync(() => leases.PostponeAsync(session, pause * (1 + (Jitter() / 8)), CancellationToken.None), time, log, job.Stopped);
                 break;
 
             case StepOutcome.Failed { Failure: { IsRetryable: true } failure } when session.Attempt + 1 < options.MaxAttempts:
                 Conclude("retry", failure);
                 var delay = Backoff(session.Attempt, failure.RetryAfter);
-                log.LogWarning("{SessionId} comes again in {Delay}: {Code} {ProviderCode}", session.SessionId, delay, failure.Code, failure.ProviderCode);
-                await Transient.RetryAsync(
+                log.LogWarning("Retrying {SessionId} in {Delay}: {Code} {ProviderCode}", session.SessionId, delay, failure.Code, failure.ProviderCode);
+                await TransientErrors.RetryAsync(
                     () => leases.RetryAsync(session, delay, failure.Code, failure.UserMessage, CancellationToken.None), time, log, job.Stopped);
                 break;
 
             case StepOutcome.Failed { Failure: var failure } failed:
                 Conclude("failed", failure);
-                Alarm(session, failed.FailedOutputs.Select(f => f.Failure).Append(failure));
+                LogAccountRefusal(session, failed.FailedOutputs.Select(f => f.Failure).Append(failure));
                 log.LogWarning("{SessionId} failed: {Code} {ProviderCode} {Detail} (request {RequestId})",
                     session.SessionId, failure.Code, failure.ProviderCode, failure.Detail, failure.RequestId);
                 await SettleAsync(job, context, new Settle(session.SessionId, SettleGuard.Fenced)
@@ -163,19 +163,19 @@ public sealed class JobRunner(
         }
     }
 
-    /// <summary>How this run of the job ends, on its span.</summary>
+    /// <summary>Records on the span how this run of the job ends.</summary>
     private static Activity? Conclude(string outcome, Failure? failure = null)
     {
         var span = Activity.Current?.SetTag("generation.job.outcome", outcome);
         return failure is null ? span : span.SetFailed(failure.Code, failure.ProviderCode)?.SetTag("generation.provider.failure_code", failure.ProviderCode);
     }
 
-    /// <summary>Says that the account is refused or empty, also when some outputs came before it was.</summary>
-    private void Alarm(ClaimedSession session, IEnumerable<Failure> failures)
+    /// <summary>Logs that the provider rejects the key or the account, also when some outputs were made before.</summary>
+    private void LogAccountRefusal(ClaimedSession session, IEnumerable<Failure> failures)
     {
         if (failures.FirstOrDefault(f => f.Kind is FailureKind.Unauthorized or FailureKind.QuotaExhausted) is { } refusal)
         {
-            log.LogCritical("{Provider} refuses us ({ProviderCode}): check Providers:{Section}:ApiKey and the account", session.Provider, refusal.ProviderCode, session.Provider);
+            log.LogCritical("{Provider} rejected the key or the account ({ProviderCode}): check Providers:{Section}:ApiKey and the account", session.Provider, refusal.ProviderCode, session.Provider);
         }
     }
 
@@ -188,14 +188,14 @@ public sealed class JobRunner(
                 Conclude("canceled");
                 if (handler is not null && context.Tasks.Count > 0)
                 {
-                    using var patience = new Patience(TimeSpan.FromSeconds(5), time);
+                    using var timeout = new SafeTimeout(TimeSpan.FromSeconds(5), time);
                     try
                     {
-                        await handler.CancelAsync(context, patience.Token);
+                        await handler.CancelAsync(context, timeout.Token);
                     }
                     catch (Exception e) when (e is not LeaseLostException)
                     {
-                        log.LogWarning(e, "The provider could not be told that {SessionId} was canceled", job.Session.SessionId);
+                        log.LogWarning(e, "Could not cancel {SessionId} at the provider", job.Session.SessionId);
                     }
                 }
 
@@ -213,15 +213,15 @@ public sealed class JobRunner(
     private async Task SettleAsync(ActiveJob job, JobContext context, Settle settle)
     {
         parts.Progress.Publish(job.Report(0, "finalising")); // a phase, not a step: the stages a watcher counts on are the handler's, and then 100
-        var settled = await Transient.RetryAsync(
+        var settled = await TransientErrors.RetryAsync(
             () => settlement.EndAsync(settle with { LeaseToken = job.Session.LeaseToken, LastOutput = context.LastOutput }, CancellationToken.None), time, log, job.Stopped);
         if (settled is null)
         {
-            log.LogWarning("{SessionId} was ended or taken by somebody else first", job.Session.SessionId);
+            log.LogWarning("{SessionId} was settled or claimed by another process first", job.Session.SessionId);
         }
         else if (context.LastOutput is { } last)
         {
-            await context.ToldStoredAsync(last, settled.LastOutputIsDuplicate);
+            await context.OnOutputStoredAsync(last, settled.LastOutputIsDuplicate);
         }
     }
 

@@ -9,7 +9,7 @@ using Npgsql;
 
 namespace Generation.Worker.Jobs;
 
-/// <content>Providers that answer with the output, and what every paid call has in common: limit, breaker, intent, call, record (promise 7).</content>
+/// <content>Providers that answer with the output, and what every paid call has in common: limit, breaker, intent, call, record (invariant 7).</content>
 public sealed partial class JobContext
 {
     /// <summary>
@@ -88,11 +88,11 @@ public sealed partial class JobContext
                 await RecordTaskAsync(cutOff, ProviderTaskState.Rejected, failure: new Failure(FailureKind.Unavailable, "worker.cut_off", "The worker did not live to see the answer."));
                 break;
             case { } cutOff:
-                return await GiveUpAsync(cutOff);
+                return await RecordUnknownAsync(cutOff);
         }
 
         var breaker = rules.Breaker is { } own ? parts.Breakers.Of(own) : Breaker;
-        var (intent, problem) = await IntendAsync(ordinal, rules.CallTimeout, rules.Limit, null, ct, breaker);
+        var (intent, problem) = await TryBeginCallAsync(ordinal, rules.CallTimeout, rules.Limit, null, ct, breaker);
         if (intent is null)
         {
             return problem;
@@ -118,8 +118,8 @@ public sealed partial class JobContext
 
     private static JsonObject ResultOf(Uri url, JsonObject? usage) => new() { ["url"] = url.AbsoluteUri, ["usage"] = usage?.DeepClone() };
 
-    /// <summary>Whether a paid call may be made now, and its intent; a failure when not, and then nothing must be sent.</summary>
-    private async Task<(ProviderTask? Intent, Failure? Problem)> IntendAsync(
+    /// <summary>Acquires everything that a paid call needs and records its intent; a failure means that nothing may be sent.</summary>
+    private async Task<(ProviderTask? Intent, Failure? Problem)> TryBeginCallAsync(
         int ordinal, TimeSpan callTimeout, RateLimit? limit, byte[]? callbackTokenHash, CancellationToken ct, ProviderBreaker? breaker = null, int outputCount = 1)
     {
         if (OpenBreaker(breaker) is { } pause)
@@ -127,7 +127,7 @@ public sealed partial class JobContext
             return (null, pause);
         }
 
-        if (await TakeTurnAsync(limit) is { } full)
+        if (await AcquireRateLimitAsync(limit) is { } full)
         {
             return (null, full);
         }
@@ -140,20 +140,20 @@ public sealed partial class JobContext
                 return (intent, null);
             }
 
-            // This process has slept. Whoever has the session now takes the call for made: then this throws, and it never is.
+            // This process was paused. If another worker has the session it treats the call as made: then this throws, and it is never made.
             var late = new Failure(FailureKind.Unavailable, "lease.uncertain", "The worker was paused before it could make the call.") { NotTried = true };
             await RecordTaskAsync(intent, ProviderTaskState.Rejected, failure: late);
             return (null, late);
         }
-        catch (Exception e) when (Transient.IsPassing(e) || e is NpgsqlException)
+        catch (Exception e) when (TransientErrors.IsTransient(e) || e is NpgsqlException)
         {
-            // Nothing was sent. Thrown on, this would cut off the calls beside it, which may be paid for already.
+            // Nothing was sent. Rethrowing would interrupt the concurrent calls, which may be paid for already.
             return (null, new Failure(FailureKind.Unavailable, "intent.not_recorded", e.Message));
         }
     }
 
-    /// <summary>Null when the limit leaves room for a call, which is counted then.</summary>
-    private async Task<Failure?> TakeTurnAsync(RateLimit? limit) => limit is not null && await parts.Limits.TakeAsync(Session.Provider, limit) is { } wait
+    /// <summary>Null when the limit allows the call, which is then counted.</summary>
+    private async Task<Failure?> AcquireRateLimitAsync(RateLimit? limit) => limit is not null && await parts.Limits.TakeAsync(Session.Provider, limit) is { } wait
         ? new Failure(FailureKind.RateLimited, "limit." + limit.Name, $"{Session.Provider} allows {limit.Calls} calls in {limit.Window}.") { RetryAfter = wait, NotTried = true }
         : null;
 
@@ -161,8 +161,8 @@ public sealed partial class JobContext
         ? new Failure(FailureKind.Unavailable, "breaker.open", $"{Session.Provider} failed too often and is left alone.") { RetryAfter = pause, NotTried = true }
         : null;
 
-    /// <summary>An earlier run was cut off in the call: it may have been billed, and cannot be asked for.</summary>
-    private async Task<Failure> GiveUpAsync(ProviderTask cutOff)
+    /// <summary>An earlier run was interrupted in the call: it may have been billed, and its outcome cannot be retrieved.</summary>
+    private async Task<Failure> RecordUnknownAsync(ProviderTask cutOff)
     {
         var unknown = new Failure(FailureKind.OutcomeUnknown, "worker.cut_off", "The worker that made the call did not live to see its answer.");
         await RecordTaskAsync(cutOff, ProviderTaskState.Unknown, failure: unknown);

@@ -65,7 +65,7 @@ public abstract record TaskReport
     public sealed record Ended(Failure Failure) : TaskReport;
 
     /// <summary>The question failed, which says nothing about the task: it is asked for again.</summary>
-    public sealed record Unanswered(Failure Failure) : TaskReport;
+    public sealed record PollFailed(Failure Failure) : TaskReport;
 }
 
 /// <summary>Where a provider's results may be fetched from.</summary>

@@ -16,11 +16,11 @@ public sealed class HealthReporting(ProviderBreakers breakers, ProviderHealth he
             {
                 try
                 {
-                    await health.PublishAsync(new WorkerReport(LaneConsumers.WorkerName, time.GetUtcNow(), breakers.Report()));
+                    await health.PublishAsync(new WorkerReport(LaneConsumer.WorkerName, time.GetUtcNow(), breakers.Report()));
                 }
                 catch (Exception e) when (e is RedisException or TimeoutException or ObjectDisposedException)
                 {
-                    log.LogDebug(e, "Nobody was told how the providers are");
+                    log.LogDebug(e, "Could not publish the report on providers");
                 }
             }
             while (await timer.WaitForNextTickAsync(stoppingToken));
@@ -29,11 +29,11 @@ public sealed class HealthReporting(ProviderBreakers breakers, ProviderHealth he
         {
             try
             {
-                await health.ForgetAsync(LaneConsumers.WorkerName);
+                await health.ForgetAsync(LaneConsumer.WorkerName);
             }
             catch (Exception e) when (e is RedisException or TimeoutException or ObjectDisposedException)
             {
-                log.LogDebug(e, "The last report is forgotten by itself");
+                log.LogDebug(e, "Could not remove the last report on providers; it expires");
             }
         }
     }

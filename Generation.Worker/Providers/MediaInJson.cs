@@ -15,14 +15,14 @@ public sealed class MediaInJson
 {
     private const int MaxDepth = 32;
 
-    private readonly ByteFeed feed;
+    private readonly LookaheadReader feed;
     private readonly Predicate<string> isMedia;
     private readonly Func<string, Stream, Task> onMedia;
     private readonly int maxRestBytes;
     private readonly CancellationToken ct;
     private readonly ArrayBufferWriter<byte> rest = new(4096);
 
-    private MediaInJson(ByteFeed feed, Predicate<string> isMedia, Func<string, Stream, Task> onMedia, int maxRestBytes, CancellationToken ct) =>
+    private MediaInJson(LookaheadReader feed, Predicate<string> isMedia, Func<string, Stream, Task> onMedia, int maxRestBytes, CancellationToken ct) =>
         (this.feed, this.isMedia, this.onMedia, this.maxRestBytes, this.ct) = (feed, isMedia, onMedia, maxRestBytes, ct);
 
     /// <summary>Reads one document to its end.</summary>
@@ -41,7 +41,7 @@ public sealed class MediaInJson
         Stream json, Predicate<string> isMedia, Func<string, Stream, Task> onMedia, int maxRestBytes, CancellationToken ct)
     {
         ArgumentNullException.ThrowIfNull(json);
-        using var source = new ByteFeed(json);
+        using var source = new LookaheadReader(json);
         var reading = new MediaInJson(source, isMedia, onMedia, maxRestBytes, ct);
         await reading.ValueAsync("", 0);
         try
@@ -212,7 +212,7 @@ public sealed class MediaInJson
     }
 
     /// <summary>The bytes that a JSON string says in base64, up to its closing quote. Slashes and plus signs may be escaped, as some writers do.</summary>
-    private sealed class Base64Text(ByteFeed feed) : Stream
+    private sealed class Base64Text(LookaheadReader feed) : Stream
     {
         /// <summary>Kept back until more is known: only the last four letters may be padded.</summary>
         private const int Tail = 4;

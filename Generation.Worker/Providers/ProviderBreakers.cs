@@ -8,7 +8,7 @@ using Polly.CircuitBreaker;
 namespace Generation.Worker.Providers;
 
 /// <summary>
-/// A circuit breaker a provider: five calls in a row that found it away open it for <see cref="WorkerOptions.BreakDuration"/>, then one
+/// A circuit breaker a provider: five calls in a row that found it unavailable open it for <see cref="WorkerOptions.BreakDuration"/>, then one
 /// call probes. While it is open jobs come back later through the outbox, and nobody waits for a timeout.
 /// </summary>
 public sealed class ProviderBreakers : IDisposable
@@ -40,7 +40,7 @@ public sealed class ProviderBreakers : IDisposable
 
 public sealed class ProviderBreaker
 {
-    private const int MaxFailuresInARow = 5;
+    private const int MaxConsecutiveFailures = 5;
 
     private readonly CircuitBreakerStateProvider state = new();
     private readonly ResiliencePipeline<ProviderReply> pipeline;
@@ -66,7 +66,7 @@ public sealed class ProviderBreaker
                 SamplingDuration = TimeSpan.FromHours(1),
                 BreakDuration = breakDuration,
                 StateProvider = state,
-                ShouldHandle = arguments => ValueTask.FromResult(EndsTheRow(arguments.Outcome)),
+                ShouldHandle = arguments => ValueTask.FromResult(CountsAsBreak(arguments.Outcome)),
                 OnOpened = _ =>
                 {
                     openedAt = time.GetTimestamp();
@@ -78,8 +78,8 @@ public sealed class ProviderBreaker
 
     public CircuitState State => state.CircuitState;
 
-    /// <summary>Calls in a row that found the provider away; of several machines, one without is worth trying first.</summary>
-    public int FailuresInARow => Volatile.Read(ref failuresInARow);
+    /// <summary>Consecutive calls that found the provider unavailable; of several machines, one without failures is tried first.</summary>
+    public int ConsecutiveFailures => Volatile.Read(ref failuresInARow);
 
     /// <summary>How long it stays open; null when a call may be made.</summary>
     public TimeSpan? OpenFor
@@ -91,11 +91,11 @@ public sealed class ProviderBreaker
         }
     }
 
-    /// <summary>Whether this refusal of our key is the first since the provider last answered: many tasks are asked for, often, and one alarm is enough.</summary>
-    public bool BeginsRefusal() => Interlocked.Exchange(ref isRefused, 1) == 0;
+    /// <summary>Whether this rejection of the key is the first since the provider last answered: many tasks are polled, and one alert is enough.</summary>
+    public bool TryMarkRefused() => Interlocked.Exchange(ref isRefused, 1) == 0;
 
-    /// <summary>The provider has answered.</summary>
-    public void EndsRefusal() => Volatile.Write(ref isRefused, 0);
+    /// <summary>The provider accepted the key.</summary>
+    public void ClearRefused() => Volatile.Write(ref isRefused, 0);
 
     public ProviderReport Report()
     {
@@ -133,12 +133,12 @@ public sealed class ProviderBreaker
         return reply;
     }
 
-    /// <summary>Counts, and says whether this failure is the one too many. A call that was called off says nothing either way.</summary>
-    private bool EndsTheRow(Outcome<ProviderReply> outcome)
+    /// <summary>Counts consecutive failures, and tells whether this one opens the breaker. A cancelled call counts neither way.</summary>
+    private bool CountsAsBreak(Outcome<ProviderReply> outcome)
     {
         if (outcome.Exception is HttpRequestException || outcome.Result?.Failure?.Kind is FailureKind.Unavailable or FailureKind.OutcomeUnknown)
         {
-            return Interlocked.Increment(ref failuresInARow) >= MaxFailuresInARow || State != CircuitState.Closed; // the probe stands for the row
+            return Interlocked.Increment(ref failuresInARow) >= MaxConsecutiveFailures || State != CircuitState.Closed; // a failed probe opens it again
         }
 
         if (outcome.Exception is null)

@@ -39,7 +39,7 @@ public sealed record ProviderCall
     /// <summary>Below the base URL, without a slash at the start; with one, from the root of its host.</summary>
     public required string Path { get; init; }
 
-    /// <summary>The body. Once its first byte may have left, silence is of unknown outcome. A call without one changes nothing that costs.</summary>
+    /// <summary>The body. Once its first byte may have been sent, a missing response is of unknown outcome. A call without a body costs nothing.</summary>
     public byte[]? Json { get; init; }
 
     /// <summary>Headers beside the key.</summary>
@@ -54,20 +54,20 @@ public sealed record ProviderCall
     /// <summary>A success comes back unread, for an answer that holds media. An error is read to its end all the same.</summary>
     public bool KeepsBodyOpen { get; init; }
 
-    /// <summary>Making the call twice costs nothing: silence means that it may be made again.</summary>
+    /// <summary>Making the call twice costs nothing: without a response it may be sent again.</summary>
     public bool IsRepeatable { get; init; }
 }
 
-/// <summary>What came back from a provider, or that nothing did. Disposing it ends the call.</summary>
-public sealed class ProviderAnswer : IDisposable
+/// <summary>The response of a provider, or why there is none. Disposing it ends the call.</summary>
+public sealed class ProviderResponse : IDisposable
 {
-    private readonly CancellationTokenSource? patience;
+    private readonly CancellationTokenSource? timeout;
     private readonly CancellationTokenSource? either;
 
-    internal ProviderAnswer(Failure silence) => Silence = silence;
+    internal ProviderResponse(Failure failure) => TransportFailure = failure;
 
-    internal ProviderAnswer(HttpResponseMessage response, string? text, CancellationTokenSource patience, CancellationTokenSource either) =>
-        (Response, Text, this.patience, this.either) = (response, text, patience, either);
+    internal ProviderResponse(HttpResponseMessage response, string? text, CancellationTokenSource timeout, CancellationTokenSource either) =>
+        (Response, Text, this.timeout, this.either) = (response, text, timeout, either);
 
     /// <summary>Status and headers; null when no answer came.</summary>
     public HttpResponseMessage? Response { get; }
@@ -75,24 +75,24 @@ public sealed class ProviderAnswer : IDisposable
     /// <summary>The body; null when it broke off, took too long, is longer than any answer without media, or was left open.</summary>
     public string? Text { get; }
 
-    /// <summary>Why no answer came.</summary>
-    public Failure? Silence { get; }
+    /// <summary>Why no response came.</summary>
+    public Failure? TransportFailure { get; }
 
-    /// <summary>For reading a body that was left open: fires when the call's time is up or the caller was stopped.</summary>
-    public CancellationToken Patience => either?.Token ?? CancellationToken.None;
+    /// <summary>For reading a body that was left open: fires on the call's timeout or when the caller is stopped.</summary>
+    public CancellationToken ReadCancellation => either?.Token ?? CancellationToken.None;
 
     /// <summary>Whether the call's time is up.</summary>
-    public bool IsOverdue => patience?.IsCancellationRequested ?? false;
+    public bool IsOverdue => timeout?.IsCancellationRequested ?? false;
 
     public void Dispose()
     {
         Response?.Dispose();
         either?.Dispose();
-        patience?.Dispose();
+        timeout?.Dispose();
     }
 }
 
-/// <summary>The way to one provider: one connection pool, the key, and what a call that was not answered says about itself.</summary>
+/// <summary>The HTTP client of one provider: one connection pool, the key, and the classification of calls that got no response.</summary>
 public sealed class ProviderHttp : IDisposable
 {
     /// <summary>An answer without media is never longer.</summary>
@@ -137,8 +137,8 @@ public sealed class ProviderHttp : IDisposable
     /// <param name="conclude">Reads the answer; not asked when there is none.</param>
     /// <param name="ct">Stops waiting; a call under way is then of unknown outcome.</param>
     /// <exception cref="OperationCanceledException"><paramref name="ct"/> was cancelled after the call was sent.</exception>
-    public async Task<ProviderReply> BuyAsync(
-        ProviderCall call, string model, string clientRequestId, Func<ProviderAnswer, ValueTask<ProviderReply>> conclude, CancellationToken ct)
+    public async Task<ProviderReply> SendPaidAsync(
+        ProviderCall call, string model, string clientRequestId, Func<ProviderResponse, ValueTask<ProviderReply>> conclude, CancellationToken ct)
     {
         ArgumentNullException.ThrowIfNull(conclude);
         if (address.ApiKey is { Length: 0 })
@@ -148,11 +148,11 @@ public sealed class ProviderHttp : IDisposable
 
         using var span = StartCall(PaidOperation, model);
         span?.SetTag("gen_ai.request.model", model).SetTag("generation.provider.call_id", clientRequestId);
-        log.LogInformation(LogEvents.ProviderRequest, "{Provider} is asked for an output of {Model} as {ClientRequestId}", address.Name, model, clientRequestId);
+        log.LogInformation(LogEvents.ProviderRequest, "Calling {Provider} for an output of {Model} as {ClientRequestId}", address.Name, model, clientRequestId);
         var started = time.GetTimestamp();
         using var answer = await SendInAsync(span, call, ct);
         var status = (int?)answer.Response?.StatusCode;
-        var reply = answer.Response is null ? ProviderReply.Failed(answer.Silence!) : await conclude(answer);
+        var reply = answer.Response is null ? ProviderReply.Failed(answer.TransportFailure!) : await conclude(answer);
         var outcome = reply.Failure?.Code ?? "ok";
         log.LogInformation(
             LogEvents.ProviderResponse, "{Provider} answered {Status} for {Model} after {DurationMs} ms: {Outcome} {ProviderCode} {TaskId} (request {RequestId})",
@@ -168,15 +168,15 @@ public sealed class ProviderHttp : IDisposable
 
     /// <summary>Sends one call that costs nothing, such as a question about a task; a span of its own, named for what it does.</summary>
     /// <exception cref="OperationCanceledException"><paramref name="ct"/> was cancelled after the call was sent.</exception>
-    public async Task<ProviderAnswer> SendAsync(ProviderCall call, CancellationToken ct)
+    public async Task<ProviderResponse> SendAsync(ProviderCall call, CancellationToken ct)
     {
         ArgumentNullException.ThrowIfNull(call);
         var operation = call.Method == HttpMethod.Get ? "retrieve" : call.Method == HttpMethod.Delete ? "cancel" : "ask";
         using var span = StartCall(operation, address.Name);
         var answer = await SendInAsync(span, call, ct);
-        if (answer.Silence is { } silence)
+        if (answer.TransportFailure is { } failure)
         {
-            span.SetFailed(silence.Code, silence.ProviderCode);
+            span.SetFailed(failure.Code, failure.ProviderCode);
         }
         else if (answer.Response is { IsSuccessStatusCode: false, StatusCode: var status })
         {
@@ -189,7 +189,7 @@ public sealed class ProviderHttp : IDisposable
     private Activity? StartCall(string operation, string of) => Telemetry.Source.StartActivity($"{operation} {of}", ActivityKind.Client)?
         .SetTag("gen_ai.operation.name", operation).SetTag("gen_ai.provider.name", address.Name);
 
-    private async Task<ProviderAnswer> SendInAsync(Activity? span, ProviderCall call, CancellationToken ct)
+    private async Task<ProviderResponse> SendInAsync(Activity? span, ProviderCall call, CancellationToken ct)
     {
         try
         {
@@ -204,7 +204,7 @@ public sealed class ProviderHttp : IDisposable
         }
     }
 
-    private async Task<ProviderAnswer> SendOnceAsync(ProviderCall call, CancellationToken ct)
+    private async Task<ProviderResponse> SendOnceAsync(ProviderCall call, CancellationToken ct)
     {
         using var body = call.Json is null ? null : new SentOnce(call.Json);
         using var message = new HttpRequestMessage(call.Method, new Uri(root, call.Path)) { Content = body };
@@ -214,16 +214,16 @@ public sealed class ProviderHttp : IDisposable
             message.Headers.TryAddWithoutValidation(name, value);
         }
 
-        var patience = new CancellationTokenSource(call.Timeout, time);
-        var either = CancellationTokenSource.CreateLinkedTokenSource(patience.Token, ct);
-        ProviderAnswer? answer = null;
+        var timeout = new CancellationTokenSource(call.Timeout, time);
+        var either = CancellationTokenSource.CreateLinkedTokenSource(timeout.Token, ct);
+        ProviderResponse? answer = null;
         try
         {
             var response = await client.SendAsync(message, HttpCompletionOption.ResponseHeadersRead, either.Token);
             try
             {
                 var text = call.KeepsBodyOpen && response.IsSuccessStatusCode ? null : await ReadAsync(response.Content, either.Token, ct);
-                answer = new ProviderAnswer(response, text, patience, either);
+                answer = new ProviderResponse(response, text, timeout, either);
                 return answer;
             }
             finally
@@ -237,30 +237,30 @@ public sealed class ProviderHttp : IDisposable
         catch (OperationCanceledException) when (ct.IsCancellationRequested && body is { HasBegun: false })
         {
             // Stopped before a byte was sent: nothing was bought, and the record must say so or the next run could not know.
-            return Silent(wasSent: false, "not_sent", "The worker stopped before the call was sent.");
+            return NotAnswered(wasSent: false, "not_sent", "The worker stopped before the call was sent.");
         }
         catch (OperationCanceledException) when (!ct.IsCancellationRequested)
         {
-            return patience.IsCancellationRequested && (body is null || body.HasBegun)
-                ? Silent(WasSent(), "timeout", $"No answer within {call.Timeout} ({call.TimeoutSetting}).")
-                : Silent(WasSent(), "connect_timeout", $"No connection within {address.ConnectTimeout} ({address.Section}:ConnectTimeout).");
+            return timeout.IsCancellationRequested && (body is null || body.HasBegun)
+                ? NotAnswered(WasSent(), "timeout", $"No answer within {call.Timeout} ({call.TimeoutSetting}).")
+                : NotAnswered(WasSent(), "connect_timeout", $"No connection within {address.ConnectTimeout} ({address.Section}:ConnectTimeout).");
         }
         catch (Exception e) when (e is HttpRequestException or IOException)
         {
-            return Silent(WasSent(), WasSent() ? "no_answer" : "not_reached", e.Message);
+            return NotAnswered(WasSent(), WasSent() ? "no_answer" : "not_reached", e.Message);
         }
         finally
         {
             if (answer is null)
             {
                 either.Dispose();
-                patience.Dispose();
+                timeout.Dispose();
             }
         }
 
         bool WasSent() => body?.HasBegun ?? false;
 
-        ProviderAnswer Silent(bool wasSent, string what, string detail) => new(OfSilence(wasSent && !call.IsRepeatable, $"{address.Name}.{what}", detail));
+        ProviderResponse NotAnswered(bool wasSent, string what, string detail) => new(TransportFailure(wasSent && !call.IsRepeatable, $"{address.Name}.{what}", detail));
     }
 
     /// <summary>The failure of a call that got no answer, or not enough of one.</summary>
@@ -268,7 +268,7 @@ public sealed class ProviderHttp : IDisposable
     /// <param name="code">Ours, such as <c>ark.timeout</c>.</param>
     /// <param name="detail">What happened, for operators.</param>
     /// <param name="requestId">The provider's, when its headers came.</param>
-    public static Failure OfSilence(bool mayHaveCost, string code, string detail, string? requestId = null) =>
+    public static Failure TransportFailure(bool mayHaveCost, string code, string detail, string? requestId = null) =>
         new(mayHaveCost ? FailureKind.OutcomeUnknown : FailureKind.Unavailable, code, detail) { RequestId = requestId };
 
     public void Dispose() => client.Dispose();

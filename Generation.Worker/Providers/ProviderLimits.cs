@@ -5,9 +5,8 @@ using StackExchange.Redis;
 namespace Generation.Worker.Providers;
 
 /// <summary>
-/// Keeps all workers together below a provider's limits: a sliding window of the last calls, in Redis, by Redis's clock. Nobody waits
-/// here; who is refused is told when to come again. Without Redis nothing is refused: the provider refuses by itself, and that is
-/// understood too.
+/// Enforces a provider's rate limits over all workers: a sliding window of the last calls in Redis, by Redis's clock. It never waits: a
+/// rejected call is told when to retry. Without Redis nothing is rejected; the provider's own limit then applies.
 /// </summary>
 public sealed class ProviderLimits(IConnectionMultiplexer redis, QueueOptions options, Random random, ILogger<ProviderLimits> log)
 {
@@ -33,7 +32,7 @@ public sealed class ProviderLimits(IConnectionMultiplexer redis, QueueOptions op
     /// </summary>
     private static TimeSpan MarginOf(TimeSpan window) => window / 5 > TimeSpan.FromSeconds(2) ? TimeSpan.FromSeconds(2) : window / 5;
 
-    /// <summary>Null when a call may be made, and then it is counted; else how long to stay away, with jitter so that not all come at once.</summary>
+    /// <summary>Null when a call may be made, which is then counted; else the delay until the next attempt, with jitter.</summary>
     public async Task<TimeSpan?> TakeAsync(string provider, RateLimit limit)
     {
         ArgumentNullException.ThrowIfNull(limit);
@@ -45,7 +44,7 @@ public sealed class ProviderLimits(IConnectionMultiplexer redis, QueueOptions op
         }
         catch (Exception e) when (e is RedisException or TimeoutException)
         {
-            log.LogDebug(e, "The limit {Limit} of {Provider} is not watched while Redis is away", limit.Name, provider);
+            log.LogDebug(e, "Limit {Limit} of {Provider} is not enforced while Redis is unavailable", limit.Name, provider);
             return null;
         }
     }

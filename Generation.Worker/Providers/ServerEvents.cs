@@ -4,7 +4,7 @@ using System.Text;
 namespace Generation.Worker.Providers;
 
 /// <summary>A stream with a look ahead: bytes can be asked for in numbers before they are taken.</summary>
-internal sealed class ByteFeed(Stream source) : IDisposable
+internal sealed class LookaheadReader(Stream source) : IDisposable
 {
     private readonly byte[] buffer = ArrayPool<byte>.Shared.Rent(16 << 10);
     private int start;
@@ -69,7 +69,7 @@ public static class ServerEvents
     public static async Task ReadAsync(Stream events, Func<string, Stream, Task<bool>> onData, CancellationToken ct)
     {
         ArgumentNullException.ThrowIfNull(onData);
-        using var feed = new ByteFeed(events);
+        using var feed = new LookaheadReader(events);
         var name = "message";
         while ((await feed.TryFillAsync(1, ct)).Length > 0)
         {
@@ -98,7 +98,7 @@ public static class ServerEvents
     }
 
     /// <summary>What is left of the current line.</summary>
-    private sealed class Line(ByteFeed feed) : Stream
+    private sealed class Line(LookaheadReader feed) : Stream
     {
         private bool isEnded;
 

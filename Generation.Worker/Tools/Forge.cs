@@ -35,7 +35,7 @@ public sealed class Forge(ForgeWebUis webUis, ProviderBreakers breakers, IOption
         {
             var closed = options.Value.Endpoints
                 .Where(endpoint => BreakerAt(endpoint).OpenFor is null)
-                .OrderBy(endpoint => BreakerAt(endpoint).FailuresInARow) // a retry goes to another machine first, if there is one
+                .OrderBy(endpoint => BreakerAt(endpoint).ConsecutiveFailures) // a retry goes to another machine first, if there is one
                 .ToList();
             if (closed.Count == 0)
             {
@@ -99,7 +99,7 @@ public sealed class Forge(ForgeWebUis webUis, ProviderBreakers breakers, IOption
         {
             for (var (toldTenths, shown) = (0, -1); ; await Task.Delay(options.Value.PollInterval, time, ct))
             {
-                if (await webUis.AskAsync(endpoint, taskId, shown, onPreview: null, ct) is not { IsActive: true, Progress: { } made } || (int)(made * 10) <= toldTenths)
+                if (await webUis.GetProgressAsync(endpoint, taskId, shown, onPreview: null, ct) is not { IsActive: true, Progress: { } made } || (int)(made * 10) <= toldTenths)
                 {
                     continue;
                 }
@@ -107,7 +107,7 @@ public sealed class Forge(ForgeWebUis webUis, ProviderBreakers breakers, IOption
                 toldTenths = (int)(made * 10);
                 var percent = 10 + (int)(85 * (ordinal + made) / job.RequestedOutputs);
                 var isShown = false;
-                var newest = await webUis.AskAsync(endpoint, taskId, shown, picture =>
+                var newest = await webUis.GetProgressAsync(endpoint, taskId, shown, picture =>
                 {
                     isShown = true;
                     return job.ShowPreviewAsync(ordinal, picture, percent, "generating", ct);
@@ -125,7 +125,7 @@ public sealed class Forge(ForgeWebUis webUis, ProviderBreakers breakers, IOption
         }
         catch (Exception e) when (e is not OutOfMemoryException)
         {
-            log.LogWarning(e, "Could not watch {TaskId}; the picture does not depend on it", taskId);
+            log.LogWarning(e, "Could not read the progress of {TaskId}; the picture continues", taskId);
         }
     }
 
@@ -147,7 +147,7 @@ public sealed class Forge(ForgeWebUis webUis, ProviderBreakers breakers, IOption
         }
         catch (Exception e) when (e is HttpRequestException or IOException or OperationCanceledException)
         {
-            log.LogWarning(e, "{TaskId} could not be interrupted", taskId);
+            log.LogWarning(e, "Could not interrupt {TaskId}", taskId);
         }
     }
 

@@ -17,7 +17,7 @@ public sealed class Kie(KieJobs kie, IOptions<KieOptions> options) : IGeneration
     {
         ArgumentNullException.ThrowIfNull(job);
         return KieRequest.From(job.Settings) is { } request
-            ? await job.FollowTasksAsync(
+            ? await job.PollTasksAsync(
                 options.Value.RulesFor(job.Session.Kind),
                 task => kie.CreateAsync(request, task.CallbackUrl, job.NameOfCall(task.Ordinal), CancellationToken.None), kie.RetrieveAsync, ct)
             : new StepOutcome.Failed(

@@ -28,7 +28,7 @@ public sealed class Seedance(ArkVideos ark, IOptions<ArkOptions> options) : IGen
         {
             ExecutionExpiresAfter = (int)(left < QueueTime.Least ? QueueTime.Least : left > QueueTime.Most ? QueueTime.Most : left).TotalSeconds,
         };
-        return await job.FollowTasksAsync(
+        return await job.PollTasksAsync(
             new TaskRules
             {
                 PollAfter = age => settings.PollAfter(age, job.Tasks.Any(task => task.TakesCallbacks)),

@@ -38,7 +38,7 @@ public sealed class Seedream3(ArkImages ark, IOptions<ArkOptions> options) : IGe
     public Task<StepOutcome> StepAsync(JobContext job, CancellationToken ct)
     {
         ArgumentNullException.ThrowIfNull(job);
-        return ArkImageRequest.FromThird(job.Settings) is { } request
+        return ArkImageRequest.FromSeedream3(job.Settings) is { } request
             ? job.CallEachAsync(Seedream4.RulesFor(options.Value), (ordinal, token) => ark.GenerateAsync(request.OfCall(ordinal), job.NameOfCall(ordinal), token), ct)
             : Task.FromResult(Seedream4.WithoutPrompt());
     }

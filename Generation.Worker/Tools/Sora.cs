@@ -16,7 +16,7 @@ public sealed class Sora(OpenAiVideos videos, IOptions<OpenAiOptions> options) :
         ArgumentNullException.ThrowIfNull(job);
         var settings = options.Value;
         return OpenAiVideoRequest.From(job.Settings) is { } request
-            ? await job.FollowTasksAsync(
+            ? await job.PollTasksAsync(
                 new TaskRules { PollAfter = _ => settings.VideoPollInterval, Source = videos.Source, CreateTimeout = settings.VideoCallTimeout },
                 task => videos.CreateAsync(request, job.NameOfCall(task.Ordinal), CancellationToken.None), videos.RetrieveAsync, ct)
             : new StepOutcome.Failed(new Failure(FailureKind.InvalidRequest, "settings", "The session's settings lack prompt, duration or providerModel."), []);

@@ -20,7 +20,7 @@ public sealed class Speech(KieJobs kie, IOptions<KieOptions> options) : IGenerat
         }
 
         var characters = request.Input["text"]!.GetValue<string>().EnumerateRunes().Count();
-        return await job.FollowTasksAsync(
+        return await job.PollTasksAsync(
             options.Value.RulesFor(job.Session.Kind),
             task => kie.CreateAsync(request, task.CallbackUrl, job.NameOfCall(task.Ordinal), CancellationToken.None),
             async (taskId, token) => await kie.RetrieveAsync(taskId, token) is var report && report is TaskReport.Delivered delivered

@@ -15,7 +15,7 @@ public sealed class Veo31(VeoVideos veo, IOptions<GoogleOptions> options) : IGen
         ArgumentNullException.ThrowIfNull(job);
         var settings = options.Value;
         return VeoRequest.From(job.Settings) is { } request
-            ? await job.FollowTasksAsync(
+            ? await job.PollTasksAsync(
                 new TaskRules { PollAfter = _ => settings.PollInterval, Source = veo.Source, CreateTimeout = settings.CallTimeout },
                 task => veo.StartAsync(request, job.NameOfCall(task.Ordinal), CancellationToken.None),
                 (operation, token) => veo.RetrieveAsync(operation, request.Parameters.DurationSeconds, token), ct)

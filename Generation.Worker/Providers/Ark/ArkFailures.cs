@@ -88,7 +88,7 @@ public static partial class ArkFailures
     }
 
     /// <summary>An answer that is not a success, with a body that holds no error of Ark's: a gateway's page, nothing, half of something.</summary>
-    public static Failure OfUnexplained(HttpResponseMessage response, string body, DateTimeOffset now)
+    public static Failure OfUnrecognized(HttpResponseMessage response, string body, DateTimeOffset now)
     {
         ArgumentNullException.ThrowIfNull(response);
         return GatewayFailures.Of(ArkOptions.Section, response, body, IdOf(response.Headers), now);

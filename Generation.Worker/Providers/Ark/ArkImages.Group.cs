@@ -22,14 +22,14 @@ public sealed partial class ArkImages
     public Task<ProviderReply> GenerateGroupAsync(ArkImageRequest request, string clientRequestId, Func<GroupOutput, Task> announced, CancellationToken ct)
     {
         ArgumentNullException.ThrowIfNull(request);
-        return http.BuyAsync(
+        return http.SendPaidAsync(
             Call(request, clientRequestId) with { Timeout = options.GroupTimeout, TimeoutSetting = "Providers:Ark:GroupTimeout", KeepsBodyOpen = true },
             request.Model, clientRequestId,
             async answer => answer.Response!.IsSuccessStatusCode ? await new GroupReading(this, answer, announced, ct).ReadAsync() : Refused(answer.Response, answer.Text), ct);
     }
 
     /// <summary>One answer to a group, while it is read.</summary>
-    private sealed class GroupReading(ArkImages ark, ProviderAnswer answer, Func<GroupOutput, Task> announced, CancellationToken ct)
+    private sealed class GroupReading(ArkImages ark, ProviderResponse answer, Func<GroupOutput, Task> announced, CancellationToken ct)
     {
         private readonly HttpResponseMessage response = answer.Response!;
         private readonly string? requestId = ArkFailures.IdOf(answer.Response!.Headers);
@@ -42,10 +42,10 @@ public sealed partial class ArkImages
         {
             try
             {
-                var body = await response.Content.ReadAsStreamAsync(answer.Patience);
+                var body = await response.Content.ReadAsStreamAsync(answer.ReadCancellation);
                 if (response.Content.Headers.ContentType?.MediaType == "text/event-stream")
                 {
-                    await ServerEvents.ReadAsync(body, ReadEventAsync, answer.Patience);
+                    await ServerEvents.ReadAsync(body, ReadEventAsync, answer.ReadCancellation);
                 }
                 else
                 {
@@ -95,7 +95,7 @@ public sealed partial class ArkImages
             }
 
             var bytes = new byte[MaxEventBytes];
-            var length = await data.ReadAtLeastAsync(bytes, bytes.Length, throwOnEndOfStream: false, answer.Patience);
+            var length = await data.ReadAtLeastAsync(bytes, bytes.Length, throwOnEndOfStream: false, answer.ReadCancellation);
             if (length == bytes.Length || ArkJson.Parse(Encoding.UTF8.GetString(bytes, 0, length)) is not { } root)
             {
                 return true; // should it have been a picture, Ark counts one more at the end than was announced
@@ -123,7 +123,7 @@ public sealed partial class ArkImages
         private async Task ReadWholeAsync(Stream body)
         {
             var bytes = new byte[ProviderHttp.MaxReplyBytes];
-            var length = await body.ReadAtLeastAsync(bytes, bytes.Length, throwOnEndOfStream: false, answer.Patience);
+            var length = await body.ReadAtLeastAsync(bytes, bytes.Length, throwOnEndOfStream: false, answer.ReadCancellation);
             if (length == bytes.Length || ArkJson.Parse(Encoding.UTF8.GetString(bytes, 0, length)) is not { } root)
             {
                 problem = Unknown("ark.malformed_reply", $"The {(int)response.StatusCode} is neither a stream nor a JSON object.");
@@ -151,6 +151,6 @@ public sealed partial class ArkImages
                 : new Failure(FailureKind.Unavailable, "ark.no_reason", "A picture was not made, and Ark did not say why.") { RequestId = requestId }));
         }
 
-        private Failure Unknown(string code, string detail) => ProviderHttp.OfSilence(mayHaveCost: true, code, detail, requestId);
+        private Failure Unknown(string code, string detail) => ProviderHttp.TransportFailure(mayHaveCost: true, code, detail, requestId);
     }
 }

@@ -37,7 +37,7 @@ public sealed partial class ArkImages : IDisposable
     public Task<ProviderReply> GenerateAsync(ArkImageRequest request, string clientRequestId, CancellationToken ct)
     {
         ArgumentNullException.ThrowIfNull(request);
-        return http.BuyAsync(
+        return http.SendPaidAsync(
             Call(request, clientRequestId) with { Timeout = options.CallTimeout, TimeoutSetting = "Providers:Ark:CallTimeout" },
             request.Model, clientRequestId, answer => ValueTask.FromResult(Conclude(answer.Response!, answer.Text)), ct);
     }
@@ -57,7 +57,7 @@ public sealed partial class ArkImages : IDisposable
     private ProviderReply Refused(HttpResponseMessage response, string? text) => ProviderReply.Failed(
         text is not null && ArkError.In(text) is { } refusal
             ? ArkFailures.Of(response, refusal, time.GetUtcNow())
-            : ArkFailures.OfUnexplained(response, text ?? "", time.GetUtcNow()));
+            : ArkFailures.OfUnrecognized(response, text ?? "", time.GetUtcNow()));
 
     private ProviderReply Conclude(HttpResponseMessage response, string? text)
     {
@@ -97,7 +97,7 @@ public sealed partial class ArkImages : IDisposable
 
         return ProviderReply.Failed(Empty(reply, requestId));
 
-        ProviderReply Silent(string code, string detail) => ProviderReply.Failed(ProviderHttp.OfSilence(mayHaveCost: true, code, detail, requestId));
+        ProviderReply Silent(string code, string detail) => ProviderReply.Failed(ProviderHttp.TransportFailure(mayHaveCost: true, code, detail, requestId));
     }
 
     private static Failure BadAddress(string? requestId) =>
@@ -106,7 +106,7 @@ public sealed partial class ArkImages : IDisposable
     /// <summary>No picture and no reason. Where Ark itself counts none, none was billed and asking again is free; where it does not say, one may have been.</summary>
     private static Failure Empty(ArkImagesReply reply, string? requestId) => reply.GeneratedImages == 0
         ? new Failure(FailureKind.Unavailable, "ark.empty_reply", "Ark made no picture and did not say why.") { RequestId = requestId }
-        : ProviderHttp.OfSilence(mayHaveCost: true, "ark.empty_reply", "The answer has no picture, and does not say that none was made.", requestId);
+        : ProviderHttp.TransportFailure(mayHaveCost: true, "ark.empty_reply", "The answer has no picture, and does not say that none was made.", requestId);
 
     /// <summary>Ark counts a token for 256 pixels. When it counts otherwise our idea of its prices is out of date: worth a line, not a failure.</summary>
     private void CompareTokens(ArkImagesReply reply, IReadOnlyCollection<ArkPicture> made, string? requestId)

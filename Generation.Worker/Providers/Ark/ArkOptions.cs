@@ -75,8 +75,8 @@ public sealed class ArkOptions
     public TimeSpan PollAfter(TimeSpan age, bool takesCallbacks)
     {
         var interval = takesCallbacks ? VideoPollInterval * 3 : VideoPollInterval;
-        var patience = age / 12;
-        return patience <= interval ? interval : patience < VideoPollInterval * 6 ? patience : VideoPollInterval * 6;
+        var wait = age / 12;
+        return wait <= interval ? interval : wait < VideoPollInterval * 6 ? wait : VideoPollInterval * 6;
     }
 
     /// <summary>What is sent as <c>model</c>.</summary>

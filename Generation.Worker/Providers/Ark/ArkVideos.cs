@@ -46,7 +46,7 @@ public sealed class ArkVideos : IDisposable
     public Task<ProviderReply> CreateAsync(ArkVideoRequest request, string clientRequestId, CancellationToken ct)
     {
         ArgumentNullException.ThrowIfNull(request);
-        return http.BuyAsync(
+        return http.SendPaidAsync(
             Call(HttpMethod.Post, Path) with
             {
                 Json = (request with { Model = options.EndpointOf(request.Model) }).ToUtf8Json(),
@@ -60,7 +60,7 @@ public sealed class ArkVideos : IDisposable
     public async Task<TaskReport> RetrieveAsync(string taskId, CancellationToken ct)
     {
         using var answer = await http.SendAsync(Call(HttpMethod.Get, $"{Path}/{Uri.EscapeDataString(taskId)}"), ct);
-        var report = answer.Response is { } response ? Report(taskId, response, answer.Text) : new TaskReport.Unanswered(answer.Silence!);
+        var report = answer.Response is { } response ? Report(taskId, response, answer.Text) : new TaskReport.PollFailed(answer.TransportFailure!);
         log.LogDebug(LogEvents.ProviderResponse, "Ark answered {Status} for task {TaskId}: {Report}", (int?)answer.Response?.StatusCode, taskId, report.GetType().Name);
         return report;
     }
@@ -75,7 +75,7 @@ public sealed class ArkVideos : IDisposable
         var deleted = answer.Response?.IsSuccessStatusCode ?? false;
         log.LogInformation(
             LogEvents.ProviderResponse, "Ark answered {Status} to the cancel of task {TaskId}: {Outcome}",
-            (int?)answer.Response?.StatusCode, taskId, deleted ? "taken back" : answer.Silence?.ProviderCode ?? "it runs and will be billed");
+            (int?)answer.Response?.StatusCode, taskId, deleted ? "taken back" : answer.TransportFailure?.ProviderCode ?? "it runs and will be billed");
         return deleted;
     }
 
@@ -89,19 +89,19 @@ public sealed class ArkVideos : IDisposable
         if (!response.IsSuccessStatusCode)
         {
             return ProviderReply.Failed(
-                text is not null && ArkError.In(text) is { } refusal ? ArkFailures.Of(response, refusal, now, createsTask: true) : ArkFailures.OfUnexplained(response, text ?? "", now));
+                text is not null && ArkError.In(text) is { } refusal ? ArkFailures.Of(response, refusal, now, createsTask: true) : ArkFailures.OfUnrecognized(response, text ?? "", now));
         }
 
         var requestId = ArkFailures.IdOf(response.Headers);
         if (text is null || ArkJson.Parse(text) is not { } root)
         {
             var code = text is null ? "ark.cut_reply" : "ark.malformed_reply";
-            return ProviderReply.Failed(ProviderHttp.OfSilence(mayHaveCost: true, code, $"The {(int)response.StatusCode} broke off or is not a JSON object.", requestId));
+            return ProviderReply.Failed(ProviderHttp.TransportFailure(mayHaveCost: true, code, $"The {(int)response.StatusCode} broke off or is not a JSON object.", requestId));
         }
 
         return ArkJson.Text(root, "id") is { Length: > 0 and <= MaxTaskIdLength } taskId ? ProviderReply.Started(taskId, requestId)
             : ArkError.Of(root) is { } error ? ProviderReply.Failed(ArkFailures.Of(response, error, now))
-            : ProviderReply.Failed(ProviderHttp.OfSilence(mayHaveCost: true, "ark.no_task_id", "The answer names no task, and does not say that none was created.", requestId));
+            : ProviderReply.Failed(ProviderHttp.TransportFailure(mayHaveCost: true, "ark.no_task_id", "The answer names no task, and does not say that none was created.", requestId));
     }
 
     private TaskReport Report(string taskId, HttpResponseMessage response, string? text)
@@ -113,12 +113,12 @@ public sealed class ArkVideos : IDisposable
             var error = text is null ? null : ArkError.In(text);
             return response.StatusCode == HttpStatusCode.NotFound && error is not null && error.Code.Split('.')[0] == "NotFound"
                 ? new TaskReport.Ended(new Failure(FailureKind.OutcomeUnknown, error.Code, $"Ark does not know its task {taskId} any more.") { RequestId = requestId })
-                : new TaskReport.Unanswered(error is not null ? ArkFailures.Of(response, error, now) : ArkFailures.OfUnexplained(response, text ?? "", now));
+                : new TaskReport.PollFailed(error is not null ? ArkFailures.Of(response, error, now) : ArkFailures.OfUnrecognized(response, text ?? "", now));
         }
 
         if (text is null || ArkJson.Parse(text) is not { } root)
         {
-            return new TaskReport.Unanswered(new Failure(FailureKind.Unavailable, "ark.malformed_reply", "The answer broke off or is not a JSON object.") { RequestId = requestId });
+            return new TaskReport.PollFailed(new Failure(FailureKind.Unavailable, "ark.malformed_reply", "The answer broke off or is not a JSON object.") { RequestId = requestId });
         }
 
         var task = ArkVideoTask.Read(root);
@@ -133,7 +133,7 @@ public sealed class ArkVideos : IDisposable
 
             // Neither was executed or billed: the first waited too long in Ark's queue, the second somebody cancelled in Ark's console.
             "expired" or "cancelled" => Ended(FailureKind.Unavailable, $"ark.task_{task.Status}", $"The task is {task.Status}.", DroppedRetryDelay),
-            _ => new TaskReport.Unanswered(new Failure(FailureKind.Unavailable, "ark.unknown_status", $"The task is '{task.Status}', whatever that is.") { RequestId = requestId }),
+            _ => new TaskReport.PollFailed(new Failure(FailureKind.Unavailable, "ark.unknown_status", $"The task is '{task.Status}', whatever that is.") { RequestId = requestId }),
         };
 
         TaskReport.Ended Ended(FailureKind kind, string code, string detail, TimeSpan? retryAfter = null) =>

@@ -79,7 +79,7 @@ public sealed record ArkImageRequest
     }
 
     /// <summary>The same, with what only Seedream 3 takes: <c>seed</c> and <c>guidance_scale</c>.</summary>
-    public static ArkImageRequest? FromThird(JsonObject settings) => From(settings) is { } request
+    public static ArkImageRequest? FromSeedream3(JsonObject settings) => From(settings) is { } request
         ? request with
         {
             Seed = settings["seed"] is JsonValue seed && seed.TryGetValue<int>(out var number) ? number : null,

@@ -3,7 +3,7 @@ using Generation.Core.Providers;
 namespace Generation.Worker.Providers.Forge;
 
 /// <summary>
-/// A WebUI's errors, sorted (provider-apis.md §6). Nothing here is billed and everything may be made twice, so that silence is no worse
+/// A WebUI's errors, sorted (provider-apis.md §6). Nothing here is billed and everything may be made twice, so that a missing response is no worse
 /// than a refusal: there is no unknown outcome. What must be told apart is what would fail again (the request, our settings) from what
 /// may go better later.
 /// </summary>
@@ -38,7 +38,7 @@ public static class ForgeFailures
         new(422, "", "forge.validation", FailureKind.InvalidRequest),
         new(413, "", "forge.too_large", FailureKind.InvalidRequest),
 
-        // Taken by a picture of this size, or by something else that uses the card: not a sign that the WebUI is away, and better asked
+        // Taken by a picture of this size, or by something else that uses the card: not a sign that the WebUI is unavailable, and better asked
         // again after a pause than in the slot.
         new(500, "OutOfMemory", "forge.out_of_memory", FailureKind.RateLimited),
         new(500, "out of memory", "forge.out_of_memory", FailureKind.RateLimited),

@@ -19,7 +19,7 @@ public sealed class ForgeOptions
     /// <summary><c>user:password</c> as the WebUIs have it from <c>--api-auth</c>; default none. Sent to every endpoint.</summary>
     public string ApiAuth { get; set; } = "";
 
-    /// <summary>Default 5 s to get a connection. Then the WebUI counts as away.</summary>
+    /// <summary>Default 5 s to get a connection. Then the WebUI counts as unavailable.</summary>
     public TimeSpan ConnectTimeout { get; set; } = TimeSpan.FromSeconds(5);
 
     /// <summary>
@@ -28,7 +28,7 @@ public sealed class ForgeOptions
     /// </summary>
     public TimeSpan CallTimeout { get; set; } = TimeSpan.FromSeconds(180);
 
-    /// <summary>How often a running picture is asked how far it is; default 1 s. Watchers hear of every tenth part, with a preview.</summary>
+    /// <summary>How often the progress of a running picture is polled; default 1 s. Watchers get every tenth part, with a preview.</summary>
     public TimeSpan PollInterval { get; set; } = TimeSpan.FromSeconds(1);
 
     /// <summary>Default 5 s for each question and for an interrupt. They do not wait for the GPU; one that fails costs nothing but a preview.</summary>

@@ -3,6 +3,7 @@ using System.Net.Http.Headers;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Generation.Core;
 using Generation.Core.Media;
 using Generation.Core.Providers;
 using Generation.Worker.Jobs;
@@ -42,7 +43,7 @@ public sealed class ForgeWebUis : IDisposable
         string endpoint, ForgeImageRequest request, string model, Func<Stream, CancellationToken, Task<(StoredMedia? Media, Failure? Problem)>> store, CancellationToken ct)
     {
         ArgumentNullException.ThrowIfNull(request);
-        return byEndpoint[endpoint].BuyAsync(
+        return byEndpoint[endpoint].SendPaidAsync(
             new ProviderCall
             {
                 Method = HttpMethod.Post,
@@ -62,7 +63,7 @@ public sealed class ForgeWebUis : IDisposable
     /// <param name="seenPreview">The preview that need not be sent again; −1: none.</param>
     /// <param name="onPreview">Reads the preview, if there is a newer one; null: none is wanted, which also spares the GPU making it.</param>
     /// <param name="ct">Stops.</param>
-    public async Task<ForgeTaskState?> AskAsync(string endpoint, string taskId, int seenPreview, Func<Stream, Task>? onPreview, CancellationToken ct)
+    public async Task<ForgeTaskState?> GetProgressAsync(string endpoint, string taskId, int seenPreview, Func<Stream, Task>? onPreview, CancellationToken ct)
     {
         var question = JsonSerializer.SerializeToUtf8Bytes(new JsonObject
         {
@@ -87,14 +88,14 @@ public sealed class ForgeWebUis : IDisposable
 
             try
             {
-                await using var body = await response.Content.ReadAsStreamAsync(answer.Patience);
+                await using var body = await response.Content.ReadAsStreamAsync(answer.ReadCancellation);
                 var document = await MediaInJson.ReadAsync(
-                    body, path => path == preview, (_, picture) => onPreview is null ? Task.CompletedTask : onPreview(picture), MaxRestBytes, answer.Patience);
+                    body, path => path == preview, (_, picture) => onPreview is null ? Task.CompletedTask : onPreview(picture), MaxRestBytes, answer.ReadCancellation);
                 return (response.StatusCode, read(document));
             }
             catch (Exception e) when (e is FormatException or IOException or HttpRequestException || (e is OperationCanceledException && !ct.IsCancellationRequested))
             {
-                log.LogDebug("{Endpoint} did not say how far {TaskId} is: {Problem}", at, taskId, e.Message);
+                log.LogDebug("Could not read the progress of {TaskId} at {Endpoint}: {Problem}", at, taskId, e.Message);
                 return (response.StatusCode, null);
             }
         }
@@ -103,13 +104,13 @@ public sealed class ForgeWebUis : IDisposable
     /// <summary>Stops a task if it is the one that runs now, and never another. True when the WebUI was told so. A task that waits cannot be taken back.</summary>
     public async Task<bool> InterruptAsync(string endpoint, string taskId, CancellationToken ct)
     {
-        if (await AskAsync(endpoint, taskId, seenPreview: -1, onPreview: null, ct) is not { IsActive: true })
+        if (await GetProgressAsync(endpoint, taskId, seenPreview: -1, onPreview: null, ct) is not { IsActive: true })
         {
             return false;
         }
 
         using var answer = await byEndpoint[endpoint].SendAsync(Quick(HttpMethod.Post, "sdapi/v1/interrupt"), ct);
-        log.LogInformation("{TaskId} was interrupted at {Endpoint}: {Status}", taskId, endpoint, (int?)answer.Response?.StatusCode);
+        log.LogInformation(OperationEvents.ProviderInterrupt, "Interrupted {TaskId} at {Endpoint}: {Status}", taskId, endpoint, (int?)answer.Response?.StatusCode);
         return answer.Response is { IsSuccessStatusCode: true };
     }
 
@@ -122,7 +123,7 @@ public sealed class ForgeWebUis : IDisposable
     }
 
     private async ValueTask<ProviderReply> ConcludeAsync(
-        ProviderAnswer answer, Func<Stream, CancellationToken, Task<(StoredMedia? Media, Failure? Problem)>> store, CancellationToken ct)
+        ProviderResponse answer, Func<Stream, CancellationToken, Task<(StoredMedia? Media, Failure? Problem)>> store, CancellationToken ct)
     {
         var response = answer.Response!;
         if (!response.IsSuccessStatusCode)
@@ -132,7 +133,7 @@ public sealed class ForgeWebUis : IDisposable
 
         (StoredMedia? Media, Failure? Problem) stored = default;
         Failure? broken = null;
-        using var enough = CancellationTokenSource.CreateLinkedTokenSource(answer.Patience);
+        using var enough = CancellationTokenSource.CreateLinkedTokenSource(answer.ReadCancellation);
         try
         {
             await using var body = await response.Content.ReadAsStreamAsync(enough.Token);
@@ -140,7 +141,7 @@ public sealed class ForgeWebUis : IDisposable
                 body, path => path == "images[0]",
                 async (_, picture) =>
                 {
-                    stored = await store(picture, answer.Patience);
+                    stored = await store(picture, answer.ReadCancellation);
                     if (stored.Problem is not null)
                     {
                         await enough.CancelAsync(); // what is left of it may have no end

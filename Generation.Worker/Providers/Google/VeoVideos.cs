@@ -73,7 +73,7 @@ public sealed partial class VeoVideos : IDisposable
     {
         ArgumentNullException.ThrowIfNull(request);
         var model = options.IdOf(request.Model);
-        return http.BuyAsync(
+        return http.SendPaidAsync(
             Call(HttpMethod.Post, $"models/{Uri.EscapeDataString(model)}:predictLongRunning") with { Json = request.ToUtf8Json() },
             model, name, answer => ValueTask.FromResult(Started(answer.Response!, answer.Text)), ct);
     }
@@ -86,7 +86,7 @@ public sealed partial class VeoVideos : IDisposable
     public async Task<TaskReport> RetrieveAsync(string operation, int seconds, CancellationToken ct)
     {
         using var answer = await http.SendAsync(Call(HttpMethod.Get, operation), ct);
-        return answer.Response is { } response ? Report(operation, seconds, response, answer.Text) : new TaskReport.Unanswered(answer.Silence!);
+        return answer.Response is { } response ? Report(operation, seconds, response, answer.Text) : new TaskReport.PollFailed(answer.TransportFailure!);
     }
 
     public void Dispose() => http.Dispose();
@@ -104,12 +104,12 @@ public sealed partial class VeoVideos : IDisposable
         if (text is null || Json.Parse(text) is not { } operation)
         {
             var code = text is null ? "google.cut_reply" : "google.malformed_reply";
-            return ProviderReply.Failed(ProviderHttp.OfSilence(mayHaveCost: true, code, $"The {(int)response.StatusCode} broke off or is not a JSON object."));
+            return ProviderReply.Failed(ProviderHttp.TransportFailure(mayHaveCost: true, code, $"The {(int)response.StatusCode} broke off or is not a JSON object."));
         }
 
         return Json.Text(operation, "name") is { } name && OperationName().IsMatch(name) ? ProviderReply.Started(name, null)
             : GoogleError.Of(Json.Object(operation, "error")) is { } error ? ProviderReply.Failed(GoogleFailures.OfOperation(error))
-            : ProviderReply.Failed(ProviderHttp.OfSilence(mayHaveCost: true, "google.no_operation", "The answer names no operation, and does not say that none was begun."));
+            : ProviderReply.Failed(ProviderHttp.TransportFailure(mayHaveCost: true, "google.no_operation", "The answer names no operation, and does not say that none was begun."));
     }
 
     private TaskReport Report(string name, int seconds, HttpResponseMessage response, string? text)
@@ -118,12 +118,12 @@ public sealed partial class VeoVideos : IDisposable
         {
             return response.StatusCode == HttpStatusCode.NotFound && text is not null && GoogleError.In(text) is { } gone
                 ? new TaskReport.Ended(new Failure(FailureKind.OutcomeUnknown, gone.Status, $"Google does not know its operation {name} any more."))
-                : new TaskReport.Unanswered(GoogleFailures.OfRefusal(response, text, time.GetUtcNow()));
+                : new TaskReport.PollFailed(GoogleFailures.OfRefusal(response, text, time.GetUtcNow()));
         }
 
         if (text is null || Json.Parse(text) is not { } operation)
         {
-            return new TaskReport.Unanswered(new Failure(FailureKind.Unavailable, "google.malformed_reply", "The answer broke off or is not a JSON object."));
+            return new TaskReport.PollFailed(new Failure(FailureKind.Unavailable, "google.malformed_reply", "The answer broke off or is not a JSON object."));
         }
 
         if (Json.Flag(operation, "done") != true) // absent while it runs

@@ -68,7 +68,7 @@ public static class KieFailures
     /// <param name="response">Its status and headers.</param>
     /// <param name="mayHaveCost">Whether it answers a call that buys something.</param>
     /// <param name="now">For delays that are given as a date.</param>
-    public static Failure OfUnexplained(HttpResponseMessage response, bool mayHaveCost, DateTimeOffset now)
+    public static Failure OfUnrecognized(HttpResponseMessage response, bool mayHaveCost, DateTimeOffset now)
     {
         ArgumentNullException.ThrowIfNull(response);
         var status = (int)response.StatusCode;

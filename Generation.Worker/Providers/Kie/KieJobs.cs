@@ -50,7 +50,7 @@ public sealed class KieJobs : IDisposable
     {
         ArgumentNullException.ThrowIfNull(request);
         var call = Call(HttpMethod.Post, CreatePath) with { Json = request.ToUtf8Json(callbackUrl, options.IdOf(request.Model)) };
-        return http.BuyAsync(call, request.Model, callName, answer => ValueTask.FromResult(Created(answer.Response!, answer.Text)), ct);
+        return http.SendPaidAsync(call, request.Model, callName, answer => ValueTask.FromResult(Created(answer.Response!, answer.Text)), ct);
     }
 
     /// <summary>Asks how a task is doing.</summary>
@@ -58,7 +58,7 @@ public sealed class KieJobs : IDisposable
     public async Task<TaskReport> RetrieveAsync(string taskId, CancellationToken ct)
     {
         using var answer = await http.SendAsync(Call(HttpMethod.Get, $"{ReadPath}?taskId={Uri.EscapeDataString(taskId)}"), ct);
-        var report = answer.Response is { } response ? Report(taskId, response, answer.Text) : new TaskReport.Unanswered(answer.Silence!);
+        var report = answer.Response is { } response ? Report(taskId, response, answer.Text) : new TaskReport.PollFailed(answer.TransportFailure!);
         log.LogDebug(LogEvents.ProviderResponse, "Kie answered {Status} for task {TaskId}: {Report}", (int?)answer.Response?.StatusCode, taskId, report.GetType().Name);
         return report;
     }
@@ -73,7 +73,7 @@ public sealed class KieJobs : IDisposable
         var now = time.GetUtcNow();
         if (KieReply.Read(text) is not { } reply || (reply.Code == 200 && !response.IsSuccessStatusCode))
         {
-            return ProviderReply.Failed(KieFailures.OfUnexplained(response, mayHaveCost: true, now));
+            return ProviderReply.Failed(KieFailures.OfUnrecognized(response, mayHaveCost: true, now));
         }
 
         return reply.Code != 200 ? ProviderReply.Failed(KieFailures.Of(reply, response.Headers, now))
@@ -86,7 +86,7 @@ public sealed class KieJobs : IDisposable
         var now = time.GetUtcNow();
         if (KieReply.Read(text) is not { } reply || (reply.Code == 200 && !response.IsSuccessStatusCode))
         {
-            return new TaskReport.Unanswered(KieFailures.OfUnexplained(response, mayHaveCost: false, now));
+            return new TaskReport.PollFailed(KieFailures.OfUnrecognized(response, mayHaveCost: false, now));
         }
 
         if (reply.Code == 404)
@@ -96,7 +96,7 @@ public sealed class KieJobs : IDisposable
 
         if (reply.Code != 200 || reply.Data is not { } data)
         {
-            return new TaskReport.Unanswered(reply.Code != 200
+            return new TaskReport.PollFailed(reply.Code != 200
                 ? KieFailures.Of(reply, response.Headers, now)
                 : new Failure(FailureKind.Unavailable, "kie.no_data", "The answer says nothing of the task."));
         }
@@ -109,7 +109,7 @@ public sealed class KieJobs : IDisposable
             "success" when task.Result is { } url => new TaskReport.Delivered(url, task.CreditsConsumed is { } credits ? new JsonObject { ["creditsConsumed"] = credits } : null),
             "success" => new TaskReport.Ended(new Failure(FailureKind.OutputUnusable, "kie.no_result", "The task succeeded without an address that can be fetched.")), // and was billed
             "fail" => new TaskReport.Ended(KieFailures.OfTask(task)),
-            _ => new TaskReport.Unanswered(new Failure(FailureKind.Unavailable, "kie.unknown_state", $"The task is '{task.State}', whatever that is.")),
+            _ => new TaskReport.PollFailed(new Failure(FailureKind.Unavailable, "kie.unknown_state", $"The task is '{task.State}', whatever that is.")),
         };
     }
 }

@@ -46,7 +46,7 @@ public sealed class OpenAiImages : IDisposable
     {
         ArgumentNullException.ThrowIfNull(request);
         ArgumentNullException.ThrowIfNull(sink);
-        return http.BuyAsync(
+        return http.SendPaidAsync(
             new ProviderCall
             {
                 Method = HttpMethod.Post,
@@ -62,7 +62,7 @@ public sealed class OpenAiImages : IDisposable
 
     public void Dispose() => http.Dispose();
 
-    private async ValueTask<ProviderReply> ConcludeAsync(ProviderAnswer answer, PictureSink sink)
+    private async ValueTask<ProviderReply> ConcludeAsync(ProviderResponse answer, PictureSink sink)
     {
         var response = answer.Response!;
         if (!response.IsSuccessStatusCode)
@@ -74,8 +74,8 @@ public sealed class OpenAiImages : IDisposable
         Failure? broken = null;
         try
         {
-            await using var body = await response.Content.ReadAsStreamAsync(answer.Patience);
-            await (response.Content.Headers.ContentType?.MediaType == "text/event-stream" ? reading.StreamAsync(body, answer.Patience) : reading.WholeAsync(body, answer.Patience));
+            await using var body = await response.Content.ReadAsStreamAsync(answer.ReadCancellation);
+            await (response.Content.Headers.ContentType?.MediaType == "text/event-stream" ? reading.StreamAsync(body, answer.ReadCancellation) : reading.WholeAsync(body, answer.ReadCancellation));
         }
         catch (UnusablePictureException)
         {
@@ -128,7 +128,7 @@ public sealed class OpenAiImages : IDisposable
             ct);
 
         /// <summary>The failure of an answer that did not come to its end.</summary>
-        public Failure Lost(string code, string detail) => ProviderHttp.OfSilence(mayHaveCost: true, code, detail, requestId);
+        public Failure Lost(string code, string detail) => ProviderHttp.TransportFailure(mayHaveCost: true, code, detail, requestId);
 
         public ProviderReply Conclude(Failure? broken, DateTimeOffset now)
         {

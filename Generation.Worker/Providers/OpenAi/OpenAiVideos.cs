@@ -43,7 +43,7 @@ public sealed class OpenAiVideos : IDisposable
         return options.VideoBaseUrl is null
             ? Task.FromResult(ProviderReply.Failed(new Failure(
                 FailureKind.Unauthorized, "openai.no_gateway", "OpenAI has shut its videos down, and Providers:OpenAi:VideoBaseUrl names no gateway; nothing was sent.")))
-            : http.BuyAsync(
+            : http.SendPaidAsync(
                 Call(HttpMethod.Post, "videos") with
                 {
                     Json = (request with { Model = options.IdOf(request.Model) }).ToUtf8Json(),
@@ -57,7 +57,7 @@ public sealed class OpenAiVideos : IDisposable
     public async Task<TaskReport> RetrieveAsync(string id, CancellationToken ct)
     {
         using var answer = await http.SendAsync(Call(HttpMethod.Get, $"videos/{Uri.EscapeDataString(id)}"), ct);
-        return answer.Response is { } response ? Report(id, response, answer.Text) : new TaskReport.Unanswered(answer.Silence!);
+        return answer.Response is { } response ? Report(id, response, answer.Text) : new TaskReport.PollFailed(answer.TransportFailure!);
     }
 
     /// <summary>Gives a video up. Whether a running one is billed all the same is the gateway's affair; a refusal is no error.</summary>
@@ -66,7 +66,7 @@ public sealed class OpenAiVideos : IDisposable
         using var answer = await http.SendAsync(Call(HttpMethod.Delete, $"videos/{Uri.EscapeDataString(id)}"), ct);
         log.LogInformation(
             Generation.Core.LogEvents.ProviderResponse, "The gateway answered {Status} to the cancel of video {TaskId} {ProviderCode}",
-            (int?)answer.Response?.StatusCode, id, answer.Silence?.ProviderCode);
+            (int?)answer.Response?.StatusCode, id, answer.TransportFailure?.ProviderCode);
     }
 
     public void Dispose() => http.Dispose();
@@ -86,12 +86,12 @@ public sealed class OpenAiVideos : IDisposable
         if (text is null || Json.Parse(text) is not { } video)
         {
             var code = text is null ? "openai.cut_reply" : "openai.malformed_reply";
-            return ProviderReply.Failed(ProviderHttp.OfSilence(mayHaveCost: true, code, $"The {(int)response.StatusCode} broke off or is not a JSON object.", requestId));
+            return ProviderReply.Failed(ProviderHttp.TransportFailure(mayHaveCost: true, code, $"The {(int)response.StatusCode} broke off or is not a JSON object.", requestId));
         }
 
         return Json.Text(video, "id") is { Length: > 0 and <= MaxIdLength } id ? ProviderReply.Started(id, requestId)
             : OpenAiError.Of(video) is { } error ? ProviderReply.Failed(OpenAiFailures.Of(response, error, now))
-            : ProviderReply.Failed(ProviderHttp.OfSilence(mayHaveCost: true, "openai.no_video_id", "The answer names no video, and does not say that none was begun.", requestId));
+            : ProviderReply.Failed(ProviderHttp.TransportFailure(mayHaveCost: true, "openai.no_video_id", "The answer names no video, and does not say that none was begun.", requestId));
     }
 
     private TaskReport Report(string id, HttpResponseMessage response, string? text)
@@ -101,12 +101,12 @@ public sealed class OpenAiVideos : IDisposable
         {
             return response.StatusCode == HttpStatusCode.NotFound && text is not null && OpenAiError.In(text) is { } gone
                 ? new TaskReport.Ended(new Failure(FailureKind.OutcomeUnknown, gone.Code ?? "openai.no_such_video", $"The gateway does not know its video {id} any more.") { RequestId = requestId })
-                : new TaskReport.Unanswered(OpenAiFailures.OfRefusal(response, text, time.GetUtcNow()));
+                : new TaskReport.PollFailed(OpenAiFailures.OfRefusal(response, text, time.GetUtcNow()));
         }
 
         if (text is null || Json.Parse(text) is not { } video)
         {
-            return new TaskReport.Unanswered(new Failure(FailureKind.Unavailable, "openai.malformed_reply", "The answer broke off or is not a JSON object.") { RequestId = requestId });
+            return new TaskReport.PollFailed(new Failure(FailureKind.Unavailable, "openai.malformed_reply", "The answer broke off or is not a JSON object.") { RequestId = requestId });
         }
 
         switch (Json.Text(video, "status"))
@@ -122,7 +122,7 @@ public sealed class OpenAiVideos : IDisposable
                 var error = Json.Object(video, "error");
                 return new TaskReport.Ended(OpenAiFailures.OfVideo(Json.Text(error, "code"), Json.Text(error, "message") ?? "The video failed, and nobody said why.", requestId));
             case var status:
-                return new TaskReport.Unanswered(new Failure(FailureKind.Unavailable, "openai.unknown_status", $"The video is '{status}', whatever that is.") { RequestId = requestId });
+                return new TaskReport.PollFailed(new Failure(FailureKind.Unavailable, "openai.unknown_status", $"The video is '{status}', whatever that is.") { RequestId = requestId });
         }
     }
 }

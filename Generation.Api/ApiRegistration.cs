@@ -1,0 +1,61 @@
+using Generation.Api.Catalog;
+using Generation.Api.Credits;
+using Generation.Api.Limits;
+using Generation.Api.Media;
+using Generation.Api.Realtime;
+using Generation.Api.Sessions;
+using Generation.Api.Settings;
+using Generation.Api.Webhooks;
+using Generation.Core.Credits;
+using Generation.Core.Sessions;
+using Generation.ServiceDefaults;
+
+namespace Generation.Api;
+
+/// <summary>What the Api is made of, by what it is for.</summary>
+internal static class ApiRegistration
+{
+    /// <summary>Somebody waits for every statement here: what takes longer than this, even a reader of large pages, will not come any more.</summary>
+    private const int RequestStatementSeconds = 5;
+
+    public static void AddApi(this WebApplicationBuilder builder)
+    {
+        builder.AddChecked<ApiOptions>(ApiOptions.Section, o => o.Problem());
+        builder.AddChecked<SubmitOptions>(SubmitOptions.Section, o => o.Problem());
+        builder.AddChecked<RateLimitOptions>(RateLimitOptions.Section, o => o.Problem());
+        builder.AddVoices();
+        builder.Services.PostConfigure<DatabaseOptions>(o => o.CommandTimeoutSeconds ??= RequestStatementSeconds);
+        builder.Services
+            .AddSingleton<DatabaseCircuit>().AddHostedService(s => s.GetRequiredService<DatabaseCircuit>())
+            .AddSingleton<SubmitWriter>().AddHostedService(s => s.GetRequiredService<SubmitWriter>())
+            .AddSingleton<SessionFeed>().AddHostedService(s => s.GetRequiredService<SessionFeed>())
+            .AddSingleton<RateLimits>().AddHostedService(s => s.GetRequiredService<RateLimits>())
+            .AddSingleton<SubmitHandler>()
+            .AddSingleton<SubmitResponder>()
+            .AddSingleton<MockOverrides>()
+            .AddSingleton<MediaLinks>()
+            .AddSingleton<WebhookSignatures>()
+            .AddSingleton<DeadLetters>()
+            .AddSingleton<CreditReader>()
+            .AddSingleton<CreditAdministration>();
+    }
+
+    /// <summary>What users call, what providers call, and what operators call.</summary>
+    public static void MapApi(this WebApplication app)
+    {
+        app.MapGenerations();
+        app.MapRetries();
+        app.MapMedia();
+        app.MapUploads();
+        app.MapModels();
+        app.MapVoices();
+        app.MapCredits();
+
+        app.MapWebhooks();
+
+        app.MapCreditAdministration();
+        app.MapLedgerAudit();
+        app.MapProviders();
+        MockOverrides.Map(app);
+    }
+}

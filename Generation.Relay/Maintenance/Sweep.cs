@@ -1,0 +1,86 @@
+using Generation.Core;
+using Generation.Core.Sessions;
+
+namespace Generation.Relay.Maintenance;
+
+/// <param name="Count">Rows or objects that were changed or removed.</param>
+/// <param name="HasMore">The batch was full: run again immediately.</param>
+public readonly record struct SweepResult(int Count, bool HasMore)
+{
+    public static SweepResult Of(int count, int batch) => new(count, count >= batch);
+}
+
+/// <summary>
+/// A periodic repair: one type for each inconsistency, with its own interval and bounded batches, safe to run in several relays at once. Metrics:
+/// <c>generation.sweep.repaired</c> counts what was repaired, <c>generation.sweep.duration</c> is the time of a run.
+/// </summary>
+public abstract class Sweep : PeriodicService
+{
+    protected Sweep(string name, TimeSpan interval, TimeProvider time, ILogger log)
+        : base(interval, time, log)
+    {
+        (Name, Interval) = (name, interval);
+    }
+
+    /// <summary>The tag <c>sweep</c> of its metrics, and the key of its maintenance lease; never changes.</summary>
+    public string Name { get; }
+
+    /// <summary>The interval between runs while there is nothing more to do.</summary>
+    public TimeSpan Interval { get; }
+
+    public sealed override async Task<bool> RunOnceAsync(CancellationToken ct)
+    {
+        var started = Time.GetTimestamp();
+        var outcome = "failed";
+        try
+        {
+            var (count, isMore) = await SweepAsync(ct);
+            outcome = "done";
+            Telemetry.SweepRepaired.Add(count, new KeyValuePair<string, object?>("sweep", Name)); // zero included, which shows that it runs
+            if (count > 0)
+            {
+                Report(count);
+            }
+
+            return isMore;
+        }
+        finally
+        {
+            Telemetry.SweepDuration.Record(
+                Time.GetElapsedTime(started).TotalSeconds, new KeyValuePair<string, object?>("sweep", Name), new KeyValuePair<string, object?>("outcome", outcome));
+        }
+    }
+
+    /// <summary>One batch.</summary>
+    protected abstract Task<SweepResult> SweepAsync(CancellationToken ct);
+
+    /// <summary>Logs what was repaired; called when there was something.</summary>
+    protected abstract void Report(int count);
+}
+
+/// <summary>A sweep of the object store: one relay at a time holds the maintenance lease, and the next continues at its position.</summary>
+public abstract class StoreSweep(string name, TimeSpan interval, MaintenanceLease lease, TimeProvider time, ILogger log) : Sweep(name, interval, time, log)
+{
+    protected sealed override async Task<SweepResult> SweepAsync(CancellationToken ct)
+    {
+        if (await lease.AcquireAsync(Name, ct) is not { } position)
+        {
+            return default;
+        }
+
+        (int Count, bool HasMore, string Position)? pass = null;
+        try
+        {
+            pass = await SweepAsync(position, ct);
+        }
+        finally
+        {
+            await lease.ReleaseAsync(Name, pass?.Position, pass is null or { HasMore: true } ? TimeSpan.Zero : Interval);
+        }
+
+        return new(pass.Value.Count, pass.Value.HasMore);
+    }
+
+    /// <summary>One batch starting at a position; returns the next position.</summary>
+    protected abstract Task<(int Count, bool HasMore, string Position)> SweepAsync(string position, CancellationToken ct);
+}
