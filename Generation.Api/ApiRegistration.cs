@@ -1,13 +1,15 @@
+using Generation.Api.Admin;
 using Generation.Api.Catalog;
 using Generation.Api.Credits;
-using Generation.Api.Limits;
+using Generation.Api.Events;
+using Generation.Api.Generations;
 using Generation.Api.Media;
-using Generation.Api.Realtime;
-using Generation.Api.Sessions;
-using Generation.Api.Settings;
+using Generation.Api.Overload;
 using Generation.Api.Webhooks;
 using Generation.Core.Credits;
+using Generation.Core.Hosting;
 using Generation.Core.Sessions;
+using Generation.Core.Submit;
 using Generation.ServiceDefaults;
 
 namespace Generation.Api;

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
+using Generation.Api.Errors;
 using Microsoft.AspNetCore.Http.Features;
 
 namespace Generation.Api;

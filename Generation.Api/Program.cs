@@ -1,11 +1,15 @@
 using Generation.Api;
+using Generation.Api.Errors;
+using Generation.Api.Generations;
 using Generation.Api.Identity;
-using Generation.Api.Sessions;
+using Generation.Api.Overload;
+using Generation.Core.Hosting;
 using Microsoft.AspNetCore.Authentication;
 
 var builder = WebApplication.CreateBuilder(args);
 builder.AddServiceDefaults();
-builder.AddPipeline();
+builder.AddInfrastructure();
+builder.AddCore();
 builder.AddApi();
 
 builder.Services.AddAuthentication(ApiKeyAuthentication.SchemeName)

@@ -1,38 +1,42 @@
 using System.Security.Cryptography;
+using Generation.Core.Hosting;
 using Generation.Relay;
 using Generation.Relay.Maintenance;
 
 var builder = WebApplication.CreateBuilder(args);
+var services = builder.Services;
 builder.AddServiceDefaults();
-builder.AddPipeline();
+builder.AddInfrastructure();
+builder.AddCore();
+services.AddMaintenance();
 builder.AddChecked<RelayOptions>(RelayOptions.Section, o => o.Problem());
 builder.AddChecked<ServiceLoginOptions>(ServiceLoginOptions.Section, o => o.Problem());
-builder.Services.AddSingleton<MigrationStep>();
-builder.Services.AddSingleton(_ => new Random(RandomNumberGenerator.GetInt32(int.MaxValue)));
+services.AddSingleton<MigrationStep>();
+services.AddSingleton(_ => new Random(RandomNumberGenerator.GetInt32(int.MaxValue)));
 
 // Hosted services start in this order: nothing runs on an old schema.
-builder.Services.AddHostedService<MigrationService>();
-AddPeriodicService<DispatchService>();
-AddPeriodicService<QueueMetricsService>();
-AddPeriodicService<LedgerAuditService>();
+services.AddHostedService<MigrationService>();
+services.AddPeriodicService<DispatchService>();
+services.AddPeriodicService<QueueMetricsService>();
+services.AddPeriodicService<LedgerAuditService>();
 
 // The sweeps: each repairs one thing, on its own timer.
-AddPeriodicService<LostDispatchSweep>();
-AddPeriodicService<DeadLeaseSweep>();
-AddPeriodicService<StuckJobSweep>();
-AddPeriodicService<DeadlineSweep>();
-AddPeriodicService<MissingDispatchSweep>();
-AddPeriodicService<ExpiringHoldSweep>();
-AddPeriodicService<AbandonedHoldSweep>();
-AddPeriodicService<OverdueLotSweep>();
-AddPeriodicService<UnbookedCallbackSweep>();
-AddPeriodicService<OldRowSweep>();
-AddPeriodicService<OutboxVacuumSweep>();
-AddPeriodicService<OldUploadSweep>();
-AddPeriodicService<UnfinishedTransferSweep>();
-AddPeriodicService<OrphanedObjectSweep>();
-AddPeriodicService<ObjectStoreScan>();
-builder.Services.AddHostedService<OutboxListener>();
+services.AddPeriodicService<LostDispatchSweep>();
+services.AddPeriodicService<DeadLeaseSweep>();
+services.AddPeriodicService<StuckJobSweep>();
+services.AddPeriodicService<DeadlineSweep>();
+services.AddPeriodicService<MissingDispatchSweep>();
+services.AddPeriodicService<ExpiringHoldSweep>();
+services.AddPeriodicService<AbandonedHoldSweep>();
+services.AddPeriodicService<OverdueLotSweep>();
+services.AddPeriodicService<UnbookedCallbackSweep>();
+services.AddPeriodicService<OldRowSweep>();
+services.AddPeriodicService<OutboxVacuumSweep>();
+services.AddPeriodicService<OldUploadSweep>();
+services.AddPeriodicService<UnfinishedTransferSweep>();
+services.AddPeriodicService<OrphanedObjectSweep>();
+services.AddPeriodicService<ObjectStoreScan>();
+services.AddHostedService<OutboxListener>();
 
 await using var app = builder.Build(); // disposing writes the last lines of a command's log
 int? ended = args switch
@@ -50,10 +54,3 @@ if (ended is { } exitCode)
 
 app.MapServiceDefaults();
 return await app.RunToEndAsync();
-
-void AddPeriodicService<TService>()
-    where TService : PeriodicService
-{
-    builder.Services.AddSingleton<TService>();
-    builder.Services.AddHostedService(services => services.GetRequiredService<TService>());
-}

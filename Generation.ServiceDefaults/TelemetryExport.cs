@@ -33,7 +33,7 @@ internal static class TelemetryExport
             .WithTracing(tracing => tracing
                 .AddSource(Sources)
                 .SetSampler(new RootSampler(RootSampler.Read(builder.Configuration)))
-                .AddProcessor(new SessionOnSpans()))
+                .AddProcessor(new InheritedTag(Telemetry.SessionTag)))
             .WithMetrics(metrics => metrics.AddMeter(Meters));
 
         // AddService would win over the variable, and with it over the name that Aspire or the deployment gave.

@@ -1,20 +1,22 @@
 using System.Security.Cryptography;
-using Generation.Core.Providers;
+using Generation.Core.Hosting;
+using Generation.Core.Sessions;
 using Generation.Core.Settings;
 using Generation.Worker;
+using Generation.Worker.Calls;
+using Generation.Worker.Hosting;
 using Generation.Worker.Jobs;
-using Generation.Worker.Providers;
 using Generation.Worker.Providers.Ark;
 using Generation.Worker.Providers.Forge;
 using Generation.Worker.Providers.Google;
 using Generation.Worker.Providers.Kie;
 using Generation.Worker.Providers.OpenAi;
-using Generation.Worker.Tools;
 using Microsoft.Extensions.Options;
 
 var builder = WebApplication.CreateBuilder(args);
 builder.AddServiceDefaults();
-builder.AddPipeline();
+builder.AddInfrastructure();
+builder.AddCore();
 builder.AddChecked<WorkerOptions>(WorkerOptions.Section, o => o.Problem());
 builder.Services.AddOptions<SettingsOptions>().PostConfigure<IOptions<WorkerOptions>>((settings, worker) => settings.CacheMs = worker.Value.SettingsRefreshMs ?? settings.CacheMs);
 

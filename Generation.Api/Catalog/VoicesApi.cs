@@ -1,3 +1,6 @@
+using Generation.Api.Errors;
+using Generation.Core.Hosting;
+
 namespace Generation.Api.Catalog;
 
 /// <summary>

@@ -1,4 +1,5 @@
 using System.Globalization;
+using Generation.Api.Errors;
 using Generation.Api.Identity;
 using Generation.Core.Credits;
 

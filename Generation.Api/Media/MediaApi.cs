@@ -1,4 +1,6 @@
+using Generation.Api.Errors;
 using Generation.Api.Identity;
+using Generation.Core.Localization;
 using Generation.Core.Media;
 using Generation.Core.Sessions;
 using Microsoft.Extensions.Options;
@@ -72,7 +74,7 @@ public sealed class MediaLinks(IMediaStore store, IOptions<MediaOptions> options
             context.Response.Headers.Vary = "Accept-Language";
         }
 
-        return UserMessages.Localize(session, language) with
+        return session.Localize(language) with
         {
             Media = [.. session.Media.Select(m => Present(m, context))],
             Placeholder = session.Placeholder is { } instead ? instead with { Url = Sign(MockSamples.Placeholder.AsStored().Key.ToString(), context).Url } : null,

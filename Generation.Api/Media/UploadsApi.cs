@@ -1,3 +1,4 @@
+using Generation.Api.Errors;
 using Generation.Api.Identity;
 using Generation.Core;
 using Generation.Core.Media;

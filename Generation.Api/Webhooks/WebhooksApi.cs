@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Text;
+using Generation.Api.Errors;
 using Generation.Core;
 using Generation.Core.Webhooks;
 using Npgsql;

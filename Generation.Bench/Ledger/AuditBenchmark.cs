@@ -32,7 +32,7 @@ internal static class AuditBenchmark
         await Fill.UsersAsync(owner, Users, ct);
         await Fill.SessionsAsync(owner, Users, Sessions, ct);
 
-        // As ServiceDefaults/Data.cs has it.
+        // As ServiceDefaults/DatabaseConnections.cs has it.
         await using var service = NpgsqlDataSource.Create(system.OwnerConnectionString + ";Options=-c role=generation_service;No Reset On Close=true");
         var audit = new LedgerAudit(service, new AuditOptions(), TimeProvider.System);
         var (audits, scans) = (new List<double>(), new List<double>());

@@ -4,6 +4,7 @@ using Generation.Core.Credits;
 using Generation.Core.Identity;
 using Generation.Core.Realtime;
 using Generation.Core.Sessions;
+using Generation.Core.Submit;
 using Microsoft.Extensions.Logging.Abstractions;
 using Npgsql;
 
@@ -40,7 +41,7 @@ internal static class LedgerBenchmark
             while (await reader.ReadAsync(ct)) users.Add(reader.GetGuid(0));
         }
 
-        // As ServiceDefaults/Data.cs has it.
+        // As ServiceDefaults/DatabaseConnections.cs has it.
         await using var service = NpgsqlDataSource.Create(system.OwnerConnectionString + ";Options=-c role=generation_service;MaxAutoPrepare=64;No Reset On Close=true;Maximum Pool Size=20");
         using var notifier = new ChangeNotifier(service, NullLogger<ChangeNotifier>.Instance);
         var settlement = new Settlement(service, notifier, new CreditOptions(), NullLogger<Settlement>.Instance);

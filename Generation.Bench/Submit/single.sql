@@ -1,5 +1,5 @@
 -- The limit of one transaction a request: all rows of one accepted request in one prepared statement, for a user picked at random.
--- It writes what Generation.Core/Sessions/submit.sql writes and checks less: no replay, no order among lots, no lot that expires.
+-- It writes what Generation.Core/Submit/submit.sql writes and checks less: no replay, no order among lots, no lot that expires.
 \set user random(1, 1000)
 WITH person AS MATERIALIZED (
     SELECT ('00000000-0000-7000-8000-' || lpad(:user::text, 12, '0'))::uuid AS user_id,

@@ -161,7 +161,7 @@ public sealed class CreditAdministration(NpgsqlDataSource database, TimeProvider
         batch.BatchCommands.Add(new NpgsqlBatchCommand(
             "SELECT set_config('generation.locked', user_id::text, true), available, reserved FROM credit_accounts WHERE user_id = $1 FOR NO KEY UPDATE")
         { Parameters = { new() { Value = adminAction.UserId } } });
-        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Credits/expire_lots.sql")));
+        batch.BatchCommands.Add(LotExpiry.Command());
         batch.BatchCommands.Add(act);
         batch.BatchCommands.Add(new NpgsqlBatchCommand(
             """

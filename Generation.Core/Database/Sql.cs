@@ -3,7 +3,7 @@ using System.Runtime.CompilerServices;
 
 namespace Generation.Core.Database;
 
-/// <summary>The SQL files of this assembly by their path, such as <c>Sessions/submit.sql</c>.</summary>
+/// <summary>The SQL files of this assembly by their path, such as <c>Submit/submit.sql</c>.</summary>
 public static class Sql
 {
     private static readonly ConcurrentDictionary<string, string> Texts = new(StringComparer.Ordinal);

@@ -1,4 +1,4 @@
-using Generation.Core.Sessions;
+using Generation.Core.Localization;
 
 namespace Generation.Core.Providers;
 

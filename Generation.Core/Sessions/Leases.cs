@@ -282,7 +282,7 @@ public sealed class Leases
     {
         await using var batch = connection.CreateBatch();
         batch.BatchCommands.Add(PlannerSettings.Command(lockTimeout));
-        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/lock_sessions.sql")) { Parameters = { new() { Value = group.Select(o => o.Session.SessionId).ToArray() } } });
+        batch.BatchCommands.Add(SessionLocks.Sessions([.. group.Select(o => o.Session.SessionId)]));
         batch.BatchCommands.Add(StoredOutput.Insert(group, areLast: false));
 
         var stored = new Stored?[group.Count];

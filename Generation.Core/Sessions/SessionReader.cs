@@ -3,6 +3,7 @@ using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Generation.Core.Database;
+using Generation.Core.Localization;
 using Generation.Core.Media;
 using Npgsql;
 
@@ -166,7 +167,8 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
     /// <summary>Where several ask at once, more come, and who is to be refused can wait: a statement for every two of them would take the processor from who is not.</summary>
     private static readonly TimeSpan Gathering = TimeSpan.FromMilliseconds(10);
 
-    private static readonly CompositeFormat Read = CompositeFormat.Parse(Sql.Text("Sessions/read.sql"));
+    private const string ReadPath = "Sessions/read.sql";
+    private static readonly CompositeFormat Read = CompositeFormat.Parse(Sql.Text(ReadPath));
     private static readonly string ReadOne = Where("s.session_id = $1");
     private static readonly string ReadByKey = Where("s.client_key = $1 AND s.user_id = $2");
     private static readonly string ReadMany = Where("s.session_id = ANY ($1)");
@@ -308,7 +310,7 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
         return await MapAllAsync(reader, ct);
     }
 
-    private static string Where(string condition) => Sql.Register("Sessions/read.sql", string.Format(CultureInfo.InvariantCulture, Read, condition));
+    private static string Where(string condition) => Sql.Register(ReadPath, string.Format(CultureInfo.InvariantCulture, Read, condition));
 
     private static void ActAs(NpgsqlBatch batch, Guid userId) =>
         batch.BatchCommands.Add(new NpgsqlBatchCommand("SELECT set_config('role', 'generation_reader', true), set_config('app.user_id', $1, true)")
@@ -372,13 +374,13 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
                 ? (int)((time.GetUtcNow() - began).TotalSeconds * (100 - progress) / progress)
                 : null,
             Receipt = captured is { } paid
-                ? Summarised(new Receipt(held, paid, extra, paid == 0 ? held : 0, paid == 0 ? 0 : held + extra - paid, reader.GetInt64(21), Node(22), ""), media.Count, reader.GetInt32(24), UserMessages.Chosen(status, media.Count, Node(23), reader.GetInt32(24)))
+                ? Summarised(new Receipt(held, paid, extra, paid == 0 ? held : 0, paid == 0 ? 0 : held + extra - paid, reader.GetInt64(21), Node(22), ""), media.Count, reader.GetInt32(24), SessionLocalization.Chosen(status, media.Count, Node(23), reader.GetInt32(24)))
                 : null,
         };
     }
 
     private static Receipt Summarised(Receipt receipt, int stored, int requested, int? chosen) =>
-        receipt with { Summary = UserMessages.ForReceipt(receipt, stored, requested, UserMessages.DefaultLanguage, chosen) };
+        receipt with { Summary = UserMessages.ForReceipt(receipt.Held, receipt.Captured, receipt.Extra, stored, requested, UserMessages.DefaultLanguage, chosen) };
 
     private static List<MediaView> ReadMedia(string list)
     {

@@ -188,8 +188,8 @@ public sealed class Settlement
         {
             await using var batch = connection.CreateBatch();
             batch.BatchCommands.Add(PlannerSettings.Command(lockTimeout));
-            batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/lock_sessions.sql")) { Parameters = { new() { Value = sessions } } });
-            batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/lock_session_accounts.sql")) { Parameters = { new() { Value = sessions } } });
+            batch.BatchCommands.Add(SessionLocks.Sessions(sessions));
+            batch.BatchCommands.Add(SessionLocks.Accounts(sessions));
             if (outputs.Count > 0)
             {
                 batch.BatchCommands.Add(StoredOutput.Insert(outputs, areLast: true));

@@ -87,3 +87,13 @@ public abstract class PeriodicService(TimeSpan interval, TimeProvider time, ILog
         }
     }
 }
+
+public static class PeriodicServiceRegistration
+{
+    public static void AddPeriodicService<TService>(this IServiceCollection services)
+        where TService : PeriodicService
+    {
+        services.AddSingleton<TService>();
+        services.AddHostedService(provider => provider.GetRequiredService<TService>());
+    }
+}

@@ -1,4 +1,5 @@
 using System.Net;
+using Generation.Core.Localization;
 using Generation.Core.Providers;
 using Generation.Core.Sessions;
 
@@ -51,7 +52,7 @@ public sealed class LanguageTests
     public void A_receipt_says_in_a_sentence_what_was_paid(long held, long captured, long extra, int stored, string turkish, string english)
     {
         var receipt = new Receipt(held, captured, extra, captured == 0 ? held : 0, captured == 0 ? 0 : held + extra - captured, 1, null, "");
-        Assert.Equal((turkish, english), (UserMessages.ForReceipt(receipt, stored, 2, "tr"), UserMessages.ForReceipt(receipt, stored, 2, "en")));
+        Assert.Equal((turkish, english), (UserMessages.ForReceipt(receipt.Held, receipt.Captured, receipt.Extra, stored, 2, "tr"), UserMessages.ForReceipt(receipt.Held, receipt.Captured, receipt.Extra, stored, 2, "en")));
     }
 
     [Theory]
@@ -60,7 +61,7 @@ public sealed class LanguageTests
     public void A_receipt_of_a_group_says_that_the_model_chose_how_many(long held, long captured, int stored, int chosen, string turkish, string english)
     {
         var receipt = new Receipt(held, captured, 0, 0, held - captured, 1, null, "");
-        Assert.Equal((turkish, english), (UserMessages.ForReceipt(receipt, stored, 5, "tr", chosen), UserMessages.ForReceipt(receipt, stored, 5, "en", chosen)));
+        Assert.Equal((turkish, english), (UserMessages.ForReceipt(receipt.Held, receipt.Captured, receipt.Extra, stored, 5, "tr", chosen), UserMessages.ForReceipt(receipt.Held, receipt.Captured, receipt.Extra, stored, 5, "en", chosen)));
     }
 
     private static readonly Lazy<Task<(ApiUser User, string Path)>> ExpiredSession = new(async () =>

@@ -1,6 +1,6 @@
 using System.Net;
 using System.Text.Json.Nodes;
-using Generation.Core.Sessions;
+using Generation.Core.Submit;
 
 namespace Generation.Tests.Api;
 

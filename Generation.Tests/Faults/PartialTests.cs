@@ -1,6 +1,6 @@
 using System.Text.Json.Nodes;
-using Generation.Tests.Ark;
 using Generation.Tests.Harness;
+using Generation.Tests.Providers.Ark;
 using Microsoft.AspNetCore.Http;
 
 namespace Generation.Tests.Faults;

@@ -1,7 +1,7 @@
 using Generation.Core.Outbox;
 using Generation.Core.Queue;
-using Generation.Tests.Crashes;
 using Generation.Tests.Harness;
+using Generation.Tests.Resilience;
 using Microsoft.Extensions.Logging.Abstractions;
 using Npgsql;
 using StackExchange.Redis;

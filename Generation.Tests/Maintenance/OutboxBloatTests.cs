@@ -1,6 +1,6 @@
 using System.Text.Json.Nodes;
 using Generation.Core.Database;
-using Generation.Core.Outbox;
+using Generation.Core.Maintenance;
 using Generation.Tests.Harness;
 using Npgsql;
 

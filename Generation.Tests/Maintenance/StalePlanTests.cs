@@ -3,9 +3,9 @@ using Generation.Core.Outbox;
 using Generation.Core.Queue;
 using Generation.Core.Realtime;
 using Generation.Core.Sessions;
-using Generation.Tests.Crashes;
+using Generation.Tests.Credits;
 using Generation.Tests.Harness;
-using Generation.Tests.Ledger;
+using Generation.Tests.Resilience;
 using Microsoft.Extensions.Logging.Abstractions;
 using Npgsql;
 

@@ -5,8 +5,8 @@ using Generation.Core;
 using Generation.Core.Media;
 using Generation.Relay;
 using Generation.Relay.Maintenance;
-using Generation.Tests.Crashes;
 using Generation.Tests.Harness;
+using Generation.Tests.Resilience;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging.Abstractions;
 

@@ -1,5 +1,5 @@
 using Generation.ServiceDefaults;
-using Generation.Worker;
+using Generation.Worker.Hosting;
 using Generation.Worker.Providers.Ark;
 using Generation.Worker.Providers.Forge;
 using Generation.Worker.Providers.OpenAi;

@@ -4,7 +4,6 @@ using Generation.Core.Catalog;
 using Generation.Core.Media;
 using Generation.Tests.Harness;
 using Generation.Worker.Jobs;
-using Generation.Worker.Tools;
 using Microsoft.Extensions.DependencyInjection;
 
 namespace Generation.Tests.Pipeline;

@@ -3,7 +3,6 @@ using Generation.Core.Media;
 using Generation.Core.Sessions;
 using Generation.Tests.Harness;
 using Generation.Worker.Jobs;
-using Generation.Worker.Tools;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 

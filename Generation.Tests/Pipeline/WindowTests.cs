@@ -1,5 +1,5 @@
-using Generation.Tests.Crashes;
 using Generation.Tests.Harness;
+using Generation.Tests.Resilience;
 
 namespace Generation.Tests.Pipeline;
 

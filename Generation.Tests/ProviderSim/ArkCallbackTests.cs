@@ -3,7 +3,7 @@ using System.Net.Http.Json;
 using System.Text.Json.Nodes;
 using System.Threading.Channels;
 using Generation.Core.Media;
-using Generation.Tests.Ark;
+using Generation.Tests.Providers.Ark;
 using Microsoft.AspNetCore.Http;
 
 namespace Generation.Tests.ProviderSim;

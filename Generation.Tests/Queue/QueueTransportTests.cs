@@ -1,3 +1,4 @@
+using Generation.Core.Hosting;
 using Generation.Core.Queue;
 using Generation.Tests.ServiceDefaults;
 using Microsoft.Extensions.DependencyInjection;
@@ -31,7 +32,7 @@ public sealed class QueueTransportTests
         };
         settings.AddRange(transport is null ? [] : [("Queue:Transport", transport)]);
         settings.AddRange(named is null ? [] : [(named, "http://127.0.0.1:1/000000000000/q")]);
-        await using var service = await ServiceUnderTest.StartAsync(settings, builder => builder.AddPipeline());
+        await using var service = await ServiceUnderTest.StartAsync(settings, builder => builder.AddInfrastructure().AddCore());
 
         Assert.IsType(expected, service.App.Services.GetRequiredService<IJobQueue>());
         Assert.IsType(expected, service.App.Services.GetRequiredService<IJobQueue>());

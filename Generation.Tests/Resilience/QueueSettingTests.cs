@@ -1,5 +1,4 @@
 using Generation.Api;
-using Generation.Tests.Crashes;
 using Generation.Tests.Harness;
 using Microsoft.Extensions.Options;
 

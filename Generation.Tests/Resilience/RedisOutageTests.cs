@@ -4,7 +4,7 @@ namespace Generation.Tests.Resilience;
 
 /// <summary>
 /// Whatever happens to Redis: submits go on, because they need only Postgres; progress pauses, and everything finishes. A wiped Redis is
-/// in <see cref="Crashes.LostQueueTests"/>.
+/// in <see cref="LostQueueTests"/>.
 /// </summary>
 [Trait("tier", "process")]
 public sealed class RedisOutageTests(ResilienceSystem troubled) : IClassFixture<ResilienceSystem>

@@ -1,5 +1,6 @@
-using Generation.Tests.Crashes;
+using Generation.Core.Hosting;
 using Generation.Tests.Harness;
+using Generation.Tests.Resilience;
 using Generation.Tests.ServiceDefaults;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
@@ -110,7 +111,7 @@ public sealed class StartCheckTests
         [.. service.Logs.Where(log => log.Level == LogLevel.Critical).Select(log => log.Message)];
 
     private static Task<ServiceUnderTest> StartAsync(string environment, params IEnumerable<(string, string)> settings) =>
-        ServiceUnderTest.StartAsync([.. Unreachable, .. settings], builder => builder.AddPipeline(), environment: environment);
+        ServiceUnderTest.StartAsync([.. Unreachable, .. settings], builder => builder.AddInfrastructure().AddCore(), environment: environment);
 
     private static async Task<IReadOnlyList<(string, string)>> AsOwnerAsync(TestDatabase database) =>
     [

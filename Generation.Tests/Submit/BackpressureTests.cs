@@ -1,5 +1,5 @@
 using System.Net;
-using Generation.Core.Sessions;
+using Generation.Core.Submit;
 using Generation.Tests.Harness;
 using Microsoft.Extensions.Time.Testing;
 

@@ -1,4 +1,4 @@
-using Generation.Core.Sessions;
+using Generation.Core.Submit;
 using Microsoft.Extensions.Time.Testing;
 using Npgsql;
 

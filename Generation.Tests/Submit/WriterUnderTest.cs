@@ -2,7 +2,7 @@ using Generation.Core.Catalog;
 using Generation.Core.Database;
 using Generation.Core.Identity;
 using Generation.Core.Realtime;
-using Generation.Core.Sessions;
+using Generation.Core.Submit;
 using Generation.Tests.Harness;
 using Microsoft.Extensions.Logging.Abstractions;
 using Npgsql;

@@ -16,7 +16,7 @@ public sealed partial class TidyTests
     // What git would commit: tracked files and new ones that are not ignored.
     internal static readonly IReadOnlyList<string> Files = ListFiles();
 
-    private static readonly IReadOnlyList<string> Sources = [.. Files.Where(file => file.EndsWith(".cs", StringComparison.Ordinal))];
+    internal static readonly IReadOnlyList<string> Sources = [.. Files.Where(file => file.EndsWith(".cs", StringComparison.Ordinal))];
 
     [Fact]
     public void Time_and_chance_are_injected() => Empty(
@@ -85,7 +85,7 @@ public sealed partial class TidyTests
     [Fact]
     public void Tests_of_processes_and_crashes_say_so() => Empty(
         Sources.Where(file => TestFile().IsMatch(file) && (OfProcesses().IsMatch(file) || OfProcesses().IsMatch(Read(file))) && !Read(file).Contains("[Trait(\"tier\", \"process\")]", StringComparison.Ordinal)),
-        "Whoever starts our services as processes, or is in Crashes or Resilience, carries [Trait(\"tier\", \"process\")]: eng/test --quick goes without them, and would not be quick.");
+        "Whoever starts our services as processes, or is in Resilience, carries [Trait(\"tier\", \"process\")]: eng/test --quick goes without them, and would not be quick.");
 
     [Fact]
     public void A_program_is_a_table_of_contents() => Empty(
@@ -100,7 +100,7 @@ public sealed partial class TidyTests
     [Fact]
     public void Nothing_changes_the_state_of_a_pooled_session() => Empty(
         Lines(Files.Where(file => file.StartsWith("Generation.Core/", StringComparison.Ordinal) && (file.EndsWith(".cs", StringComparison.Ordinal) || file.EndsWith(".sql", StringComparison.Ordinal))), SessionState()),
-        "Pooled connections are not reset between uses (ServiceDefaults/Data.cs says what that is worth), so what is set must end with its transaction: SET LOCAL, set_config(…, true), pg_advisory_xact_lock, ON COMMIT DROP.");
+        "Pooled connections are not reset between uses (ServiceDefaults/DatabaseConnections.cs says what that is worth), so what is set must end with its transaction: SET LOCAL, set_config(…, true), pg_advisory_xact_lock, ON COMMIT DROP.");
 
     [Fact]
     public void No_machine_is_named_in_what_is_committed() => Empty(
@@ -270,7 +270,7 @@ public sealed partial class TidyTests
     [GeneratedRegex(@"^Generation\.Tests/(?!AppHost/|Tidy/|Harness/).*Tests\.cs$", RegexOptions.ExplicitCapture)] // eng/test --quick leaves out AppHost by its name
     private static partial Regex TestFile();
 
-    [GeneratedRegex(@"^Generation\.Tests/(Crashes|Resilience)/|\bAsProcess(es|Async)\b|ProcessService\.StartAsync|ProcessStartInfo\(""dotnet""", RegexOptions.ExplicitCapture)]
+    [GeneratedRegex(@"^Generation\.Tests/Resilience/|\bAsProcess(es|Async)\b|ProcessService\.StartAsync|ProcessStartInfo\(""dotnet""", RegexOptions.ExplicitCapture)]
     private static partial Regex OfProcesses();
 
     [GeneratedRegex(@"^\d{4}-[a-z0-9]+(-[a-z0-9]+)*\.md$", RegexOptions.ExplicitCapture)]

@@ -1,6 +1,6 @@
 using System.Text;
-using Generation.Tests.Crashes;
 using Generation.Tests.Harness;
+using Generation.Tests.Resilience;
 
 namespace Generation.Tests.Webhooks;
 

@@ -6,7 +6,7 @@ using Generation.Core.Media;
 using Generation.Core.Providers;
 using Generation.Core.Realtime;
 using Generation.Core.Sessions;
-using Generation.Worker.Providers;
+using Generation.Worker.Calls;
 
 namespace Generation.Worker.Jobs;
 

@@ -3,6 +3,7 @@ using System.IO.Enumeration;
 using System.Net.Http.Headers;
 using System.Text.RegularExpressions;
 using Generation.Core.Providers;
+using Generation.Worker.Calls;
 
 namespace Generation.Worker.Providers.Ark;
 

@@ -1,6 +1,6 @@
 using System.Text;
 using Generation.Core.Providers;
-using Generation.Worker.Jobs;
+using Generation.Worker.Calls;
 
 namespace Generation.Worker.Providers.Ark;
 

@@ -1,6 +1,6 @@
 using Generation.Core.Catalog;
 using Generation.Core.Providers;
-using Generation.Worker.Jobs;
+using Generation.Worker.Calls;
 using Microsoft.Extensions.Options;
 
 namespace Generation.Worker.Providers.Ark;

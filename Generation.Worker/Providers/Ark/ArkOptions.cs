@@ -1,4 +1,5 @@
 using Generation.Core.Media;
+using Generation.Worker.Calls;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Options;
 

@@ -1,7 +1,7 @@
 using System.Net;
 using Generation.Core;
 using Generation.Core.Providers;
-using Generation.Worker.Jobs;
+using Generation.Worker.Calls;
 using Microsoft.Extensions.Options;
 
 namespace Generation.Worker.Providers.Ark;

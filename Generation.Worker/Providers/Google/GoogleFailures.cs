@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Generation.Core.Providers;
+using Generation.Worker.Calls;
 
 namespace Generation.Worker.Providers.Google;
 

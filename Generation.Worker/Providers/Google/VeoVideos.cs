@@ -5,7 +5,7 @@ using System.Text.Json.Serialization;
 using System.Text.RegularExpressions;
 using Generation.Core.Media;
 using Generation.Core.Providers;
-using Generation.Worker.Jobs;
+using Generation.Worker.Calls;
 using Microsoft.Extensions.Options;
 
 namespace Generation.Worker.Providers.Google;

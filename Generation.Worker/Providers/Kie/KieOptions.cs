@@ -1,5 +1,5 @@
 using Generation.Core.Media;
-using Generation.Worker.Jobs;
+using Generation.Worker.Calls;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Options;
 

@@ -1,6 +1,7 @@
 using System.Net.Http.Headers;
 using System.Text.Json.Nodes;
 using Generation.Core.Providers;
+using Generation.Worker.Calls;
 
 namespace Generation.Worker.Providers.OpenAi;
 

@@ -2,7 +2,7 @@ using System.Net;
 using System.Text.Json.Nodes;
 using Generation.Core.Media;
 using Generation.Core.Providers;
-using Generation.Worker.Jobs;
+using Generation.Worker.Calls;
 using Microsoft.Extensions.Options;
 
 namespace Generation.Worker.Providers.OpenAi;

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
+using Generation.Worker.Calls;
 
 namespace Generation.Worker.Providers.OpenAi;
 
@@ -42,20 +43,20 @@ public sealed record OpenAiImageRequest
     /// <summary>The request that a session's settings ask for; null when they have no <c>prompt</c> or no <c>providerModel</c>.</summary>
     public static OpenAiImageRequest? From(JsonObject settings)
     {
-        if (Providers.Json.Text(settings, "providerModel") is not { Length: > 0 } model || Providers.Json.Text(settings, "prompt") is not { Length: > 0 } prompt)
+        if (Calls.Json.Text(settings, "providerModel") is not { Length: > 0 } model || Calls.Json.Text(settings, "prompt") is not { Length: > 0 } prompt)
         {
             return null;
         }
 
-        var previews = Providers.Json.Whole(settings, "previews") is { } count and > 0 ? (int?)count : null;
+        var previews = Calls.Json.Whole(settings, "previews") is { } count and > 0 ? (int?)count : null;
         return new OpenAiImageRequest
         {
             Model = model,
             Prompt = prompt,
-            Size = Providers.Json.Text(settings, "size"),
-            Quality = Providers.Json.Text(settings, "quality"),
-            OutputFormat = Providers.Json.Text(settings, "output_format"),
-            Background = Providers.Json.Text(settings, "background"),
+            Size = Calls.Json.Text(settings, "size"),
+            Quality = Calls.Json.Text(settings, "quality"),
+            OutputFormat = Calls.Json.Text(settings, "output_format"),
+            Background = Calls.Json.Text(settings, "background"),
             Stream = previews is null ? null : true,
             PartialImages = previews,
         };

@@ -1,0 +1,96 @@
+using System.Globalization;
+using Generation.Api.Events;
+using Generation.Api.Identity;
+using Generation.Api.Media;
+using Generation.Core.Credits;
+using Generation.Core.Database;
+using Generation.Core.Sessions;
+
+namespace Generation.Api.Generations;
+
+/// <summary>Responds to an accepted request: immediately, or when the session has ended.</summary>
+public sealed class SubmitResponder(SessionFeed feed, SessionReader sessions, CreditReader credits, MediaLinks links, ApiOptions options, TimeProvider time)
+{
+    /// <summary>What the aliases do when the client does not say: wait, if ENABLE_ENQUEUE_FIRST is off.</summary>
+    public TimeSpan? AliasWait => options.EnqueueFirst ? null : options.AliasWait;
+
+    /// <summary><c>Prefer: wait=n</c> in seconds, cut to the maximum; null when it is absent or invalid (RFC 7240: ignored).</summary>
+    public TimeSpan? PreferredWait(HttpContext context)
+    {
+        foreach (var preference in context.Request.Headers["Prefer"].SelectMany(h => h?.Split(',', ';') ?? []).Select(p => p.Trim()))
+        {
+            if (preference.StartsWith("wait=", StringComparison.OrdinalIgnoreCase)
+                && int.TryParse(preference.AsSpan(5), NumberStyles.None, CultureInfo.InvariantCulture, out var seconds))
+            {
+                var wanted = TimeSpan.FromSeconds(seconds);
+                return wanted < options.MaxPreferWait ? wanted : options.MaxPreferWait;
+            }
+        }
+
+        return null;
+    }
+
+    public async Task<IResult> AnswerAsync(HttpContext context, Accepted accepted, TimeSpan? wait, CancellationToken ct)
+    {
+        var self = $"/api/generations/{accepted.SessionId}";
+        context.Response.Headers.Location = self;
+        if (accepted.Replayed)
+        {
+            context.Response.Headers["Idempotent-Replayed"] = "true";
+        }
+
+        if (wait is { } maxWait && await WaitAsync(accepted.SessionId, context.Caller().UserId, maxWait, ct) is { } ended)
+        {
+            var session = links.Present(ended, context);
+            var balance = await credits.BalanceAsync(session.UserId, ct);
+            return TypedResults.Ok(new
+            {
+                session.SessionId,
+                session.ClientKey,
+                accepted.ReservationId,
+                session.Status,
+                images = session.Media.Select(m => m.Url),
+                session.Media,
+                creditsUsed = session.Receipt!.Captured,
+                creditsLeft = balance.Available,
+                session.Receipt,
+                session.Error,
+                session.FailedOutputs,
+                links = Links(self),
+            });
+        }
+
+        return TypedResults.Accepted(self, new
+        {
+            accepted.SessionId,
+            accepted.ClientKey,
+            accepted.ReservationId,
+            status = "queued",
+            accepted.CreditsHeld,
+            links = Links(self),
+        });
+    }
+
+    /// <summary>The session once it has ended; null when it has not within <paramref name="maxWait"/>.</summary>
+    private async Task<SessionView?> WaitAsync(Guid sessionId, Guid userId, TimeSpan maxWait, CancellationToken ct)
+    {
+        using var timeout = new SafeTimeout(maxWait, time, ct);
+        await using var watcher = await feed.WatchAsync(sessionId);
+        try
+        {
+            var session = await sessions.GetAsync(userId, sessionId, timeout.Token);
+            while (session is { HasEnded: false })
+            {
+                session = (await watcher.Reader.ReadAsync(timeout.Token)).State ?? session;
+            }
+
+            return session;
+        }
+        catch (Exception e) when ((e is OperationCanceledException && !ct.IsCancellationRequested) || e is System.Threading.Channels.ChannelClosedException)
+        {
+            return null;
+        }
+    }
+
+    private static object Links(string self) => new { self, events = $"{self}/events", cancel = $"{self}/cancel" };
+}

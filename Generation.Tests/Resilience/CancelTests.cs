@@ -1,0 +1,120 @@
+using System.Net;
+using Generation.Tests.Harness;
+
+namespace Generation.Tests.Resilience;
+
+/// <summary>The cancel protocol of design §8, wherever the session is when the wish comes.</summary>
+[Trait("tier", "process")]
+public sealed class CancelTests
+{
+    [Fact]
+    public async Task A_queued_session_ends_at_once_and_never_starts()
+    {
+        await using var system = await TestSystem.StartAsync(o => o.Workers = 0);
+        var id = await system.SubmitAsync("not wanted");
+        await system.UntilAsync("SELECT count(*) = 1 FROM outbox WHERE dispatched_at IS NOT NULL");
+        Assert.Equal(HttpStatusCode.OK, await CancelAsync(system, id));
+        Assert.Equal(HttpStatusCode.Conflict, await CancelAsync(system, id));
+
+        var end = await system.EndOfAsync(id);
+        Assert.Equal(("canceled", 4), ((string?)end["status"], (long?)end["receipt"]!["released"]));
+        await system.AddWorkerAsync();
+        using var stream = await ImageStream.OpenAsync(system);
+        while (await stream.LengthAsync() > 0)
+        {
+            await Task.Delay(TimeSpan.FromMilliseconds(20), TimeProvider.System, CancellationToken.None);
+        }
+
+        Assert.Equal(0, await system.Sim.PaidAsync("not wanted"));
+        Assert.Null(await system.ScalarAsync<DateTime?>("SELECT started_at FROM generation_sessions"));
+        await system.AssertAllIsWellAsync();
+    }
+
+    [Fact]
+    public async Task A_session_in_a_paid_call_ends_soon_costs_nothing_and_leaves_the_call_to_be_reconciled()
+    {
+        await using var system = await TestSystem.StartAsync();
+        var id = await system.SubmitAsync("changed my mind [gate=call]");
+        await system.Sim.WaitAtGateAsync("call");
+        Assert.Equal(HttpStatusCode.Accepted, await CancelAsync(system, id));
+
+        var end = await system.EndOfAsync(id);
+        Assert.Equal(("canceled", 4), ((string?)end["status"], (long?)end["receipt"]!["released"]));
+        Assert.Equal(1, await system.Sim.PaidAsync("changed my mind"));
+        Assert.Equal("unknown", await system.ScalarAsync<string>("SELECT state FROM provider_tasks"));
+        Assert.Equal(1, await system.ScalarAsync<long>("SELECT count(*) FROM error_events WHERE code = 'outcome_unknown' AND detail ? 'providerTaskId'"));
+        Assert.Equal(HttpStatusCode.Conflict, await CancelAsync(system, id));
+        await system.AssertAllIsWellAsync();
+    }
+
+    [Fact]
+    public async Task What_was_stored_before_the_cancel_is_captured_and_the_rest_goes_back()
+    {
+        await using var system = await TestSystem.StartAsync(o => o.Settings["Providers:Ark:ImageBatch"] = "1");
+        var id = await system.SubmitAsync("one is enough [gate=call]", n: 3);
+        await system.Sim.WaitAtGateAsync("call");
+        await system.Sim.LetOnePassAsync("call");
+        await system.UntilAsync("SELECT count(*) = 1 FROM media");
+        await system.Sim.WaitAtGateAsync("call");
+        Assert.Equal(HttpStatusCode.Accepted, await CancelAsync(system, id));
+
+        var end = await system.EndOfAsync(id);
+        Assert.Equal("canceled", (string?)end["status"]);
+        Assert.Equal((4, 8), ((long?)end["receipt"]!["captured"], (long?)end["receipt"]!["adjusted"]));
+        Assert.Single(end["media"]!.AsArray());
+        Assert.Equal(2, await system.Sim.PaidAsync("one is enough"));
+        Assert.Single(system.Objects());
+        await system.AssertAllIsWellAsync();
+    }
+
+    [Fact]
+    public async Task A_cancel_of_a_dead_workers_session_is_settled_by_the_sweep()
+    {
+        TestSystemOptions options = null!;
+        await using var system = await TestSystem.StartAsync(o => (options = o).Workers = 0);
+        var worker = await options.AsProcessAsync(system.AddWorkerAsync);
+        var id = await system.SubmitAsync("held by the dead [gate=call]");
+        await system.Sim.WaitAtGateAsync("call");
+        await worker.KillAsync();
+        Assert.Equal(HttpStatusCode.Accepted, await CancelAsync(system, id));
+
+        var end = await system.EndOfAsync(id);
+        Assert.Equal(("canceled", 4), ((string?)end["status"], (long?)end["receipt"]!["released"]));
+        Assert.Equal(1, await system.ScalarAsync<long>("SELECT count(*) FROM error_events WHERE code = 'outcome_unknown' AND detail ? 'providerTaskId'"));
+        await system.AssertAllIsWellAsync();
+    }
+
+    [Fact]
+    public async Task A_cancel_that_races_the_finish_has_exactly_one_outcome()
+    {
+        const int Sessions = 60;
+        await using var system = await TestSystem.StartAsync(o =>
+        {
+            o.Settings["Mock:Enabled"] = "true";
+            o.Settings["Mock:UploadOutputs"] = "false";
+            o.Settings["Mock:StageDelay"] = "00:00:00.010";
+            o.Settings["Worker:Concurrency"] = "8"; // some wait, some run, some have ended when the wish comes
+        });
+        var ids = await Task.WhenAll(Enumerable.Range(0, Sessions).Select(i => system.SubmitAsync($"raced {i}", n: 1 + (i % 2))));
+        var answers = await Task.WhenAll(ids.Select(async (id, i) =>
+        {
+            await system.UntilAsync($"SELECT count(*) >= {i / 2} FROM generation_sessions WHERE completed_at IS NOT NULL");
+            return await Task.WhenAll(Enumerable.Range(0, 3).Select(_ => CancelAsync(system, id)));
+        }));
+        var ends = await Task.WhenAll(ids.Select(id => system.EndOfAsync(id)));
+
+        // Of three who ask at once, one at most is told that it has ended now; the others come too late or are one wish with it.
+        Assert.All(answers.Zip(ends), pair => Assert.Contains(
+            $"{(string?)pair.Second["status"]} {string.Join(' ', pair.First.Select(status => (int)status).Distinct().Order())}",
+            new[] { "canceled 200 409", "canceled 200 202", "canceled 200 202 409", "canceled 202", "canceled 202 409", "completed 202", "completed 202 409", "completed 409" }));
+        Assert.All(answers, three => Assert.True(three.Count(status => status == HttpStatusCode.OK) <= 1));
+        Assert.Equal(Sessions, await system.ScalarAsync<long>("SELECT count(*) FROM credit_reservations WHERE status <> 'held'"));
+        await system.AssertAllIsWellAsync();
+    }
+
+    private static async Task<HttpStatusCode> CancelAsync(TestSystem system, Guid id)
+    {
+        using var response = await system.Http.PostAsync(new Uri($"/api/generations/{id}/cancel", UriKind.Relative), null);
+        return response.StatusCode;
+    }
+}

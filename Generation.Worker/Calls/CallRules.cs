@@ -1,0 +1,65 @@
+using Generation.Core.Media;
+
+namespace Generation.Worker.Calls;
+
+/// <summary>Where a provider's results may be fetched from.</summary>
+/// <param name="Hosts">Patterns (<see cref="HostPattern"/>).</param>
+public sealed record ResultSource(IReadOnlyList<string> Hosts)
+{
+    /// <summary>For results that want the key.</summary>
+    public SourceCredential? Credential { get; init; }
+
+    public MediaSource.Remote Of(Uri url) => new(url, Hosts) { Credential = Credential };
+}
+
+/// <summary>What a provider allows an account, counted over all workers. A session that meets it comes back later, and no attempt is counted.</summary>
+/// <param name="Name">Of the limit, such as <c>create</c>; the provider's name stands before it.</param>
+/// <param name="Calls">At most so many in any window.</param>
+/// <param name="Window">Slides.</param>
+public sealed record RateLimit(string Name, int Calls, TimeSpan Window);
+
+/// <summary>How a provider is used that makes one output a call and answers in it.</summary>
+public sealed record CallRules
+{
+    /// <summary>Calls at once.</summary>
+    public int Parallel { get; init; } = 1;
+
+    /// <summary>For replies that are an address.</summary>
+    public ResultSource Source { get; init; } = new([]);
+
+    /// <summary>Of one call, for the record.</summary>
+    public required TimeSpan CallTimeout { get; init; }
+
+    public RateLimit? Limit { get; init; }
+
+    /// <summary>Making a call twice costs nothing: one that was cut off is made again.</summary>
+    public bool IsRepeatable { get; init; }
+
+    /// <summary>Whose breaker counts the calls; default the session's provider's. A provider that is several machines has one each.</summary>
+    public string? Breaker { get; init; }
+}
+
+/// <summary>How a provider is used that takes on tasks, one an output, and works on them for minutes.</summary>
+public sealed record TaskRules
+{
+    /// <summary>How long until the next question, by the age of the task.</summary>
+    public required Func<TimeSpan, TimeSpan> PollAfter { get; init; }
+
+    /// <summary>With callbacks: how long one is waited for before the first question.</summary>
+    public TimeSpan CallbackPatience { get; init; }
+
+    /// <summary>Where results may be fetched from.</summary>
+    public required ResultSource Source { get; init; }
+
+    /// <summary>Of a creation, for the record.</summary>
+    public required TimeSpan CreateTimeout { get; init; }
+
+    /// <summary>Of creations.</summary>
+    public RateLimit? Limit { get; init; }
+
+    /// <summary>Of questions. A task whose turn it is not is asked for a little later.</summary>
+    public RateLimit? ReadLimit { get; init; }
+
+    /// <summary>Whether the provider calls back; an address is offered when <c>Worker:PublicBaseUrl</c> is set.</summary>
+    public bool TakesCallbacks { get; init; }
+}

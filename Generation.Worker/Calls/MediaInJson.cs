@@ -1,0 +1,387 @@
+using System.Buffers;
+using System.Buffers.Text;
+using System.Globalization;
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+
+namespace Generation.Worker.Calls;
+
+/// <summary>
+/// Reads a JSON answer that has media in it, as base64 in its strings, with memory that does not depend on their size: the media is
+/// decoded while it arrives, and the rest of the document comes back as usual.
+/// </summary>
+public sealed class MediaInJson
+{
+    private const int MaxDepth = 32;
+
+    private readonly LookaheadReader feed;
+    private readonly Predicate<string> isMedia;
+    private readonly Func<string, Stream, Task> onMedia;
+    private readonly int maxRestBytes;
+    private readonly CancellationToken ct;
+    private readonly ArrayBufferWriter<byte> rest = new(4096);
+
+    private MediaInJson(LookaheadReader feed, Predicate<string> isMedia, Func<string, Stream, Task> onMedia, int maxRestBytes, CancellationToken ct) =>
+        (this.feed, this.isMedia, this.onMedia, this.maxRestBytes, this.ct) = (feed, isMedia, onMedia, maxRestBytes, ct);
+
+    /// <summary>Reads one document to its end.</summary>
+    /// <param name="json">UTF-8.</param>
+    /// <param name="isMedia">By the path of a string, such as <c>data[0].b64_json</c> or <c>images[1]</c>.</param>
+    /// <param name="onMedia">
+    /// Gets the path and the decoded bytes; what it leaves unread is skipped. A prefix such as <c>data:image/png;base64,</c> is not among
+    /// them. What it throws comes out unchanged.
+    /// </param>
+    /// <param name="maxRestBytes">Of everything that is not media.</param>
+    /// <param name="ct">Stops.</param>
+    /// <returns>The document, with empty strings in place of the media.</returns>
+    /// <exception cref="FormatException">Not JSON, not base64, no object, or too long.</exception>
+    /// <exception cref="IOException">The source broke off; also <see cref="EndOfStreamException"/>.</exception>
+    public static async Task<JsonObject> ReadAsync(
+        Stream json, Predicate<string> isMedia, Func<string, Stream, Task> onMedia, int maxRestBytes, CancellationToken ct)
+    {
+        ArgumentNullException.ThrowIfNull(json);
+        using var source = new LookaheadReader(json);
+        var reading = new MediaInJson(source, isMedia, onMedia, maxRestBytes, ct);
+        await reading.ValueAsync("", 0);
+        try
+        {
+            return JsonNode.Parse(reading.rest.WrittenSpan) as JsonObject ?? throw new FormatException("The answer is JSON, but no object.");
+        }
+        catch (JsonException e)
+        {
+            throw new FormatException("The answer is no JSON: " + e.Message, e);
+        }
+    }
+
+    private async Task ValueAsync(string path, int depth)
+    {
+        if (depth > MaxDepth)
+        {
+            throw new FormatException($"The answer is nested more than {MaxDepth} deep.");
+        }
+
+        switch (await FirstAsync())
+        {
+            case (byte)'{':
+                await ContainerAsync('}', async _ =>
+                {
+                    var from = rest.WrittenCount;
+                    await StringAsync();
+                    var name = NameFrom(from);
+                    await ExpectAsync(':');
+                    await ValueAsync(path.Length == 0 ? name : $"{path}.{name}", depth + 1);
+                });
+                break;
+            case (byte)'[':
+                await ContainerAsync(']', index => ValueAsync(string.Create(CultureInfo.InvariantCulture, $"{path}[{index}]"), depth + 1));
+                break;
+            case (byte)'"' when isMedia(path):
+                feed.Skip(1);
+                await using (var media = new Base64Text(feed))
+                {
+                    await onMedia(path, media);
+                    await media.SkipAsync(ct);
+                }
+
+                Write("\"\""u8);
+                break;
+            case (byte)'"':
+                await StringAsync();
+                break;
+            default:
+                await WordAsync();
+                break;
+        }
+    }
+
+    private async Task ContainerAsync(char end, Func<int, Task> item)
+    {
+        Write(feed.Take(1));
+        if (await FirstAsync() == end)
+        {
+            Write(feed.Take(1));
+            return;
+        }
+
+        for (var index = 0; ; index++)
+        {
+            await item(index);
+            var next = await FirstAsync();
+            if (next != ',' && next != end)
+            {
+                throw new FormatException($"The answer has '{(char)next}' where ',' or '{end}' belongs.");
+            }
+
+            Write(feed.Take(1));
+            if (next == end)
+            {
+                return;
+            }
+        }
+    }
+
+    /// <summary>Copies a string with its quotes, as it is.</summary>
+    private async Task StringAsync()
+    {
+        await ExpectAsync('"');
+        while (true)
+        {
+            var available = await feed.FillAsync(2, ct);
+            var stop = available.Span.IndexOfAny((byte)'"', (byte)'\\');
+            if (stop < 0)
+            {
+                Write(feed.Take(available.Length));
+                continue;
+            }
+
+            var isEnd = available.Span[stop] == '"';
+            Write(feed.Take(stop));
+            await feed.FillAsync(isEnd ? 1 : 2, ct);
+            Write(feed.Take(isEnd ? 1 : 2));
+            if (isEnd)
+            {
+                return;
+            }
+        }
+    }
+
+    /// <summary>A number, true, false or null; whether it is one is found out at the end.</summary>
+    private async Task WordAsync()
+    {
+        for (var length = 0; length < 64; length++)
+        {
+            var available = await feed.TryFillAsync(1, ct);
+            if (available.Length == 0 || ",]}\n\r\t "u8.Contains(available.Span[0]))
+            {
+                if (length == 0)
+                {
+                    throw new FormatException("The answer lacks a value.");
+                }
+
+                return;
+            }
+
+            Write(feed.Take(1));
+        }
+
+        throw new FormatException("The answer has a word that is no JSON.");
+    }
+
+    private async Task<byte> FirstAsync()
+    {
+        while (true)
+        {
+            var available = await feed.FillAsync(1, ct);
+            var first = available.Span[0];
+            if (first is not ((byte)' ' or (byte)'\n' or (byte)'\r' or (byte)'\t'))
+            {
+                return first;
+            }
+
+            feed.Skip(1);
+        }
+    }
+
+    private async Task ExpectAsync(char wanted)
+    {
+        var found = await FirstAsync();
+        Write(found == wanted ? feed.Take(1) : throw new FormatException($"The answer has '{(char)found}' where '{wanted}' belongs."));
+    }
+
+    private string NameFrom(int from)
+    {
+        try
+        {
+            return JsonSerializer.Deserialize<string>(rest.WrittenSpan[from..]) ?? "";
+        }
+        catch (JsonException e)
+        {
+            throw new FormatException("The answer has a name that is no JSON.", e);
+        }
+    }
+
+    private void Write(ReadOnlySpan<byte> bytes)
+    {
+        if (rest.WrittenCount + bytes.Length > maxRestBytes)
+        {
+            throw new FormatException($"The answer has more than {maxRestBytes} bytes beside its media.");
+        }
+
+        rest.Write(bytes);
+    }
+
+    /// <summary>The bytes that a JSON string says in base64, up to its closing quote. Slashes and plus signs may be escaped, as some writers do.</summary>
+    private sealed class Base64Text(LookaheadReader feed) : Stream
+    {
+        /// <summary>Kept back until more is known: only the last four letters may be padded.</summary>
+        private const int Tail = 4;
+
+        private readonly byte[] letters = ArrayPool<byte>.Shared.Rent(8192);
+        private readonly byte[] bytes = ArrayPool<byte>.Shared.Rent(8192);
+        private int held;
+        private int next;
+        private int decoded;
+        private bool isBegun;
+        private bool isEnded;
+        private bool isDisposed;
+
+        public override bool CanRead => true;
+
+        public override bool CanSeek => false;
+
+        public override bool CanWrite => false;
+
+        public override long Length => throw new NotSupportedException();
+
+        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
+
+        /// <summary>To the closing quote, undecoded.</summary>
+        public async Task SkipAsync(CancellationToken ct)
+        {
+            while (!isEnded)
+            {
+                held = 0;
+                await CollectAsync(ct);
+            }
+        }
+
+        public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+        {
+            while (next == decoded)
+            {
+                if (!isEnded)
+                {
+                    await CollectAsync(cancellationToken);
+                }
+
+                if (isEnded && held == 0)
+                {
+                    return 0;
+                }
+
+                Decode();
+            }
+
+            var count = Math.Min(buffer.Length, decoded - next);
+            bytes.AsSpan(next, count).CopyTo(buffer.Span);
+            next += count;
+            return count;
+        }
+
+        public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
+            ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
+
+        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException("Read it asynchronously.");
+
+        public override void Flush()
+        {
+        }
+
+        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+
+        public override void SetLength(long value) => throw new NotSupportedException();
+
+        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+
+        protected override void Dispose(bool disposing)
+        {
+            if (disposing && !isDisposed)
+            {
+                isDisposed = true;
+                ArrayPool<byte>.Shared.Return(letters);
+                ArrayPool<byte>.Shared.Return(bytes);
+            }
+
+            base.Dispose(disposing);
+        }
+
+        private void Decode()
+        {
+            var ready = isEnded ? held : Math.Max(held - Tail, 0) & ~3;
+            var status = Base64.DecodeFromUtf8(letters.AsSpan(0, ready), bytes, out var consumed, out decoded, isFinalBlock: isEnded);
+            if (status == OperationStatus.InvalidData || (isEnded && status != OperationStatus.Done))
+            {
+                throw new FormatException("The answer's media is no base64.");
+            }
+
+            letters.AsSpan(consumed, held - consumed).CopyTo(letters);
+            held -= consumed;
+            next = 0;
+        }
+
+        /// <summary>Moves letters from the feed to ours until there are some to decode or the string has ended.</summary>
+        private async ValueTask CollectAsync(CancellationToken ct)
+        {
+            if (!isBegun)
+            {
+                isBegun = true;
+                await SkipPrefixAsync(ct);
+            }
+
+            while (!isEnded && held < 2 * Tail)
+            {
+                var available = await feed.FillAsync(1, ct);
+                var stop = available.Span.IndexOfAny((byte)'"', (byte)'\\');
+                var count = Math.Min(stop < 0 ? available.Length : stop, letters.Length - held);
+                feed.Take(count).CopyTo(letters.AsSpan(held));
+                held += count;
+                if (count > 0 || stop < 0)
+                {
+                    continue;
+                }
+
+                if (available.Span[0] == '"')
+                {
+                    feed.Skip(1);
+                    isEnded = true;
+                }
+                else
+                {
+                    letters[held++] = await UnescapeAsync(ct);
+                }
+            }
+        }
+
+        private async ValueTask SkipPrefixAsync(CancellationToken ct)
+        {
+            var start = await feed.TryFillAsync(5, ct);
+            if (start.Length < 5 || !start.Span[..5].SequenceEqual("data:"u8))
+            {
+                return;
+            }
+
+            for (var length = 0; length < 200; length++)
+            {
+                await feed.FillAsync(1, ct);
+                if (feed.Take(1)[0] == ',')
+                {
+                    return;
+                }
+            }
+
+            throw new FormatException("The answer's media is a data URI without data.");
+        }
+
+        private async ValueTask<byte> UnescapeAsync(CancellationToken ct)
+        {
+            await feed.FillAsync(2, ct);
+            var mark = feed.Take(2)[1];
+            if (mark == '/')
+            {
+                return mark;
+            }
+
+            if (mark == 'u')
+            {
+                await feed.FillAsync(4, ct);
+                if (byte.TryParse(Encoding.ASCII.GetString(feed.Take(4)), NumberStyles.HexNumber, CultureInfo.InvariantCulture, out var letter))
+                {
+                    return letter;
+                }
+            }
+
+            throw new FormatException("The answer's media is no base64.");
+        }
+    }
+}

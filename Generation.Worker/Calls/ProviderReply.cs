@@ -1,0 +1,74 @@
+using System.Text.Json.Nodes;
+using Generation.Core.Media;
+using Generation.Core.Providers;
+
+namespace Generation.Worker.Calls;
+
+/// <summary>What a provider answered to one call that may cost money: an output, an address to fetch it from, a task to follow, or a failure.</summary>
+public sealed record ProviderReply
+{
+    public Uri? Url { get; private init; }
+
+    /// <summary>The output, when the answer held it and it is in the store already (<c>JobContext.StoreAsync</c>).</summary>
+    public StoredMedia? Media { get; private init; }
+
+    /// <summary>What the provider counted for this call.</summary>
+    public JsonObject? Usage { get; private init; }
+
+    /// <summary>The provider's name for the task that it has taken on, of one that does not answer with the output.</summary>
+    public string? TaskId { get; private init; }
+
+    public string? RequestId { get; private init; }
+
+    public Failure? Failure { get; private init; }
+
+    public static ProviderReply Delivered(Uri url, JsonObject? usage, string? requestId) => new() { Url = url, Usage = usage, RequestId = requestId };
+
+    public static ProviderReply Stored(StoredMedia media, JsonObject? usage, string? requestId) => new() { Media = media, Usage = usage, RequestId = requestId };
+
+    public static ProviderReply Started(string taskId, string? requestId) => new() { TaskId = taskId, RequestId = requestId };
+
+    /// <summary>A group's call has come to its end; its outputs were announced one by one before.</summary>
+    public static ProviderReply Finished(JsonObject? usage, string? requestId) => new() { Usage = usage, RequestId = requestId };
+
+    public static ProviderReply Failed(Failure failure)
+    {
+        ArgumentNullException.ThrowIfNull(failure);
+        return new() { Failure = failure, RequestId = failure.RequestId };
+    }
+}
+
+/// <summary>One output of a group, when the provider announces it: an address, or why it will not come.</summary>
+/// <param name="Index">The provider's number for it, from 0; null when it gives none.</param>
+/// <param name="Url">Where it is. It is billed.</param>
+/// <param name="Failure">Why it is not there.</param>
+public sealed record GroupOutput(int? Index, Uri? Url, Failure? Failure);
+
+/// <summary>What a provider says of a task when it is asked.</summary>
+public abstract record TaskReport
+{
+    private TaskReport()
+    {
+    }
+
+    /// <summary>It waits or is worked on.</summary>
+    public sealed record Running(string Phase, int Percent) : TaskReport;
+
+    /// <summary>It is done, and is billed.</summary>
+    public sealed record Delivered(Uri Url, JsonObject? Usage) : TaskReport
+    {
+        /// <summary>A still picture of it, when one was asked for.</summary>
+        public Uri? Poster { get; init; }
+    }
+
+    /// <summary>It will not be done. A retryable failure is of a task that was not billed: another may follow it.</summary>
+    public sealed record Ended(Failure Failure) : TaskReport;
+
+    /// <summary>The question failed, which says nothing about the task: it is asked for again.</summary>
+    public sealed record PollFailed(Failure Failure) : TaskReport;
+}
+
+/// <summary>A task to be created.</summary>
+/// <param name="Ordinal">The output that it is for.</param>
+/// <param name="CallbackUrl">Where the provider may tell that it is done; null: it is asked.</param>
+public sealed record NewTask(int Ordinal, Uri? CallbackUrl);

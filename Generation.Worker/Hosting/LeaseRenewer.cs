@@ -1,0 +1,98 @@
+using System.Collections.Concurrent;
+using Generation.Core.Database;
+using Generation.Core.Sessions;
+using Generation.Worker.Jobs;
+
+namespace Generation.Worker.Hosting;
+
+/// <summary>
+/// The sessions that this worker holds, and the loop that renews their leases, all in one statement. A job whose lease is not in the result has
+/// lost it. A job whose lease could not be renewed for most of its duration (the database is unavailable) is stopped before the lease expires,
+/// by the worker's monotonic clock. A job with a paid call in flight continues: its outcome is written with the lease token, and counts if no other
+/// worker has claimed the session by then.
+/// </summary>
+public sealed class LeaseRenewer(Leases leases, WorkerOptions options, TimeProvider time, ILogger<LeaseRenewer> log) : BackgroundService
+{
+    private readonly ConcurrentDictionary<Guid, ActiveJob> jobs = new();
+
+    public int Count => jobs.Count;
+
+    private TimeSpan Trust => options.LeaseTrust;
+
+    /// <param name="session">Just claimed.</param>
+    /// <param name="claimedAt">Timestamp from before the claim was sent.</param>
+    public ActiveJob Add(ClaimedSession session, long claimedAt)
+    {
+        var job = new ActiveJob(session, claimedAt);
+        jobs[session.SessionId] = job;
+        return job;
+    }
+
+    public void Remove(ActiveJob job) => jobs.TryRemove(KeyValuePair.Create(job.Session.SessionId, job));
+
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        // Not stopped with the host but after the last job: a draining job needs its lease.
+        using var timer = new PeriodicTimer(options.RenewInterval, time);
+        try
+        {
+            while (await timer.WaitForNextTickAsync(jobs.IsEmpty ? stoppingToken : CancellationToken.None))
+            {
+                await RenewAsync();
+                if (stoppingToken.IsCancellationRequested && jobs.IsEmpty)
+                {
+                    return;
+                }
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            log.LogDebug("No leases left to renew");
+        }
+    }
+
+    private async Task RenewAsync()
+    {
+        var held = jobs.Values.ToList();
+        if (held.Count == 0)
+        {
+            return;
+        }
+
+        var askedAt = time.GetTimestamp();
+        var now = time.GetUtcNow();
+        try
+        {
+            var renewed = await leases.RenewAsync(
+                [.. held.Select(j => new Renewal(j.Session.SessionId, j.Session.LeaseToken, j.Percent, j.Phase, j.TakeProgress(now)))], options.LeaseDuration, CancellationToken.None);
+            foreach (var job in held)
+            {
+                if (!renewed.TryGetValue(job.Session.SessionId, out var cancelRequested))
+                {
+                    if (jobs.ContainsKey(job.Session.SessionId)) // unless it has just ended
+                    {
+                        log.LogWarning("Lease of {SessionId} was lost; stopping the job", job.Session.SessionId);
+                        job.Stop(StopReason.LeaseLost);
+                    }
+
+                    continue;
+                }
+
+                job.RenewedAt = askedAt;
+                if (cancelRequested)
+                {
+                    job.Stop(StopReason.Canceled);
+                }
+            }
+        }
+        catch (Exception e) when (TransientErrors.IsTransient(e))
+        {
+            log.LogWarning("Could not renew {Count} leases: {Problem}", held.Count, e.Message);
+            foreach (var job in held.Where(j => time.GetElapsedTime(j.RenewedAt) > Trust && (!j.HasOpenCall || j.Session.Lane == "gpu"))) // the GPU slot ends with the lease
+            {
+                log.LogWarning("Lease of {SessionId} could not be renewed for {Time}; stopping the job", job.Session.SessionId, Trust);
+                job.Stop(StopReason.LeaseLost);
+            }
+        }
+    }
+}

@@ -1,0 +1,24 @@
+using Generation.Core.Providers;
+using Generation.Worker.Calls;
+using Generation.Worker.Jobs;
+using Microsoft.Extensions.Options;
+
+namespace Generation.Worker.Providers.Google;
+
+/// <summary>Veo 3.1 on the Gemini API: one operation a session. Google cancels nothing: a cancelled session's video is made, and billed.</summary>
+public sealed class Veo31Handler(VeoVideos veo, IOptions<GoogleOptions> options) : IGenerationHandler
+{
+    public IReadOnlyCollection<string> JobTypes => ["gen.veo31"];
+
+    public async Task<StepOutcome> StepAsync(JobContext job, CancellationToken ct)
+    {
+        ArgumentNullException.ThrowIfNull(job);
+        var settings = options.Value;
+        return VeoRequest.From(job.Settings) is { } request
+            ? await job.PollTasksAsync(
+                new TaskRules { PollAfter = _ => settings.PollInterval, Source = veo.Source, CreateTimeout = settings.CallTimeout },
+                task => veo.StartAsync(request, job.NameOfCall(task.Ordinal), CancellationToken.None),
+                (operation, token) => veo.RetrieveAsync(operation, request.Parameters.DurationSeconds, token), ct)
+            : new StepOutcome.Failed(new Failure(FailureKind.InvalidRequest, "settings", "The session's settings lack prompt, resolution, duration or providerModel."), []);
+    }
+}

@@ -1,0 +1,39 @@
+using Generation.Core.Media;
+using Generation.Core.Providers;
+using Generation.Worker.Calls;
+using Generation.Worker.Jobs;
+using Microsoft.Extensions.Options;
+
+namespace Generation.Worker.Providers.OpenAi;
+
+/// <summary>Pictures from OpenAI: a call each, some of them at once; previews are shown as they come.</summary>
+public sealed class OpenAiImageHandler(OpenAiImages openAi, IOptions<OpenAiOptions> options) : IGenerationHandler
+{
+    /// <summary>Where a call stands when it has begun, and when only the picture itself is missing.</summary>
+    private const int Begun = 10, Made = 85;
+
+    public IReadOnlyCollection<string> JobTypes => ["gen.openai-image"];
+
+    public async Task<StepOutcome> StepAsync(JobContext job, CancellationToken ct)
+    {
+        ArgumentNullException.ThrowIfNull(job);
+        var settings = options.Value;
+        return OpenAiImageRequest.From(job.Settings) is { } request
+            ? await job.CallEachAsync(
+                new CallRules
+                {
+                    Parallel = settings.ImageBatch,
+                    CallTimeout = settings.CallTimeout,
+                    Limit = settings.ImagesPerMinute > 0 ? new RateLimit("images", settings.ImagesPerMinute, TimeSpan.FromMinutes(1)) : null,
+                },
+                (ordinal, token) => openAi.GenerateAsync(request, job.NameOfCall(ordinal), SinkOf(job, request, ordinal, token), token), ct)
+            : new StepOutcome.Failed(new Failure(FailureKind.InvalidRequest, "settings", "The session's settings have no prompt or no providerModel."), []);
+    }
+
+    private static PictureSink SinkOf(JobContext job, OpenAiImageRequest request, int ordinal, CancellationToken ct) => new(
+        picture => job.StoreAsync(ordinal, new MediaSource.Direct(picture), ct),
+        (index, picture) => job.ShowPreviewAsync(ordinal, picture, PercentAt(index, request.PartialImages ?? 0, job.RequestedOutputs), "generating", ct));
+
+    /// <summary>Of the whole session, whose pictures share what lies between: several at once show the least of them.</summary>
+    private static int PercentAt(int preview, int previews, int outputs) => Begun + ((Made - Begun) * (preview + 1) / (Math.Max(previews, preview + 1) + 1) / outputs);
+}
