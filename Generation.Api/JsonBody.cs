@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text.Json;
 using Generation.Api.Errors;
 using Microsoft.AspNetCore.Http.Features;
+using Microsoft.AspNetCore.Http.HttpResults;
 
 namespace Generation.Api;
 
@@ -11,12 +12,12 @@ public static class JsonBody
     /// <summary>A name that stands twice means one thing to a proxy and another to us: refused.</summary>
     private static readonly JsonDocumentOptions Strict = new() { AllowDuplicateProperties = false };
 
-    public static async Task<(JsonElement Body, IResult? Refusal)> ReadAsync(HttpContext context, int maxBytes, CancellationToken ct)
+    public static async Task<(JsonElement Body, ProblemHttpResult? Refusal)> ReadAsync(HttpContext context, int maxBytes, CancellationToken ct)
     {
         ArgumentNullException.ThrowIfNull(context);
         if (!context.Request.HasJsonContentType())
         {
-            return (default, Problems.Of(StatusCodes.Status415UnsupportedMediaType, "unsupported_media_type", "Send JSON, with Content-Type: application/json."));
+            return (default, Problems.Of(ProblemCodes.UnsupportedMediaType, "Send JSON, with Content-Type: application/json."));
         }
 
         if (context.Features.Get<IHttpMaxRequestBodySizeFeature>() is { IsReadOnly: false } limit)
@@ -32,11 +33,11 @@ public static class JsonBody
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException) // the latter: a name with half a surrogate pair
         {
-            return (default, Problems.Of(StatusCodes.Status400BadRequest, "malformed_json", $"The body is not valid JSON: {e.Message}"));
+            return (default, Problems.Of(ProblemCodes.MalformedJson, $"The body is not valid JSON: {e.Message}"));
         }
 
-        return body.ValueKind != JsonValueKind.Object ? (default, Problems.Of(StatusCodes.Status400BadRequest, "malformed_json", "The body must be a JSON object."))
-            : !IsStorable(body) ? (default, Problems.Of(StatusCodes.Status400BadRequest, "malformed_json", "The body has a string with U+0000 or half a surrogate pair in it."))
+        return body.ValueKind != JsonValueKind.Object ? (default, Problems.Of(ProblemCodes.MalformedJson, "The body must be a JSON object."))
+            : !IsStorable(body) ? (default, Problems.Of(ProblemCodes.MalformedJson, "The body has a string with U+0000 or half a surrogate pair in it."))
             : (body, null);
     }
 

@@ -1,4 +1,6 @@
+using System.Text.Json.Serialization;
 using Generation.Api;
+using Generation.Api.Description;
 using Generation.Api.Errors;
 using Generation.Api.Generations;
 using Generation.Api.Identity;
@@ -17,7 +19,9 @@ builder.Services.AddAuthentication(ApiKeyAuthentication.SchemeName)
 builder.Services.AddAuthorizationBuilder().AddPolicy(ApiKeyAuthentication.AdminPolicy, policy => policy.RequireRole("admin"));
 builder.Services.AddExceptionHandler<UnexpectedFailures>();
 builder.Services.AddProblemDetails();
-builder.Services.AddOpenApi();
+builder.Services.AddApiDocuments();
+builder.Services.ConfigureHttpJsonOptions(json => json.SerializerOptions.NumberHandling = JsonNumberHandling.Strict); // numbers are numbers, also in the description
+builder.Services.AddTransient<IStartupFilter, HeadRequests>();
 
 var app = builder.Build();
 app.MapServiceDefaults();
@@ -29,6 +33,6 @@ app.Use(SubmitHandler.ShedAsync);
 app.UseAuthentication();
 app.UseAuthorization();
 
-app.MapOpenApi("/openapi/v1.json");
+app.MapDocumentation();
 app.MapApi();
 return await app.RunToEndAsync();

@@ -1,6 +1,8 @@
+using Generation.Api.Description;
 using Generation.Api.Errors;
 using Generation.Api.Identity;
 using Generation.Core.Credits;
+using Microsoft.AspNetCore.Http.HttpResults;
 
 namespace Generation.Api.Admin;
 
@@ -13,14 +15,15 @@ public static class AuditApi
         // was taken before the request, so a caller who has just repaired something would see the difference again.
         var gate = new SemaphoreSlim(1, 1);
         routes.MapGet("/api/admin/ledger/audit", (LedgerAudit audit, HttpContext context, CancellationToken ct) => AuditAsync(audit, gate, context, ct))
-            .RequireAuthorization(ApiKeyAuthentication.AdminPolicy);
+            .RequireAuthorization(ApiKeyAuthentication.AdminPolicy)
+            .Describe("auditLedger", ApiTags.Admin, "Check every rule about money, work and media, now", ProblemCodes.AuditRunning, ProblemCodes.AuditTimeout);
     }
 
-    private static async Task<IResult> AuditAsync(LedgerAudit audit, SemaphoreSlim gate, HttpContext context, CancellationToken ct)
+    private static async Task<Results<Ok<AuditReport>, ProblemHttpResult>> AuditAsync(LedgerAudit audit, SemaphoreSlim gate, HttpContext context, CancellationToken ct)
     {
         if (!await gate.WaitAsync(TimeSpan.Zero, ct))
         {
-            return Problems.RetryLater(context, "audit_running", "An audit is running already. It may take a minute; ask again then.", retryAfterSeconds: 10);
+            return Problems.RetryLater(context, ProblemCodes.AuditRunning, "An audit is running already. It may take a minute; ask again then.", retryAfterSeconds: 10);
         }
 
         try
@@ -29,7 +32,7 @@ public static class AuditApi
         }
         catch (TimeoutException e)
         {
-            return Problems.RetryLater(context, "audit_timeout", e.Message, retryAfterSeconds: 60);
+            return Problems.RetryLater(context, ProblemCodes.AuditTimeout, e.Message, retryAfterSeconds: 60);
         }
         finally
         {

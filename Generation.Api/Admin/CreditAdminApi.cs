@@ -1,10 +1,64 @@
+using System.ComponentModel;
+using System.ComponentModel.DataAnnotations;
+using System.Text.Json;
+using System.Text.Json.Serialization;
 using Generation.Api.Credits;
+using Generation.Api.Description;
 using Generation.Api.Errors;
 using Generation.Api.Identity;
 using Generation.Core.Credits;
 using Generation.Core.Submit;
+using Microsoft.AspNetCore.Http.HttpResults;
 
 namespace Generation.Api.Admin;
+
+/// <param name="User">Id or handle.</param>
+/// <param name="Amount">Credits, 1 to 1,000,000,000.</param>
+/// <param name="Reason">Recorded with the action.</param>
+/// <param name="Kind"><c>purchase</c>, <c>bonus</c>, <c>grant</c> or <c>plan</c>; <c>grant</c> without it.</param>
+/// <param name="Priority">Lower is drawn first; 100 without it.</param>
+/// <param name="ExpiresAt">When what is left of it goes; never without it.</param>
+public sealed record GrantBody(
+    string User, long Amount, string Reason, [property: AllowedValues("purchase", "bonus", "grant", "plan")] string? Kind = null, int? Priority = null, DateTimeOffset? ExpiresAt = null);
+
+/// <param name="User">Id or handle.</param>
+/// <param name="Amount">Credits: positive gives, negative takes, all or nothing.</param>
+/// <param name="Reason">Recorded with the action.</param>
+public sealed record AdjustmentBody(string User, long Amount, string Reason);
+
+/// <param name="Reason">Recorded with the action.</param>
+public sealed record ReasonBody(string Reason);
+
+/// <summary>What an admin action did; the same again for the same idempotency key.</summary>
+/// <param name="ActionId">Its audit row.</param>
+/// <param name="Action"><c>grant</c>, <c>adjustment</c>, <c>freeze</c> or <c>unfreeze</c>.</param>
+/// <param name="UserId">Whose account.</param>
+/// <param name="Reason">As given.</param>
+/// <param name="Available">Credits before it.</param>
+/// <param name="Reserved">Holds before it.</param>
+/// <param name="Frozen">Whether the account is frozen.</param>
+public sealed record AdminActionReceipt(
+    Guid ActionId, [property: AllowedValues("grant", "adjustment", "freeze", "unfreeze")] string Action, Guid UserId, string Reason, long Available, long Reserved, bool Frozen)
+{
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public long? Amount { get; init; }
+
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public Guid? LotId { get; init; }
+
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public string? Kind { get; init; }
+
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public int? Priority { get; init; }
+
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public DateTimeOffset? ExpiresAt { get; init; }
+}
+
+/// <param name="Actions">Newest first.</param>
+/// <param name="NextCursor">For <c>cursor</c>; null on the last page.</param>
+public sealed record AdminActionPage(IReadOnlyList<AdminActionView> Actions, Guid? NextCursor);
 
 /// <summary>
 /// What administrators do to credits. Every admin action wants an <c>Idempotency-Key</c> and a reason, is done once however often it is sent, and
@@ -17,20 +71,28 @@ public static class CreditAdminApi
     private const int MaxReasonLength = 1000;
     private const int MaxNameLength = 100;
     private const string KeyHeader = "Idempotency-Key";
+    private static readonly ProblemCode[] Refusals = [ProblemCodes.ValidationFailed, ProblemCodes.IdempotencyKeyReused];
 
     public static void MapCreditAdministration(this IEndpointRouteBuilder routes)
     {
         var admin = routes.MapGroup("/api/admin").RequireAuthorization(ApiKeyAuthentication.AdminPolicy);
-        admin.MapPost("/credits/grants", GrantAsync);
-        admin.MapPost("/credits/adjustments", AdjustAsync);
-        admin.MapPost("/users/{user}/freeze", (string user, HttpContext context, CreditAdministration administration, CancellationToken ct) =>
-            FreezeAsync(user, frozen: true, context, administration, ct));
-        admin.MapPost("/users/{user}/unfreeze", (string user, HttpContext context, CreditAdministration administration, CancellationToken ct) =>
-            FreezeAsync(user, frozen: false, context, administration, ct));
-        admin.MapGet("/actions", ActionsAsync);
+        admin.MapPost("/credits/grants", GrantAsync)
+            .Describe("grantCredits", ApiTags.Admin, "Give credits as a new lot", [.. Refusals, ProblemCodes.UserNotFound])
+            .TakesJson<GrantBody>().RequiresIdempotencyKey().Produces<AdminActionReceipt>();
+        admin.MapPost("/credits/adjustments", AdjustAsync)
+            .Describe("adjustCredits", ApiTags.Admin, "Correct a balance: positive gives, negative takes", [.. Refusals, ProblemCodes.UserNotFound, ProblemCodes.AdjustmentExceedsCredits])
+            .TakesJson<AdjustmentBody>().RequiresIdempotencyKey().Produces<AdminActionReceipt>();
+        admin.MapPost("/users/{user}/freeze", FreezeAsync)
+            .Describe("freezeUser", ApiTags.Admin, "A frozen user may read and not spend", [.. Refusals, ProblemCodes.UserNotFound])
+            .TakesJson<ReasonBody>().RequiresIdempotencyKey().Produces<AdminActionReceipt>();
+        admin.MapPost("/users/{user}/unfreeze", UnfreezeAsync)
+            .Describe("unfreezeUser", ApiTags.Admin, "End a freeze", [.. Refusals, ProblemCodes.UserNotFound])
+            .TakesJson<ReasonBody>().RequiresIdempotencyKey().Produces<AdminActionReceipt>();
+        admin.MapGet("/actions", ActionsAsync)
+            .Describe("listAdminActions", ApiTags.Admin, "Who changed what, and why", ProblemCodes.ValidationFailed, ProblemCodes.NotFound);
     }
 
-    private static Task<IResult> GrantAsync(HttpContext context, CreditAdministration administration, TimeProvider time, CancellationToken ct) =>
+    private static Task<Results<Ok<JsonElement>, ProblemHttpResult>> GrantAsync(HttpContext context, CreditAdministration administration, TimeProvider time, CancellationToken ct) =>
         DoAsync(context, administration, "grant", user: null, fields =>
         {
             var amount = fields.Whole("amount", 1, CreditAdministration.MaxAmount);
@@ -40,7 +102,7 @@ public static class CreditAdminApi
             return adminAction => administration.GrantAsync(adminAction, amount, kind, priority, expiresAt, ct);
         }, ct);
 
-    private static Task<IResult> AdjustAsync(HttpContext context, CreditAdministration administration, CancellationToken ct) =>
+    private static Task<Results<Ok<JsonElement>, ProblemHttpResult>> AdjustAsync(HttpContext context, CreditAdministration administration, CancellationToken ct) =>
         DoAsync(context, administration, "adjustment", user: null, fields =>
         {
             var amount = fields.Whole("amount", -CreditAdministration.MaxAmount, CreditAdministration.MaxAmount);
@@ -52,10 +114,16 @@ public static class CreditAdminApi
             return adminAction => administration.AdjustAsync(adminAction, amount, ct);
         }, ct);
 
-    private static Task<IResult> FreezeAsync(string user, bool frozen, HttpContext context, CreditAdministration administration, CancellationToken ct) =>
+    private static Task<Results<Ok<JsonElement>, ProblemHttpResult>> FreezeAsync(string user, HttpContext context, CreditAdministration administration, CancellationToken ct) =>
+        SetFrozenAsync(user, frozen: true, context, administration, ct);
+
+    private static Task<Results<Ok<JsonElement>, ProblemHttpResult>> UnfreezeAsync(string user, HttpContext context, CreditAdministration administration, CancellationToken ct) =>
+        SetFrozenAsync(user, frozen: false, context, administration, ct);
+
+    private static Task<Results<Ok<JsonElement>, ProblemHttpResult>> SetFrozenAsync(string user, bool frozen, HttpContext context, CreditAdministration administration, CancellationToken ct) =>
         DoAsync(context, administration, frozen ? "freeze" : "unfreeze", user, _ => adminAction => administration.FreezeAsync(adminAction, frozen, ct), ct);
 
-    private static async Task<IResult> DoAsync(
+    private static async Task<Results<Ok<JsonElement>, ProblemHttpResult>> DoAsync(
         HttpContext context, CreditAdministration administration, string action, string? user, Func<Fields, Func<AdminAction, Task<AdminActionResult>>> read, CancellationToken ct)
     {
         var (body, refusal) = await JsonBody.ReadAsync(context, MaxBodyBytes, ct);
@@ -82,17 +150,16 @@ public static class CreditAdminApi
 
         if (await administration.FindUserAsync(whom, ct) is not { } userId)
         {
-            return Problems.Of(StatusCodes.Status404NotFound, "user_not_found", $"There is no user '{whom}'. Name one by id or by handle.");
+            return Problems.Of(ProblemCodes.UserNotFound, $"There is no user '{whom}'. Name one by id or by handle.");
         }
 
         var answer = await act(new AdminAction(key, Fingerprint.Of($"{action} {userId}", body), context.Caller().UserId, userId, reason));
         switch (answer.Outcome)
         {
             case AdminActionOutcome.KeyReused:
-                return Problems.Of(StatusCodes.Status422UnprocessableEntity, "idempotency_key_reused", "This idempotency key was used for another request. Use a new key for a new request.");
+                return Problems.Of(ProblemCodes.IdempotencyKeyReused, "This idempotency key was used for another request. Use a new key for a new request.");
             case AdminActionOutcome.NotEnough:
-                return Problems.Of(
-                    StatusCodes.Status409Conflict, "insufficient_credits",
+                return Problems.Of(ProblemCodes.AdjustmentExceedsCredits,
                     $"Only {answer.Available} credits are available{(answer.Reserved > 0 ? $"; {answer.Reserved} more are held by running jobs and cannot be taken" : "")}. Nothing was changed.",
                     ("available", answer.Available), ("held", answer.Reserved));
             case AdminActionOutcome.Replayed:
@@ -103,10 +170,11 @@ public static class CreditAdminApi
         return TypedResults.Ok(answer.Result);
     }
 
-    private static async Task<IResult> ActionsAsync(HttpContext context, CreditAdministration administration, string? user, string? cursor, CancellationToken ct)
+    private static async Task<Results<Ok<AdminActionPage>, ProblemHttpResult>> ActionsAsync(CreditAdministration administration,
+        [Description("Of one user, by id or handle.")] string? user, [Description("The nextCursor of the page before.")] string? cursor, [Description("Rows a page, 1 to 200; 50 without it.")] string? limit, CancellationToken ct)
     {
         var errors = new Dictionary<string, string[]>(StringComparer.Ordinal);
-        var count = CreditsApi.Limit(context.Request.Query, errors);
+        var count = CreditsApi.Limit(limit, errors);
         Guid? before = Guid.TryParse(cursor, out var last) ? last : null;
         if (cursor is { Length: > 0 } && before is null)
         {
@@ -126,6 +194,6 @@ public static class CreditAdminApi
 
         var page = await administration.ActionsAsync(userId, before, count + 1, ct);
         var shown = page.Take(count).ToList();
-        return TypedResults.Ok(new { actions = shown, nextCursor = page.Count > count ? shown[^1].ActionId : (Guid?)null });
+        return TypedResults.Ok(new AdminActionPage(shown, page.Count > count ? shown[^1].ActionId : null));
     }
 }

@@ -1,10 +1,18 @@
 using System.Buffers.Text;
+using System.ComponentModel;
 using System.Security.Cryptography;
 using System.Text;
+using Generation.Api.Description;
 using Generation.Api.Errors;
 using Generation.Api.Identity;
+using Microsoft.AspNetCore.Http.HttpResults;
 
 namespace Generation.Api.Admin;
+
+/// <param name="Token">For the header <c>x-mock-override</c>.</param>
+/// <param name="Mock">Whether requests with it are mocked.</param>
+/// <param name="ExpiresAt">In an hour.</param>
+public sealed record MockOverride(string Token, bool Mock, DateTimeOffset ExpiresAt);
 
 /// <summary>
 /// The signed permission to run one request as a mock, or as the real thing while mocks are on: <c>x-mock-override</c>. An admin gets a
@@ -21,7 +29,8 @@ public sealed class MockOverrides(IConfiguration configuration, TimeProvider tim
     private byte[]? Key => configuration["Mock:OverrideKey"] is { Length: >= MinKeyLength } key ? Encoding.UTF8.GetBytes(key) : null;
 
     public static void Map(IEndpointRouteBuilder routes) =>
-        routes.MapPost("/api/admin/mock-overrides", (MockOverrides overrides, bool? mock) => overrides.Issue(mock ?? true)).RequireAuthorization(ApiKeyAuthentication.AdminPolicy);
+        routes.MapPost("/api/admin/mock-overrides", (MockOverrides overrides, [Description("false: run it for real while mocks are on.")] bool? mock) => overrides.Issue(mock ?? true)).RequireAuthorization(ApiKeyAuthentication.AdminPolicy)
+            .Describe("issueMockOverride", ApiTags.Admin, "A token that runs one request as a mock, or not", ProblemCodes.MockOverrideUnavailable);
 
     /// <summary>Whether the request is to be mocked; null when it does not say. False for a token that is not ours or over.</summary>
     public bool TryRead(HttpContext context, out bool? mock)
@@ -44,17 +53,17 @@ public sealed class MockOverrides(IConfiguration configuration, TimeProvider tim
         return true;
     }
 
-    private IResult Issue(bool mock)
+    private Results<Ok<MockOverride>, ProblemHttpResult> Issue(bool mock)
     {
         if (Key is not { } key)
         {
-            return Problems.Of(StatusCodes.Status503ServiceUnavailable, "mock_override_unavailable",
+            return Problems.Of(ProblemCodes.MockOverrideUnavailable,
                 $"Set Mock:OverrideKey to the same secret of at least {MinKeyLength} characters on every Api.");
         }
 
         var expiresAt = time.GetUtcNow() + Lifetime;
         var claim = $"{(mock ? "on" : "off")}.{expiresAt.ToUnixTimeSeconds()}";
-        return TypedResults.Ok(new { token = $"{claim}.{Sign(key, claim)}", mock, expiresAt });
+        return TypedResults.Ok(new MockOverride($"{claim}.{Sign(key, claim)}", mock, expiresAt));
     }
 
     private static string Sign(byte[] key, string claim) => Base64Url.EncodeToString(HMACSHA256.HashData(key, Encoding.ASCII.GetBytes(claim)));

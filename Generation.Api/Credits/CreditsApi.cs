@@ -1,9 +1,25 @@
 using System.Globalization;
+using Generation.Api.Description;
 using Generation.Api.Errors;
 using Generation.Api.Identity;
 using Generation.Core.Credits;
+using Microsoft.AspNetCore.Http.HttpResults;
 
 namespace Generation.Api.Credits;
+
+/// <summary>Which rows of a ledger.</summary>
+/// <param name="Type">reservation, usage, refund, adjustment, purchase, bonus or expiry.</param>
+/// <param name="Direction">credit or debit.</param>
+/// <param name="SessionId">Of one generation.</param>
+/// <param name="Since">At or after this time.</param>
+/// <param name="Until">Before this time.</param>
+/// <param name="Cursor">The nextCursor of the page before.</param>
+/// <param name="Limit">Rows a page, 1 to 200; 50 without it.</param>
+public sealed record TransactionQuery(string? Type, string? Direction, string? SessionId, string? Since, string? Until, string? Cursor, string? Limit);
+
+/// <param name="Transactions">Newest first.</param>
+/// <param name="NextCursor">For <c>cursor</c>; null on the last page.</param>
+public sealed record TransactionPage(IReadOnlyList<TransactionView> Transactions, string? NextCursor);
 
 /// <summary>A user's balance and ledger; an administrator reads everybody's in the same shape.</summary>
 public static class CreditsApi
@@ -14,21 +30,37 @@ public static class CreditsApi
     public static void MapCredits(this IEndpointRouteBuilder routes)
     {
         var own = routes.MapGroup("/api/credits").RequireAuthorization();
-        own.MapGet("", (CreditReader credits, HttpContext context, CancellationToken ct) => BalanceAsync(credits, context.Caller().UserId, ct));
-        own.MapGet("/transactions", (CreditReader credits, HttpContext context, CancellationToken ct) => TransactionsAsync(credits, context.Caller().UserId, context.Request.Query, ct));
+        own.MapGet("", OwnBalanceAsync)
+            .Describe("getCredits", ApiTags.Credits, "What I have, by lot");
+        own.MapGet("/transactions", OwnTransactionsAsync)
+            .Describe("listTransactions", ApiTags.Credits, "My ledger: every credit that moved, newest first", ProblemCodes.ValidationFailed);
 
         var anybody = routes.MapGroup("/api/admin/users/{user}").RequireAuthorization(ApiKeyAuthentication.AdminPolicy);
-        anybody.MapGet("/credits", async (string user, CreditReader credits, CreditAdministration administration, CancellationToken ct) =>
-            await administration.FindUserAsync(user, ct) is { } id ? await BalanceAsync(credits, id, ct) : Problems.NotFound("user"));
-        anybody.MapGet("/transactions", async (string user, CreditReader credits, CreditAdministration administration, HttpContext context, CancellationToken ct) =>
-            await administration.FindUserAsync(user, ct) is { } id ? await TransactionsAsync(credits, id, context.Request.Query, ct) : Problems.NotFound("user"));
+        anybody.MapGet("/credits", BalanceOfAsync)
+            .Describe("getCreditsOfUser", ApiTags.Admin, "What a user has, by lot", ProblemCodes.NotFound);
+        anybody.MapGet("/transactions", TransactionsOfAsync)
+            .Describe("listTransactionsOfUser", ApiTags.Admin, "A user's ledger", ProblemCodes.NotFound, ProblemCodes.ValidationFailed);
     }
 
+    private static async Task<Ok<Balance>> OwnBalanceAsync(CreditReader credits, HttpContext context, CancellationToken ct) =>
+        TypedResults.Ok(await credits.BalanceAsync(context.Caller().UserId, ct));
+
+    private static Task<Results<Ok<TransactionPage>, ProblemHttpResult>> OwnTransactionsAsync(
+        [AsParameters] TransactionQuery query, CreditReader credits, HttpContext context, CancellationToken ct) =>
+        TransactionsAsync(credits, context.Caller().UserId, query, ct);
+
+    private static async Task<Results<Ok<Balance>, ProblemHttpResult>> BalanceOfAsync(string user, CreditReader credits, CreditAdministration administration, CancellationToken ct) =>
+        await administration.FindUserAsync(user, ct) is { } id ? TypedResults.Ok(await credits.BalanceAsync(id, ct)) : Problems.NotFound("user");
+
+    private static async Task<Results<Ok<TransactionPage>, ProblemHttpResult>> TransactionsOfAsync(
+        string user, [AsParameters] TransactionQuery query, CreditReader credits, CreditAdministration administration, CancellationToken ct) =>
+        await administration.FindUserAsync(user, ct) is { } id ? await TransactionsAsync(credits, id, query, ct) : Problems.NotFound("user");
+
     /// <summary>Reads <c>limit</c>; what is wrong goes into <paramref name="errors"/>.</summary>
-    internal static int Limit(IQueryCollection query, Dictionary<string, string[]> errors)
+    internal static int Limit(string? limit, Dictionary<string, string[]> errors)
     {
         var count = 50;
-        if (query["limit"].ToString() is { Length: > 0 } limit
+        if (limit is { Length: > 0 }
             && (!int.TryParse(limit, NumberStyles.None, CultureInfo.InvariantCulture, out count) || count is < 1 or > MaxPage))
         {
             errors["limit"] = [$"must be a whole number from 1 to {MaxPage}"];
@@ -37,16 +69,13 @@ public static class CreditsApi
         return count;
     }
 
-    private static async Task<IResult> BalanceAsync(CreditReader credits, Guid userId, CancellationToken ct) =>
-        TypedResults.Ok(await credits.BalanceAsync(userId, ct));
-
-    private static async Task<IResult> TransactionsAsync(CreditReader credits, Guid userId, IQueryCollection query, CancellationToken ct)
+    private static async Task<Results<Ok<TransactionPage>, ProblemHttpResult>> TransactionsAsync(CreditReader credits, Guid userId, TransactionQuery query, CancellationToken ct)
     {
         var errors = new Dictionary<string, string[]>(StringComparer.Ordinal);
-        T? Read<T>(string name, Func<string, T?> parse, string problem)
+        T? Read<T>(string name, string? sent, Func<string, T?> parse, string problem)
             where T : struct
         {
-            if (query[name].ToString() is not { Length: > 0 } text)
+            if (sent is not { Length: > 0 } text)
             {
                 return null;
             }
@@ -60,29 +89,28 @@ public static class CreditsApi
             return value;
         }
 
-        string? Word(string name, string[] words)
+        string? Word(string name, string? word, string[] words)
         {
-            var word = query[name].ToString();
-            if (word.Length > 0 && !words.Contains(word, StringComparer.Ordinal))
+            if (word is { Length: > 0 } && !words.Contains(word, StringComparer.Ordinal))
             {
                 errors[name] = [$"must be {string.Join(", ", words[..^1])} or {words[^1]}"];
             }
 
-            return word.Length > 0 ? word : null;
+            return word is { Length: > 0 } ? word : null;
         }
 
         static DateTimeOffset? Time(string text) =>
             DateTimeOffset.TryParse(text, CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal, out var time) ? time : null;
 
-        var count = Limit(query, errors);
-        var before = Read<long>("cursor", text => long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var id) ? id : null, "must be the nextCursor of the page before");
+        var count = Limit(query.Limit, errors);
+        var before = Read<long>("cursor", query.Cursor, text => long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var id) ? id : null, "must be the nextCursor of the page before");
         var filter = new TransactionFilter
         {
-            Type = Word("type", Types),
-            Direction = Word("direction", ["credit", "debit"]),
-            SessionId = Read<Guid>("sessionId", text => Guid.TryParse(text, out var id) ? id : null, "must be the id of a generation"),
-            Since = Read("since", Time, "must be a time, such as 2026-01-31T00:00:00Z"),
-            Until = Read("until", Time, "must be a time, such as 2026-01-31T00:00:00Z"),
+            Type = Word("type", query.Type, Types),
+            Direction = Word("direction", query.Direction, ["credit", "debit"]),
+            SessionId = Read<Guid>("sessionId", query.SessionId, text => Guid.TryParse(text, out var id) ? id : null, "must be the id of a generation"),
+            Since = Read("since", query.Since, Time, "must be a time, such as 2026-01-31T00:00:00Z"),
+            Until = Read("until", query.Until, Time, "must be a time, such as 2026-01-31T00:00:00Z"),
         };
         if (errors.Count > 0)
         {
@@ -91,6 +119,6 @@ public static class CreditsApi
 
         var page = await credits.TransactionsAsync(userId, filter, before, count + 1, ct);
         var shown = page.Take(count).ToList();
-        return TypedResults.Ok(new { transactions = shown, nextCursor = page.Count > count ? shown[^1].TransactionId.ToString(CultureInfo.InvariantCulture) : null });
+        return TypedResults.Ok(new TransactionPage(shown, page.Count > count ? shown[^1].TransactionId.ToString(CultureInfo.InvariantCulture) : null));
     }
 }

@@ -1,3 +1,4 @@
+using System.ComponentModel.DataAnnotations;
 using System.Globalization;
 using System.Text.Json;
 using Generation.Api.Errors;
@@ -8,6 +9,48 @@ using Generation.Core.Sessions;
 
 namespace Generation.Api.Events;
 
+/// <summary>The state moved.</summary>
+/// <param name="SessionId">The generation.</param>
+/// <param name="Status"><c>queued</c> or <c>processing</c>.</param>
+/// <param name="Version">Of the state.</param>
+/// <param name="Phase">In more detail.</param>
+/// <param name="Progress">Percent; it never falls.</param>
+/// <param name="Attempt">Failures so far.</param>
+/// <param name="CancelRequested">It is being canceled.</param>
+public sealed record StatusEvent(
+    Guid SessionId, [property: AllowedValues("queued", "processing")] string Status, long Version, string Phase, int Progress, int Attempt, bool CancelRequested);
+
+/// <summary>An output was stored.</summary>
+/// <param name="SessionId">The generation.</param>
+/// <param name="Status"><c>processing</c>: the end is an event of its own.</param>
+/// <param name="Version">Of the state.</param>
+/// <param name="Media">The output.</param>
+public sealed record MediaEvent(Guid SessionId, [property: AllowedValues("processing")] string Status, long Version, MediaView Media);
+
+/// <summary>Progress between states. It has no id and may be missed.</summary>
+/// <param name="SessionId">The generation.</param>
+/// <param name="Version">Of the state that it belongs to.</param>
+/// <param name="LeaseToken">Of the worker's lease.</param>
+/// <param name="Percent">It never falls.</param>
+/// <param name="Phase">In a word.</param>
+/// <param name="Preview">What an output looks like so far.</param>
+public sealed record ProgressEvent(Guid SessionId, long Version, long LeaseToken, int Percent, string Phase, PreviewView? Preview);
+
+/// <param name="Ordinal">Of which output.</param>
+/// <param name="Url">Signed.</param>
+public sealed record PreviewView(int Ordinal, string Url);
+
+/// <summary>Every event by its name, with what stands in its data.</summary>
+/// <param name="Snapshot">Where it stands: the first event.</param>
+/// <param name="Status">The state moved.</param>
+/// <param name="Media">An output was stored.</param>
+/// <param name="Progress">Between states.</param>
+/// <param name="Done">It completed; the last event.</param>
+/// <param name="Failed">It failed; the last event.</param>
+/// <param name="Canceled">It was canceled; the last event.</param>
+public sealed record GenerationEvents(
+    SessionView Snapshot, StatusEvent Status, MediaEvent Media, ProgressEvent Progress, SessionView Done, SessionView Failed, SessionView Canceled);
+
 /// <summary>
 /// One session as server-sent events (invariant 9). First a snapshot, then <c>status</c>, <c>media</c> and <c>progress</c> as they come, then
 /// one of <c>done</c>, <c>failed</c>, <c>canceled</c>, and the end. Ids are versions; an older one is never sent after a newer one.
@@ -15,6 +58,10 @@ namespace Generation.Api.Events;
 /// </summary>
 public static class EventStream
 {
+    /// <summary>What stands in the data of each event.</summary>
+    public static IReadOnlyDictionary<string, Type> Events { get; } =
+        typeof(GenerationEvents).GetProperties().ToDictionary(property => JsonNamingPolicy.CamelCase.ConvertName(property.Name), property => property.PropertyType, StringComparer.Ordinal);
+
     public static async Task StreamAsync(
         Guid sessionId, HttpContext context, SessionReader sessions, SessionFeed feed, MediaLinks links, ApiOptions options, TimeProvider time,
         IHostApplicationLifetime lifetime, CancellationToken ct)
@@ -37,6 +84,11 @@ public static class EventStream
         context.Response.ContentType = "text/event-stream";
         context.Response.Headers.CacheControl = "no-cache, no-transform";
         context.Response.Headers["X-Accel-Buffering"] = "no";
+        if (HeadRequests.IsHead(context))
+        {
+            return;
+        }
+
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(ct, lifetime.ApplicationStopping);
         var stream = new Writer(context, links, session, seen);
         try
@@ -120,13 +172,7 @@ public static class EventStream
                 leaseToken = Math.Max(leaseToken, state.LeaseToken);
                 foreach (var media in state.Media.Where(m => m.Version > before.Version).OrderBy(m => m.Version))
                 {
-                    await WriteAsync("media", media.Version, new
-                    {
-                        state.SessionId,
-                        status = state.HasEnded ? "processing" : state.Status,
-                        media.Version,
-                        media = links.Present(media, context),
-                    }, ct);
+                    await WriteAsync("media", media.Version, new MediaEvent(state.SessionId, state.HasEnded ? "processing" : state.Status, media.Version, links.Present(media, context)), ct);
                 }
 
                 if (state.HasEnded)
@@ -137,16 +183,7 @@ public static class EventStream
                 {
                     percent = Math.Max(percent, state.Progress);
                     phase = state.Phase;
-                    await WriteAsync("status", state.Version, new
-                    {
-                        state.SessionId,
-                        state.Status,
-                        state.Version,
-                        state.Phase,
-                        progress = percent,
-                        state.Attempt,
-                        state.CancelRequested,
-                    }, ct);
+                    await WriteAsync("status", state.Version, new StatusEvent(state.SessionId, state.Status, state.Version, state.Phase, percent, state.Attempt, state.CancelRequested), ct);
                 }
 
                 if (!IsOver && early is { } waited && waited.Version <= shown.Version)
@@ -164,15 +201,9 @@ public static class EventStream
                 && (progress.Percent > percent || progress.Phase != phase || progress.Preview is not null))
             {
                 (percent, phase, leaseToken) = (progress.Percent, progress.Phase, progress.LeaseToken);
-                await WriteAsync("progress", null, new
-                {
-                    progress.SessionId,
-                    progress.Version,
-                    progress.LeaseToken,
-                    progress.Percent,
-                    progress.Phase,
-                    preview = progress.Preview is { } look ? new { look.Ordinal, url = links.Sign(look.ObjectKey, context).Url } : null,
-                }, ct);
+                await WriteAsync("progress", null, new ProgressEvent(
+                    progress.SessionId, progress.Version, progress.LeaseToken, progress.Percent, progress.Phase,
+                    progress.Preview is { } look ? new PreviewView(look.Ordinal, links.Sign(look.ObjectKey, context).Url) : null), ct);
             }
         }
 

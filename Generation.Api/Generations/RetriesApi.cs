@@ -1,6 +1,8 @@
+using System.ComponentModel;
 using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json;
+using Generation.Api.Description;
 using Generation.Api.Errors;
 using Generation.Api.Identity;
 using Generation.Core;
@@ -20,13 +22,18 @@ public static class RetriesApi
 
     public static void MapRetries(this IEndpointRouteBuilder routes)
     {
-        routes.MapPost("/api/generations/{sessionId:guid}/retry", RetryAsync).RequireAuthorization().WithMetadata(new SubmitEndpoint());
+        routes.MapPost("/api/generations/{sessionId:guid}/retry", RetryAsync).RequireAuthorization().WithMetadata(new SubmitEndpoint())
+            .Describe("retryGeneration", ApiTags.Generations, "Try again what failed or was canceled, as a new generation", [.. SubmitHandler.Refusals, ProblemCodes.NotFound, ProblemCodes.NotRetryable])
+            .TakesIdempotencyKey().TakesPreferWait().TakesMockOverride();
         var admin = routes.MapGroup("/api/admin/dead-letters").RequireAuthorization(ApiKeyAuthentication.AdminPolicy);
-        admin.MapGet("", ListAsync);
-        admin.MapPost("/redrive", RedriveAsync);
+        admin.MapGet("", ListAsync)
+            .Describe("listDeadLetters", ApiTags.Admin, "Generations that failed for good", ProblemCodes.ValidationFailed);
+        admin.MapPost("/redrive", RedriveAsync)
+            .Describe("redriveDeadLetters", ApiTags.Admin, "Make dead letters again, as new generations", ProblemCodes.ValidationFailed)
+            .TakesJson<RedriveBody>();
     }
 
-    private static async Task<IResult> RetryAsync(
+    private static async Task<Results<Ok<GenerationResult>, Accepted<AcceptedGeneration>, ProblemHttpResult>> RetryAsync(
         Guid sessionId, HttpContext context, SessionReader sessions, SubmitHandler handler, SubmitResponder responder, CancellationToken ct)
     {
         var user = context.Caller().UserId;
@@ -37,8 +44,7 @@ public static class RetriesApi
 
         if (session.Status is not ("failed" or "canceled"))
         {
-            return Problems.Of(
-                StatusCodes.Status409Conflict, "not_retryable", $"Only what failed or was canceled can be retried; it is {session.Status}.", ("sessionStatus", session.Status));
+            return Problems.Of(ProblemCodes.NotRetryable, $"Only what failed or was canceled can be retried; it is {session.Status}.", ("sessionStatus", session.Status));
         }
 
         var (command, refusal) = SubmitHandler.RetryCommand(context, user, sessionId, session.Model, session.Params);
@@ -49,11 +55,12 @@ public static class RetriesApi
 
         LinkTo(Activity.Current, session.TraceParent);
         var (accepted, refused) = await handler.SubmitAsync(context, command!, ct);
-        return refused ?? await responder.AnswerAsync(context, accepted!, responder.PreferredWait(context), ct);
+        return refused is null ? await responder.AnswerAsync(context, accepted!, responder.PreferredWait(context), ct) : refused;
     }
 
-    private static async Task<IResult> ListAsync(
-        DeadLetters dead, string? code, string? model, string? provider, string? before, string? limit, string? open, CancellationToken ct)
+    private static async Task<Results<Ok<DeadLetterPage>, ProblemHttpResult>> ListAsync(
+        DeadLetters dead, [Description("Their error code.")] string? code, string? model, string? provider, [Description("Failed before this time: the nextBefore of the page before.")] string? before,
+        [Description("Rows a page, 1 to 100; 50 without it.")] string? limit, [Description("true: only those that were not redriven.")] string? open, CancellationToken ct)
     {
         var errors = new Dictionary<string, string[]>(StringComparer.Ordinal);
         var count = 50;
@@ -81,11 +88,11 @@ public static class RetriesApi
         var page = await dead.ListAsync(
             new DeadLetterFilter { Code = code, Model = model, Provider = provider, Before = before is null ? null : moment, OnlyOpen = open == "true" }, count + 1, ct);
         var shown = page.Take(count).ToList();
-        return TypedResults.Ok(new { deadLetters = shown, nextBefore = page.Count > count ? shown[^1].FailedAt : (DateTimeOffset?)null });
+        return TypedResults.Ok(new DeadLetterPage(shown, page.Count > count ? shown[^1].FailedAt : null));
     }
 
     /// <summary>Body: <c>{"sessionIds": […]}</c>, <c>{"filter": {code, model, provider, before}}</c> or <c>{"all": true}</c>.</summary>
-    private static async Task<IResult> RedriveAsync(
+    private static async Task<Results<Ok<RedriveResult>, ProblemHttpResult>> RedriveAsync(
         HttpContext context, DeadLetters dead, SubmitHandler handler, ApiOptions options, ILogger<DeadLetters> log, CancellationToken ct)
     {
         var (body, refusal) = await JsonBody.ReadAsync(context, options.MaxBodyBytes, ct);
@@ -104,28 +111,22 @@ public static class RetriesApi
         var results = await Task.WhenAll(found.Take(MaxRedrive).Select(letter => RedriveOneAsync(context, handler, letter, ct)));
         var redriven = results.Count(r => r.NewSessionId is not null && !r.Replayed);
         log.LogWarning("Administrator {Admin} redrove {Count} of {Found} dead letters", context.Caller().UserId, redriven, results.Length);
-        return TypedResults.Ok(new
-        {
-            redriven,
-            results,
-            notFound = filter!.SessionIds?.Except(found.Select(f => f.SessionId)).ToList() ?? [],
-            isMore = found.Count > MaxRedrive,
-        });
+        return TypedResults.Ok(new RedriveResult(redriven, results, filter!.SessionIds?.Except(found.Select(f => f.SessionId)).ToList() ?? [], found.Count > MaxRedrive));
     }
 
     /// <summary>One key a dead letter: redriven twice, it is made again once.</summary>
-    private static async Task<Redriven> RedriveOneAsync(HttpContext context, SubmitHandler handler, DeadLetter letter, CancellationToken ct)
+    private static async Task<RedrivenLetter> RedriveOneAsync(HttpContext context, SubmitHandler handler, DeadLetter letter, CancellationToken ct)
     {
         using var span = StartRedrive(letter.TraceParent);
         var command = SubmitHandler.RetryCommand(letter.UserId, letter.SessionId, letter.Model, letter.Params, $"redrive-{letter.SessionId}");
         var (accepted, refused) = await handler.SubmitAsync(context, command, ct);
-        var problem = (refused as ProblemHttpResult)?.ProblemDetails;
+        var problem = refused?.ProblemDetails;
         if (problem is not null)
         {
             span.SetFailed(problem.Extensions["code"] as string ?? "refused");
         }
 
-        return new Redriven(
+        return new RedrivenLetter(
             letter.SessionId, accepted?.SessionId, accepted?.Replayed ?? false, problem?.Extensions["code"] as string, problem?.Detail);
     }
 
@@ -224,6 +225,4 @@ public static class RetriesApi
             OnlyOpen = true,
         }, errors);
     }
-
-    private sealed record Redriven(Guid SessionId, Guid? NewSessionId, bool Replayed, string? Code, string? Detail);
 }

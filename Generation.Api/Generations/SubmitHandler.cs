@@ -24,13 +24,26 @@ public sealed class SubmitHandler(
     ModelRegistry registry, PriceList prices, SubmitWriter writer, SessionReader sessions, CreditReader credits, AppSettings settings,
     Uploads uploads, MockOverrides overrides, RateLimits rates, SubmitOptions submits, ApiOptions options, TimeProvider time)
 {
+    /// <summary>What a request is refused for before it has a price.</summary>
+    public static readonly ProblemCode[] PriceRefusals =
+    [
+        ProblemCodes.ValidationFailed, ProblemCodes.IdempotencyKeyMismatch, ProblemCodes.ModelNotFound, ProblemCodes.ModelWithoutPrice, ProblemCodes.ModelRetired, ProblemCodes.ModelDisabled,
+    ];
+
+    /// <summary>What a submit is refused for.</summary>
+    public static readonly ProblemCode[] Refusals =
+    [
+        .. PriceRefusals, ProblemCodes.InsufficientCredits, ProblemCodes.AccountFrozen, ProblemCodes.MockOverrideInvalid, ProblemCodes.IdempotencyKeyReused, ProblemCodes.RateLimited,
+        ProblemCodes.TooManySessions, ProblemCodes.Overloaded,
+    ];
+
     private const int MaxKeyLength = 200;
     private const int DisabledRetrySeconds = 60;
 
     private static readonly JsonElement NoParams = JsonSerializer.SerializeToElement(new { });
 
     /// <summary>Reads <c>{ model, params, clientKey }</c>.</summary>
-    public async Task<(SubmitCommand? Command, IResult? Refusal)> ReadAsync(HttpContext context, CancellationToken ct)
+    public async Task<(SubmitCommand? Command, ProblemHttpResult? Refusal)> ReadAsync(HttpContext context, CancellationToken ct)
     {
         var (body, refusal) = await JsonBody.ReadAsync(context, options.MaxBodyBytes, ct);
         if (refusal is not null)
@@ -68,7 +81,7 @@ public sealed class SubmitHandler(
     }
 
     /// <summary>Reads the flat form of the aliases: the parameters beside an optional <c>model</c> and <c>clientKey</c>.</summary>
-    public async Task<(SubmitCommand? Command, IResult? Refusal)> ReadFlatAsync(HttpContext context, string? tool, CancellationToken ct)
+    public async Task<(SubmitCommand? Command, ProblemHttpResult? Refusal)> ReadFlatAsync(HttpContext context, string? tool, CancellationToken ct)
     {
         var (body, refusal) = await JsonBody.ReadAsync(context, options.MaxBodyBytes, ct);
         if (refusal is not null)
@@ -79,7 +92,7 @@ public sealed class SubmitHandler(
         var errors = new Dictionary<string, string[]>(StringComparer.Ordinal);
         if (registry.DefaultOf(tool ?? "seedream4") is not { } byDefault)
         {
-            return (null, Problems.Of(StatusCodes.Status404NotFound, "tool_not_found", $"There is no tool '{tool}'. GET /api/models lists the models with their tools."));
+            return (null, Problems.Of(ProblemCodes.ToolNotFound, $"There is no tool '{tool}'. GET /api/models lists the models with their tools."));
         }
 
         var model = byDefault.Id;
@@ -124,7 +137,7 @@ public sealed class SubmitHandler(
     }
 
     /// <summary>The command that retries a session for its user. Without an idempotency key of the client's, retrying twice makes one session.</summary>
-    public static (SubmitCommand? Command, IResult? Refusal) RetryCommand(HttpContext context, Guid user, Guid sessionId, string model, JsonElement given)
+    public static (SubmitCommand? Command, ProblemHttpResult? Refusal) RetryCommand(HttpContext context, Guid user, Guid sessionId, string model, JsonElement given)
     {
         ArgumentNullException.ThrowIfNull(context);
         var header = context.Request.Headers["Idempotency-Key"].ToString();
@@ -139,7 +152,7 @@ public sealed class SubmitHandler(
         new(key, model, given, new Dictionary<string, string[]>(StringComparer.Ordinal)) { UserId = user, RetryOf = sessionId };
 
     /// <summary>Accepts the request, or returns the problem.</summary>
-    public async Task<(Accepted? Accepted, IResult? Refusal)> SubmitAsync(HttpContext context, SubmitCommand command, CancellationToken ct)
+    public async Task<(Accepted? Accepted, ProblemHttpResult? Refusal)> SubmitAsync(HttpContext context, SubmitCommand command, CancellationToken ct)
     {
         var started = time.GetTimestamp();
         var user = command.UserId ?? context.Caller().UserId;
@@ -169,10 +182,10 @@ public sealed class SubmitHandler(
             SubmitOutcome.Conflict => (null, KeyReused()),
             SubmitOutcome.NotEnoughCredits => (null, await NotEnoughAsync(user, result, ct)),
             SubmitOutcome.NoAccount => (null, await NotEnoughAsync(user, result with { HeldCredits = request!.Price.Credits * request.Outputs }, ct)),
-            SubmitOutcome.Frozen => (null, Problems.Of(StatusCodes.Status403Forbidden, "account_frozen", "This account is frozen. Write to support.")),
+            SubmitOutcome.Frozen => (null, Problems.Of(ProblemCodes.AccountFrozen, "This account is frozen. Write to support.")),
             SubmitOutcome.TooMany => (null, TooMany(context)),
             SubmitOutcome.Overloaded => (null, Overloaded(context)),
-            _ => (null, Problems.RetryLater(context, Problems.DatabaseUnavailable, "The database does not answer at the moment. Try again with the same key: it cannot be charged twice.")),
+            _ => (null, Problems.RetryLater(context, ProblemCodes.DatabaseUnavailable, "The database does not answer at the moment. Try again with the same key: it cannot be charged twice.")),
         };
     }
 
@@ -190,7 +203,7 @@ public sealed class SubmitHandler(
     }
 
     /// <summary>The price of a request, after the same checks as a submit; nothing is held.</summary>
-    public async Task<IResult> EstimateAsync(HttpContext context, SubmitCommand command, CancellationToken ct)
+    public async Task<Results<Ok<EstimateView>, ProblemHttpResult>> EstimateAsync(HttpContext context, SubmitCommand command, CancellationToken ct)
     {
         var (quoted, refusal) = await PriceAsync(context, command, ct);
         if (refusal is not null)
@@ -200,35 +213,16 @@ public sealed class SubmitHandler(
 
         var (model, quote) = (quoted!.Model, quoted.Quote);
         var balance = await credits.BalanceAsync(context.Caller().UserId, ct);
-        return TypedResults.Ok(new
-        {
-            Model = model.Id,
-            quote.Total,
-            Items = new[]
-            {
-                new
-                {
-                    Output = model.Kind,
-                    quote.Price.Variant,
-                    quote.Price.Quality,
-                    UnitPrice = quote.Price.Credits,
-                    quote.Price.Per,
-                    quote.Multiplier,
-                    Quantity = quote.Outputs,
-                    Credits = quote.Total,
-                },
-            },
-            PriceVersion = quote.Price.Version,
-            quote.Price.Metering,
-            balance.Available,
-            Affordable = balance.Available >= quote.Total,
-        });
+        return TypedResults.Ok(new EstimateView(
+            model.Id, quote.Total,
+            [new EstimateItem(model.Kind, quote.Price.Variant, quote.Price.Quality, quote.Price.Credits, quote.Price.Per, quote.Multiplier, quote.Outputs, quote.Total)],
+            quote.Price.Version, quote.Price.Metering, balance.Available, balance.Available >= quote.Total));
     }
 
-    private static IResult Overloaded(HttpContext context) =>
-        Problems.RetryLater(context, "overloaded", "Too many requests are waiting already. Nothing was stored; try again.");
+    private static ProblemHttpResult Overloaded(HttpContext context) =>
+        Problems.RetryLater(context, ProblemCodes.Overloaded, "Too many requests are waiting already. Nothing was stored; try again.");
 
-    private async Task<(SubmitRequest? Request, IResult? Refusal)> CheckAsync(HttpContext context, Guid user, SubmitCommand command, CancellationToken ct)
+    private async Task<(SubmitRequest? Request, ProblemHttpResult? Refusal)> CheckAsync(HttpContext context, Guid user, SubmitCommand command, CancellationToken ct)
     {
         var (quoted, refusal) = await PriceAsync(context, command, ct);
         if (refusal is not null)
@@ -238,7 +232,7 @@ public sealed class SubmitHandler(
 
         if (!overrides.TryRead(context, out var mock))
         {
-            return (null, Problems.Of(StatusCodes.Status403Forbidden, "mock_override_invalid", $"The token in {MockOverrides.Header} is not ours, or is over."));
+            return (null, Problems.Of(ProblemCodes.MockOverrideInvalid, $"The token in {MockOverrides.Header} is not ours, or is over."));
         }
 
         quoted!.Input["providerModel"] = quoted.Model.ProviderModel;
@@ -260,7 +254,7 @@ public sealed class SubmitHandler(
     }
 
     /// <summary>Model, parameters and price, or everything that is wrong with them.</summary>
-    private async Task<(QuotedRequest? Quoted, IResult? Refusal)> PriceAsync(HttpContext context, SubmitCommand command, CancellationToken ct)
+    private async Task<(QuotedRequest? Quoted, ProblemHttpResult? Refusal)> PriceAsync(HttpContext context, SubmitCommand command, CancellationToken ct)
     {
         if (command.Errors.ContainsKey("model"))
         {
@@ -269,17 +263,17 @@ public sealed class SubmitHandler(
 
         if (registry.Find(command.Model) is not { } model)
         {
-            return (null, Problems.Of(StatusCodes.Status404NotFound, "model_not_found", $"There is no model '{command.Model}'. GET /api/models lists them."));
+            return (null, Problems.Of(ProblemCodes.ModelNotFound, $"There is no model '{command.Model}'. GET /api/models lists them."));
         }
 
         if (model.Lifecycle == ModelLifecycle.Retired)
         {
-            return (null, Problems.Of(StatusCodes.Status410Gone, "model_retired", $"{model.Id} is no longer offered. Use {model.Successor}.", ("successor", model.Successor)));
+            return (null, Problems.Of(ProblemCodes.ModelRetired, $"{model.Id} is no longer offered. Use {model.Successor}.", ("successor", model.Successor)));
         }
 
         if ((await settings.DisabledModelsAsync(ct)).Contains(model.Id))
         {
-            return (null, Problems.RetryLater(context, "model_disabled", $"{model.Id} is switched off at the moment. Try another model, or later.", DisabledRetrySeconds));
+            return (null, Problems.RetryLater(context, ProblemCodes.ModelDisabled, $"{model.Id} is switched off at the moment. Try another model, or later.", DisabledRetrySeconds));
         }
 
         var errors = command.Errors;
@@ -297,7 +291,7 @@ public sealed class SubmitHandler(
 
         return await prices.QuoteAsync(model, input, ct) is { } quote
             ? (new QuotedRequest(model, input, quote), null)
-            : (null, Problems.Of(StatusCodes.Status404NotFound, "model_without_price", $"{model.Id} has no price and cannot be sold."));
+            : (null, Problems.Of(ProblemCodes.ModelWithoutPrice, $"{model.Id} has no price and cannot be sold."));
     }
 
     /// <summary>Only the user's own uploads are visible.</summary>
@@ -317,7 +311,7 @@ public sealed class SubmitHandler(
     }
 
     /// <summary>The key from the header or the body; both may be sent if they agree.</summary>
-    private static (SubmitCommand? Command, IResult? Refusal) Frame(HttpContext context, JsonElement body, string model, JsonElement given, Dictionary<string, string[]> errors)
+    private static (SubmitCommand? Command, ProblemHttpResult? Refusal) Frame(HttpContext context, JsonElement body, string model, JsonElement given, Dictionary<string, string[]> errors)
     {
         var header = context.Request.Headers["Idempotency-Key"].ToString();
         var field = body.TryGetProperty("clientKey", out var sent) && sent.ValueKind == JsonValueKind.String ? sent.GetString()! : "";
@@ -336,7 +330,7 @@ public sealed class SubmitHandler(
 
         if (header.Length > 0 && field.Length > 0 && header != field)
         {
-            return (null, Problems.Of(StatusCodes.Status400BadRequest, "idempotency_key_mismatch", "The header Idempotency-Key and the field clientKey differ. Send one of them.",
+            return (null, Problems.Of(ProblemCodes.IdempotencyKeyMismatch, "The header Idempotency-Key and the field clientKey differ. Send one of them.",
                 ("errors", new Dictionary<string, string[]>(StringComparer.Ordinal) { ["clientKey"] = ["differs from the header Idempotency-Key"] })));
         }
 
@@ -344,22 +338,19 @@ public sealed class SubmitHandler(
         return (new SubmitCommand(chosen, model, given, errors), null);
     }
 
-    private static ProblemHttpResult TooFast(Allowance allowance) => Problems.Of(
-        StatusCodes.Status429TooManyRequests, "rate_limited",
+    private static ProblemHttpResult TooFast(Allowance allowance) => Problems.Of(ProblemCodes.RateLimited,
         $"{(allowance.Policy == "key" ? "This key" : "The service")} takes {allowance.Limit} submits a minute. Nothing was stored; try again in {allowance.ResetSeconds} s.",
         ("limit", allowance.Limit), ("policy", allowance.Policy));
 
     private ProblemHttpResult TooMany(HttpContext context)
     {
         context.Response.Headers.RetryAfter = "5";
-        return Problems.Of(
-            StatusCodes.Status429TooManyRequests, "too_many_sessions",
+        return Problems.Of(ProblemCodes.TooManySessions,
             $"You have {submits.OutstandingPerUser} generations that have not ended, which is as many as one may have. Nothing was stored; try again when some have ended.",
             ("limit", submits.OutstandingPerUser));
     }
 
-    private static ProblemHttpResult KeyReused() => Problems.Of(
-        StatusCodes.Status422UnprocessableEntity, "idempotency_key_reused",
+    private static ProblemHttpResult KeyReused() => Problems.Of(ProblemCodes.IdempotencyKeyReused,
         "This idempotency key was used for a request with another body. Use a new key for a new request.");
 
     /// <summary>The end of a model, where programs look for it: Deprecation (RFC 9745), Sunset (RFC 8594), and a link to the model's successor.</summary>
@@ -387,15 +378,13 @@ public sealed class SubmitHandler(
     {
         if (result.Available + result.Reserved < result.HeldCredits)
         {
-            return Problems.Of(
-                StatusCodes.Status402PaymentRequired, "insufficient_credits",
+            return Problems.Of(ProblemCodes.InsufficientCredits,
                 $"This needs {result.HeldCredits} credits; you have {result.Available}{(result.Reserved > 0 ? $", and even with the {result.Reserved} that running jobs hold it is not enough" : "")}. Buy more, or ask for less.",
                 ("reason", "not_enough"), ("available", result.Available), ("needed", result.HeldCredits), ("held", result.Reserved));
         }
 
         var holds = await credits.OpenHoldsAsync(user, ct);
-        return Problems.Of(
-            StatusCodes.Status402PaymentRequired, "insufficient_credits",
+        return Problems.Of(ProblemCodes.InsufficientCredits,
             $"This needs {result.HeldCredits} credits; you have {result.Available}, and {result.Reserved} more are held by {holds.RunningJobs} running job{(holds.RunningJobs == 1 ? "" : "s")}. "
             + "What they do not use comes back when they end; wait, cancel one, or buy more.",
             ("reason", "held"), ("available", result.Available), ("needed", result.HeldCredits), ("held", result.Reserved), ("runningJobs", holds.RunningJobs), ("earliestRelease", holds.EarliestRelease));

@@ -5,6 +5,7 @@ using Generation.Api.Media;
 using Generation.Core.Credits;
 using Generation.Core.Database;
 using Generation.Core.Sessions;
+using Microsoft.AspNetCore.Http.HttpResults;
 
 namespace Generation.Api.Generations;
 
@@ -30,7 +31,7 @@ public sealed class SubmitResponder(SessionFeed feed, SessionReader sessions, Cr
         return null;
     }
 
-    public async Task<IResult> AnswerAsync(HttpContext context, Accepted accepted, TimeSpan? wait, CancellationToken ct)
+    public async Task<Results<Ok<GenerationResult>, Accepted<AcceptedGeneration>, ProblemHttpResult>> AnswerAsync(HttpContext context, Accepted accepted, TimeSpan? wait, CancellationToken ct)
     {
         var self = $"/api/generations/{accepted.SessionId}";
         context.Response.Headers.Location = self;
@@ -43,32 +44,12 @@ public sealed class SubmitResponder(SessionFeed feed, SessionReader sessions, Cr
         {
             var session = links.Present(ended, context);
             var balance = await credits.BalanceAsync(session.UserId, ct);
-            return TypedResults.Ok(new
-            {
-                session.SessionId,
-                session.ClientKey,
-                accepted.ReservationId,
-                session.Status,
-                images = session.Media.Select(m => m.Url),
-                session.Media,
-                creditsUsed = session.Receipt!.Captured,
-                creditsLeft = balance.Available,
-                session.Receipt,
-                session.Error,
-                session.FailedOutputs,
-                links = Links(self),
-            });
+            return TypedResults.Ok(new GenerationResult(
+                session.SessionId, session.ClientKey, accepted.ReservationId, session.Status, [.. session.Media.Select(m => m.Url!)], session.Media,
+                session.Receipt!.Captured, balance.Available, session.Receipt, session.Error, session.FailedOutputs, Links(self)));
         }
 
-        return TypedResults.Accepted(self, new
-        {
-            accepted.SessionId,
-            accepted.ClientKey,
-            accepted.ReservationId,
-            status = "queued",
-            accepted.CreditsHeld,
-            links = Links(self),
-        });
+        return TypedResults.Accepted(self, new AcceptedGeneration(accepted.SessionId, accepted.ClientKey, accepted.ReservationId, "queued", accepted.CreditsHeld, Links(self)));
     }
 
     /// <summary>The session once it has ended; null when it has not within <paramref name="maxWait"/>.</summary>
@@ -92,5 +73,5 @@ public sealed class SubmitResponder(SessionFeed feed, SessionReader sessions, Cr
         }
     }
 
-    private static object Links(string self) => new { self, events = $"{self}/events", cancel = $"{self}/cancel" };
+    private static GenerationLinks Links(string self) => new(self, $"{self}/events", $"{self}/cancel");
 }

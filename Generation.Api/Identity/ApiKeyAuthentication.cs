@@ -45,11 +45,11 @@ public sealed class ApiKeyAuthentication(
         var detail = Request.Headers.Authorization.Count == 0
             ? "Send your API key: Authorization: Bearer gk_…"
             : "This API key is not known, or was revoked.";
-        await Problems.Of(StatusCodes.Status401Unauthorized, "unauthorized", detail).ExecuteAsync(Context);
+        await Problems.Of(ProblemCodes.Unauthorized, detail).ExecuteAsync(Context);
     }
 
     protected override Task HandleForbiddenAsync(AuthenticationProperties properties) =>
-        Problems.Of(StatusCodes.Status403Forbidden, "forbidden", "This needs the role admin.").ExecuteAsync(Context);
+        Problems.Of(ProblemCodes.Forbidden, "This needs the role admin.").ExecuteAsync(Context);
 }
 
 public static class CallerExtensions

@@ -1,8 +1,10 @@
+using Generation.Api.Description;
 using Generation.Api.Errors;
 using Generation.Api.Identity;
 using Generation.Core.Localization;
 using Generation.Core.Media;
 using Generation.Core.Sessions;
+using Microsoft.AspNetCore.Http.HttpResults;
 using Microsoft.Extensions.Options;
 
 namespace Generation.Api.Media;
@@ -12,17 +14,23 @@ public static class MediaApi
 {
     public static void MapMedia(this IEndpointRouteBuilder routes)
     {
-        routes.MapGet("/api/media/{mediaId:guid}", RedirectAsync).RequireAuthorization();
-        routes.MapGet(FolderMediaStore.UrlPrefix + "{**key}", ServeFile).AllowAnonymous();
-        routes.MapGet("/samples/{name}", ServeSample).AllowAnonymous();
+        routes.MapGet("/api/media/{mediaId:guid}", RedirectAsync).RequireAuthorization()
+            .Describe("getMedia", ApiTags.Media, "Redirect to an output of mine, by a URL that is signed for an hour", ProblemCodes.NotFound)
+            .Redirects();
+        routes.MapGet(FolderMediaStore.UrlPrefix + "{**key}", ServeFile).AllowAnonymous()
+            .Describe("getFile", ApiTags.Media, "An output by its signed URL; ranges are served", ProblemCodes.NotFound, ProblemCodes.UrlExpired, ProblemCodes.UrlNotSigned)
+            .ServesFile();
+        routes.MapGet("/samples/{name}", ServeSample).AllowAnonymous()
+            .Describe("getSample", ApiTags.Media, "A picture that stands in for one in mock mode", ProblemCodes.NotFound)
+            .ServesFile();
     }
 
-    private static async Task<IResult> RedirectAsync(Guid mediaId, SessionReader sessions, MediaLinks links, HttpContext context, CancellationToken ct) =>
+    private static async Task<Results<RedirectHttpResult, ProblemHttpResult>> RedirectAsync(Guid mediaId, SessionReader sessions, MediaLinks links, HttpContext context, CancellationToken ct) =>
         await sessions.FindMediaKeyAsync(context.Caller().UserId, mediaId, ct) is { } key
             ? TypedResults.Redirect(links.Sign(key, context).Url)
             : Problems.NotFound("media");
 
-    private static IResult ServeFile(string? key, HttpContext context, IMediaStore store)
+    private static Results<PhysicalFileHttpResult, ProblemHttpResult> ServeFile(string? key, HttpContext context, IMediaStore store)
     {
         if (store is not FolderMediaStore folder)
         {
@@ -37,15 +45,15 @@ public static class MediaApi
                 context.Response.Headers.XContentTypeOptions = "nosniff";
                 return TypedResults.PhysicalFile(file!.Path, file.ContentType, file.DownloadName, enableRangeProcessing: true);
             case SignedUrlVerdict.Expired:
-                return Problems.Of(StatusCodes.Status403Forbidden, "url_expired", "This URL was signed for an hour, which is over. Get the session again for a new one.");
+                return Problems.Of(ProblemCodes.UrlExpired, "This URL was signed for an hour, which is over. Get the session again for a new one.");
             case SignedUrlVerdict.Missing:
                 return Problems.NotFound("file");
             default:
-                return Problems.Of(StatusCodes.Status403Forbidden, "url_not_signed", "This URL is not signed by us. Get it from the session.");
+                return Problems.Of(ProblemCodes.UrlNotSigned, "This URL is not signed by us. Get it from the session.");
         }
     }
 
-    private static IResult ServeSample(string name) =>
+    private static Results<FileStreamHttpResult, ProblemHttpResult> ServeSample(string name) =>
         MockSamples.Find(name) is { } sample ? TypedResults.Stream(sample.Open(), sample.ContentType, enableRangeProcessing: true) : Problems.NotFound("sample");
 }
 

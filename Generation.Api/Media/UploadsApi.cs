@@ -1,3 +1,4 @@
+using Generation.Api.Description;
 using Generation.Api.Errors;
 using Generation.Api.Identity;
 using Generation.Core;
@@ -9,6 +10,16 @@ using Microsoft.Net.Http.Headers;
 using Npgsql;
 
 namespace Generation.Api.Media;
+
+/// <param name="UploadId">Its id.</param>
+/// <param name="Reference">What a parameter that takes a picture names: <c>upload:…</c>.</param>
+/// <param name="ContentType">What it is.</param>
+/// <param name="Bytes">Its size.</param>
+/// <param name="Width">Pixels.</param>
+/// <param name="Height">Pixels.</param>
+/// <param name="Sha256">Hex.</param>
+/// <param name="ExpiresAt">When it goes.</param>
+public sealed record UploadView(Guid UploadId, string Reference, string ContentType, long Bytes, int? Width, int? Height, string Sha256, DateTimeOffset ExpiresAt);
 
 /// <summary>
 /// <c>POST /api/uploads</c>: a reference picture as the first file of a multipart form. It is streamed into the store while its type, size
@@ -24,15 +35,17 @@ public static class UploadsApi
     private const int MaxRatio = 16;
     private const int MaxFormBytes = 64 << 10;
 
-    public static void MapUploads(this IEndpointRouteBuilder routes) => routes.MapPost("/api/uploads", ReceiveAsync).RequireAuthorization().DisableAntiforgery();
+    public static void MapUploads(this IEndpointRouteBuilder routes) => routes.MapPost("/api/uploads", ReceiveAsync).RequireAuthorization().DisableAntiforgery()
+        .Describe("upload", ApiTags.Media, "Send a reference picture", ProblemCodes.ValidationFailed, ProblemCodes.UnsupportedMediaType, ProblemCodes.BodyTooLarge, ProblemCodes.TooManyUploads, ProblemCodes.StorageUnavailable)
+        .TakesFile();
 
-    private static async Task<IResult> ReceiveAsync(
+    private static async Task<Results<Created<UploadView>, ProblemHttpResult>> ReceiveAsync(
         HttpContext context, Uploads uploads, MediaTransfer transfer, IMediaStore store, TimeProvider time, ILogger<Uploads> log, CancellationToken ct)
     {
         if (!MediaTypeHeaderValue.TryParse(context.Request.ContentType, out var type) || type.MediaType != "multipart/form-data"
             || HeaderUtilities.RemoveQuotes(type.Boundary).Value is not { Length: > 0 and <= 200 } boundary)
         {
-            return Problems.Of(StatusCodes.Status415UnsupportedMediaType, "unsupported_media_type", "Send a form with one file: Content-Type: multipart/form-data; boundary=….");
+            return Problems.Of(ProblemCodes.UnsupportedMediaType, "Send a form with one file: Content-Type: multipart/form-data; boundary=….");
         }
 
         if (context.Features.Get<IHttpMaxRequestBodySizeFeature>() is { IsReadOnly: false } limit)
@@ -45,7 +58,7 @@ public static class UploadsApi
         {
             if (!await uploads.HasRoomAsync(user, ct))
             {
-                return Problems.Of(StatusCodes.Status409Conflict, "too_many_uploads", $"You have {Uploads.MaxPerUser} uploads. They go {Uploads.Lifetime.TotalDays} days after they came.");
+                return Problems.Of(ProblemCodes.TooManyUploads, $"You have {Uploads.MaxPerUser} uploads. They go {Uploads.Lifetime.TotalDays} days after they came.");
             }
 
             var reader = new MultipartReader(boundary, context.Request.Body) { BodyLengthLimit = MaxBytes + MaxFormBytes };
@@ -64,8 +77,8 @@ public static class UploadsApi
             log.LogInformation(OperationEvents.UploadRejected, "Rejected an upload: {Failure}, {Problem}", e.Failure, e.Message);
             return e.Failure switch
             {
-                MediaFailure.TooLarge => Problems.Of(StatusCodes.Status413PayloadTooLarge, "body_too_large", $"A picture has at most {MaxBytes >> 20} MiB."),
-                MediaFailure.StoreUnavailable or MediaFailure.SourceUnavailable => Problems.RetryLater(context, "storage_unavailable", "The picture could not be stored now. Send it again."),
+                MediaFailure.TooLarge => Problems.Of(ProblemCodes.BodyTooLarge, $"A picture has at most {MaxBytes >> 20} MiB."),
+                MediaFailure.StoreUnavailable or MediaFailure.SourceUnavailable => Problems.RetryLater(context, ProblemCodes.StorageUnavailable, "The picture could not be stored now. Send it again."),
                 MediaFailure.WrongType => Wrong($"must be a picture: {e.Message}"),
                 _ => Wrong($"could not be read: {e.Message}"),
             };
@@ -73,11 +86,11 @@ public static class UploadsApi
         catch (Exception e) when (e is NpgsqlException or TimeoutException)
         {
             log.LogWarning("Could not record an upload: {Problem}", e.Message);
-            return Problems.RetryLater(context, Problems.DatabaseUnavailable, "The picture could not be recorded now. Send it again.");
+            return Problems.RetryLater(context, ProblemCodes.DatabaseUnavailable, "The picture could not be recorded now. Send it again.");
         }
         catch (BadHttpRequestException e) when (e.StatusCode == StatusCodes.Status413PayloadTooLarge)
         {
-            return Problems.Of(StatusCodes.Status413PayloadTooLarge, "body_too_large", $"A picture has at most {MaxBytes >> 20} MiB.");
+            return Problems.Of(ProblemCodes.BodyTooLarge, $"A picture has at most {MaxBytes >> 20} MiB.");
         }
         catch (Exception e) when (e is IOException or InvalidDataException && !ct.IsCancellationRequested)
         {
@@ -85,7 +98,7 @@ public static class UploadsApi
         }
     }
 
-    private static async Task<IResult> KeepAsync(
+    private static async Task<Results<Created<UploadView>, ProblemHttpResult>> KeepAsync(
         HttpContext context, Guid user, Stream file, Uploads uploads, MediaTransfer transfer, IMediaStore store, TimeProvider time, CancellationToken ct)
     {
         var now = time.GetUtcNow();
@@ -102,17 +115,8 @@ public static class UploadsApi
 
             await uploads.AddAsync(new Upload(id, user, media), ct);
             isKept = true;
-            return TypedResults.Created($"/api/uploads/{id}", new
-            {
-                uploadId = id,
-                reference = Uploads.Scheme + id,
-                media.ContentType,
-                media.Bytes,
-                media.Width,
-                media.Height,
-                sha256 = Convert.ToHexStringLower(media.Sha256),
-                expiresAt = now + Uploads.Lifetime,
-            });
+            return TypedResults.Created($"/api/uploads/{id}", new UploadView(
+                id, Uploads.Scheme + id, media.ContentType, media.Bytes, media.Width, media.Height, Convert.ToHexStringLower(media.Sha256), now + Uploads.Lifetime));
         }
         finally
         {

@@ -25,7 +25,7 @@ public sealed class DatabaseCircuit(Readiness readiness, TimeProvider time, ILog
         ArgumentNullException.ThrowIfNull(context);
         ArgumentNullException.ThrowIfNull(next);
         return context.Request.Path.StartsWithSegments("/api", StringComparison.Ordinal) && context.RequestServices.GetRequiredService<DatabaseCircuit>().isOpen
-            ? Problems.RetryLater(context, Problems.DatabaseUnavailable, "The database does not answer at the moment. Nothing was lost; try again.").ExecuteAsync(context)
+            ? Problems.RetryLater(context, ProblemCodes.DatabaseUnavailable, "The database does not answer at the moment. Nothing was lost; try again.").ExecuteAsync(context)
             : next(context);
     }
 

@@ -1,11 +1,17 @@
 using System.Buffers;
 using System.Text;
+using Generation.Api.Description;
 using Generation.Api.Errors;
 using Generation.Core;
 using Generation.Core.Webhooks;
+using Microsoft.AspNetCore.Http.HttpResults;
 using Npgsql;
 
 namespace Generation.Api.Webhooks;
+
+/// <param name="Received">True.</param>
+/// <param name="Outcome">What became of it.</param>
+public sealed record CallbackReceipt(bool Received, string Outcome);
 
 /// <summary>
 /// <c>POST /api/webhooks/{provider}/{token}</c>: a provider says that something has happened to a task. The token in the address is what
@@ -16,9 +22,11 @@ public static class WebhooksApi
     /// <summary>More than any provider sends.</summary>
     private const int MaxBodyBytes = 256 << 10;
 
-    public static void MapWebhooks(this IEndpointRouteBuilder routes) => routes.MapPost("/api/webhooks/{provider}/{token}", ReceiveAsync).AllowAnonymous();
+    public static void MapWebhooks(this IEndpointRouteBuilder routes) => routes.MapPost("/api/webhooks/{provider}/{token}", ReceiveAsync).AllowAnonymous()
+        .Describe("receiveCallback", ApiTags.Webhooks, "A provider's callback: a hint, the provider is asked for the state", ProblemCodes.NotFound, ProblemCodes.BodyTooLarge, ProblemCodes.InvalidSignature, ProblemCodes.Unavailable)
+        .ExcludeFromDescription();
 
-    private static async Task<IResult> ReceiveAsync(
+    private static async Task<Results<Ok<CallbackReceipt>, ProblemHttpResult>> ReceiveAsync(
         string provider, string token, HttpContext context, WebhookInbox inbox, WebhookSignatures signatures, ILogger<WebhookInbox> log, CancellationToken ct)
     {
         if (token.Length != WebhookInbox.TokenLength || provider.Length > 40)
@@ -28,13 +36,13 @@ public static class WebhooksApi
 
         if (await ReadAsync(context.Request, ct) is not { } body)
         {
-            return Problems.Of(StatusCodes.Status413PayloadTooLarge, "body_too_large", $"A callback has at most {MaxBodyBytes} bytes.");
+            return Problems.Of(ProblemCodes.BodyTooLarge, $"A callback has at most {MaxBodyBytes} bytes.");
         }
 
         if (signatures.Check(provider, context.Request.Headers, body) is { } wrong)
         {
             log.LogWarning("Rejected a callback of {Provider}: {Problem}", provider, wrong);
-            return Problems.Of(StatusCodes.Status401Unauthorized, "invalid_signature", wrong);
+            return Problems.Of(ProblemCodes.InvalidSignature, wrong);
         }
 
         try
@@ -43,12 +51,12 @@ public static class WebhooksApi
             log.LogInformation(OperationEvents.ProviderCallback, "Received a callback of {Provider}: {Outcome}", provider, outcome);
             return outcome == CallbackOutcome.Unknown
                 ? Problems.NotFound("callback address")
-                : TypedResults.Ok(new { received = true, outcome = outcome.ToString().ToLowerInvariant() });
+                : TypedResults.Ok(new CallbackReceipt(true, outcome.ToString().ToLowerInvariant()));
         }
         catch (Exception e) when (e is NpgsqlException or TimeoutException)
         {
             log.LogWarning("Could not store a callback of {Provider}: {Problem}", provider, e.Message);
-            return Problems.RetryLater(context, "unavailable", "The callback could not be kept now. Send it again.");
+            return Problems.RetryLater(context, ProblemCodes.Unavailable, "The callback could not be kept now. Send it again.");
         }
     }
 

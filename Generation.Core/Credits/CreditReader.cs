@@ -1,9 +1,10 @@
+using System.ComponentModel.DataAnnotations;
 using Npgsql;
 using NpgsqlTypes;
 
 namespace Generation.Core.Credits;
 
-public sealed record LotView(Guid LotId, string Kind, long Available, long Held, DateTimeOffset? ExpiresAt);
+public sealed record LotView(Guid LotId, [property: AllowedValues("purchase", "bonus", "grant", "plan")] string Kind, long Available, long Held, DateTimeOffset? ExpiresAt);
 
 /// <param name="Available">What can be spent: the sum over the lots.</param>
 /// <param name="Reserved">What open sessions hold.</param>
@@ -24,7 +25,8 @@ public sealed record Balance(long Available, long Reserved, IReadOnlyList<LotVie
 /// <param name="LotId">The lot that came or expired.</param>
 /// <param name="CreatedAt">When.</param>
 public sealed record TransactionView(
-    long TransactionId, string Type, string Direction, long Amount, string FromBucket, string ToBucket, long AvailableAfter, long ReservedAfter,
+    long TransactionId, [property: AllowedValues("reservation", "usage", "refund", "adjustment", "purchase", "bonus", "expiry")] string Type,
+    [property: AllowedValues("credit", "debit")] string Direction, long Amount, string FromBucket, string ToBucket, long AvailableAfter, long ReservedAfter,
     Guid? SessionId, Guid? ReservationId, Guid? LotId, DateTimeOffset CreatedAt);
 
 /// <summary>Which rows of the ledger; null is no limit.</summary>

@@ -1,3 +1,4 @@
+using System.ComponentModel.DataAnnotations;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Generation.Core.Database;
@@ -19,6 +20,7 @@ public sealed record DeadLetter
 
     public required string Provider { get; init; }
 
+    [AllowedValues("image", "video", "gpu")]
     public required string Lane { get; init; }
 
     /// <summary>The stable code.</summary>

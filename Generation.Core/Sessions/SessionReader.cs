@@ -1,3 +1,4 @@
+using System.ComponentModel.DataAnnotations;
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
@@ -28,6 +29,7 @@ public sealed record MediaView
 
     public required int Ordinal { get; init; }
 
+    [AllowedValues("image", "video", "audio")]
     public required string Kind { get; init; }
 
     public required string ContentType { get; init; }
@@ -89,9 +91,11 @@ public sealed record SessionView
 
     public required string Tool { get; init; }
 
+    [AllowedValues("image", "video", "audio")]
     public required string Kind { get; init; }
 
     /// <summary><c>queued</c>, <c>processing</c>, <c>completed</c>, <c>failed</c> or <c>canceled</c>.</summary>
+    [AllowedValues("queued", "processing", "completed", "failed", "canceled")]
     public required string Status { get; init; }
 
     public required string Phase { get; init; }

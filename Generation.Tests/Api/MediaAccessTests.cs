@@ -114,7 +114,7 @@ public sealed class MediaAccessTests
     [InlineData("/media/{key}/../../../../../etc/passwd")]
     [InlineData("/samples/../appsettings.json")]
     [InlineData("/samples/..%2f..%2fetc%2fpasswd")]
-    [InlineData("/samples/%2e%2e")]
+    [InlineData("/samples/%2e%2e/appsettings.json")]
     public async Task No_path_leads_out_of_the_folder(string path)
     {
         var (system, _, media) = await StoredAsync();

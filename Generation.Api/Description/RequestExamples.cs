@@ -1,0 +1,22 @@
+using System.Text.Json.Nodes;
+
+namespace Generation.Api.Description;
+
+/// <summary>A body of each operation that takes one, as a first visitor would send it to a system of Development. A test sends them all.</summary>
+internal static class RequestExamples
+{
+    private static readonly Dictionary<string, string> Bodies = new(StringComparer.Ordinal)
+    {
+        ["submitGeneration"] = """{ "model": "seedream-4", "params": { "prompt": "a lighthouse at dusk", "size": "2K", "n": 1 } }""",
+        ["estimateGeneration"] = """{ "model": "seedream-4", "params": { "prompt": "a city", "size": "4K", "n": 2 } }""",
+        ["submitByTool"] = """{ "prompt": "a lighthouse at dusk", "size": "2K" }""",
+        ["submitImage"] = """{ "prompt": "a lighthouse at dusk", "size": "2K" }""",
+        ["redriveDeadLetters"] = """{ "filter": { "provider": "kie" } }""",
+        ["grantCredits"] = """{ "user": "demo", "amount": 100, "kind": "bonus", "reason": "sorry for the outage" }""",
+        ["adjustCredits"] = """{ "user": "demo", "amount": -20, "reason": "charged back" }""",
+        ["freezeUser"] = """{ "reason": "stolen card" }""",
+        ["unfreezeUser"] = """{ "reason": "the card was found" }""",
+    };
+
+    public static JsonNode? Of(string? operation) => operation is not null && Bodies.TryGetValue(operation, out var body) ? JsonNode.Parse(body) : null;
+}
