@@ -67,10 +67,9 @@ public sealed record AdminActionPage(IReadOnlyList<AdminActionView> Actions, Gui
 public static class CreditAdminApi
 {
     private const int MaxBodyBytes = 16 << 10;
-    private const int MaxKeyLength = 200;
+    private const int MaxPage = 200;
     private const int MaxReasonLength = 1000;
     private const int MaxNameLength = 100;
-    private const string KeyHeader = "Idempotency-Key";
     private static readonly ProblemCode[] Refusals = [ProblemCodes.ValidationFailed, ProblemCodes.IdempotencyKeyReused];
 
     public static void MapCreditAdministration(this IEndpointRouteBuilder routes)
@@ -137,10 +136,11 @@ public static class CreditAdminApi
         var act = read(fields);
         var reason = fields.Text("reason", MaxReasonLength);
         fields.RefuseOthers();
-        var key = context.Request.Headers[KeyHeader].ToString();
-        if (key.Length is 0 or > MaxKeyLength || key.AsSpan().IndexOfAnyExceptInRange(' ', '~') >= 0)
+        var key = IdempotencyKey.Read(context, fields.Errors);
+        if (key is null)
         {
-            fields.Wrong(KeyHeader, $"is required, a header of 1 to {MaxKeyLength} printable ASCII characters: with it a request that is sent twice is done once", key);
+            fields.Wrong(
+                IdempotencyKey.Header, $"is required, a header of 1 to {IdempotencyKey.MaxLength} printable ASCII characters: with it a request that is sent twice is done once", "");
         }
 
         if (fields.Errors.Count > 0)
@@ -153,7 +153,7 @@ public static class CreditAdminApi
             return Problems.Of(ProblemCodes.UserNotFound, $"There is no user '{whom}'. Name one by id or by handle.");
         }
 
-        var answer = await act(new AdminAction(key, Fingerprint.Of($"{action} {userId}", body), context.Caller().UserId, userId, reason));
+        var answer = await act(new AdminAction(key!, Fingerprint.Of($"{action} {userId}", body), context.Caller().UserId, userId, reason));
         switch (answer.Outcome)
         {
             case AdminActionOutcome.KeyReused:
@@ -174,12 +174,8 @@ public static class CreditAdminApi
         [Description("Of one user, by id or handle.")] string? user, [Description("The nextCursor of the page before.")] string? cursor, [Description("Rows a page, 1 to 200; 50 without it.")] string? limit, CancellationToken ct)
     {
         var errors = new Dictionary<string, string[]>(StringComparer.Ordinal);
-        var count = CreditsApi.Limit(limit, errors);
-        Guid? before = Guid.TryParse(cursor, out var last) ? last : null;
-        if (cursor is { Length: > 0 } && before is null)
-        {
-            errors["cursor"] = ["must be the nextCursor of the page before"];
-        }
+        var count = Paging.Limit(limit, MaxPage, fallback: 50, errors);
+        var before = Paging.Cursor(cursor, errors);
 
         if (errors.Count > 0)
         {

@@ -56,19 +56,6 @@ public static class CreditsApi
         string user, [AsParameters] TransactionQuery query, CreditReader credits, CreditAdministration administration, CancellationToken ct) =>
         await administration.FindUserAsync(user, ct) is { } id ? await TransactionsAsync(credits, id, query, ct) : Problems.NotFound("user");
 
-    /// <summary>Reads <c>limit</c>; what is wrong goes into <paramref name="errors"/>.</summary>
-    internal static int Limit(string? limit, Dictionary<string, string[]> errors)
-    {
-        var count = 50;
-        if (limit is { Length: > 0 }
-            && (!int.TryParse(limit, NumberStyles.None, CultureInfo.InvariantCulture, out count) || count is < 1 or > MaxPage))
-        {
-            errors["limit"] = [$"must be a whole number from 1 to {MaxPage}"];
-        }
-
-        return count;
-    }
-
     private static async Task<Results<Ok<TransactionPage>, ProblemHttpResult>> TransactionsAsync(CreditReader credits, Guid userId, TransactionQuery query, CancellationToken ct)
     {
         var errors = new Dictionary<string, string[]>(StringComparer.Ordinal);
@@ -102,7 +89,7 @@ public static class CreditsApi
         static DateTimeOffset? Time(string text) =>
             DateTimeOffset.TryParse(text, CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal, out var time) ? time : null;
 
-        var count = Limit(query.Limit, errors);
+        var count = Paging.Limit(query.Limit, MaxPage, fallback: 50, errors);
         var before = Read<long>("cursor", query.Cursor, text => long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var id) ? id : null, "must be the nextCursor of the page before");
         var filter = new TransactionFilter
         {

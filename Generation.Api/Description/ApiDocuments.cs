@@ -100,6 +100,11 @@ internal static class ApiDocuments
             operation.Security = [new OpenApiSecurityRequirement { [new OpenApiSecuritySchemeReference(ApiKey, context.Document)] = [] }];
         }
 
+        foreach (var parameter in (operation.Parameters ?? []).OfType<OpenApiParameter>().Where(parameter => parameter.In == ParameterLocation.Path))
+        {
+            parameter.Example = RequestExamples.OfPath(parameter.Name);
+        }
+
         foreach (var header in metadata.OfType<RequestHeader>())
         {
             (operation.Parameters ??= []).Add(new OpenApiParameter

@@ -18,5 +18,13 @@ internal static class RequestExamples
         ["unfreezeUser"] = """{ "reason": "the card was found" }""",
     };
 
+    /// <summary>A value that exists in Development; null for ids, which the visitor has from an answer.</summary>
+    public static JsonNode? OfPath(string? parameter) => parameter switch
+    {
+        "tool" => "seedream4",
+        "user" => "demo",
+        _ => null,
+    };
+
     public static JsonNode? Of(string? operation) => operation is not null && Bodies.TryGetValue(operation, out var body) ? JsonNode.Parse(body) : null;
 }

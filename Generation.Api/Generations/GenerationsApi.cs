@@ -82,21 +82,8 @@ public static class GenerationsApi
         [Description("queued, processing, completed, failed or canceled.")] string? status, [Description("Rows a page, 1 to 100; 20 without it.")] string? limit, CancellationToken ct)
     {
         var errors = new Dictionary<string, string[]>(StringComparer.Ordinal);
-        var count = 20;
-        if (limit is not null && (!int.TryParse(limit, NumberStyles.None, CultureInfo.InvariantCulture, out count) || count is < 1 or > MaxPage))
-        {
-            errors["limit"] = [$"must be a whole number from 1 to {MaxPage}"];
-        }
-
-        Guid? before = null;
-        if (cursor is not null)
-        {
-            before = Guid.TryParse(cursor, out var id) ? id : null;
-            if (before is null)
-            {
-                errors["cursor"] = ["must be the nextCursor of the page before"];
-            }
-        }
+        var count = Paging.Limit(limit, MaxPage, fallback: 20, errors);
+        var before = Paging.Cursor(cursor, errors);
 
         if (status is not (null or "queued" or "processing" or "completed" or "failed" or "canceled"))
         {

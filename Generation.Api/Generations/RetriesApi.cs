@@ -63,11 +63,7 @@ public static class RetriesApi
         [Description("Rows a page, 1 to 100; 50 without it.")] string? limit, [Description("true: only those that were not redriven.")] string? open, CancellationToken ct)
     {
         var errors = new Dictionary<string, string[]>(StringComparer.Ordinal);
-        var count = 50;
-        if (limit is not null && (!int.TryParse(limit, NumberStyles.None, CultureInfo.InvariantCulture, out count) || count is < 1 or > MaxPage))
-        {
-            errors["limit"] = [$"must be a whole number from 1 to {MaxPage}"];
-        }
+        var count = Paging.Limit(limit, MaxPage, fallback: 50, errors);
 
         DateTimeOffset moment = default;
         if (before is not null && !DateTimeOffset.TryParse(before, CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal, out moment))

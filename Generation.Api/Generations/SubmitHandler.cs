@@ -37,7 +37,6 @@ public sealed class SubmitHandler(
         ProblemCodes.TooManySessions, ProblemCodes.Overloaded,
     ];
 
-    private const int MaxKeyLength = 200;
     private const int DisabledRetrySeconds = 60;
 
     private static readonly JsonElement NoParams = JsonSerializer.SerializeToElement(new { });
@@ -140,11 +139,9 @@ public sealed class SubmitHandler(
     public static (SubmitCommand? Command, ProblemHttpResult? Refusal) RetryCommand(HttpContext context, Guid user, Guid sessionId, string model, JsonElement given)
     {
         ArgumentNullException.ThrowIfNull(context);
-        var header = context.Request.Headers["Idempotency-Key"].ToString();
-        var isSent = context.Request.Headers.ContainsKey("Idempotency-Key");
-        return isSent && (header.Length is 0 or > MaxKeyLength || header.AsSpan().IndexOfAnyExceptInRange(' ', '~') >= 0)
-            ? (null, Problems.Invalid(new Dictionary<string, string[]>(StringComparer.Ordinal) { ["Idempotency-Key"] = [$"must be a string of 1 to {MaxKeyLength} printable ASCII characters"] }))
-            : (RetryCommand(user, sessionId, model, given, isSent ? header : $"retry-{sessionId}"), null);
+        var errors = new Dictionary<string, string[]>(StringComparer.Ordinal);
+        var key = IdempotencyKey.Read(context, errors) ?? $"retry-{sessionId}";
+        return errors.Count > 0 ? (null, Problems.Invalid(errors)) : (RetryCommand(user, sessionId, model, given, key), null);
     }
 
     /// <summary>The command that makes a session again.</summary>
@@ -313,18 +310,14 @@ public sealed class SubmitHandler(
     /// <summary>The key from the header or the body; both may be sent if they agree.</summary>
     private static (SubmitCommand? Command, ProblemHttpResult? Refusal) Frame(HttpContext context, JsonElement body, string model, JsonElement given, Dictionary<string, string[]> errors)
     {
-        var header = context.Request.Headers["Idempotency-Key"].ToString();
-        var field = body.TryGetProperty("clientKey", out var sent) && sent.ValueKind == JsonValueKind.String ? sent.GetString()! : "";
-        foreach (var (name, key, isSent) in new[]
+        var header = IdempotencyKey.Read(context, errors) ?? "";
+        var field = "";
+        if (body.TryGetProperty("clientKey", out var sent))
         {
-            ("Idempotency-Key", header, context.Request.Headers.ContainsKey("Idempotency-Key")),
-            ("clientKey", field, sent.ValueKind != JsonValueKind.Undefined),
-        })
-        {
-            // An empty key is rejected, not replaced: its sender relies on it for not paying twice.
-            if (isSent && (key.Length is 0 or > MaxKeyLength || key.AsSpan().IndexOfAnyExceptInRange(' ', '~') >= 0))
+            field = sent.ValueKind == JsonValueKind.String ? sent.GetString()! : "";
+            if (!IdempotencyKey.IsValid(field))
             {
-                errors[name] = [$"must be a string of 1 to {MaxKeyLength} printable ASCII characters"];
+                errors["clientKey"] = [IdempotencyKey.Problem];
             }
         }
 
