@@ -1,31 +1,29 @@
-using Microsoft.Extensions.Logging;
-
 namespace Generation.Core;
 
-/// <summary>Logs a lasting problem once a minute instead of at every attempt, and its end once.</summary>
-public sealed class ThrottledLog(ILogger log, TimeProvider time)
+/// <summary>Limits the log of a lasting problem to once a minute, and its end to once.</summary>
+/// <remarks>Not safe for concurrent use: each loop has its own.</remarks>
+public sealed class ThrottledLog(TimeProvider time)
 {
     private static readonly TimeSpan Interval = TimeSpan.FromMinutes(1);
     private long? reportedAt;
-    private string reported = "";
 
-    public void Report(Exception e, string what)
+    /// <summary>The problem is there. Whether it is to be logged now.</summary>
+    public bool Report()
     {
         if (reportedAt is { } at && time.GetElapsedTime(at) < Interval)
         {
-            return;
+            return false;
         }
 
-        (reportedAt, reported) = (time.GetTimestamp(), what);
-        log.LogError(e, "{What}: {Problem}", what, e.Message);
+        reportedAt = time.GetTimestamp();
+        return true;
     }
 
-    public void Recovered()
+    /// <summary>The problem is over, or was not there. Whether its end is to be logged.</summary>
+    public bool Recovered()
     {
-        if (reportedAt is not null)
-        {
-            reportedAt = null;
-            log.LogInformation(OperationEvents.ServiceRecovered, "Recovered from: {What}", reported);
-        }
+        var wasReported = reportedAt is not null;
+        reportedAt = null;
+        return wasReported;
     }
 }

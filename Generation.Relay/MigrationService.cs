@@ -1,3 +1,4 @@
+using Generation.Core;
 using Generation.Core.Database;
 using Generation.Core.Identity;
 using Generation.ServiceDefaults;
@@ -13,9 +14,8 @@ public sealed class MigrationService(
     MigrationStep step, NpgsqlDataSource database, IConfiguration configuration, IHostEnvironment environment, TimeProvider time, ILogger<MigrationService> log) : IHostedService
 {
     private static readonly TimeSpan Pause = TimeSpan.FromSeconds(1);
-    private static readonly TimeSpan BetweenReports = TimeSpan.FromMinutes(1);
 
-    private long? reportedAt;
+    private readonly ThrottledLog waiting = new(time);
 
     public async Task StartAsync(CancellationToken cancellationToken)
     {
@@ -79,12 +79,11 @@ public sealed class MigrationService(
 
     private void Report(string problem)
     {
-        if (reportedAt is { } last && time.GetElapsedTime(last) < BetweenReports)
+        if (!waiting.Report())
         {
             return;
         }
 
-        reportedAt = time.GetTimestamp();
         log.LogWarning(
             "Waiting for the schema of this release ({Migration}): {Problem} The owner brings it: `Generation.Relay migrate` with ConnectionStrings:{Owner}",
             DatabaseMigrator.LatestMigration, problem, DatabaseConnections.OwnerConnectionName);

@@ -10,8 +10,11 @@ namespace Generation.Core.Database;
 /// </summary>
 internal static class DataErrors
 {
-    /// <summary>Values, constraints and program limits (classes 21, 22, 23, 54): the same data is rejected again, other data of the batch need not be.</summary>
-    public static bool IsDataError(PostgresException e) => e.SqlState[..2] is "21" or "22" or "23" or "54";
+    /// <summary>
+    /// Values, constraints, program limits and what a function raises (classes 21, 22, 23, 54, P0): the same data is rejected again, other data of
+    /// the batch need not be.
+    /// </summary>
+    public static bool IsDataError(PostgresException e) => e.SqlState[..2] is "21" or "22" or "23" or "54" or "P0";
 
     /// <summary>Drops the prepared statements of a connection after a data error. Never throws, so that the original error is not hidden.</summary>
     public static void Unprepare(NpgsqlConnection connection)

@@ -121,7 +121,7 @@ public sealed class GroupCommit<TRequest, TResult>(
     private static bool MayBeOneRequests(Exception e, int count) => e switch
     {
         PostgresException { SqlState: PostgresErrorCodes.LockNotAvailable } => true,
-        PostgresException { SqlState: var state } => count > 1 && state[..2] is "21" or "22" or "23" or "54" or "P0",
+        PostgresException rejected => count > 1 && DataErrors.IsDataError(rejected),
         NpgsqlException or TimeoutException or IOException or ObjectDisposedException => false,
         _ => count > 1,
     };

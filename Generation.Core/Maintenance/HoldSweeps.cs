@@ -34,8 +34,7 @@ public sealed class HoldSweeps(NpgsqlDataSource database)
         batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Maintenance/release_abandoned.sql")));
         var released = new List<Guid>();
         await using var reader = await batch.ExecuteReaderAsync(ct);
-        await reader.NextResultAsync(ct);
-        await reader.NextResultAsync(ct);
+        await reader.SkipResultsAsync(2, ct);
         while (await reader.ReadAsync(ct))
         {
             released.Add(reader.GetGuid(0));

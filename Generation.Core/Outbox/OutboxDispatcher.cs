@@ -191,8 +191,7 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
         command.BatchCommands.Add(new NpgsqlBatchCommand("SELECT set_config('enable_sort', 'off', true), set_config('synchronous_commit', 'off', true)"));
         command.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Outbox/due.sql")) { Parameters = { new() { Value = lane }, new() { Value = rows } } });
         await using var reader = await command.ExecuteReaderAsync(ct);
-        await reader.NextResultAsync(ct);
-        await reader.NextResultAsync(ct);
+        await reader.SkipResultsAsync(2, ct);
         while (await reader.ReadAsync(ct))
         {
             var trace = await reader.IsDBNullAsync(3, ct) ? null : reader.GetString(3);

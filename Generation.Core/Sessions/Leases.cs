@@ -287,14 +287,13 @@ public sealed class Leases
 
         var stored = new Stored?[group.Count];
         await using var reader = await batch.ExecuteReaderAsync();
-        do
+        await reader.SkipResultsAsync(2); // planner settings, locks
+        while (await reader.ReadAsync())
         {
-            while (reader.FieldCount == StoredOutput.AnswerFields && await reader.ReadAsync())
-            {
-                stored[reader.GetInt64(0) - 1] = new Stored(reader.GetInt64(1), reader.GetBoolean(2));
-            }
+            stored[reader.GetInt64(0) - 1] = new Stored(reader.GetInt64(1), reader.GetBoolean(2));
         }
-        while (await reader.NextResultAsync());
+
+        await reader.FinishAsync();
         return stored;
     }, CancellationToken.None);
 

@@ -198,8 +198,7 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
 
         await using var reader = await batch.ExecuteReaderAsync(ct);
         long? position = await reader.ReadAsync(ct) ? reader.GetInt64(0) : null;
-        await reader.NextResultAsync(ct);
-        await reader.NextResultAsync(ct);
+        await reader.SkipResultsAsync(2, ct);
         if (!await reader.ReadAsync(ct))
         {
             return null;

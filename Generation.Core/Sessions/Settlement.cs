@@ -216,9 +216,10 @@ public sealed class Settlement
             var answer = new List<Settled>();
             var duplicates = new HashSet<Guid>();
             await using var reader = await batch.ExecuteReaderAsync(ct);
-            do
+            await reader.SkipResultsAsync(3, ct); // planner settings, locks of sessions and accounts
+            if (outputs.Count > 0)
             {
-                while (outputs.Count > 0 && reader.FieldCount == StoredOutput.AnswerFields && await reader.ReadAsync(ct))
+                while (await reader.ReadAsync(ct))
                 {
                     if (reader.GetBoolean(2))
                     {
@@ -226,15 +227,18 @@ public sealed class Settlement
                     }
                 }
 
-                while (reader.FieldCount == 8 && await reader.ReadAsync(ct))
-                {
-                    answer.Add(new Settled(
-                        reader.GetGuid(0), reader.GetGuid(1), reader.GetString(2), reader.GetInt64(3), reader.GetInt64(4), reader.GetInt64(5),
-                        await reader.IsDBNullAsync(6, ct) ? null : reader.GetString(6), reader.GetBoolean(7))
-                    { LastOutputIsDuplicate = duplicates.Contains(reader.GetGuid(0)) });
-                }
+                await reader.SkipResultsAsync(1, ct);
             }
-            while (await reader.NextResultAsync(ct));
+
+            while (await reader.ReadAsync(ct))
+            {
+                answer.Add(new Settled(
+                    reader.GetGuid(0), reader.GetGuid(1), reader.GetString(2), reader.GetInt64(3), reader.GetInt64(4), reader.GetInt64(5),
+                    await reader.IsDBNullAsync(6, ct) ? null : reader.GetString(6), reader.GetBoolean(7))
+                { LastOutputIsDuplicate = duplicates.Contains(reader.GetGuid(0)) });
+            }
+
+            await reader.FinishAsync(ct);
             return answer;
         }, ct);
     }

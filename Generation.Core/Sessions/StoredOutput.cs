@@ -14,10 +14,10 @@ namespace Generation.Core.Sessions;
 /// <param name="Poster">The object of its still picture, if there is one.</param>
 public sealed record StoredOutput(ClaimedSession Session, Guid MediaId, int Ordinal, StoredMedia Media, string? Usage, MediaKey? Poster)
 {
-    /// <summary>Columns of what <c>store_media.sql</c> answers: which of them (from 1), the session's new version, and whether the ordinal had another object.</summary>
-    internal const int AnswerFields = 3;
-
-    /// <summary><c>store_media.sql</c>; the sessions must be locked.</summary>
+    /// <summary>
+    /// <c>store_media.sql</c>; the sessions must be locked. It answers which of them (from 1), the session's new version, and whether the ordinal
+    /// had another object.
+    /// </summary>
     /// <param name="outputs">At most one an ordinal.</param>
     /// <param name="areLast">Their sessions end with the next statement, which moves the version on for both.</param>
     internal static NpgsqlBatchCommand Insert(IReadOnlyList<StoredOutput> outputs, bool areLast)

@@ -398,15 +398,14 @@ public sealed class SubmitWriter(
 
         var results = new List<(string, SubmitResult)>(batch.Count);
         await using var reader = await statements.ExecuteReaderAsync();
-        do
+        await reader.SkipResultsAsync(2); // planner settings, locks; the expiry has none
+        while (await reader.ReadAsync())
         {
-            while (reader.FieldCount == 7 && await reader.ReadAsync())
-            {
-                results.Add((reader.GetString(1), new SubmitResult(
-                    SubmitOutcome.Accepted, reader.GetGuid(2), reader.GetGuid(3), reader.GetInt64(4), reader.GetInt64(5), reader.GetInt64(6))));
-            }
+            results.Add((reader.GetString(1), new SubmitResult(
+                SubmitOutcome.Accepted, reader.GetGuid(2), reader.GetGuid(3), reader.GetInt64(4), reader.GetInt64(5), reader.GetInt64(6))));
         }
-        while (await reader.NextResultAsync());
+
+        await reader.FinishAsync();
 
         return results.Count == batch.Count
             ? results

@@ -1,4 +1,6 @@
 -- First statement of a submit batch: how the statements after it are planned, until the transaction ends. One plan for every batch,
 -- because planning takes as long as writing; and by index, because nothing here ever wants a whole table, however small it was when
 -- the plan was made.
-SELECT set_config('enable_seqscan', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true)
+SELECT
+FROM (VALUES (set_config('enable_seqscan', 'off', true)), (set_config('plan_cache_mode', 'force_generic_plan', true))) AS setting (value)
+WHERE value IS NULL

@@ -22,9 +22,8 @@ public sealed class DispatchService(OutboxDispatcher dispatcher, RelayOptions op
 
     private static readonly TimeSpan MinLanePause = TimeSpan.FromMilliseconds(100);
     private static readonly TimeSpan MaxLanePause = TimeSpan.FromSeconds(5);
-    private static readonly TimeSpan ReportInterval = TimeSpan.FromMinutes(1);
 
-    private readonly ConcurrentDictionary<string, LaneOutage> troubled = new(StringComparer.Ordinal);
+    private readonly ConcurrentDictionary<string, LaneOutage> outages = new(StringComparer.Ordinal);
     private readonly Lock gate = new();
     private readonly HashSet<string> due = new(StringComparer.Ordinal); // lanes, under the gate, as are the next two
     private readonly HashSet<string> full = new(StringComparer.Ordinal); // due or not, they are read when the timer fires
@@ -91,18 +90,17 @@ public sealed class DispatchService(OutboxDispatcher dispatcher, RelayOptions op
     {
         // Lanes are dispatched concurrently: a slow or full lane, or one whose queue is unavailable, does not delay the others.
         var passes = await Task.WhenAll(lanes.Select(lane => DispatchAsync(lane, ct)));
-        if (Array.Find(passes, p => p.Problem is not null).Problem is { } newest && QueueOptions.Lanes.All(troubled.ContainsKey))
+        if (Array.Find(passes, p => p.Problem is not null).Problem is { } newest && QueueOptions.Lanes.All(outages.ContainsKey))
         {
             // All lanes fail, perhaps one after another: it is the transport, so the whole service backs off and reports it.
-            troubled.Clear();
+            outages.Clear();
             throw new QueueException(newest.Message, newest);
         }
 
         foreach (var (lane, (_, problem)) in lanes.Zip(passes))
         {
-            if (problem is not null && troubled[lane] is { Failures: >= FailuresToReport } trouble && (trouble.ReportedAt is not { } reported || Time.GetElapsedTime(reported) > ReportInterval))
+            if (problem is not null && outages[lane] is { Failures: >= FailuresToReport } outage && outage.Log.Report())
             {
-                troubled[lane] = trouble with { ReportedAt = Time.GetTimestamp() };
                 log.LogError(LogEvents.OutboxQueueMissing, problem, "Lane {Lane} cannot be dispatched; its messages wait in the outbox, other lanes continue: {Problem}", lane, problem.Message);
             }
         }
@@ -148,7 +146,7 @@ public sealed class DispatchService(OutboxDispatcher dispatcher, RelayOptions op
     /// <summary>One lane. While its queue is unavailable it backs off by itself, which is logged once a minute.</summary>
     private async Task<(DispatchResult Result, QueueException? Problem)> DispatchAsync(string lane, CancellationToken ct)
     {
-        if (troubled.TryGetValue(lane, out var trouble) && Time.GetElapsedTime(trouble.FailedAt) < trouble.Pause)
+        if (outages.TryGetValue(lane, out var outage) && Time.GetElapsedTime(outage.FailedAt) < outage.Pause)
         {
             return (default, null);
         }
@@ -156,7 +154,7 @@ public sealed class DispatchService(OutboxDispatcher dispatcher, RelayOptions op
         try
         {
             var result = await dispatcher.DispatchAsync(lane, options.OutboxBatch, options.DispatchWindow, ct);
-            if (troubled.TryRemove(lane, out var over) && over.ReportedAt is not null)
+            if (outages.TryRemove(lane, out var over) && over.Log.Recovered())
             {
                 log.LogInformation(OperationEvents.QueueRecovered, "Lane {Lane} is dispatched again", lane);
             }
@@ -165,8 +163,8 @@ public sealed class DispatchService(OutboxDispatcher dispatcher, RelayOptions op
         }
         catch (QueueException e)
         {
-            var pause = trouble is null ? MinLanePause : trouble.Pause * 2 > MaxLanePause ? MaxLanePause : trouble.Pause * 2;
-            troubled[lane] = new LaneOutage((trouble?.Failures ?? 0) + 1, Time.GetTimestamp(), pause, trouble?.ReportedAt);
+            var pause = outage is null ? MinLanePause : outage.Pause * 2 > MaxLanePause ? MaxLanePause : outage.Pause * 2;
+            outages[lane] = new LaneOutage((outage?.Failures ?? 0) + 1, Time.GetTimestamp(), pause, outage?.Log ?? new ThrottledLog(Time));
             return (default, e);
         }
     }
@@ -193,8 +191,8 @@ public sealed class DispatchService(OutboxDispatcher dispatcher, RelayOptions op
     /// <param name="Failures">Consecutive.</param>
     /// <param name="FailedAt">The last of them, a timestamp.</param>
     /// <param name="Pause">Until the next attempt.</param>
-    /// <param name="ReportedAt">When it was logged last, a timestamp.</param>
-    private sealed record LaneOutage(int Failures, long FailedAt, TimeSpan Pause, long? ReportedAt);
+    /// <param name="Log">Of this outage.</param>
+    private sealed record LaneOutage(int Failures, long FailedAt, TimeSpan Pause, ThrottledLog Log);
 }
 
 /// <summary>Listens for new outbox rows, so that a job does not wait for the next poll.</summary>

@@ -10,10 +10,9 @@ namespace Generation.Relay.Maintenance;
 public abstract class PeriodicService(TimeSpan interval, TimeProvider time, ILogger log) : BackgroundService
 {
     private static readonly TimeSpan MaxPause = TimeSpan.FromSeconds(5);
-    private static readonly TimeSpan ReportInterval = TimeSpan.FromMinutes(1);
 
     private readonly SemaphoreSlim signal = new(0, 1);
-    private long? reportedAt;
+    private readonly ThrottledLog outage = new(time);
 
     /// <summary>The clock of its delays.</summary>
     protected TimeProvider Time => time;
@@ -42,10 +41,9 @@ public abstract class PeriodicService(TimeSpan interval, TimeProvider time, ILog
             try
             {
                 var more = await RunOnceAsync(stoppingToken);
-                if (reportedAt is not null)
+                if (outage.Recovered())
                 {
                     log.LogInformation(OperationEvents.ServiceRecovered, "{Service} recovered", GetType().Name);
-                    reportedAt = null;
                 }
 
                 pause = TimeSpan.FromMilliseconds(100);
@@ -60,9 +58,8 @@ public abstract class PeriodicService(TimeSpan interval, TimeProvider time, ILog
             }
             catch (Exception e) // all: an ObjectDisposedException of Npgsql's, from a connection that broke at the wrong moment, has stopped whole relays
             {
-                if (reportedAt is not { } said || time.GetElapsedTime(said) > ReportInterval)
+                if (outage.Report())
                 {
-                    reportedAt = time.GetTimestamp();
                     ReportFailure(e);
                 }
 

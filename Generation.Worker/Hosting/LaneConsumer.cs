@@ -69,7 +69,7 @@ public sealed class LaneConsumer(
     private async Task ConsumeAsync(string lane, Task drained, CancellationToken ct)
     {
         var running = new Dictionary<Task, ActiveJob>();
-        var problem = new ThrottledLog(log, time);
+        var outage = new ThrottledLog(time);
         while (!ct.IsCancellationRequested)
         {
             try
@@ -97,7 +97,10 @@ public sealed class LaneConsumer(
                     }
                 }
 
-                problem.Recovered();
+                if (outage.Recovered())
+                {
+                    log.LogInformation(OperationEvents.ServiceRecovered, "Lane {Lane} receives jobs again", lane);
+                }
             }
             catch (OperationCanceledException) when (ct.IsCancellationRequested)
             {
@@ -105,7 +108,11 @@ public sealed class LaneConsumer(
             }
             catch (Exception e) // any: the other lanes and the running jobs must not end with it
             {
-                problem.Report(e, $"Lane {lane} receives no jobs");
+                if (outage.Report())
+                {
+                    log.LogError(e, "Lane {Lane} receives no jobs: {Problem}", lane, e.Message);
+                }
+
                 await Task.Delay(TimeSpan.FromSeconds(1), time, ct).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
         }

@@ -21,7 +21,7 @@ public sealed class ArkOptionsTests
         Assert.Equal(4, options.ImageBatch);
         Assert.Equal((TimeSpan.FromSeconds(10), TimeSpan.FromSeconds(120)), (options.ConnectTimeout, options.CallTimeout));
         Assert.Equal(["*.volces.com", "*.bytepluses.com", "*.byteplus.com"], options.SourceHosts);
-        Assert.Equal("seedream-4-0-250828", options.EndpointOf("seedream-4-0-250828"));
+        Assert.Equal("seedream-4-0-250828", options.IdOf("seedream-4-0-250828"));
     }
 
     [Fact]
@@ -37,8 +37,8 @@ public sealed class ArkOptionsTests
     {
         var options = Read(("Models:seedream-4-0-250828", "ep-20260101-abc"));
 
-        Assert.Equal("ep-20260101-abc", options.EndpointOf("seedream-4-0-250828"));
-        Assert.Equal("seedream-4-5-251128", options.EndpointOf("seedream-4-5-251128"));
+        Assert.Equal("ep-20260101-abc", options.IdOf("seedream-4-0-250828"));
+        Assert.Equal("seedream-4-5-251128", options.IdOf("seedream-4-5-251128"));
     }
 
     [Fact]

@@ -48,7 +48,7 @@ public sealed partial class ArkImages : IDisposable
     {
         Method = HttpMethod.Post,
         Path = "images/generations",
-        Json = (request with { Model = options.EndpointOf(request.Model) }).ToUtf8Json(),
+        Json = (request with { Model = options.IdOf(request.Model) }).ToUtf8Json(),
         Headers = [("X-Client-Request-Id", clientRequestId)],
         Timeout = default,
         TimeoutSetting = "",

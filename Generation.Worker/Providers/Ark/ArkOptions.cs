@@ -1,14 +1,15 @@
-using Generation.Core.Media;
 using Generation.Worker.Calls;
 using Microsoft.Extensions.DependencyInjection.Extensions;
-using Microsoft.Extensions.Options;
 
 namespace Generation.Worker.Providers.Ark;
 
 /// <summary>Section <c>Providers:Ark</c>: BytePlus ModelArk, or Volcengine Ark in China. Keys, models and endpoints are per region.</summary>
-public sealed class ArkOptions
+public sealed class ArkOptions : ProviderOptions
 {
     public const string Section = "Providers:Ark";
+
+    /// <summary>The most pictures a session may ask for, so more calls at once are never made.</summary>
+    private const int MaxImageBatch = 15;
 
     private static readonly string[] ResultHosts = ["*.volces.com", "*.bytepluses.com", "*.byteplus.com"];
 
@@ -32,9 +33,6 @@ public sealed class ArkOptions
     /// <c>*.bytepluses.com</c>, <c>*.byteplus.com</c>. A result elsewhere is refused, after it was paid.
     /// </summary>
     public IReadOnlyList<string> SourceHosts { get; set; } = ResultHosts;
-
-    /// <summary>Default 10 s to get a connection. Then the call was not made, and is made again later.</summary>
-    public TimeSpan ConnectTimeout { get; set; } = TimeSpan.FromSeconds(10);
 
     /// <summary>
     /// Default 120 s from the call to the end of its answer; Ark takes about 15 s for a picture of 2K. A call that takes longer is given
@@ -69,9 +67,6 @@ public sealed class ArkOptions
     /// </summary>
     public TimeSpan VideoCallTimeout { get; set; } = TimeSpan.FromSeconds(30);
 
-    /// <summary>Ark's model id → the endpoint id (<c>ep-…</c>) or model id to send in its place; default none. An account may be bound to endpoints of its own.</summary>
-    public Dictionary<string, string> Models { get; set; } = new(StringComparer.Ordinal);
-
     /// <summary>How long until a task of this age is asked for again.</summary>
     public TimeSpan PollAfter(TimeSpan age, bool takesCallbacks)
     {
@@ -79,9 +74,6 @@ public sealed class ArkOptions
         var wait = age / 12;
         return wait <= interval ? interval : wait < VideoPollInterval * 6 ? wait : VideoPollInterval * 6;
     }
-
-    /// <summary>What is sent as <c>model</c>.</summary>
-    public string EndpointOf(string model) => Models.GetValueOrDefault(model, model);
 
     /// <summary>A way to Ark by these settings.</summary>
     internal ProviderHttp Open(TimeProvider time, ILogger log) => new(
@@ -96,65 +88,31 @@ public sealed class ArkOptions
         },
         time, log);
 
-    /// <summary>A list, or a string with commas: the binder knows only the first, and would add to a default instead of replacing it.</summary>
-    internal static IReadOnlyList<string> ReadSourceHosts(IConfigurationSection hosts)
+    internal override void Read(IConfigurationSection section)
     {
-        var given = (hosts.Value?.Split(',') ?? hosts.GetChildren().Select(host => host.Value ?? "")).Select(host => host.Trim()).ToArray();
-        return given is [] or [""] ? ResultHosts : given;
+        ApiKey = ApiKey.Trim();
+        SourceHosts = ReadList(section.GetSection(nameof(SourceHosts)), ResultHosts);
     }
-}
 
-/// <summary>Stops the start with a message that names the setting.</summary>
-public sealed class ArkOptionsValidator : IValidateOptions<ArkOptions>
-{
-    /// <summary>The most pictures a session may ask for, so more calls at once are never made.</summary>
-    private const int MaxImageBatch = 15;
-
-    public ValidateOptionsResult Validate(string? name, ArkOptions options)
+    internal override void Check(SettingsCheck check)
     {
-        var errors = new List<string>();
-        void Check(bool isGood, string error)
+        check.Address(nameof(BaseUrl), BaseUrl, "such as https://ark.ap-southeast.bytepluses.com/api/v3");
+        check.HeaderValue(nameof(ApiKey), ApiKey);
+        check.Range($"{nameof(ImageBatch)} (SEEDREAM4_PROVIDER_BATCH)", ImageBatch, 1, MaxImageBatch);
+        check.Hosts(nameof(SourceHosts), SourceHosts);
+        check.Timeout(nameof(CallTimeout), CallTimeout, nameof(ConnectTimeout), ConnectTimeout, TimeSpan.FromMinutes(10));
+        check.That(
+            GroupTimeout >= CallTimeout && GroupTimeout <= TimeSpan.FromHours(1),
+            $"{nameof(GroupTimeout)} must be at least {Section}:{nameof(CallTimeout)} ({CallTimeout}) and at most 01:00:00; it is {GroupTimeout}.");
+        check.Range(nameof(VideoPollInterval), VideoPollInterval, TimeSpan.FromMilliseconds(100), TimeSpan.FromMinutes(10));
+        check.Timeout(nameof(VideoCallTimeout), VideoCallTimeout, TimeSpan.FromMinutes(10));
+        check.Range(nameof(VideoCallbackPatience), VideoCallbackPatience, TimeSpan.Zero, TimeSpan.FromMinutes(10));
+        check.Range(nameof(VideoReadsPerSecond), VideoReadsPerSecond, 0, 10_000);
+        check.Range(nameof(VideoCreatesPerMinute), VideoCreatesPerMinute, 0, 100_000);
+        foreach (var (model, endpoint) in Models)
         {
-            if (!isGood)
-            {
-                errors.Add($"{ArkOptions.Section}:{error}");
-            }
+            check.That(!string.IsNullOrWhiteSpace(endpoint), $"{nameof(Models)}:{model} must name an endpoint (ep-…) or a model, or be left out.");
         }
-
-        Check(
-            Uri.TryCreate(options.BaseUrl, UriKind.Absolute, out var url) && url.Scheme is "http" or "https" && url.Query.Length == 0 && url.UserInfo.Length == 0,
-            "BaseUrl must be an http(s) address without query or user, such as https://ark.ap-southeast.bytepluses.com/api/v3.");
-        Check(options.ApiKey.All(c => c is > ' ' and < '\x7f'), "ApiKey has a character that cannot stand in a header: a space, a line break, or one that is not ASCII.");
-        Check(options.ImageBatch is >= 1 and <= MaxImageBatch, $"ImageBatch (SEEDREAM4_PROVIDER_BATCH) must be from 1 to {MaxImageBatch}; it is {options.ImageBatch}.");
-        foreach (var host in options.SourceHosts)
-        {
-            Check(HostPattern.IsValid(host), $"SourceHosts has '{host}'; a host or *.domain is wanted, without scheme or port.");
-        }
-
-        Check(options.ConnectTimeout > TimeSpan.Zero, $"ConnectTimeout must be above 0; it is {options.ConnectTimeout}.");
-        Check(
-            options.CallTimeout > options.ConnectTimeout && options.CallTimeout <= TimeSpan.FromMinutes(10),
-            $"CallTimeout must be above Providers:Ark:ConnectTimeout ({options.ConnectTimeout}) and at most 00:10:00; it is {options.CallTimeout}.");
-        Check(
-            options.GroupTimeout >= options.CallTimeout && options.GroupTimeout <= TimeSpan.FromHours(1),
-            $"GroupTimeout must be at least Providers:Ark:CallTimeout ({options.CallTimeout}) and at most 01:00:00; it is {options.GroupTimeout}.");
-        Check(
-            options.VideoPollInterval >= TimeSpan.FromMilliseconds(100) && options.VideoPollInterval <= TimeSpan.FromMinutes(10),
-            $"VideoPollInterval must be from 00:00:00.100 to 00:10:00; it is {options.VideoPollInterval}.");
-        Check(
-            options.VideoCallTimeout > TimeSpan.Zero && options.VideoCallTimeout <= TimeSpan.FromMinutes(10),
-            $"VideoCallTimeout must be above 0 and at most 00:10:00; it is {options.VideoCallTimeout}.");
-        Check(
-            options.VideoCallbackPatience >= TimeSpan.Zero && options.VideoCallbackPatience <= TimeSpan.FromMinutes(10),
-            $"VideoCallbackPatience must be from 0 to 00:10:00; it is {options.VideoCallbackPatience}.");
-        Check(options.VideoReadsPerSecond is >= 0 and <= 10_000, $"VideoReadsPerSecond must be from 0 to 10000; it is {options.VideoReadsPerSecond}.");
-        Check(options.VideoCreatesPerMinute is >= 0 and <= 100_000, $"VideoCreatesPerMinute must be from 0 to 100000; it is {options.VideoCreatesPerMinute}.");
-        foreach (var (model, endpoint) in options.Models)
-        {
-            Check(!string.IsNullOrWhiteSpace(endpoint), $"Models:{model} must name an endpoint (ep-…) or a model, or be left out.");
-        }
-
-        return errors.Count == 0 ? ValidateOptionsResult.Success : ValidateOptionsResult.Fail(errors);
     }
 }
 
@@ -163,18 +121,7 @@ public static class ArkRegistration
     /// <summary>Registers <see cref="ArkOptions"/>, validated at start, <see cref="ArkImages"/> and <see cref="ArkVideos"/>.</summary>
     public static IServiceCollection AddArk(this IServiceCollection services, IConfiguration configuration)
     {
-        ArgumentNullException.ThrowIfNull(configuration);
-        var section = configuration.GetSection(ArkOptions.Section);
-        services.AddOptions<ArkOptions>()
-            .Bind(section)
-            .Configure(options =>
-            {
-                options.ApiKey = options.ApiKey.Trim(); // a key from a mounted file ends with a line break
-                options.SourceHosts = ArkOptions.ReadSourceHosts(section.GetSection(nameof(ArkOptions.SourceHosts)));
-            })
-            .ValidateOnStart();
-        services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<ArkOptions>, ArkOptionsValidator>());
-        services.TryAddSingleton(TimeProvider.System);
+        services.AddProviderOptions<ArkOptions>(configuration, ArkOptions.Section);
         services.TryAddSingleton<ArkImages>();
         services.TryAddSingleton<ArkVideos>();
         return services;

@@ -49,7 +49,7 @@ public sealed class ArkVideos : IDisposable
         return http.SendPaidAsync(
             Call(HttpMethod.Post, Path) with
             {
-                Json = (request with { Model = options.EndpointOf(request.Model) }).ToUtf8Json(),
+                Json = (request with { Model = options.IdOf(request.Model) }).ToUtf8Json(),
                 Headers = [("X-Client-Request-Id", clientRequestId)],
             },
             request.Model, clientRequestId, answer => ValueTask.FromResult(Created(answer.Response!, answer.Text)), ct);

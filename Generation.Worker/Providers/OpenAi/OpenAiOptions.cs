@@ -1,12 +1,10 @@
-using Generation.Core.Media;
 using Generation.Worker.Calls;
 using Microsoft.Extensions.DependencyInjection.Extensions;
-using Microsoft.Extensions.Options;
 
 namespace Generation.Worker.Providers.OpenAi;
 
 /// <summary>Section <c>Providers:OpenAi</c>: pictures from OpenAI, and videos from a gateway that speaks what OpenAI has shut down.</summary>
-public sealed class OpenAiOptions
+public sealed class OpenAiOptions : ProviderOptions
 {
     public const string Section = "Providers:OpenAi";
 
@@ -34,17 +32,11 @@ public sealed class OpenAiOptions
     /// </summary>
     public int ImagesPerMinute { get; set; }
 
-    /// <summary>Default 10 s to get a connection. Then the call was not made, and is made again later.</summary>
-    public TimeSpan ConnectTimeout { get; set; } = TimeSpan.FromSeconds(10);
-
     /// <summary>
     /// Default 5 min from the call to the end of its answer; a picture of high quality takes up to two. A call that takes longer is given
     /// up as <c>outcome_unknown</c> and may have been billed: rather too long than too short.
     /// </summary>
     public TimeSpan CallTimeout { get; set; } = TimeSpan.FromMinutes(5);
-
-    /// <summary>OpenAI's model id → the id to send in its place; default none. Ids are shut down every few months.</summary>
-    public Dictionary<string, string> Models { get; set; } = new(StringComparer.Ordinal);
 
     /// <summary>
     /// Address of a gateway that speaks <c>/videos</c>, such as <c>https://gateway.example/v1</c>. Default none: the model <c>sora-2</c> is
@@ -63,9 +55,6 @@ public sealed class OpenAiOptions
 
     /// <summary>Hosts beside the gateway's own that a download may be redirected to; default none. The key is not sent there.</summary>
     public string[] VideoSourceHosts { get; set; } = [];
-
-    /// <summary>What is sent as <c>model</c>.</summary>
-    public string IdOf(string model) => Models.GetValueOrDefault(model, model);
 
     /// <summary>A way to OpenAI by these settings.</summary>
     internal ProviderHttp Open(TimeProvider time, ILogger log) => new(
@@ -104,56 +93,37 @@ public sealed class OpenAiOptions
             Authenticate = headers => headers.Authorization = new("Bearer", VideoApiKey),
         },
         time, log);
-}
 
-/// <summary>Stops the start with a message that names the setting.</summary>
-public sealed class OpenAiOptionsValidator : IValidateOptions<OpenAiOptions>
-{
-    public ValidateOptionsResult Validate(string? name, OpenAiOptions options)
+    internal override void Read(IConfigurationSection section)
     {
-        var errors = new List<string>();
-        void Check(bool isGood, string error)
-        {
-            if (!isGood)
-            {
-                errors.Add($"{OpenAiOptions.Section}:{error}");
-            }
-        }
-
-        Check(IsAddress(options.BaseUrl), "BaseUrl must be an http(s) address without query or user, such as https://api.openai.com/v1.");
-        Check(string.IsNullOrEmpty(options.VideoBaseUrl) || IsAddress(options.VideoBaseUrl), "VideoBaseUrl must be an http(s) address without query or user, or be left out.");
-        foreach (var (setting, key) in new[] { ("ApiKey", options.ApiKey), ("VideoApiKey", options.VideoApiKey), ("Organization", options.Organization), ("Project", options.Project) })
-        {
-            Check(key.All(c => c is > ' ' and < '\x7f'), $"{setting} has a character that cannot stand in a header: a space, a line break, or one that is not ASCII.");
-        }
-
-        Check(options.ImageBatch is >= 1 and <= 10, $"ImageBatch must be from 1 to 10; it is {options.ImageBatch}.");
-        Check(options.ImagesPerMinute >= 0, $"ImagesPerMinute must not be negative; it is {options.ImagesPerMinute}.");
-        Check(options.ConnectTimeout > TimeSpan.Zero, $"ConnectTimeout must be above 0; it is {options.ConnectTimeout}.");
-        Check(
-            options.CallTimeout > options.ConnectTimeout && options.CallTimeout <= TimeSpan.FromMinutes(15),
-            $"CallTimeout must be above Providers:OpenAi:ConnectTimeout ({options.ConnectTimeout}) and at most 00:15:00; it is {options.CallTimeout}.");
-        Check(
-            options.VideoPollInterval >= TimeSpan.FromMilliseconds(100) && options.VideoPollInterval <= TimeSpan.FromMinutes(10),
-            $"VideoPollInterval must be from 00:00:00.100 to 00:10:00; it is {options.VideoPollInterval}.");
-        Check(
-            options.VideoCallTimeout > TimeSpan.Zero && options.VideoCallTimeout <= TimeSpan.FromMinutes(10),
-            $"VideoCallTimeout must be above 0 and at most 00:10:00; it is {options.VideoCallTimeout}.");
-        foreach (var host in options.VideoSourceHosts)
-        {
-            Check(HostPattern.IsValid(host), $"VideoSourceHosts has '{host}'; a host or *.domain is wanted, without scheme or port.");
-        }
-
-        foreach (var (model, id) in options.Models)
-        {
-            Check(!string.IsNullOrWhiteSpace(id), $"Models:{model} must name a model, or be left out.");
-        }
-
-        return errors.Count == 0 ? ValidateOptionsResult.Success : ValidateOptionsResult.Fail(errors);
+        ApiKey = ApiKey.Trim();
+        VideoApiKey = VideoApiKey.Trim();
+        VideoBaseUrl = string.IsNullOrWhiteSpace(VideoBaseUrl) ? null : VideoBaseUrl.Trim();
     }
 
-    private static bool IsAddress(string? text) =>
-        Uri.TryCreate(text, UriKind.Absolute, out var url) && url.Scheme is "http" or "https" && url.Query.Length == 0 && url.UserInfo.Length == 0;
+    internal override void Check(SettingsCheck check)
+    {
+        check.Address(nameof(BaseUrl), BaseUrl, "such as https://api.openai.com/v1");
+        if (!string.IsNullOrEmpty(VideoBaseUrl))
+        {
+            check.Address(nameof(VideoBaseUrl), VideoBaseUrl, "or be left out");
+        }
+
+        check.HeaderValue(nameof(ApiKey), ApiKey);
+        check.HeaderValue(nameof(VideoApiKey), VideoApiKey);
+        check.HeaderValue(nameof(Organization), Organization);
+        check.HeaderValue(nameof(Project), Project);
+        check.Range(nameof(ImageBatch), ImageBatch, 1, 10);
+        check.That(ImagesPerMinute >= 0, $"{nameof(ImagesPerMinute)} must not be negative; it is {ImagesPerMinute}.");
+        check.Timeout(nameof(CallTimeout), CallTimeout, nameof(ConnectTimeout), ConnectTimeout, TimeSpan.FromMinutes(15));
+        check.Range(nameof(VideoPollInterval), VideoPollInterval, TimeSpan.FromMilliseconds(100), TimeSpan.FromMinutes(10));
+        check.Timeout(nameof(VideoCallTimeout), VideoCallTimeout, TimeSpan.FromMinutes(10));
+        check.Hosts(nameof(VideoSourceHosts), VideoSourceHosts);
+        foreach (var (model, id) in Models)
+        {
+            check.That(!string.IsNullOrWhiteSpace(id), $"{nameof(Models)}:{model} must name a model, or be left out.");
+        }
+    }
 }
 
 public static class OpenAiRegistration
@@ -161,18 +131,7 @@ public static class OpenAiRegistration
     /// <summary>Registers <see cref="OpenAiOptions"/>, validated at start, <see cref="OpenAiImages"/> and <see cref="OpenAiVideos"/>.</summary>
     public static IServiceCollection AddOpenAi(this IServiceCollection services, IConfiguration configuration)
     {
-        ArgumentNullException.ThrowIfNull(configuration);
-        services.AddOptions<OpenAiOptions>()
-            .Bind(configuration.GetSection(OpenAiOptions.Section))
-            .Configure(options =>
-            {
-                options.ApiKey = options.ApiKey.Trim(); // a key from a mounted file ends with a line break
-                options.VideoApiKey = options.VideoApiKey.Trim();
-                options.VideoBaseUrl = string.IsNullOrWhiteSpace(options.VideoBaseUrl) ? null : options.VideoBaseUrl.Trim();
-            })
-            .ValidateOnStart();
-        services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<OpenAiOptions>, OpenAiOptionsValidator>());
-        services.TryAddSingleton(TimeProvider.System);
+        services.AddProviderOptions<OpenAiOptions>(configuration, OpenAiOptions.Section);
         services.TryAddSingleton<OpenAiImages>();
         services.TryAddSingleton<OpenAiVideos>();
         return services;
