@@ -24,6 +24,7 @@ CREATE TABLE public.admin_actions (
     CONSTRAINT admin_actions_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 1000))),
     CONSTRAINT admin_actions_request_hash_check CHECK ((octet_length(request_hash) = 32))
 );
+COMMENT ON TABLE public.admin_actions IS 'Who changed what and why; the answer is kept for a repetition of the idempotency key.';
 CREATE TABLE public.api_keys (
     key_hash bytea NOT NULL,
     user_id uuid NOT NULL,
@@ -32,12 +33,15 @@ CREATE TABLE public.api_keys (
     revoked_at timestamp with time zone,
     CONSTRAINT api_keys_key_hash_check CHECK ((octet_length(key_hash) = 32))
 );
+COMMENT ON TABLE public.api_keys IS 'API keys by the SHA-256 of the key, which is shown once and never stored.';
+COMMENT ON COLUMN public.api_keys.revoked_at IS 'Since when it opens nothing; takes effect within APP_SETTINGS_CACHE_MS.';
 CREATE TABLE public.app_settings (
     key text NOT NULL,
     value jsonb NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_by uuid
 );
+COMMENT ON TABLE public.app_settings IS 'Settings that take effect while services run: mock_mode, disabled_models, gen_worker_concurrency, …';
 CREATE TABLE public.credit_accounts (
     user_id uuid NOT NULL,
     available bigint DEFAULT 0 NOT NULL,
@@ -48,6 +52,9 @@ CREATE TABLE public.credit_accounts (
     CONSTRAINT credit_accounts_reserved_check CHECK ((reserved >= 0))
 )
 WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='1000');
+COMMENT ON TABLE public.credit_accounts IS 'A user''s balance; locked after sessions and before lots.';
+COMMENT ON COLUMN public.credit_accounts.available IS 'The sum of the lots'' available.';
+COMMENT ON COLUMN public.credit_accounts.reserved IS 'The sum of the open holds.';
 CREATE TABLE public.credit_lots (
     lot_id uuid NOT NULL,
     user_id uuid NOT NULL,
@@ -74,6 +81,10 @@ CREATE TABLE public.credit_lots (
     CONSTRAINT credit_lots_withdrawn_check CHECK ((withdrawn >= 0))
 )
 WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='1000');
+COMMENT ON TABLE public.credit_lots IS 'Credits that came together. granted = available + held + spent + expired + withdrawn.';
+COMMENT ON COLUMN public.credit_lots.priority IS 'Lower is drawn first; then the earliest expiry, then the oldest.';
+COMMENT ON COLUMN public.credit_lots.reference IS 'Unique: granting twice under one reference grants once.';
+COMMENT ON COLUMN public.credit_lots.withdrawn IS 'Taken back by an adjustment.';
 CREATE TABLE public.credit_reservation_draws (
     reservation_id uuid NOT NULL,
     lot_id uuid NOT NULL,
@@ -88,6 +99,8 @@ CREATE TABLE public.credit_reservation_draws (
     CONSTRAINT credit_reservation_draws_released_check CHECK ((released >= 0)),
     CONSTRAINT extra_is_spent CHECK (((NOT extra) OR (captured = amount)))
 );
+COMMENT ON TABLE public.credit_reservation_draws IS 'Which lots a hold was drawn from, in drawing order (docs/ledger.md).';
+COMMENT ON COLUMN public.credit_reservation_draws.extra IS 'Drawn at the end, beyond the hold.';
 CREATE TABLE public.credit_reservations (
     reservation_id uuid NOT NULL,
     session_id uuid NOT NULL,
@@ -113,6 +126,8 @@ END),
     CONSTRAINT extra_follows_the_whole_hold CHECK (((extra = 0) OR (captured = amount)))
 )
 WITH (autovacuum_vacuum_scale_factor='0.01', autovacuum_vacuum_threshold='5000');
+COMMENT ON TABLE public.credit_reservations IS 'Holds, one a session: held, then captured, released or expired.';
+COMMENT ON COLUMN public.credit_reservations.extra IS 'Charged beyond the hold from what was available (Credits:CostPolicy).';
 CREATE TABLE public.credit_transactions (
     transaction_id bigint NOT NULL,
     user_id uuid NOT NULL,
@@ -136,6 +151,8 @@ CREATE TABLE public.credit_transactions (
     CONSTRAINT credit_transactions_type_check CHECK ((type = ANY (ARRAY['reservation'::text, 'usage'::text, 'refund'::text, 'adjustment'::text, 'purchase'::text, 'bonus'::text, 'expiry'::text]))),
     CONSTRAINT every_row_has_a_cause CHECK ((COALESCE(reservation_id, lot_id, admin_action_id) IS NOT NULL))
 );
+COMMENT ON TABLE public.credit_transactions IS 'The ledger: append-only, double entry. A trigger refuses every change; replaying it gives the balances.';
+COMMENT ON COLUMN public.credit_transactions.available_after IS 'credit_accounts.available after this row.';
 ALTER TABLE public.credit_transactions ALTER COLUMN transaction_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.credit_transactions_transaction_id_seq
     START WITH 1
@@ -155,6 +172,7 @@ CREATE TABLE public.error_events (
     resolved_at timestamp with time zone
 )
 WITH (autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='1000');
+COMMENT ON TABLE public.error_events IS 'What operators should know. outcome_unknown is kept until it is resolved.';
 ALTER TABLE public.error_events ALTER COLUMN error_event_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.error_events_error_event_id_seq
     START WITH 1
@@ -238,6 +256,28 @@ CREATE TABLE public.generation_sessions (
     CONSTRAINT work_has_started CHECK (((status <> 'processing'::text) OR (started_at IS NOT NULL)))
 )
 WITH (autovacuum_vacuum_scale_factor='0.01', autovacuum_vacuum_threshold='5000', autovacuum_analyze_scale_factor='0.02');
+COMMENT ON TABLE public.generation_sessions IS 'One request of a customer and its state machine (docs/state-machine.md). settle.sql alone ends it.';
+COMMENT ON COLUMN public.generation_sessions.client_key IS 'The idempotency key: one (user_id, client_key) is one session.';
+COMMENT ON COLUMN public.generation_sessions.request_hash IS 'SHA-256 of the canonical model and params as sent: tells a repetition from another request.';
+COMMENT ON COLUMN public.generation_sessions.params IS 'As the client sent them.';
+COMMENT ON COLUMN public.generation_sessions.input_settings IS 'What the handler gets: defaults filled in, the provider''s model id as of the submit.';
+COMMENT ON COLUMN public.generation_sessions.held_credits IS 'The hold: unit_price for each of requested_outputs.';
+COMMENT ON COLUMN public.generation_sessions.captured_credits IS 'Null until it has ended, then what was charged.';
+COMMENT ON COLUMN public.generation_sessions.provider_usd IS 'What the provider bills us for all calls with a result.';
+COMMENT ON COLUMN public.generation_sessions.version IS 'Grows with every change that a watcher may see; the id of events.';
+COMMENT ON COLUMN public.generation_sessions.attempt IS 'Failures so far; only failures raise it.';
+COMMENT ON COLUMN public.generation_sessions.lost_leases IS 'How often a worker died while it held the session.';
+COMMENT ON COLUMN public.generation_sessions.lease_owner IS 'Host and process of the worker that has it; null when nobody has.';
+COMMENT ON COLUMN public.generation_sessions.lease_token IS 'The fencing token: raised by every claim and revocation, compared by every write of a worker.';
+COMMENT ON COLUMN public.generation_sessions.lease_until IS 'By this database''s clock.';
+COMMENT ON COLUMN public.generation_sessions.deadline IS 'After it the session is ended with what there is.';
+COMMENT ON COLUMN public.generation_sessions.wake_at IS 'When a session in awaiting_provider is claimed again at the latest.';
+COMMENT ON COLUMN public.generation_sessions.failed_outputs IS '[{ordinal, code, message}]: outputs that did not come.';
+COMMENT ON COLUMN public.generation_sessions.extra_credits IS 'Of captured_credits, what the hold did not cover (Credits:CostPolicy).';
+COMMENT ON COLUMN public.generation_sessions.shortfall_credits IS 'Of the cost, what nobody was charged.';
+COMMENT ON COLUMN public.generation_sessions.callback_at IS 'The last callback; whichever of callback and suspension comes second sees the other.';
+COMMENT ON COLUMN public.generation_sessions.progress_at IS 'When its worker last moved on; a renewed lease without this is a job that hangs.';
+COMMENT ON COLUMN public.generation_sessions.traceparent IS 'W3C trace context of the submit: everything that happens later continues it.';
 CREATE TABLE public.gpu_slots (
     endpoint text NOT NULL,
     session_id uuid,
@@ -245,6 +285,7 @@ CREATE TABLE public.gpu_slots (
     taken_at timestamp with time zone,
     CONSTRAINT taken_by_a_lease CHECK ((((session_id IS NULL) = (lease_token IS NULL)) AND ((session_id IS NULL) = (taken_at IS NULL))))
 );
+COMMENT ON TABLE public.gpu_slots IS 'One job a GPU: a slot is taken as long as the session named here has its lease under this token (decision 0009).';
 CREATE SEQUENCE public.price_version
     START WITH 1
     INCREMENT BY 1
@@ -272,6 +313,7 @@ CREATE TABLE public.image_variant_pricing (
     CONSTRAINT image_variant_pricing_usd_per_output_check CHECK ((usd_per_output >= (0)::numeric)),
     CONSTRAINT image_variant_pricing_usd_per_unit_check CHECK ((usd_per_unit >= (0)::numeric))
 );
+COMMENT ON TABLE public.image_variant_pricing IS 'Prices by model, resolution and quality; found before model_pricing.';
 CREATE TABLE public.media (
     media_id uuid NOT NULL,
     session_id uuid NOT NULL,
@@ -300,6 +342,10 @@ CREATE TABLE public.media (
     CONSTRAINT media_sha256_check CHECK ((octet_length(sha256) = 32)),
     CONSTRAINT media_width_check CHECK ((width > 0))
 );
+COMMENT ON TABLE public.media IS 'Outputs. A row is written under the lease, after its object was stored.';
+COMMENT ON COLUMN public.media.credits IS 'What this output costs, decided when it is stored (decision 0006).';
+COMMENT ON COLUMN public.media.lease_token IS 'The token it was written under; a part of object_key.';
+COMMENT ON COLUMN public.media.session_version IS 'The session''s version when it was attached.';
 CREATE VIEW public.images WITH (security_invoker='true') AS
  SELECT media.media_id,
     media.session_id,
@@ -338,6 +384,11 @@ CREATE TABLE public.model_pricing (
     CONSTRAINT model_pricing_usd_per_output_check CHECK ((usd_per_output >= (0)::numeric)),
     CONSTRAINT model_pricing_usd_per_unit_check CHECK ((usd_per_unit >= (0)::numeric))
 );
+COMMENT ON TABLE public.model_pricing IS 'Prices by model. A row is never changed: it is retired and followed by the next version.';
+COMMENT ON COLUMN public.model_pricing.credits IS 'Whole credits, per output or per second (per).';
+COMMENT ON COLUMN public.model_pricing.usage_field IS 'A field of the provider''s usage that decides the cost, such as total_tokens; null: the listed price does.';
+COMMENT ON COLUMN public.model_pricing.credits_per_unit IS 'Credits for one of usage_field.';
+COMMENT ON COLUMN public.model_pricing.usd_per_output IS 'What the provider takes from us.';
 CREATE TABLE public.outbox (
     outbox_id bigint NOT NULL,
     event_type text NOT NULL,
@@ -355,6 +406,10 @@ CREATE TABLE public.outbox (
     CONSTRAINT set_aside_has_a_reason CHECK (((set_aside_at IS NULL) = (set_aside_reason IS NULL)))
 )
 WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_cost_delay='0');
+COMMENT ON TABLE public.outbox IS 'The only way into the queue. A row is deleted by the claim of its session (decision 0003).';
+COMMENT ON COLUMN public.outbox.available_at IS 'Not sent before: retries and timers wait here.';
+COMMENT ON COLUMN public.outbox.dispatched_at IS 'Sent as message_id, and not claimed yet.';
+COMMENT ON COLUMN public.outbox.set_aside_at IS 'It could not be made into a message: for an operator.';
 ALTER TABLE public.outbox ALTER COLUMN outbox_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.outbox_outbox_id_seq
     START WITH 1
@@ -414,11 +469,16 @@ CREATE TABLE public.provider_tasks (
     CONSTRAINT running_has_a_task CHECK (((state <> 'running'::text) OR (task_id IS NOT NULL)))
 )
 WITH (autovacuum_vacuum_scale_factor='0.01', autovacuum_vacuum_threshold='5000');
+COMMENT ON TABLE public.provider_tasks IS 'Every paid call: the intent before it, the outcome right after (decision 0005). One row that counts an output.';
+COMMENT ON COLUMN public.provider_tasks.state IS 'intent, running (a task to ask for), delivered, failed, unknown (never repeated), rejected (not executed: another may follow).';
+COMMENT ON COLUMN public.provider_tasks.request_id IS 'The provider''s, for its support; not shown to users.';
+COMMENT ON COLUMN public.provider_tasks.callback_token_hash IS 'SHA-256 of the token in the callback''s address.';
 CREATE TABLE public.sweep_turns (
     sweep text NOT NULL,
     "position" text DEFAULT ''::text NOT NULL,
     taken_until timestamp with time zone DEFAULT now() NOT NULL
 );
+COMMENT ON TABLE public.sweep_turns IS 'Maintenance leases: which sweep was run until when, by any relay.';
 CREATE TABLE public.uploads (
     upload_id uuid NOT NULL,
     user_id uuid NOT NULL,
@@ -434,6 +494,7 @@ CREATE TABLE public.uploads (
     CONSTRAINT uploads_sha256_check CHECK ((octet_length(sha256) = 32)),
     CONSTRAINT uploads_width_check CHECK ((width > 0))
 );
+COMMENT ON TABLE public.uploads IS 'Reference pictures that users sent; they go after a week.';
 CREATE TABLE public.users (
     user_id uuid NOT NULL,
     handle text NOT NULL,
@@ -442,6 +503,8 @@ CREATE TABLE public.users (
     CONSTRAINT users_handle_check CHECK ((handle ~ '^[a-z0-9][a-z0-9._-]{0,62}$'::text)),
     CONSTRAINT users_role_check CHECK ((role = ANY (ARRAY['user'::text, 'admin'::text])))
 );
+COMMENT ON TABLE public.users IS 'Who may call: customers and administrators.';
+COMMENT ON COLUMN public.users.handle IS 'A name for people; unique.';
 CREATE VIEW public.videos WITH (security_invoker='true') AS
  SELECT media.media_id,
     media.session_id,
@@ -474,6 +537,7 @@ CREATE TABLE public.webhook_inbox (
     CONSTRAINT webhook_inbox_token_hash_check CHECK ((octet_length(token_hash) = 32))
 )
 WITH (autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='1000');
+COMMENT ON TABLE public.webhook_inbox IS 'Callbacks as they came. A hint: the provider is asked before anything is booked (decision 0008).';
 ALTER TABLE public.webhook_inbox ALTER COLUMN inbox_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.webhook_inbox_inbox_id_seq
     START WITH 1

@@ -135,12 +135,25 @@ public sealed class DescriptionTests
         var (document, _, _, watch) = api.Operations().Single(one => one.Template == One + "/events");
         var events = watch["responses"]!["200"]!["content"]!["text/event-stream"]!;
         var live = await SendAsync(user, "POST", Submit, null, """{"model":"gpt-image-2","params":{"prompt":"slowly clear [latency=1500]","n":2,"previews":3}}""");
-        foreach (var session in new[] { live.SessionId, film.SessionId, slow.SessionId })
+        foreach (var session in new[] { live.SessionId, film.SessionId, slow.SessionId }) await WatchAsync(session, _ => Task.CompletedTask);
+
+        // Seen waiting, then claimed, and held at the provider until its new status was seen.
+        foreach (var worker in system.Workers) await worker.DisposeAsync();
+        var waiting = await SendAsync(user, "POST", Submit, null, """{"model":"seedream-4","params":{"prompt":"a hill [gate=seen]","size":"1K"}}""");
+        await WatchAsync(waiting.SessionId, name => name switch
+        {
+            "snapshot" => system.AddWorkerAsync(),
+            "status" => system.Sim.OpenGateAsync("seen"),
+            _ => Task.CompletedTask,
+        });
+
+        async Task WatchAsync(Guid session, Func<string, Task> then)
         {
             await foreach (var shown in system.EventsAsync(session))
             {
                 var schema = new JsonObject { ["$ref"] = events["x-events"]![shown.Name]!.DeepClone() };
                 api.Check(document, schema, shown.Data, $"event {shown.Name}");
+                await then(shown.Name);
                 if (shown.Name is "done" or "canceled" or "failed") break;
             }
         }
