@@ -76,7 +76,7 @@ public sealed class AppHostTests
         var postgres = second.Living().Single(process => process.Value.Contains("postgres -D", StringComparison.Ordinal)).Key;
         _ = Native.Kill(postgres, (int)UnixSignal.Kill);
         await second.WaitForAsync("postgres      exited with code 137; it is started again in 1 s");
-        await second.WaitForAsync("cannot do its work"); // the relay asks several times a second
+        await second.WaitForAsync("DispatchService failed"); // it asks several times a second
         await UntilReadyAsync(second.Port);
         Assert.Matches(@"(?m)^(api|worker|relay) +\| \d\d:\d\d:\d\d\.\d{3} (WRN|ERR)", second.Output);
 
