@@ -2,7 +2,6 @@ using System.ComponentModel;
 using System.ComponentModel.DataAnnotations;
 using System.Text.Json;
 using System.Text.Json.Serialization;
-using Generation.Api.Credits;
 using Generation.Api.Description;
 using Generation.Api.Errors;
 using Generation.Api.Identity;

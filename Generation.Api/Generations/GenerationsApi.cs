@@ -1,5 +1,4 @@
 using System.ComponentModel;
-using System.Globalization;
 using Generation.Api.Description;
 using Generation.Api.Errors;
 using Generation.Api.Events;
