@@ -37,7 +37,8 @@ public static class JsonBody
         }
 
         return body.ValueKind != JsonValueKind.Object ? (default, Problems.Of(ProblemCodes.MalformedJson, "The body must be a JSON object."))
-            : !IsStorable(body) ? (default, Problems.Of(ProblemCodes.MalformedJson, "The body has a string with U+0000 or half a surrogate pair in it."))
+            : !IsStorable(body) ? (default, Problems.Of(ProblemCodes.MalformedJson,
+                "The body has a string with U+0000 or half a surrogate pair in it."))
             : (body, null);
     }
 
@@ -90,7 +91,8 @@ public sealed class Fields(JsonElement body)
         var found = Find(name);
         return found is null && fallback is { } usual ? usual
             : found is { ValueKind: JsonValueKind.Number } value && value.TryGetInt64(out var number) && number >= min && number <= max ? number
-            : Wrong(name, $"{(fallback is null ? "is required: a" : "must be a")} whole number from {min.ToString("N0", CultureInfo.InvariantCulture)} to {max.ToString("N0", CultureInfo.InvariantCulture)}", 0L);
+            : Wrong(name, $"{(fallback is null ? "is required: a" : "must be a")} whole number from "
+                + $"{min.ToString("N0", CultureInfo.InvariantCulture)} to {max.ToString("N0", CultureInfo.InvariantCulture)}", 0L);
     }
 
     /// <summary>A moment in the future, in ISO 8601 with its offset; null when it is not there.</summary>

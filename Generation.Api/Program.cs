@@ -20,7 +20,8 @@ builder.Services.AddAuthorizationBuilder().AddPolicy(ApiKeyAuthentication.AdminP
 builder.Services.AddExceptionHandler<UnexpectedFailures>();
 builder.Services.AddProblemDetails();
 builder.Services.AddApiDocuments();
-builder.Services.ConfigureHttpJsonOptions(json => json.SerializerOptions.NumberHandling = JsonNumberHandling.Strict); // numbers are numbers, also in the description
+// numbers are numbers, also in the description
+builder.Services.ConfigureHttpJsonOptions(json => json.SerializerOptions.NumberHandling = JsonNumberHandling.Strict);
 builder.Services.AddTransient<IStartupFilter, HeadRequests>();
 
 var app = builder.Build();

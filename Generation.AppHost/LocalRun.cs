@@ -100,9 +100,11 @@ internal sealed partial class LocalRun
         }
 
         // The terminal is for what a person wants to know; the rest is in the dashboard.
-        builder.Services.AddLogging(logging => logging.AddFilter("Aspire", LogLevel.Warning).AddFilter("Microsoft", LogLevel.Warning).AddFilter("System.Net.Http", LogLevel.Warning)
+        builder.Services.AddLogging(logging => logging.AddFilter("Aspire", LogLevel.Warning).AddFilter("Microsoft", LogLevel.Warning).AddFilter(
+            "System.Net.Http", LogLevel.Warning)
             .AddFilter("Aspire.Hosting.Dcp.DcpHost", LogLevel.Error) // warns that there is no developer certificate; nothing here needs one
-            .AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.None)); // a Ctrl-C in the middle of the start, as a stack; what fails is thrown, too
+                                                                     // a Ctrl-C in the middle of the start, as a stack; what fails is thrown, too
+            .AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.None));
         builder.Configuration["DcpPublisher:WaitForResourceCleanup"] = "true"; // else the orchestrator may outlive us
         builder.Services.AddSingleton(this);
         builder.Services.AddHostedService<ServiceSupervisor>();
@@ -224,10 +226,12 @@ internal sealed class ServiceSupervisor(
     private async Task StartAgainAsync(IServiceResource service, ResourceEvent change, CancellationToken cancellationToken)
     {
         var history = crashes.GetOrAdd(service.Name, _ => new CrashHistory(TimeProvider.System));
-        var how = change.Snapshot.ExitCode is > 128 and var code ? $"was killed by signal {code - 128}" : $"exited with code {change.Snapshot.ExitCode}";
+        var how = change.Snapshot.ExitCode is > 128 and var code ? $"was killed by signal {code - 128}"
+            : $"exited with code {change.Snapshot.ExitCode}";
         if (history.NextRestart() is not { } pause)
         {
-            Terminal.Fail($"{service.Name} {how} for the {CrashHistory.FatalCrashes}th time within a minute, so everything stops. Its last lines stand above.");
+            Terminal.Fail($"{service.Name} {how} for the {CrashHistory.FatalCrashes}th time within a minute, so everything stops. Its last lines "
+                + "stand above.");
             Environment.ExitCode = 1;
             lifetime.StopApplication();
             return;
@@ -245,7 +249,9 @@ internal sealed class ServiceSupervisor(
         }
     }
 
-    /// <summary>Lines at Warning and above, with the exception that belongs to them but not its stack, which the dashboard has; and all of stderr.</summary>
+    /// <summary>
+    /// Lines at Warning and above, with the exception that belongs to them but not its stack, which the dashboard has; and all of stderr.
+    /// </summary>
     private async Task ShowWarningsAsync(IServiceResource service, CancellationToken cancellationToken)
     {
         try
@@ -256,10 +262,12 @@ internal sealed class ServiceSupervisor(
                 foreach (var line in lines)
                 {
                     // "2026-01-31T09:30:00.1234567Z text": the orchestrator's time stands in front.
-                    var text = line.Content.IndexOf(' ', StringComparison.Ordinal) is > 19 and var end && line.Content[end - 1] == 'Z' ? line.Content[(end + 1)..] : line.Content;
+                    var text = line.Content.IndexOf(' ', StringComparison.Ordinal) is > 19 and var end && line.Content[end - 1] == 'Z'
+                        ? line.Content[(end + 1)..] : line.Content;
                     var level = LocalRun.LogLevelOfLine().Match(Terminal.WithoutColors(text));
                     if (level.Success) shows = level.Groups["level"].Value is "WRN" or "ERR" or "CRT" or "warn:" or "fail:" or "crit:";
-                    var isFrame = text.TrimStart() is var bare && (bare.StartsWith("at ", StringComparison.Ordinal) || bare.StartsWith("--- End of stack", StringComparison.Ordinal));
+                    var isFrame = text.TrimStart() is var bare
+                        && (bare.StartsWith("at ", StringComparison.Ordinal) || bare.StartsWith("--- End of stack", StringComparison.Ordinal));
                     if ((shows && !isFrame) || line.IsErrorMessage) Terminal.Log(service.Name, text);
                 }
             }

@@ -12,7 +12,8 @@ internal static partial class Terminal
     private static readonly Lock Gate = new();
 
     private static readonly bool UseColors =
-        !Console.IsOutputRedirected && Environment.GetEnvironmentVariable("TERM") != "dumb" && string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR"));
+        !Console.IsOutputRedirected && Environment.GetEnvironmentVariable("TERM") != "dumb"
+            && string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR"));
 
     public static void Say(string text) => Write(text);
 

@@ -37,7 +37,8 @@ internal static class MediaBenchmark
         }
 
         using var s3 = await S3Server.StartAsync(folder, ct);
-        report.AddRatio("media.s3.worker_over_copy", await MeasureAsync("s3", s3.Settings, (body, token) => PutAsync(http, s3.PutAddress("copy"), body, token)));
+        report.AddRatio("media.s3.worker_over_copy", await MeasureAsync("s3", s3.Settings, (body, token) =>
+            PutAsync(http, s3.PutAddress("copy"), body, token)));
 
         async Task<double> MeasureAsync(string store, Dictionary<string, string> settings, Func<Stream, CancellationToken, Task> copy)
         {
@@ -74,7 +75,8 @@ internal static class MediaBenchmark
             report.Add($"{store}.memory_before", before / Megabyte, "MB");
             report.Add($"{store}.memory_peak", peak / Megabyte, "MB");
             report.Add($"{store}.memory_growth", (peak - before) / Megabyte, "MB");
-            report.Check(peak - before < MaxGrowthBytes, $"{store}: the worker grew by {peak - before:#,0} bytes, which is not under {MaxGrowthBytes:#,0}.");
+            report.Check(peak - before < MaxGrowthBytes,
+                $"{store}: the worker grew by {peak - before:#,0} bytes, which is not under {MaxGrowthBytes:#,0}.");
             return copySeconds / workerSeconds;
         }
     }
@@ -102,7 +104,8 @@ internal static class MediaBenchmark
         using var request = new HttpRequestMessage(HttpMethod.Post, new Uri(simulator, "api/v3/images/generations"))
         {
             Headers = { Authorization = new AuthenticationHeaderValue("Bearer", BenchSystem.ProviderKey) },
-            Content = JsonContent.Create(new { model = "seedream-4-0-250828", prompt = Prompt, size = "1K", response_format = "url", watermark = false }),
+            Content = JsonContent.Create(
+                new { model = "seedream-4-0-250828", prompt = Prompt, size = "1K", response_format = "url", watermark = false }),
         };
         using var response = await http.SendAsync(request, ct);
         response.EnsureSuccessStatusCode();

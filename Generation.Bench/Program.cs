@@ -10,12 +10,15 @@ using Spectre.Console;
 
 Benchmark[] benchmarks =
 [
-    SubmitBenchmark.Entry, GrowthBenchmark.Entry, LedgerBenchmark.Entry, AuditBenchmark.Entry, PipelineBenchmark.Entry, OverloadBenchmark.Entry, MediaBenchmark.Entry,
+    SubmitBenchmark.Entry, GrowthBenchmark.Entry, LedgerBenchmark.Entry, AuditBenchmark.Entry, PipelineBenchmark.Entry, OverloadBenchmark.Entry,
+        MediaBenchmark.Entry,
 ];
 
-if (args is ["chaos", .. var words] && ChaosOptions.Parse(words) is { } chaos) return await Interruptible.RunAsync(ct => ChaosRun.RunAsync(chaos, ct));
+if (args is ["chaos", .. var words] && ChaosOptions.Parse(words) is { } chaos) return await Interruptible.RunAsync(
+    ct => ChaosRun.RunAsync(chaos, ct));
 
-if (args is ["restore"] or ["restore", _] && (args.Length == 1 ? 60 : int.TryParse(args[1], out var given) ? given : 0) is >= 10 and <= 3_600 and var seconds)
+if (args is ["restore"] or ["restore", _] && (args.Length == 1 ? 60 : int.TryParse(args[1], out var given) ? given : 0) is >= 10 and <= 3_600
+    and var seconds)
     return await Interruptible.RunAsync(ct => RestoreDrill.RunAsync(TimeSpan.FromSeconds(seconds), ct));
 
 var (name, jsonPath) = args switch
@@ -28,7 +31,8 @@ if (Array.Find(benchmarks, benchmark => benchmark.Name == name) is not { } chose
 {
     AnsiConsole.WriteLine("dotnet run -c Release --project Generation.Bench -- NAME [--json FILE]");
     foreach (var benchmark in benchmarks) AnsiConsole.WriteLine($"  {benchmark.Name,-14} {benchmark.Claim}");
-    AnsiConsole.WriteLine($"  {ChaosOptions.Usage}: every part of the system is killed, stopped, wiped and slowed down under load, and nothing is lost.");
+    AnsiConsole.WriteLine($"  {ChaosOptions.Usage}: every part of the system is killed, stopped, wiped and slowed down under load, and nothing is "
+        + "lost.");
     AnsiConsole.WriteLine($"  {RestoreDrill.Usage}: the database is restored to a point in time, and reconciled with store, providers and clients.");
     return args.Length == 0 ? 0 : 2;
 }

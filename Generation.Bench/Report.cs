@@ -49,7 +49,8 @@ internal sealed class Report(Benchmark benchmark)
 
     public void Print()
     {
-        var table = new Table().Title(Markup.Escape(benchmark.Claim)).AddColumn("").AddColumn(new TableColumn("measured").RightAligned()).AddColumn("unit");
+        var table = new Table().Title(Markup.Escape(benchmark.Claim)).AddColumn("").AddColumn(new TableColumn("measured").RightAligned())
+            .AddColumn("unit");
         foreach (var (name, value, unit) in results) table.AddRow(Markup.Escape(name), Number(value), Markup.Escape(unit));
         foreach (var (name, value) in ratios) table.AddRow(Markup.Escape(name), value.ToString("0.00"), "of the limit");
         AnsiConsole.Write(table);

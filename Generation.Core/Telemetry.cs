@@ -13,7 +13,9 @@ public static class Telemetry
 {
     public const string Name = "Generation";
 
-    /// <summary>The tag that every span of a session carries, also those of its requests. (Plain <c>session.id</c> means a browser's session.)</summary>
+    /// <summary>
+    /// The tag that every span of a session carries, also those of its requests. (Plain <c>session.id</c> means a browser's session.)
+    /// </summary>
     public const string SessionTag = "generation.session.id";
 
     public static readonly ActivitySource Source = new(Name);
@@ -42,7 +44,9 @@ public static class Telemetry
     public static readonly Histogram<double> PickupDuration = Meter.CreateHistogram(
         "generation.queue.pickup.duration", "s", "Time from dispatched to claimed", advice: JobSeconds);
 
-    /// <summary>One call to a provider. Tags <c>provider</c>, <c>operation</c> (submit, poll, …), <c>outcome</c> (ok, or the failure's name).</summary>
+    /// <summary>
+    /// One call to a provider. Tags <c>provider</c>, <c>operation</c> (submit, poll, …), <c>outcome</c> (ok, or the failure's name).
+    /// </summary>
     public static readonly Histogram<double> ProviderDuration = Meter.CreateHistogram(
         "generation.provider.duration", "s", "Time of a provider call", advice: JobSeconds);
 
@@ -77,10 +81,13 @@ public static class Telemetry
 
     static Telemetry()
     {
-        Meter.CreateObservableGauge("generation.outbox.lag", OutboxLagObservers.Observe, "s", "Age of the oldest outbox row that is due and not dispatched");
+        Meter.CreateObservableGauge("generation.outbox.lag", OutboxLagObservers.Observe, "s",
+            "Age of the oldest outbox row that is due and not dispatched");
         Meter.CreateObservableGauge("generation.queue.depth", QueueDepthObservers.Observe, "{message}", "Messages in the queue, by lane");
-        Meter.CreateObservableGauge("generation.provider.breaker.state", BreakerObservers.Observe, "{state}", "0 closed, 1 half open, 2 open, by provider");
-        Meter.CreateObservableGauge("generation.ledger.differences", LedgerObservers.Observe, "{difference}", "Rows that broke a rule at the last audit of the ledger, by rule");
+        Meter.CreateObservableGauge("generation.provider.breaker.state", BreakerObservers.Observe, "{state}",
+            "0 closed, 1 half open, 2 open, by provider");
+        Meter.CreateObservableGauge("generation.ledger.differences", LedgerObservers.Observe, "{difference}",
+            "Rows that broke a rule at the last audit of the ledger, by rule");
     }
 
     /// <summary>
@@ -92,25 +99,34 @@ public static class Telemetry
 
     /// <summary>Reports depths by lane until the result is disposed; same terms as <see cref="ObserveOutboxLag"/>.</summary>
     public static IDisposable ObserveQueueDepth(Func<IEnumerable<(string Lane, long Messages)>> depths) =>
-        QueueDepthObservers.Add(() => depths().Select(depth => new Measurement<long>(depth.Messages, new KeyValuePair<string, object?>("lane", depth.Lane))));
+        QueueDepthObservers.Add(() => depths().Select(depth =>
+            new Measurement<long>(depth.Messages, new KeyValuePair<string, object?>("lane", depth.Lane))));
 
-    /// <summary>Reports breakers (0 closed, 1 half open, 2 open) by provider until the result is disposed; same terms as <see cref="ObserveOutboxLag"/>.</summary>
+    /// <summary>
+    /// Reports breakers (0 closed, 1 half open, 2 open) by provider until the result is disposed; same terms as <see cref="ObserveOutboxLag"/>.
+    /// </summary>
     public static IDisposable ObserveBreakers(Func<IEnumerable<(string Provider, int State)>> states) =>
-        BreakerObservers.Add(() => states().Select(state => new Measurement<int>(state.State, new KeyValuePair<string, object?>("provider", state.Provider))));
+        BreakerObservers.Add(() => states().Select(state =>
+            new Measurement<int>(state.State, new KeyValuePair<string, object?>("provider", state.Provider))));
 
     /// <summary>Reports what the last audit found, by rule, until the result is disposed; same terms as <see cref="ObserveOutboxLag"/>.</summary>
     public static IDisposable ObserveLedgerDifferences(Func<IEnumerable<(string Rule, long Rows)>> differences) =>
-        LedgerObservers.Add(() => differences().Select(found => new Measurement<long>(found.Rows, new KeyValuePair<string, object?>("rule", found.Rule))));
+        LedgerObservers.Add(() => differences().Select(found => new Measurement<long>(
+            found.Rows, new KeyValuePair<string, object?>("rule", found.Rule))));
 
     /// <summary>The W3C <c>traceparent</c> of the current activity, to be stored in an outbox row or a message; null outside a trace.</summary>
     public static string? CurrentTraceParent =>
         Activity.Current is { IdFormat: ActivityIdFormat.W3C } activity ? activity.Id : null;
 
-    /// <summary>The context that a stored <c>traceparent</c> names; default (no parent) when it is missing or malformed, for a bad header never stops a job.</summary>
+    /// <summary>
+    /// The context that a stored <c>traceparent</c> names; default (no parent) when it is missing or malformed, for a bad header never stops a job.
+    /// </summary>
     public static ActivityContext ParseTraceParent(string? traceParent) =>
         ActivityContext.TryParse(traceParent, traceState: null, isRemote: true, out var context) ? context : default;
 
-    /// <summary>The trace that a stored <c>traceparent</c> names, as 32 hex digits: what a person pastes into a search. Null when there is none.</summary>
+    /// <summary>
+    /// The trace that a stored <c>traceparent</c> names, as 32 hex digits: what a person pastes into a search. Null when there is none.
+    /// </summary>
     public static string? TraceIdOf(string? traceParent) =>
         ParseTraceParent(traceParent) is { TraceId: var trace } context && context != default ? trace.ToHexString() : null;
 
@@ -129,7 +145,8 @@ public static class Telemetry
     /// <param name="cause">What led to it, in a trace of its own: becomes a link.</param>
     public static Activity? Continue(
         string activityName, ActivityContext trace, ActivityKind kind, DateTimeOffset startTime = default, ActivityContext cause = default) =>
-        Source.StartActivity(activityName, kind, trace, links: cause != default && cause.TraceId != trace.TraceId ? [new ActivityLink(cause)] : null, startTime: startTime);
+        Source.StartActivity(activityName, kind, trace, links: cause != default && cause.TraceId != trace.TraceId ? [new ActivityLink(cause)]
+            : null, startTime: startTime);
 
     /// <summary>
     /// A span without duration in a session's trace: something that a statement over many sessions has done to this one, or a request that is a
@@ -139,7 +156,8 @@ public static class Telemetry
     {
         if (traceParent is not null && Source.HasListeners())
         {
-            using var mark = Continue(what, ParseTraceParent(traceParent), ActivityKind.Internal, cause: Activity.Current is { Recorded: true } cause ? cause.Context : default);
+            using var mark = Continue(what, ParseTraceParent(traceParent), ActivityKind.Internal, cause: Activity.Current is { Recorded: true } cause
+                ? cause.Context : default);
             mark.SetSession(sessionId);
         }
     }
@@ -217,7 +235,9 @@ public static class LogEvents
     public static readonly EventId LedgerAudit = new(1801, "ledger.audit");
 }
 
-/// <summary>Log events beside those of a generation's way: recoveries, maintenance, refusals. The same rules as for <see cref="LogEvents"/>.</summary>
+/// <summary>
+/// Log events beside those of a generation's way: recoveries, maintenance, refusals. The same rules as for <see cref="LogEvents"/>.
+/// </summary>
 public static class OperationEvents
 {
     public static readonly EventId QueueRecovered = new(2001, "outbox.queue_recovered");

@@ -196,7 +196,8 @@ internal sealed class ChildProcess : IDisposable
     {
         var words = new List<string>();
         if (Setsid is not null) words.Add(Setsid);
-        else if (Perl is not null) words.AddRange([Perl, "-e", "use POSIX; POSIX::setsid(); exec { $ARGV[0] } @ARGV or exit 127;"]); // macOS has no setsid
+        // macOS has no setsid
+        else if (Perl is not null) words.AddRange([Perl, "-e", "use POSIX; POSIX::setsid(); exec { $ARGV[0] } @ARGV or exit 127;"]);
 
         if (Setpriv is not null)
         {
@@ -206,7 +207,9 @@ internal sealed class ChildProcess : IDisposable
         }
         else if (command.RunAs is { } user)
         {
-            words.AddRange([Programs.Find("runuser") ?? throw new StartFailure($"{command.FileName} must not run as root, and there is neither setpriv nor runuser to change the user. Run this as an ordinary user."), "-u", user.Name, "--"]);
+            words.AddRange([Programs.Find("runuser") ?? throw new StartFailure(
+                $"{command.FileName} must not run as root, and there is neither setpriv nor runuser to change the user. Run this as an ordinary "
+                + "user."), "-u", user.Name, "--"]);
         }
 
         words.Add(command.FileName);
@@ -254,7 +257,8 @@ internal sealed record UnixUser(string Name, int Id, int GroupId)
             .Where(fields => fields.Length >= 4 && fields[0] is "postgres" or "nobody")
             .ToDictionary(fields => fields[0], fields => new UnixUser(fields[0], int.Parse(fields[2]), int.Parse(fields[3])), StringComparer.Ordinal);
         return users.GetValueOrDefault("postgres") ?? users.GetValueOrDefault("nobody")
-            ?? throw new StartFailure("PostgreSQL refuses to run as root, and this machine has neither a user postgres nor nobody. Run this as an ordinary user.");
+            ?? throw new StartFailure(
+                "PostgreSQL refuses to run as root, and this machine has neither a user postgres nor nobody. Run this as an ordinary user.");
     }
 }
 

@@ -41,7 +41,8 @@ internal static class ChildRecords
         return fields.Length == 3 && int.TryParse(fields[0], out var processId) && Identity(processId) == fields[2];
     }
 
-    private static async Task<bool> StopAsync(int processId, UnixSignal signal, string identity, TimeProvider time, CancellationToken cancellationToken)
+    private static async Task<bool> StopAsync(int processId, UnixSignal signal, string identity, TimeProvider time,
+        CancellationToken cancellationToken)
     {
         if (Identity(processId) != identity) return false;
         _ = Native.Kill(processId, (int)signal);

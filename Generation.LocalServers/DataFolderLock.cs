@@ -17,7 +17,8 @@ internal static class DataFolderLock
         }
         catch (IOException) when (File.Exists(ownerPath))
         {
-            throw new StartFailure($"Another run (process {File.ReadAllText(ownerPath)}) uses {dataFolder}. Stop it first, or give this one a folder and a port of its own: DATA_DIR=.data-2 PORT=8081 eng/run");
+            throw new StartFailure($"Another run (process {File.ReadAllText(ownerPath)}) uses {dataFolder}. Stop it first, or give this one a "
+                + "folder and a port of its own: DATA_DIR=.data-2 PORT=8081 eng/run");
         }
     }
 }

@@ -81,7 +81,8 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
             var portIsTaken = said.Contains("could not bind", StringComparison.Ordinal);
             // The processes of a killed server let go of its memory a moment after it.
             var predecessorLingers = said.Contains("pre-existing shared memory block", StringComparison.Ordinal);
-            if (attempt == StartAttempts || !(portIsTaken || predecessorLingers)) throw new StartFailure($"PostgreSQL does not start from {Cluster}:\n{said}");
+            if (attempt == StartAttempts || !(portIsTaken || predecessorLingers)) throw new StartFailure(
+                $"PostgreSQL does not start from {Cluster}:\n{said}");
             if (portIsTaken && !portIsPublished) Port = Ports.Free();
             else await Task.Delay(PauseBetweenAttempts, time, cancellationToken);
         }
@@ -123,13 +124,17 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
     /// <param name="cancellationToken">Stops.</param>
     public async Task BackUpAsync(string backup, CancellationToken cancellationToken)
     {
-        var command = Command("pg_basebackup", "-D", Path.Combine(folder, backup), "-h", "127.0.0.1", "-p", Port.ToString(CultureInfo.InvariantCulture), "-U", User, "--checkpoint=fast", "--wal-method=stream");
+        var command = Command("pg_basebackup", "-D", Path.Combine(folder, backup), "-h", "127.0.0.1", "-p",
+            Port.ToString(CultureInfo.InvariantCulture), "-U", User, "--checkpoint=fast", "--wal-method=stream");
         var (exitCode, output) = await ChildProcess.RunAsync(
-            command with { Environment = new Dictionary<string, string?>(command.Environment, StringComparer.Ordinal) { ["PGPASSWORD"] = Password } }, cancellationToken);
+            command with { Environment = new Dictionary<string, string?>(command.Environment, StringComparer.Ordinal) { ["PGPASSWORD"] = Password } },
+                cancellationToken);
         if (exitCode != 0) throw new StartFailure($"pg_basebackup failed with exit code {exitCode}:\n{output}");
     }
 
-    /// <summary>Puts a backup in the place of a stopped server's data and starts it: it replays the archived log to a point in time, and opens there.</summary>
+    /// <summary>
+    /// Puts a backup in the place of a stopped server's data and starts it: it replays the archived log to a point in time, and opens there.
+    /// </summary>
     /// <param name="backup">As given to <see cref="BackUpAsync"/>; it is used up.</param>
     /// <param name="archive">The folder that archive_command copies to.</param>
     /// <param name="target">Later than the backup. Transactions that committed after it are gone.</param>
@@ -141,7 +146,8 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
         await File.WriteAllTextAsync(Path.Combine(Cluster, "recovery.signal"), "", cancellationToken);
         await File.AppendAllLinesAsync(
             Path.Combine(Cluster, "postgresql.auto.conf"),
-            [$"restore_command = 'cp \"{archive}/%f\" \"%p\"'", $"recovery_target_time = '{target.UtcDateTime:yyyy-MM-dd HH:mm:ss.ffffff}+00'", "recovery_target_action = 'promote'"],
+            [$"restore_command = 'cp \"{archive}/%f\" \"%p\"'", $"recovery_target_time = '{target.UtcDateTime:yyyy-MM-dd HH:mm:ss.ffffff}+00'",
+                "recovery_target_action = 'promote'"],
             cancellationToken);
         if (!await StartAsync(cancellationToken)) throw new StartFailure($"PostgreSQL did not recover:\n{server!.LastLines}");
     }
@@ -152,7 +158,8 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
         ready = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
 
         string[] arguments = ["-D", Cluster, "-c", "listen_addresses=127.0.0.1", "-c", $"port={Port}", "-c", "unix_socket_directories=",
-            "-c", "lc_messages=C", "-c", "logging_collector=off", "-c", "log_destination=stderr", "-c", "log_line_prefix=", .. options.ServerArguments];
+            "-c", "lc_messages=C", "-c", "logging_collector=off", "-c", "log_destination=stderr", "-c", "log_line_prefix=",
+                .. options.ServerArguments];
         if (options.IsEphemeral) arguments = [.. arguments, "-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"];
         server = await ChildProcess.StartAsync(Command("postgres", arguments) with
         {
@@ -170,7 +177,8 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
     private void OnServerLine(string line)
     {
         if (line.Contains("database system is ready to accept connections", StringComparison.Ordinal)) ready.TrySetResult();
-        if (!line.StartsWith("LOG:", StringComparison.Ordinal) || line.Contains("recovery in progress", StringComparison.Ordinal)) options.OnLine(line);
+        if (!line.StartsWith("LOG:", StringComparison.Ordinal) || line.Contains("recovery in progress", StringComparison.Ordinal)) options.OnLine(
+            line);
     }
 
     private int ChoosePort()
@@ -185,7 +193,9 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
         if (!options.IsEphemeral)
         {
             if (File.Exists(PasswordPath)) Password = (await File.ReadAllTextAsync(PasswordPath, cancellationToken)).Trim();
-            else if (isInitialised) throw new StartFailure($"{PasswordPath} is gone, and {Cluster} cannot be opened without it. Put it back, or remove {folder} to start with an empty database.");
+            else if (isInitialised) throw new StartFailure(
+                $"{PasswordPath} is gone, and {Cluster} cannot be opened without it. Put it back, or remove {folder} to start with an empty "
+                + "database.");
             else Password = await CreatePasswordAsync(cancellationToken);
         }
 
@@ -195,7 +205,8 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
         var unfinished = Cluster + ".new";
         foreach (var previous in new[] { unfinished, Cluster }.Where(Directory.Exists)) Directory.Delete(previous, recursive: true);
         string[] arguments = ["-D", unfinished, "-U", User, "--encoding=UTF8", "--no-locale"];
-        arguments = options.IsEphemeral ? [.. arguments, "-A", "trust", "--no-sync"] : [.. arguments, "-A", "scram-sha-256", $"--pwfile={PasswordPath}"];
+        arguments = options.IsEphemeral ? [.. arguments, "-A", "trust", "--no-sync"]
+            : [.. arguments, "-A", "scram-sha-256", $"--pwfile={PasswordPath}"];
         var (exitCode, output) = await ChildProcess.RunAsync(Command("initdb", arguments), cancellationToken);
         if (exitCode != 0) throw new StartFailure($"initdb failed with exit code {exitCode}:\n{output}");
         Directory.Move(unfinished, Cluster);
@@ -220,7 +231,8 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
         Directory.CreateDirectory(wanted);
         if (runAs is null) return wanted;
         await GiveToServerAsync(wanted, cancellationToken);
-        var (exitCode, _) = await ChildProcess.RunAsync(new ChildCommand("/bin/sh", "-c", "cd \"$0\" && test -w .", wanted) { RunAs = runAs }, cancellationToken);
+        var (exitCode, _) = await ChildProcess.RunAsync(new ChildCommand("/bin/sh", "-c", "cd \"$0\" && test -w .", wanted) { RunAs = runAs },
+            cancellationToken);
         if (exitCode == 0) return wanted;
 
         var hash = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(wanted)))[..12];
@@ -248,7 +260,8 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
         if (!File.Exists(lockPath)) return;
         if (int.TryParse(File.ReadLines(lockPath).FirstOrDefault(), out var processId) && await IsServerOfOursAsync(processId, cancellationToken))
         {
-            var (exitCode, output) = await ChildProcess.RunAsync(Command("pg_ctl", "stop", "-D", Cluster, "-m", "fast", "-w", "-t", "30"), cancellationToken);
+            var (exitCode, output) = await ChildProcess.RunAsync(
+                Command("pg_ctl", "stop", "-D", Cluster, "-m", "fast", "-w", "-t", "30"), cancellationToken);
             if (exitCode != 0) throw new StartFailure($"A PostgreSQL server (process {processId}) runs on {Cluster} and does not stop: {output}");
         }
 
@@ -261,7 +274,8 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
         {
             try
             {
-                return new DirectoryInfo($"/proc/{processId}/cwd").ResolveLinkTarget(returnFinalTarget: false)?.FullName == Cluster; // a server's working directory is its data
+                // a server's working directory is its data
+                return new DirectoryInfo($"/proc/{processId}/cwd").ResolveLinkTarget(returnFinalTarget: false)?.FullName == Cluster;
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
@@ -269,15 +283,23 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
             }
         }
 
-        var (exitCode, output) = await ChildProcess.RunAsync(new ChildCommand("/bin/ps", "-o", "command=", "-p", processId.ToString(CultureInfo.InvariantCulture)), cancellationToken);
+        var (exitCode, output) = await ChildProcess.RunAsync(
+            new ChildCommand("/bin/ps", "-o", "command=", "-p", processId.ToString(CultureInfo.InvariantCulture)), cancellationToken);
         return exitCode == 0 && output.Contains("postgres", StringComparison.Ordinal) && output.Contains(Cluster, StringComparison.Ordinal);
     }
 
     private async Task<string> SqlAsync(string sql, CancellationToken cancellationToken)
     {
-        var command = new ChildCommand(Path.Combine(binFolder, "psql"), "-XAtq", "-h", "127.0.0.1", "-p", Port.ToString(CultureInfo.InvariantCulture), "-U", User, "-d", "postgres", "-c", sql)
+        var command = new ChildCommand(Path.Combine(binFolder, "psql"), "-XAtq", "-h", "127.0.0.1", "-p", Port.ToString(CultureInfo.InvariantCulture),
+            "-U", User, "-d", "postgres", "-c", sql)
         {
-            Environment = new Dictionary<string, string?>(StringComparer.Ordinal) { ["PGPASSWORD"] = Password, ["PGOPTIONS"] = null, ["PGSSLMODE"] = null },
+            Environment = new Dictionary<string, string?>(StringComparer.Ordinal)
+            {
+                ["PGPASSWORD"] = Password,
+                ["PGOPTIONS"] = null,
+                ["PGSSLMODE"] =
+                null
+            },
         };
         var (exitCode, output) = await ChildProcess.RunAsync(command, cancellationToken);
         return exitCode == 0 ? output.Trim() : throw new StartFailure($"PostgreSQL refused \"{sql}\": {output}");
@@ -287,14 +309,22 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
     {
         RunAs = runAs,
         WorkingDirectory = folder,
-        Environment = new Dictionary<string, string?>(StringComparer.Ordinal) { ["LC_ALL"] = "C", ["PGDATA"] = null, ["PGPORT"] = null, ["HOME"] = folder },
+        Environment = new Dictionary<string, string?>(StringComparer.Ordinal)
+        {
+            ["LC_ALL"] = "C",
+            ["PGDATA"] = null,
+            ["PGPORT"] = null,
+            ["HOME"] =
+            folder
+        },
     };
 
     /// <summary>The newest installed version, or, for a cluster that exists, the one that wrote it: no other can read it.</summary>
     private async Task<string> FindBinFolderAsync(CancellationToken cancellationToken)
     {
         var versionPath = Path.Combine(Cluster, "PG_VERSION");
-        int? needed = File.Exists(versionPath) && int.TryParse(await File.ReadAllTextAsync(versionPath, cancellationToken), out var version) ? version : null;
+        int? needed = File.Exists(versionPath) && int.TryParse(await File.ReadAllTextAsync(versionPath, cancellationToken), out var version)
+            ? version : null;
 
         var found = new List<(string Folder, int Major)>();
         foreach (var candidate in Programs.Folders().Concat(InstallFolders()).Distinct().Where(IsComplete))
@@ -313,7 +343,9 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
 
         if (needed is null) return found.MaxBy(installed => installed.Major).Folder;
         return found.Find(installed => installed.Major == needed).Folder
-            ?? throw new StartFailure($"{Cluster} was written by PostgreSQL {needed}, and only {string.Join(", ", found.Select(installed => installed.Major))} is installed. Install version {needed}, or remove {folder} to start with an empty database.");
+            ?? throw new StartFailure(
+                $"{Cluster} was written by PostgreSQL {needed}, and only {string.Join(", ", found.Select(installed => installed.Major))} is "
+                + $"installed. Install version {needed}, or remove {folder} to start with an empty database.");
     }
 
     /// <summary>All that is called here; a folder with only some of them holds links that somebody made by hand.</summary>

@@ -83,7 +83,8 @@ internal sealed class RedisProcess(RedisOptions options, TimeProvider time) : IS
             }
 
             var portIsTaken = server.LastLines.Contains("Address already in use", StringComparison.Ordinal);
-            if (attempt == StartAttempts || !portIsTaken || portIsPublished) throw new StartFailure($"Redis does not start from {folder}:\n{server.LastLines}");
+            if (attempt == StartAttempts || !portIsTaken || portIsPublished) throw new StartFailure(
+                $"Redis does not start from {folder}:\n{server.LastLines}");
             Port = 0;
         }
     }
@@ -136,7 +137,8 @@ internal sealed class RedisProcess(RedisOptions options, TimeProvider time) : IS
 
     private async Task<string> LoadOrCreatePasswordAsync(CancellationToken cancellationToken)
     {
-        if (File.Exists(PasswordPath) && await File.ReadAllTextAsync(PasswordPath, cancellationToken) is { Length: > 0 } existing) return existing.Trim();
+        if (File.Exists(PasswordPath) && await File.ReadAllTextAsync(PasswordPath, cancellationToken)
+            is { Length: > 0 } existing) return existing.Trim();
         var password = Secrets.NewPassword();
         await Secrets.WriteAsync(PasswordPath, password, cancellationToken);
         return password;

@@ -12,7 +12,9 @@ public sealed class SimOptions
     /// <summary>Bearer keys that OpenAI's endpoints accept. Default: <c>sim-openai-key</c>.</summary>
     public string[] OpenAiKeys { get; set; } = [];
 
-    /// <summary>Whether <c>/v1/videos</c> is as it has been since 2026-09-24: every call is refused. Default false: a gateway that still speaks it.</summary>
+    /// <summary>
+    /// Whether <c>/v1/videos</c> is as it has been since 2026-09-24: every call is refused. Default false: a gateway that still speaks it.
+    /// </summary>
     public bool OpenAiVideosShutDown { get; set; }
 
     /// <summary>Keys that the Gemini API accepts. Default: <c>sim-google-key</c>.</summary>
@@ -27,7 +29,9 @@ public sealed class SimOptions
     /// <summary>Share by which the latency varies up and down, 0…1. Default 0.3. The variation follows from the picture's seed.</summary>
     public double LatencyJitter { get; set; } = 0.3;
 
-    /// <summary>Milliseconds that one video takes once it has a slot. Default 12000. <c>[latency=n]</c> in a prompt overrides it for one task.</summary>
+    /// <summary>
+    /// Milliseconds that one video takes once it has a slot. Default 12000. <c>[latency=n]</c> in a prompt overrides it for one task.
+    /// </summary>
     public int VideoLatencyMs { get; set; } = 12_000;
 
     /// <summary>Milliseconds that a video task is queued at least. Default 3000. <c>[queued=n]</c> in a prompt overrides it for one task.</summary>
@@ -42,10 +46,15 @@ public sealed class SimOptions
     /// <summary>Times a second that a key may ask for one task by its id. Default 20, as Ark's; 0: no limit. Lists: once a second.</summary>
     public int VideoReadsPerSecond { get; set; } = 20;
 
-    /// <summary><c>user:password</c> that Forge's endpoints accept by HTTP Basic. Default: none, and no password is asked for, as without <c>--api-auth</c>.</summary>
+    /// <summary>
+    /// <c>user:password</c> that Forge's endpoints accept by HTTP Basic. Default: none, and no password is asked for, as without <c>--api-auth</c>.
+    /// </summary>
     public string[] ForgeUsers { get; set; } = [];
 
-    /// <summary>Forge's errors in its own dialect, <c>{"detail"}</c> and "Internal Server Error". Default false: in AUTOMATIC1111's, which names the exception.</summary>
+    /// <summary>
+    /// Forge's errors in its own dialect, <c>{"detail"}</c> and "Internal Server Error". Default false: in AUTOMATIC1111's, which names the
+    /// exception.
+    /// </summary>
     public bool ForgeBareErrors { get; set; }
     /// <summary>Bearer keys that Kie's endpoints accept. Default: <c>sim-kie-key</c>. Any other key is answered with code 401.</summary>
     public string[] KieKeys { get; set; } = [];

@@ -5,7 +5,9 @@ using Npgsql;
 
 namespace Generation.Relay;
 
-/// <summary><c>Generation.Relay audit</c>: audits the ledger once, prints what it found, and ends. For a terminal, a cron job, a deployment's last step.</summary>
+/// <summary>
+/// <c>Generation.Relay audit</c>: audits the ledger once, prints what it found, and ends. For a terminal, a cron job, a deployment's last step.
+/// </summary>
 public static class AuditCommand
 {
     public const int Clean = 0;
@@ -31,12 +33,17 @@ public static class AuditCommand
             await output.WriteLineAsync(Text(report, isLookedAt));
             return report.Clean ? Clean : Differences;
         }
-        catch (Exception e) when (e is NpgsqlException or TimeoutException or OperationCanceledException or OptionsValidationException or InvalidOperationException)
+        catch (Exception e) when (e is NpgsqlException or TimeoutException or OperationCanceledException or OptionsValidationException
+            or InvalidOperationException)
         {
             await output.WriteLineAsync(e switch
             {
                 OperationCanceledException => "The audit was interrupted.",
-                PostgresException { SqlState: PostgresErrorCodes.UndefinedTable or PostgresErrorCodes.UndefinedColumn or PostgresErrorCodes.InvalidParameterValue } =>
+                PostgresException
+                {
+                    SqlState: PostgresErrorCodes.UndefinedTable or PostgresErrorCodes.UndefinedColumn
+                    or PostgresErrorCodes.InvalidParameterValue
+                } =>
                     $"The audit could not run: the database does not have this version's schema ({e.Message}). Run `Generation.Relay migrate` first.",
                 NpgsqlException => $"The audit could not run: {e.Message}. The database is the one at ConnectionStrings:generation.",
                 _ => $"The audit could not run: {e.Message}",
@@ -54,7 +61,8 @@ public static class AuditCommand
         var rows = report.Checked;
         var lines = new List<string>
         {
-            string.Create(Invariant, $"Checked {LedgerAudit.Rules.Count} rules over {rows.Users:N0} users, {rows.Sessions:N0} sessions, {rows.Reservations:N0} holds, {rows.Transactions:N0} ledger rows and {rows.Media:N0} outputs in {report.Seconds:N1} s."),
+            string.Create(Invariant, $"Checked {LedgerAudit.Rules.Count} rules over {rows.Users:N0} users, {rows.Sessions:N0} sessions, "
+                + $"{rows.Reservations:N0} holds, {rows.Transactions:N0} ledger rows and {rows.Media:N0} outputs in {report.Seconds:N1} s."),
         };
         foreach (var broken in report.Differences.GroupBy(difference => difference.Rule))
         {
@@ -67,7 +75,8 @@ public static class AuditCommand
             }
         }
 
-        lines.Add(report.Clean ? Colour("1;32", "The ledger is clean.") : string.Create(Invariant, $"\n{Colour("1;31", "The ledger has differences:")} {report.Totals.Values.Sum():N0}."));
+        lines.Add(report.Clean ? Colour("1;32", "The ledger is clean.")
+            : string.Create(Invariant, $"\n{Colour("1;31", "The ledger has differences:")} {report.Totals.Values.Sum():N0}."));
         return string.Join(Environment.NewLine, lines);
 
         string Colour(string code, string text) => isColoured ? $"\e[{code}m{text}\e[0m" : text;

@@ -55,8 +55,10 @@ public static class CreateAdminCommand
             {
                 PostgresException
                 {
-                    SqlState: PostgresErrorCodes.UndefinedTable or PostgresErrorCodes.UndefinedColumn or PostgresErrorCodes.CheckViolation or PostgresErrorCodes.InvalidParameterValue,
-                } => $"No administrator was made: the database does not have this version's schema ({e.Message}). Run `Generation.Relay migrate` first.",
+                    SqlState: PostgresErrorCodes.UndefinedTable or PostgresErrorCodes.UndefinedColumn or PostgresErrorCodes.CheckViolation
+                        or PostgresErrorCodes.InvalidParameterValue,
+                } => $"No administrator was made: the database does not have this version's schema ({e.Message}). Run `Generation.Relay migrate` "
+                    + "first.",
                 _ => $"No administrator was made: {e.Message}",
             });
             return CouldNotRun;

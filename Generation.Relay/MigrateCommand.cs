@@ -17,7 +17,8 @@ public static class MigrateCommand
         {
             var owner = DatabaseConnections.ReadOwner(services.GetRequiredService<IConfiguration>(), services.GetRequiredService<IHostEnvironment>())
                 ?? throw new InvalidOperationException(
-                    $"ConnectionStrings:{DatabaseConnections.OwnerConnectionName} is not set (environment: ConnectionStrings__{DatabaseConnections.OwnerConnectionName}); it is the login that owns the schema");
+                    $"ConnectionStrings:{DatabaseConnections.OwnerConnectionName} is not set (environment: "
+                        + $"ConnectionStrings__{DatabaseConnections.OwnerConnectionName}); it is the login that owns the schema");
             await services.GetRequiredService<MigrationStep>().RunAsync(owner, CancellationToken.None);
             return Done;
         }

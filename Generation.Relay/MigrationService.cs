@@ -11,7 +11,8 @@ namespace Generation.Relay;
 /// until somebody has. Either waits for the database as long as it takes.
 /// </summary>
 public sealed class MigrationService(
-    MigrationStep step, NpgsqlDataSource database, IConfiguration configuration, IHostEnvironment environment, TimeProvider time, ILogger<MigrationService> log) : IHostedService
+    MigrationStep step, NpgsqlDataSource database, IConfiguration configuration, IHostEnvironment environment, TimeProvider time,
+        ILogger<MigrationService> log) : IHostedService
 {
     private static readonly TimeSpan Pause = TimeSpan.FromSeconds(1);
 
@@ -45,7 +46,8 @@ public sealed class MigrationService(
 
             return true;
         }
-        catch (Exception e) when (TransientErrors.IsTransient(e) || e is PostgresException { SqlState: PostgresErrorCodes.InvalidCatalogName or PostgresErrorCodes.UndefinedObject })
+        catch (Exception e) when (TransientErrors.IsTransient(e) || e
+            is PostgresException { SqlState: PostgresErrorCodes.InvalidCatalogName or PostgresErrorCodes.UndefinedObject })
         {
             Report($"The database cannot be {(owner is null ? "read" : "migrated")} yet: {e.Message}");
             return false;
@@ -85,7 +87,8 @@ public sealed class MigrationService(
         }
 
         log.LogWarning(
-            "Waiting for the schema of this release ({Migration}): {Problem} The owner brings it: `Generation.Relay migrate` with ConnectionStrings:{Owner}",
+            "Waiting for the schema of this release ({Migration}): {Problem} The owner brings it: `Generation.Relay migrate` with "
+                + "ConnectionStrings:{Owner}",
             DatabaseMigrator.LatestMigration, problem, DatabaseConnections.OwnerConnectionName);
     }
 }

@@ -47,7 +47,8 @@ public sealed class ServiceLoginSetting
 }
 
 /// <summary>Everything that is done to a database before the services of this release may use it: schema, logins, keys that must not work.</summary>
-public sealed class MigrationStep(IServiceScopeFactory scopes, IOptions<ServiceLoginOptions> logins, IHostEnvironment environment, ILogger<MigrationStep> log)
+public sealed class MigrationStep(IServiceScopeFactory scopes, IOptions<ServiceLoginOptions> logins, IHostEnvironment environment,
+    ILogger<MigrationStep> log)
 {
     /// <summary>Any number of processes may do it at once, and it may be done again at any time.</summary>
     public async Task RunAsync(string ownerConnectionString, CancellationToken ct)
@@ -67,7 +68,8 @@ public sealed class MigrationStep(IServiceScopeFactory scopes, IOptions<ServiceL
 
         if (withoutLogin.Count > 0)
         {
-            log.LogInformation(OperationEvents.DatabaseMigrate, "{Roles} cannot log in: they have no password ({Section}:…:Password)", string.Join(", ", withoutLogin), ServiceLoginOptions.Section);
+            log.LogInformation(OperationEvents.DatabaseMigrate, "{Roles} cannot log in: they have no password ({Section}:…:Password)",
+                string.Join(", ", withoutLogin), ServiceLoginOptions.Section);
         }
 
         if (!environment.IsDevelopment() && await DevelopmentAccounts.RevokeKeysAsync(ownerConnectionString, ct) is > 0 and var revoked)

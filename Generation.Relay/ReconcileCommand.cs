@@ -36,8 +36,10 @@ public static class ReconcileCommand
 
         try
         {
-            var connectionString = DatabaseConnections.ReadOwner(services.GetRequiredService<IConfiguration>(), services.GetRequiredService<IHostEnvironment>())
-                ?? throw new InvalidOperationException($"ConnectionStrings:{DatabaseConnections.OwnerConnectionName} is not set; it is the login that owns the schema");
+            var connectionString = DatabaseConnections.ReadOwner(
+                services.GetRequiredService<IConfiguration>(), services.GetRequiredService<IHostEnvironment>())
+                ?? throw new InvalidOperationException(
+                    $"ConnectionStrings:{DatabaseConnections.OwnerConnectionName} is not set; it is the login that owns the schema");
             await using var owner = NpgsqlDataSource.Create(new NpgsqlConnectionStringBuilder(connectionString) { Pooling = false });
             if (await RestoreReconciliation.ConnectedServicesAsync(owner, CancellationToken.None) is { Count: > 0 } connected)
                 throw new InvalidOperationException($"{string.Join(", ", connected)} still use the database. Stop all services first");
@@ -45,13 +47,16 @@ public static class ReconcileCommand
             var report = await RestoreReconciliation.RunAsync(owner, services.GetRequiredService<IMediaStore>(), CancellationToken.None);
             if (arguments is [var path]) await File.WriteAllLinesAsync(path, Csv(report));
             await output.WriteLineAsync(Text(report, arguments is [var file] ? file : null));
-            var audit = await new LedgerAudit(owner, services.GetRequiredService<AuditOptions>(), services.GetRequiredService<TimeProvider>()).RunAsync(CancellationToken.None);
+            var audit = await new LedgerAudit(owner, services.GetRequiredService<AuditOptions>(), services.GetRequiredService<TimeProvider>())
+                .RunAsync(CancellationToken.None);
             await output.WriteLineAsync(audit.Clean
                 ? "The ledger is clean."
-                : $"The ledger has {audit.Totals.Values.Sum()} differences: `Generation.Relay audit` names them. The backup is not one of a single moment.");
+                : $"The ledger has {audit.Totals.Values.Sum()} differences: `Generation.Relay audit` names them. The backup is not one of a single "
+                    + "moment.");
             return audit.Clean ? Done : Differences;
         }
-        catch (Exception e) when (e is NpgsqlException or TimeoutException or InvalidOperationException or OptionsValidationException or MediaException or IOException or UnauthorizedAccessException)
+        catch (Exception e) when (e is NpgsqlException or TimeoutException or InvalidOperationException or OptionsValidationException
+            or MediaException or IOException or UnauthorizedAccessException)
         {
             await errors.WriteLineAsync($"The restored database could not be reconciled: {e.Message}.");
             return CouldNotRun;
@@ -60,7 +65,9 @@ public static class ReconcileCommand
 
     private static string Text(RestoreReport report, string? path)
     {
-        var lines = new List<string> { string.Create(Invariant, $"Advanced the lease tokens and versions of {report.Advanced:N0} open sessions, and every sequence, by {RestoreReconciliation.Advance:N0}.") };
+        var lines = new List<string> { string.Create(Invariant,
+            $"Advanced the lease tokens and versions of {report.Advanced:N0} open sessions, and every sequence, by "
+            + $"{RestoreReconciliation.Advance:N0}.") };
         foreach (var work in report.Work.OrderBy(work => work.Fate, StringComparer.Ordinal))
         {
             lines.Add(string.Create(Invariant, $"  {work.Sessions,8:N0}  {work.HeldCredits,12:N0} credits held  {Meaning(work.Fate)}"));
@@ -68,7 +75,9 @@ public static class ReconcileCommand
 
         var lost = report.Objects.Where(found => !found.IsSessionKnown).ToList();
         lines.Add(string.Create(Invariant,
-            $"The store has {report.Objects.Count:N0} outputs without a row: {lost.Count:N0} of {lost.Select(found => found.Key.SessionId).Distinct().Count():N0} sessions that were accepted after the point in time, {report.Objects.Count - lost.Count:N0} of sessions that are here."));
+            $"The store has {report.Objects.Count:N0} outputs without a row: {lost.Count:N0} of "
+                + $"{lost.Select(found => found.Key.SessionId).Distinct().Count():N0} sessions that were accepted after the point in time, "
+                + $"{report.Objects.Count - lost.Count:N0} of sessions that are here."));
         lines.Add(path is null ? "Name a FILE to have them listed." : $"They are listed in {path}.");
         return string.Join(Environment.NewLine, lines);
     }
@@ -84,6 +93,7 @@ public static class ReconcileCommand
     private static IEnumerable<string> Csv(RestoreReport report) => report.Objects
         .OrderBy(found => found.StoredAt)
         .Select(found => string.Create(Invariant,
-            $"{found.Key.SessionId},{found.Key.UserId},{(found.IsSessionKnown ? "known" : "lost")},{found.StoredAt.UtcDateTime:yyyy-MM-ddTHH:mm:ssZ},{found.Bytes},{found.Key}"))
+            $"{found.Key.SessionId},{found.Key.UserId},{(found.IsSessionKnown ? "known" : "lost")},"
+            + $"{found.StoredAt.UtcDateTime:yyyy-MM-ddTHH:mm:ssZ},{found.Bytes},{found.Key}"))
         .Prepend("session_id,user_id,session,stored_at,bytes,object_key");
 }

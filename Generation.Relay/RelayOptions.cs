@@ -83,7 +83,9 @@ public sealed class RelayOptions
     /// <summary>From when on a transfer counts as never ended; default 24 h. Longer than any transfer takes, or it kills one.</summary>
     public TimeSpan TransferAge { get; set; } = TimeSpan.FromHours(24);
 
-    /// <summary>How often objects that no row refers to are looked for among the sessions that may have left some; default 1 min, over all relays.</summary>
+    /// <summary>
+    /// How often objects that no row refers to are looked for among the sessions that may have left some; default 1 min, over all relays.
+    /// </summary>
     public TimeSpan OrphanInterval { get; set; } = TimeSpan.FromMinutes(1);
 
     /// <summary>How long a session must have been over until its orphaned objects are removed; default 24 h.</summary>
@@ -116,16 +118,19 @@ public sealed class RelayOptions
         : UnknownObjectAge < TimeSpan.FromDays(1) ? "Relay:UnknownObjectAge must be at least one day, or be left out."
         : ErrorEventsKept < TimeSpan.FromDays(1) ? "Relay:ErrorEventsKept must be at least one day."
         : Durations().FirstOrDefault(duration => duration.Value <= TimeSpan.Zero) is { Setting: { } wrong } ? $"Relay:{wrong} must be positive."
-        : Durations().FirstOrDefault(duration => duration.Value > MaxInterval) is { Setting: { } endless } ? $"Relay:{endless} must be at most {MaxInterval.TotalDays:0} days."
+        : Durations().FirstOrDefault(duration => duration.Value > MaxInterval) is { Setting: { } endless }
+            ? $"Relay:{endless} must be at most {MaxInterval.TotalDays:0} days."
         : null;
 
     private IEnumerable<(string Setting, TimeSpan Value)> Durations() =>
     [
-        (nameof(PollInterval), PollInterval), (nameof(LostDispatchInterval), LostDispatchInterval), (nameof(DeadLeaseInterval), DeadLeaseInterval), (nameof(LeaseGrace), LeaseGrace),
+        (nameof(PollInterval), PollInterval), (nameof(LostDispatchInterval), LostDispatchInterval), (nameof(DeadLeaseInterval), DeadLeaseInterval),
+            (nameof(LeaseGrace), LeaseGrace),
         (nameof(StuckInterval), StuckInterval), (nameof(StuckAfter), StuckAfter), (nameof(DeadlineInterval), DeadlineInterval),
         (nameof(StrayInterval), StrayInterval), (nameof(HoldInterval), HoldInterval), (nameof(AbandonedHoldInterval), AbandonedHoldInterval),
         (nameof(OverdueLotInterval), OverdueLotInterval), (nameof(CallbackInterval), CallbackInterval), (nameof(OldRowInterval), OldRowInterval),
-        (nameof(VacuumInterval), VacuumInterval), (nameof(UploadInterval), UploadInterval), (nameof(TransferInterval), TransferInterval), (nameof(TransferAge), TransferAge),
+        (nameof(VacuumInterval), VacuumInterval), (nameof(UploadInterval), UploadInterval), (nameof(TransferInterval), TransferInterval),
+            (nameof(TransferAge), TransferAge),
         (nameof(OrphanInterval), OrphanInterval), (nameof(OrphanAge), OrphanAge), (nameof(WalkInterval), WalkInterval),
         (nameof(MeasureInterval), MeasureInterval), (nameof(AuditInterval), AuditInterval),
     ];

@@ -67,7 +67,8 @@ public sealed record DatabaseConnections(string Login, string Service, string De
     public static string? ReadOwner(IConfiguration configuration, IHostEnvironment environment)
     {
         var name = !string.IsNullOrWhiteSpace(configuration.GetConnectionString(OwnerConnectionName)) ? OwnerConnectionName
-            : environment.IsDevelopment() || configuration.GetValue($"{SecurityOptions.Section}:{nameof(SecurityOptions.AllowOwnerLogin)}", false) ? ConnectionName
+            : environment.IsDevelopment() || configuration.GetValue($"{SecurityOptions.Section}:{nameof(SecurityOptions.AllowOwnerLogin)}", false)
+                ? ConnectionName
             : null;
         return name is null ? null : Parse(configuration, name).ConnectionString;
     }
@@ -80,7 +81,8 @@ public sealed record DatabaseConnections(string Login, string Service, string De
 
         // The server, too, must notice a peer whose machine is gone, or that stops in the middle of a transaction (SIGSTOP, a frozen machine): until
         // then its transaction holds the rows it has locked, by default for two hours, or for ever.
-        service.Options = $"{service.Options} -c role={ServiceLogins.Group} -c idle_in_transaction_session_timeout=10s -c tcp_keepalives_idle=15 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3".TrimStart();
+        service.Options = $"{service.Options} -c role={ServiceLogins.Group} -c idle_in_transaction_session_timeout=10s -c tcp_keepalives_idle=15 -c "
+            + "tcp_keepalives_interval=5 -c tcp_keepalives_count=3".TrimStart();
         service.MaxPoolSize = options.PoolSize;
         service.MinPoolSize = Math.Min(service.MinPoolSize, options.PoolSize);
         service.Timeout = 3; // seconds to connect or to get a connection from the pool; then the request is refused, not hung
@@ -114,7 +116,8 @@ public sealed record DatabaseConnections(string Login, string Service, string De
         {
             // Without the inner exception: it may quote the value, password included.
 #pragma warning disable MA0054
-            throw new InvalidOperationException($"{setting} is not a valid Npgsql connection string (Host=…;Port=…;Username=…;Password=…;Database=…)");
+            throw new InvalidOperationException(
+                $"{setting} is not a valid Npgsql connection string (Host=…;Port=…;Username=…;Password=…;Database=…)");
 #pragma warning restore MA0054
         }
     }

@@ -23,7 +23,9 @@ internal static partial class DatabaseSpans
     /// <summary>A statement's file, or such as <c>UPDATE webhook_inbox</c>.</summary>
     internal static string NameOf(string text) => Sql.FileOf(text) ?? Derived.GetValue(text, Derive);
 
-    /// <summary>What a batch is about: locks, planner settings and clearing up stand beside it and are shorter. A file comes before what stands in the code.</summary>
+    /// <summary>
+    /// What a batch is about: locks, planner settings and clearing up stand beside it and are shorter. A file comes before what stands in the code.
+    /// </summary>
     private static string MainOf(NpgsqlBatch batch)
     {
         var (main, isFile) = ("", false);
@@ -52,7 +54,8 @@ internal static partial class DatabaseSpans
     {
         var verb = Verb().Match(text);
         var table = Table().Match(text);
-        return !verb.Success ? "postgresql" : table.Success ? $"{verb.Value.ToUpperInvariant()} {table.Groups["table"].Value}" : verb.Value.ToUpperInvariant();
+        return !verb.Success ? "postgresql" : table.Success ? $"{verb.Value.ToUpperInvariant()} {table.Groups["table"].Value}"
+            : verb.Value.ToUpperInvariant();
     }
 
     /// <summary>What it changes, before what it reads: a WITH begins with neither.</summary>

@@ -8,7 +8,8 @@ namespace Generation.ServiceDefaults;
 public sealed class ShutdownOptions
 {
     /// <summary>
-    /// Default 45 s; in a worker outside Development the longest configured call that is waited for, plus 30 s. The time from the stop signal to the exit, drain delay included; what is not finished by then is
+    /// Default 45 s; in a worker outside Development the longest configured call that is waited for, plus 30 s. The time from the stop signal to the
+    /// exit, drain delay included; what is not finished by then is
     /// cut off. Keep it under the orchestrator's own limit (terminationGracePeriodSeconds), or that one cuts instead.
     /// </summary>
     public TimeSpan GracePeriod { get; set; } = TimeSpan.FromSeconds(45);
@@ -29,7 +30,9 @@ public sealed class ShutdownOptions
             if (options.GracePeriod < TimeSpan.FromSeconds(1) || options.GracePeriod > TimeSpan.FromHours(1))
                 return ValidateOptionsResult.Fail($"Shutdown:GracePeriod must be between 00:00:01 and 01:00:00, not {options.GracePeriod}");
             if (options.DrainDelay < TimeSpan.Zero || options.DrainDelay >= options.GracePeriod)
-                return ValidateOptionsResult.Fail($"Shutdown:DrainDelay must be at least 0 and shorter than Shutdown:GracePeriod ({options.GracePeriod}), not {options.DrainDelay}");
+                return ValidateOptionsResult.Fail(
+                    $"Shutdown:DrainDelay must be at least 0 and shorter than Shutdown:GracePeriod ({options.GracePeriod}), not "
+                    + $"{options.DrainDelay}");
             return ValidateOptionsResult.Success;
         }
     }

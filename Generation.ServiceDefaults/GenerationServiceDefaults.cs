@@ -74,12 +74,14 @@ public static class GenerationServiceDefaults
             return dataSource.Build();
         });
 
-        // The context that migrates, as the owner. It also brings traces and metrics of Npgsql, whoever's connection they are of. Readiness asks by itself,
+        // The context that migrates, as the owner. It also brings traces and metrics of Npgsql, whoever's connection they are of. Readiness asks by
+        // itself,
         // and the migrator tries again by itself: EF's retry would wrap its transactions.
         builder.Services.AddDbContext<GenerationDbContext>((services, options) =>
         {
             var owner = DatabaseConnections.ReadOwner(services.GetRequiredService<IConfiguration>(), services.GetRequiredService<IHostEnvironment>());
-            GenerationDbContext.Configure(options, owner ?? throw new InvalidOperationException($"ConnectionStrings:{DatabaseConnections.OwnerConnectionName} is not set"));
+            GenerationDbContext.Configure(options, owner ?? throw new InvalidOperationException(
+                $"ConnectionStrings:{DatabaseConnections.OwnerConnectionName} is not set"));
             options.UseApplicationServiceProvider(new WithoutDataSource(services));
         });
         builder.EnrichNpgsqlDbContext<GenerationDbContext>(settings => (settings.DisableHealthChecks, settings.DisableRetry) = (true, true));
@@ -136,7 +138,8 @@ public static class GenerationServiceDefaults
         {
             // Refused while it was still starting: the host has stopped, and the log says why.
         }
-        catch (Exception e) when (stopping.IsCancellationRequested && (e is AggregateException all ? all.Flatten().InnerExceptions.All(TransientErrors.IsTransient) : TransientErrors.IsTransient(e)))
+        catch (Exception e) when (stopping.IsCancellationRequested && (
+            e is AggregateException all ? all.Flatten().InnerExceptions.All(TransientErrors.IsTransient) : TransientErrors.IsTransient(e)))
         {
             await Console.Error.WriteLineAsync($"A connection died while it was being closed: {e.Message}"); // the log is closed by now
         }
@@ -155,7 +158,9 @@ public static class GenerationServiceDefaults
         return app;
     }
 
-    /// <summary>EF's provider asks for a data source even where it has a connection string: that of the services, which a migration neither has nor wants.</summary>
+    /// <summary>
+    /// EF's provider asks for a data source even where it has a connection string: that of the services, which a migration neither has nor wants.
+    /// </summary>
     private sealed class WithoutDataSource(IServiceProvider services) : IServiceProvider
     {
         public object? GetService(Type serviceType) => serviceType == typeof(NpgsqlDataSource) ? null : services.GetService(serviceType);

@@ -155,7 +155,8 @@ public sealed class Readiness(IServiceProvider services, DrainState drain, TimeP
             await multiplexer.GetDatabase().PingAsync().WaitAsync(RedisTimeout, time);
             return "ok";
         }
-        catch (Exception failure) when (failure is StackExchange.Redis.RedisException or TimeoutException or OperationCanceledException or ObjectDisposedException)
+        catch (Exception failure) when (failure is StackExchange.Redis.RedisException or TimeoutException or OperationCanceledException
+            or ObjectDisposedException)
         {
             logger.LogDebug(failure, "Redis did not answer the readiness probe");
             return "unreachable";

@@ -13,7 +13,8 @@ namespace Generation.ServiceDefaults;
 /// for <see cref="IConnectionMultiplexer"/> waits up to <see cref="ConnectTimeoutMilliseconds"/> the first time; code
 /// that runs at start awaits <see cref="SharedAsync"/> instead.</para>
 /// </summary>
-public sealed class RedisConnections(IServiceProvider services, IConfiguration configuration, RedisConnections.ClientIdentity identity) : BackgroundService
+public sealed class RedisConnections(IServiceProvider services, IConfiguration configuration, RedisConnections.ClientIdentity identity)
+    : BackgroundService
 {
     /// <summary>The name in <c>ConnectionStrings</c>; the value is StackExchange's <c>host:port,password=…,ssl=true</c>.</summary>
     public const string ConnectionName = "redis";
@@ -28,14 +29,18 @@ public sealed class RedisConnections(IServiceProvider services, IConfiguration c
     /// <summary>The service's name as Redis's <c>CLIENT LIST</c> shows it.</summary>
     public sealed record ClientIdentity(string ServiceName);
 
-    /// <summary>The shared multiplexer, without holding a thread while it connects. It may come back not connected: look at <c>IsConnected</c>, or let the command fail.</summary>
+    /// <summary>
+    /// The shared multiplexer, without holding a thread while it connects. It may come back not connected: look at <c>IsConnected</c>, or let the
+    /// command fail.
+    /// </summary>
     public Task<IConnectionMultiplexer> SharedAsync() => shared.Value;
 
     /// <summary>
     /// A connection of the caller's own, which the caller disposes.
     /// </summary>
     /// <param name="purpose">Shown in <c>CLIENT LIST</c> after the service's name; letters and dashes.</param>
-    /// <param name="longestWait">The longest <c>BLOCK</c> that will be used on it: a command may take this plus two seconds before it counts as lost.</param>
+    /// <param name="longestWait">The longest <c>BLOCK</c> that will be used on it: a command may take this plus two seconds before it counts as
+    /// lost.</param>
     public async Task<DedicatedRedis> ConnectDedicatedAsync(string purpose, TimeSpan longestWait)
     {
         var options = ReadOptions(configuration, $"{identity.ServiceName}-{purpose}");
@@ -51,7 +56,8 @@ public sealed class RedisConnections(IServiceProvider services, IConfiguration c
     {
         await base.StopAsync(cancellationToken);
         if (shared is { IsValueCreated: true, Value.IsCompletedSuccessfully: true })
-            await (await shared.Value).CloseAsync(allowCommandsToComplete: false); // nobody has a command under way by now, and a Redis that is unavailable would be waited for
+            // nobody has a command under way by now, and a Redis that is unavailable would be waited for
+            await (await shared.Value).CloseAsync(allowCommandsToComplete: false);
     }
 
     /// <summary>Whether traffic to Redis crosses the network unencrypted.</summary>

@@ -17,7 +17,8 @@ public sealed class RootSampler(Sampler configured) : Sampler
         var parent = samplingParameters.ParentContext;
         var isBackground = parent == default
             ? samplingParameters.Kind is ActivityKind.Client or ActivityKind.Internal
-            : !parent.IsRemote && !parent.TraceFlags.HasFlag(ActivityTraceFlags.Recorded); // a part of what was dropped here, which always_on would not ask about
+            // a part of what was dropped here, which always_on would not ask about
+            : !parent.IsRemote && !parent.TraceFlags.HasFlag(ActivityTraceFlags.Recorded);
         return isBackground ? new SamplingResult(SamplingDecision.Drop) : configured.ShouldSample(samplingParameters);
     }
 
@@ -27,7 +28,8 @@ public sealed class RootSampler(Sampler configured) : Sampler
     /// </summary>
     public static Sampler Read(IConfiguration configuration)
     {
-        var ratio = double.TryParse(configuration["OTEL_TRACES_SAMPLER_ARG"], NumberStyles.Float, CultureInfo.InvariantCulture, out var given) && given is >= 0 and <= 1 ? given : 1;
+        var ratio = double.TryParse(configuration["OTEL_TRACES_SAMPLER_ARG"], NumberStyles.Float, CultureInfo.InvariantCulture, out var given)
+            && given is >= 0 and <= 1 ? given : 1;
         return configuration["OTEL_TRACES_SAMPLER"]?.ToLowerInvariant() switch
         {
             "always_on" => new AlwaysOnSampler(),

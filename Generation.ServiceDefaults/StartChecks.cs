@@ -33,9 +33,12 @@ public sealed class SecurityOptions
         private IEnumerable<string> Problems()
         {
             if (IsSet("Providers:Kie:ApiKey") && !IsSet("Providers:Kie:WebhookHmacKey"))
-                yield return "Providers:Kie:WebhookHmacKey is not set while Providers:Kie:ApiKey is: without it anybody's callback counts as Kie's. Set the key of Kie's account.";
-            if (Uri.TryCreate(configuration["Worker:PublicBaseUrl"], UriKind.Absolute, out var url) && url.Scheme == Uri.UriSchemeHttp && !url.IsLoopback)
-                yield return "Worker:PublicBaseUrl (PUBLIC_BASE_URL) must be https, or on this machine: callbacks and signed addresses would go over the network in clear.";
+                yield return "Providers:Kie:WebhookHmacKey is not set while Providers:Kie:ApiKey is: without it anybody's callback counts as Kie's. "
+                    + "Set the key of Kie's account.";
+            if (Uri.TryCreate(configuration["Worker:PublicBaseUrl"], UriKind.Absolute, out var url) && url.Scheme == Uri.UriSchemeHttp
+                && !url.IsLoopback)
+                yield return "Worker:PublicBaseUrl (PUBLIC_BASE_URL) must be https, or on this machine: callbacks and signed addresses would go "
+                    + "over the network in clear.";
         }
 
         private bool IsSet(string key) => !string.IsNullOrWhiteSpace(configuration[key]);
@@ -58,8 +61,10 @@ internal sealed class StartVerdict
 /// the start, and then it is asked when it is back.
 /// </summary>
 internal sealed class StartChecks(
-    DatabaseConnections connections, AppSettings settings, IOptions<SecurityOptions> security, IOptions<MediaOptions> media, IConfiguration configuration,
-    IHostEnvironment environment, IHostApplicationLifetime lifetime, StartVerdict verdict, TimeProvider time, ILogger<StartChecks> log) : BackgroundService
+    DatabaseConnections connections, AppSettings settings, IOptions<SecurityOptions> security, IOptions<MediaOptions> media,
+        IConfiguration configuration,
+    IHostEnvironment environment, IHostApplicationLifetime lifetime, StartVerdict verdict, TimeProvider time, ILogger<StartChecks> log)
+        : BackgroundService
 {
     private const int ConnectSeconds = 3;
     private static readonly TimeSpan Pause = TimeSpan.FromSeconds(1);
@@ -83,11 +88,13 @@ internal sealed class StartChecks(
         if (configuration.GetValue("Mock:Enabled", false))
             yield return "Mock:Enabled (MOCK_MODE) is on: what is sold are samples, and no provider is called";
         if (media.Value.AllowPrivateAddresses)
-            yield return "Media:AllowPrivateAddresses is on: whoever can name a URL reaches the internal network; Media:PrivateHosts opens single hosts";
+            yield return "Media:AllowPrivateAddresses is on: whoever can name a URL reaches the internal network; Media:PrivateHosts opens single "
+                + "hosts";
         if (media.Value.Store == MediaStoreKind.Folder)
             yield return "Media:Store is folder: results are on one machine's disk; services on several machines need s3";
         if (RedisConnections.CrossesNetworkInClear(configuration))
-            yield return "ConnectionStrings:redis has no TLS (ssl=true) and is not on this machine: its password and everybody's progress go over the network in clear";
+            yield return "ConnectionStrings:redis has no TLS (ssl=true) and is not on this machine: its password and everybody's progress go over "
+                + "the network in clear";
     }
 
     /// <summary>Whether it has answered.</summary>
@@ -99,7 +106,8 @@ internal sealed class StartChecks(
             {
                 log.LogCritical(
                     Refused,
-                    "ConnectionStrings:{Connection} logs in as {Login}: a service must not. `Generation.Relay migrate` makes logins for the services; Security:AllowOwnerLogin=true overrules this",
+                    "ConnectionStrings:{Connection} logs in as {Login}: a service must not. `Generation.Relay migrate` makes logins for the "
+                        + "services; Security:AllowOwnerLogin=true overrules this",
                     DatabaseConnections.ConnectionName, login);
                 verdict.Refuse();
                 lifetime.StopApplication();
@@ -113,7 +121,8 @@ internal sealed class StartChecks(
         catch (PostgresException e) when (e.SqlState is PostgresErrorCodes.InvalidPassword or PostgresErrorCodes.InvalidAuthorizationSpecification)
         {
             if (!isLoginUnknownSaid)
-                log.LogError("The database refuses this service's login ({Problem}): `Generation.Relay migrate` makes it and sets its password", e.MessageText);
+                log.LogError("The database refuses this service's login ({Problem}): `Generation.Relay migrate` makes it and sets its password",
+                    e.MessageText);
             isLoginUnknownSaid = true;
             return false;
         }
@@ -128,7 +137,13 @@ internal sealed class StartChecks(
     private async Task<string?> FindExcessAsync(CancellationToken ct)
     {
         await using var connection = new NpgsqlConnection(
-            new NpgsqlConnectionStringBuilder(connections.Login) { Pooling = false, Timeout = ConnectSeconds, CommandTimeout = ConnectSeconds }.ConnectionString);
+            new NpgsqlConnectionStringBuilder(connections.Login)
+            {
+                Pooling = false,
+                Timeout = ConnectSeconds,
+                CommandTimeout =
+                ConnectSeconds
+            }.ConnectionString);
         await connection.OpenAsync(ct);
         return await LoginPrivileges.FindExcessAsync(connection, ct);
     }

@@ -26,7 +26,8 @@ internal sealed class TelemetryFlush(IServiceProvider services, TimeProvider tim
     /// <summary>Now: when everything has stopped the container may be gone.</summary>
     public Task StartAsync(CancellationToken cancellationToken)
     {
-        (traces, metrics, logs) = (services.GetService<TracerProvider>(), services.GetService<MeterProvider>(), services.GetService<LoggerProvider>());
+        (traces, metrics, logs) = (services.GetService<TracerProvider>(), services.GetService<MeterProvider>(),
+            services.GetService<LoggerProvider>());
         return Task.CompletedTask;
     }
 

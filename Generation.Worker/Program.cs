@@ -18,7 +18,8 @@ builder.AddServiceDefaults();
 builder.AddInfrastructure();
 builder.AddCore();
 builder.AddChecked<WorkerOptions>(WorkerOptions.Section, o => o.Problem());
-builder.Services.AddOptions<SettingsOptions>().PostConfigure<IOptions<WorkerOptions>>((settings, worker) => settings.CacheMs = worker.Value.SettingsRefreshMs ?? settings.CacheMs);
+builder.Services.AddOptions<SettingsOptions>().PostConfigure<IOptions<WorkerOptions>>((settings, worker) => settings.CacheMs =
+    worker.Value.SettingsRefreshMs ?? settings.CacheMs);
 
 builder.Services.AddHandlers(typeof(IGenerationHandler).Assembly);
 builder.Services.AddArk(builder.Configuration);

@@ -35,7 +35,9 @@ public sealed class WorkerOptions
     /// <summary>Leases of a session that may be lost to dying workers before it fails as <c>worker_lost</c>, a poison job; default 5.</summary>
     public int MaxLostLeases { get; set; } = 5;
 
-    /// <summary>Pauses between tries inside the slot when the provider is unavailable, with jitter; default 1, 2, 4 s. After them the outbox waits.</summary>
+    /// <summary>
+    /// Pauses between tries inside the slot when the provider is unavailable, with jitter; default 1, 2, 4 s. After them the outbox waits.
+    /// </summary>
     public TimeSpan[] SlotRetries { get; set; } = [];
 
     /// <summary>First pause through the outbox, doubled with every attempt; default 5 s.</summary>
@@ -67,11 +69,15 @@ public sealed class WorkerOptions
         Concurrency is < 0 or > 1_000 ? "Worker:Concurrency (GEN_WORKER_CONCURRENCY) must be from 0 to 1000."
         : SettingsRefreshMs is < 0 or > 600_000 ? "Worker:SettingsRefreshMs (GEN_WORKER_SETTINGS_REFRESH_MS) must be from 0 to 600000."
         : RenewInterval <= TimeSpan.Zero ? "Worker:RenewInterval must be positive."
-        : LeaseDuration < RenewInterval * 3 ? "Worker:LeaseDuration must be at least three times Worker:RenewInterval, so that one lost renewal loses no job."
+        : LeaseDuration < RenewInterval * 3
+            ? "Worker:LeaseDuration must be at least three times Worker:RenewInterval, so that one lost renewal loses no job."
         : MaxAttempts < 1 ? "Worker:MaxAttempts must be at least 1."
-        : RetryBackoff <= TimeSpan.Zero || MaxRetryBackoff < RetryBackoff ? "Worker:MaxRetryBackoff must be at least Worker:RetryBackoff, which must be positive."
+        : RetryBackoff <= TimeSpan.Zero || MaxRetryBackoff < RetryBackoff
+            ? "Worker:MaxRetryBackoff must be at least Worker:RetryBackoff, which must be positive."
         : BreakDuration < TimeSpan.FromSeconds(1) || BreakDuration > TimeSpan.FromHours(1) ? "Worker:BreakDuration must be from 00:00:01 to 01:00:00."
-        : PublicBaseUrl is not null && !(Uri.TryCreate(PublicBaseUrl, UriKind.Absolute, out var url) && url.Scheme is "http" or "https") ? "Worker:PublicBaseUrl must be an http(s) address, such as https://generation.example.com."
-        : Lanes.Except(Core.Queue.QueueOptions.Lanes, StringComparer.Ordinal).FirstOrDefault() is { } lane ? $"Worker:Lanes names '{lane}'; there are {string.Join(", ", Core.Queue.QueueOptions.Lanes)}."
+        : PublicBaseUrl is not null && !(Uri.TryCreate(PublicBaseUrl, UriKind.Absolute, out var url) && url.Scheme is "http" or "https")
+            ? "Worker:PublicBaseUrl must be an http(s) address, such as https://generation.example.com."
+        : Lanes.Except(Core.Queue.QueueOptions.Lanes, StringComparer.Ordinal).FirstOrDefault() is { } lane
+            ? $"Worker:Lanes names '{lane}'; there are {string.Join(", ", Core.Queue.QueueOptions.Lanes)}."
         : null;
 }

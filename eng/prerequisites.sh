@@ -29,7 +29,8 @@ as_root() {
 # The folders in which Debian and Homebrew keep what they leave out of PATH; Generation.LocalServers looks there too.
 have_postgres() {
   local folder
-  for folder in ${PATH//:/ } /usr/lib/postgresql/*/bin /opt/homebrew/opt/postgresql*/bin /usr/local/opt/postgresql*/bin /usr/pgsql-*/bin /Applications/Postgres.app/Contents/Versions/*/bin; do
+  for folder in ${PATH//:/ } /usr/lib/postgresql/*/bin /opt/homebrew/opt/postgresql*/bin /usr/local/opt/postgresql*/bin \
+      /usr/pgsql-*/bin /Applications/Postgres.app/Contents/Versions/*/bin; do
     if [ -x "$folder/initdb" ] && [ -x "$folder/postgres" ] && [ -x "$folder/psql" ]; then return 0; fi
   done
   return 1

@@ -41,8 +41,10 @@ function close(steps, first, again) {
 
   const slowest = first.tests.filter(test => test.seconds > 0).sort((a, b) => b.seconds - a.seconds).slice(0, Slowest);
   table('Slowest tests', slowest.map(test => row(test.seconds.toFixed(1), oneLine(test.name))));
-  table('Steps', steps.map(step => row(step.seconds, step.end === 'ok' || step.end === 'passed' ? step.name : `${red}${step.name}: ${step.end === 'reported' ? 'some failed' : 'failed'}${plain}`)));
-  table('Flaky: failed, and passed alone', flaky.flatMap(test => [oneLine(test.name), ...test.message.split('\n').slice(0, 10).map(line => `   ${dim}${line}${plain}`)]));
+  table('Steps', steps.map(step => row(step.seconds, step.end === 'ok' || step.end === 'passed' ? step.name
+    : `${red}${step.name}: ${step.end === 'reported' ? 'some failed' : 'failed'}${plain}`)));
+  table('Flaky: failed, and passed alone', flaky.flatMap(test => [oneLine(test.name),
+    ...test.message.split('\n').slice(0, 10).map(line => `   ${dim}${line}${plain}`)]));
   table(`${red}What failed`, failures.map(oneLine));
   if (first.exists && first.tests.length === 0) console.log(`${red}No test was run.${plain}`);
 

@@ -18,7 +18,8 @@ namespace Generation.Api.Admin;
 /// <param name="Priority">Lower is drawn first; 100 without it.</param>
 /// <param name="ExpiresAt">When what is left of it goes; never without it.</param>
 public sealed record GrantBody(
-    string User, long Amount, string Reason, [property: AllowedValues("purchase", "bonus", "grant", "plan")] string? Kind = null, int? Priority = null, DateTimeOffset? ExpiresAt = null);
+    string User, long Amount, string Reason, [property: AllowedValues("purchase", "bonus", "grant", "plan")] string? Kind = null,
+        int? Priority = null, DateTimeOffset? ExpiresAt = null);
 
 /// <param name="User">Id or handle.</param>
 /// <param name="Amount">Credits: positive gives, negative takes, all or nothing.</param>
@@ -37,7 +38,8 @@ public sealed record ReasonBody(string Reason);
 /// <param name="Reserved">Holds before it.</param>
 /// <param name="Frozen">Whether the account is frozen.</param>
 public sealed record AdminActionReceipt(
-    Guid ActionId, [property: AllowedValues("grant", "adjustment", "freeze", "unfreeze")] string Action, Guid UserId, string Reason, long Available, long Reserved, bool Frozen)
+    Guid ActionId, [property: AllowedValues("grant", "adjustment", "freeze", "unfreeze")] string Action, Guid UserId, string Reason, long Available,
+        long Reserved, bool Frozen)
 {
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public long? Amount { get; init; }
@@ -78,7 +80,8 @@ public static class CreditAdminApi
             .Describe("grantCredits", ApiTags.Admin, "Give credits as a new lot", [.. Refusals, ProblemCodes.UserNotFound])
             .TakesJson<GrantBody>().RequiresIdempotencyKey().Produces<AdminActionReceipt>();
         admin.MapPost("/credits/adjustments", AdjustAsync)
-            .Describe("adjustCredits", ApiTags.Admin, "Correct a balance: positive gives, negative takes", [.. Refusals, ProblemCodes.UserNotFound, ProblemCodes.AdjustmentExceedsCredits])
+            .Describe("adjustCredits", ApiTags.Admin, "Correct a balance: positive gives, negative takes",
+                [.. Refusals, ProblemCodes.UserNotFound, ProblemCodes.AdjustmentExceedsCredits])
             .TakesJson<AdjustmentBody>().RequiresIdempotencyKey().Produces<AdminActionReceipt>();
         admin.MapPost("/users/{user}/freeze", FreezeAsync)
             .Describe("freezeUser", ApiTags.Admin, "A frozen user may read and not spend", [.. Refusals, ProblemCodes.UserNotFound])
@@ -90,7 +93,8 @@ public static class CreditAdminApi
             .Describe("listAdminActions", ApiTags.Admin, "Who changed what, and why", ProblemCodes.ValidationFailed, ProblemCodes.NotFound);
     }
 
-    private static Task<Results<Ok<JsonElement>, ProblemHttpResult>> GrantAsync(HttpContext context, CreditAdministration administration, TimeProvider time, CancellationToken ct) =>
+    private static Task<Results<Ok<JsonElement>, ProblemHttpResult>> GrantAsync(HttpContext context, CreditAdministration administration,
+        TimeProvider time, CancellationToken ct) =>
         DoAsync(context, administration, "grant", user: null, fields =>
         {
             var amount = fields.Whole("amount", 1, CreditAdministration.MaxAmount);
@@ -100,7 +104,8 @@ public static class CreditAdminApi
             return adminAction => administration.GrantAsync(adminAction, amount, kind, priority, expiresAt, ct);
         }, ct);
 
-    private static Task<Results<Ok<JsonElement>, ProblemHttpResult>> AdjustAsync(HttpContext context, CreditAdministration administration, CancellationToken ct) =>
+    private static Task<Results<Ok<JsonElement>, ProblemHttpResult>> AdjustAsync(HttpContext context, CreditAdministration administration,
+        CancellationToken ct) =>
         DoAsync(context, administration, "adjustment", user: null, fields =>
         {
             var amount = fields.Whole("amount", -CreditAdministration.MaxAmount, CreditAdministration.MaxAmount);
@@ -112,17 +117,22 @@ public static class CreditAdminApi
             return adminAction => administration.AdjustAsync(adminAction, amount, ct);
         }, ct);
 
-    private static Task<Results<Ok<JsonElement>, ProblemHttpResult>> FreezeAsync(string user, HttpContext context, CreditAdministration administration, CancellationToken ct) =>
+    private static Task<Results<Ok<JsonElement>, ProblemHttpResult>> FreezeAsync(string user, HttpContext context,
+        CreditAdministration administration, CancellationToken ct) =>
         SetFrozenAsync(user, frozen: true, context, administration, ct);
 
-    private static Task<Results<Ok<JsonElement>, ProblemHttpResult>> UnfreezeAsync(string user, HttpContext context, CreditAdministration administration, CancellationToken ct) =>
+    private static Task<Results<Ok<JsonElement>, ProblemHttpResult>> UnfreezeAsync(string user, HttpContext context,
+        CreditAdministration administration, CancellationToken ct) =>
         SetFrozenAsync(user, frozen: false, context, administration, ct);
 
-    private static Task<Results<Ok<JsonElement>, ProblemHttpResult>> SetFrozenAsync(string user, bool frozen, HttpContext context, CreditAdministration administration, CancellationToken ct) =>
-        DoAsync(context, administration, frozen ? "freeze" : "unfreeze", user, _ => adminAction => administration.FreezeAsync(adminAction, frozen, ct), ct);
+    private static Task<Results<Ok<JsonElement>, ProblemHttpResult>> SetFrozenAsync(string user, bool frozen, HttpContext context,
+        CreditAdministration administration, CancellationToken ct) =>
+        DoAsync(context, administration, frozen ? "freeze" : "unfreeze", user, _ => adminAction =>
+            administration.FreezeAsync(adminAction, frozen, ct), ct);
 
     private static async Task<Results<Ok<JsonElement>, ProblemHttpResult>> DoAsync(
-        HttpContext context, CreditAdministration administration, string action, string? user, Func<Fields, Func<AdminAction, Task<AdminActionResult>>> read, CancellationToken ct)
+        HttpContext context, CreditAdministration administration, string action, string? user, Func<Fields, Func<AdminAction,
+            Task<AdminActionResult>>> read, CancellationToken ct)
     {
         var (body, refusal) = await JsonBody.ReadAsync(context, MaxBodyBytes, ct);
         if (refusal is not null)
@@ -139,7 +149,8 @@ public static class CreditAdminApi
         if (key is null)
         {
             fields.Wrong(
-                IdempotencyKey.Header, $"is required, a header of 1 to {IdempotencyKey.MaxLength} printable ASCII characters: with it a request that is sent twice is done once", "");
+                IdempotencyKey.Header, $"is required, a header of 1 to {IdempotencyKey.MaxLength} printable ASCII characters: with it a request "
+                    + "that is sent twice is done once", "");
         }
 
         if (fields.Errors.Count > 0)
@@ -156,10 +167,13 @@ public static class CreditAdminApi
         switch (answer.Outcome)
         {
             case AdminActionOutcome.KeyReused:
-                return Problems.Of(ProblemCodes.IdempotencyKeyReused, "This idempotency key was used for another request. Use a new key for a new request.");
+                return Problems.Of(ProblemCodes.IdempotencyKeyReused,
+                    "This idempotency key was used for another request. Use a new key for a new request.");
             case AdminActionOutcome.NotEnough:
                 return Problems.Of(ProblemCodes.AdjustmentExceedsCredits,
-                    $"Only {answer.Available} credits are available{(answer.Reserved > 0 ? $"; {answer.Reserved} more are held by running jobs and cannot be taken" : "")}. Nothing was changed.",
+                    $"Only {answer.Available} credits are "
+                        + $"available{(answer.Reserved > 0 ? $"; {answer.Reserved} more are held by running jobs and cannot be taken" : "")}. "
+                        + "Nothing was changed.",
                     ("available", answer.Available), ("held", answer.Reserved));
             case AdminActionOutcome.Replayed:
                 context.Response.Headers["Idempotent-Replayed"] = "true";
@@ -170,7 +184,8 @@ public static class CreditAdminApi
     }
 
     private static async Task<Results<Ok<AdminActionPage>, ProblemHttpResult>> ActionsAsync(CreditAdministration administration,
-        [Description("Of one user, by id or handle.")] string? user, [Description("The nextCursor of the page before.")] string? cursor, [Description("Rows a page, 1 to 200; 50 without it.")] string? limit, CancellationToken ct)
+        [Description("Of one user, by id or handle.")] string? user, [Description("The nextCursor of the page before.")] string? cursor,
+            [Description("Rows a page, 1 to 200; 50 without it.")] string? limit, CancellationToken ct)
     {
         var errors = new Dictionary<string, string[]>(StringComparer.Ordinal);
         var count = Paging.Limit(limit, MaxPage, fallback: 50, errors);

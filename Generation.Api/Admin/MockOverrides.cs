@@ -29,7 +29,9 @@ public sealed class MockOverrides(IConfiguration configuration, TimeProvider tim
     private byte[]? Key => configuration["Mock:OverrideKey"] is { Length: >= MinKeyLength } key ? Encoding.UTF8.GetBytes(key) : null;
 
     public static void Map(IEndpointRouteBuilder routes) =>
-        routes.MapPost("/api/admin/mock-overrides", (MockOverrides overrides, [Description("false: run it for real while mocks are on.")] bool? mock) => overrides.Issue(mock ?? true)).RequireAuthorization(ApiKeyAuthentication.AdminPolicy)
+        routes.MapPost("/api/admin/mock-overrides", (MockOverrides overrides,
+            [Description("false: run it for real while mocks are on.")] bool? mock) => overrides.Issue(mock ?? true))
+            .RequireAuthorization(ApiKeyAuthentication.AdminPolicy)
             .Describe("issueMockOverride", ApiTags.Admin, "A token that runs one request as a mock, or not", ProblemCodes.MockOverrideUnavailable);
 
     /// <summary>Whether the request is to be mocked; null when it does not say. False for a token that is not ours or over.</summary>

@@ -19,7 +19,8 @@ public sealed record ProviderOverview(IReadOnlyList<ProviderView> Providers, IRe
 public sealed record WorkerSign(string Worker, DateTimeOffset At);
 
 /// <param name="Provider">Its name.</param>
-/// <param name="State">The worst breaker of any worker: <c>closed</c>, <c>half_open</c> or <c>open</c>; <c>unused</c> when none has called it.</param>
+/// <param name="State">The worst breaker of any worker: <c>closed</c>, <c>half_open</c> or <c>open</c>; <c>unused</c> when none has called
+/// it.</param>
 /// <param name="Calls">In the last five minutes.</param>
 /// <param name="ErrorRate">0 to 1.</param>
 /// <param name="P50Ms">Of the slowest worker.</param>
@@ -27,7 +28,8 @@ public sealed record WorkerSign(string Worker, DateTimeOffset At);
 /// <param name="Models">What it runs.</param>
 /// <param name="Workers">Each worker's own view.</param>
 public sealed record ProviderView(
-    string Provider, [property: AllowedValues("unused", "closed", "half_open", "open")] string State, int Calls, double ErrorRate, double? P50Ms, double? P95Ms, IReadOnlyList<ProviderModelView> Models, IReadOnlyList<ProviderWorkerView> Workers);
+    string Provider, [property: AllowedValues("unused", "closed", "half_open", "open")] string State, int Calls, double ErrorRate, double? P50Ms,
+        double? P95Ms, IReadOnlyList<ProviderModelView> Models, IReadOnlyList<ProviderWorkerView> Workers);
 
 /// <param name="Id">The model.</param>
 /// <param name="Lifecycle"><c>active</c>, <c>deprecated</c> or <c>retired</c>.</param>
@@ -44,7 +46,8 @@ public sealed record ProviderModelView(string Id, [property: AllowedValues("acti
 /// <param name="P95Ms">95th percentile.</param>
 /// <param name="LastError">In a sentence.</param>
 public sealed record ProviderWorkerView(
-    string Worker, string Target, [property: AllowedValues("closed", "half_open", "open")] string State, double? OpenForSeconds, int Calls, int Errors, double? P50Ms, double? P95Ms, string? LastError);
+    string Worker, string Target, [property: AllowedValues("closed", "half_open", "open")] string State, double? OpenForSeconds, int Calls,
+        int Errors, double? P50Ms, double? P95Ms, string? LastError);
 
 /// <summary><c>GET /api/admin/providers</c>: how the workers find their providers, and which models each of them runs.</summary>
 public static class ProvidersApi
@@ -53,9 +56,11 @@ public static class ProvidersApi
 
     public static void MapProviders(this IEndpointRouteBuilder routes) =>
         routes.MapGet("/api/admin/providers", ListAsync).RequireAuthorization(ApiKeyAuthentication.AdminPolicy)
-            .Describe("listProviders", ApiTags.Admin, "Breakers, latency, errors and models, as the workers find them", ProblemCodes.RedisUnavailable);
+            .Describe("listProviders", ApiTags.Admin, "Breakers, latency, errors and models, as the workers find them",
+                ProblemCodes.RedisUnavailable);
 
-    private static async Task<Results<Ok<ProviderOverview>, ProblemHttpResult>> ListAsync(HttpContext context, ProviderHealth health, ModelRegistry registry, AppSettings settings, CancellationToken ct)
+    private static async Task<Results<Ok<ProviderOverview>, ProblemHttpResult>> ListAsync(HttpContext context, ProviderHealth health,
+        ModelRegistry registry, AppSettings settings, CancellationToken ct)
     {
         IReadOnlyList<WorkerReport> workers;
         try
@@ -64,19 +69,24 @@ public static class ProvidersApi
         }
         catch (Exception e) when (e is RedisException or TimeoutException)
         {
-            return Problems.RetryLater(context, ProblemCodes.RedisUnavailable, "Workers tell how their providers are by Redis, which does not answer. Sessions go on.", 5);
+            return Problems.RetryLater(context, ProblemCodes.RedisUnavailable,
+                "Workers tell how their providers are by Redis, which does not answer. Sessions go on.", 5);
         }
 
         var disabled = await settings.DisabledModelsAsync(ct);
-        var reports = workers.SelectMany(w => w.Providers.Select(p => (w.Worker, Report: p))).ToLookup(r => r.Report.Provider.Split(' ')[0], StringComparer.Ordinal); // a GPU's breaker is called "forge host:port"
+        // a GPU's breaker is called "forge host:port"
+        var reports = workers.SelectMany(w => w.Providers.Select(p => (w.Worker, Report: p)))
+            .ToLookup(r => r.Report.Provider.Split(' ')[0], StringComparer.Ordinal);
         var models = registry.Models.ToLookup(m => m.Provider, StringComparer.Ordinal);
         return TypedResults.Ok(new ProviderOverview(
-            [.. reports.Select(r => r.Key).Union(models.Select(m => m.Key), StringComparer.Ordinal).Order(StringComparer.Ordinal).Select(name => Present(name, [.. reports[name]], models[name], disabled))],
+            [.. reports.Select(r => r.Key).Union(models.Select(m => m.Key), StringComparer.Ordinal).Order(StringComparer.Ordinal)
+                .Select(name => Present(name, [.. reports[name]], models[name], disabled))],
             [.. workers.OrderBy(w => w.Worker, StringComparer.Ordinal).Select(w => new WorkerSign(w.Worker, w.At))]));
     }
 
     /// <summary>The worst state of any worker, and each worker's own.</summary>
-    private static ProviderView Present(string name, IReadOnlyList<(string Worker, ProviderReport Report)> reports, IEnumerable<Model> models, IReadOnlySet<string> disabled)
+    private static ProviderView Present(string name, IReadOnlyList<(string Worker, ProviderReport Report)> reports, IEnumerable<Model> models,
+        IReadOnlySet<string> disabled)
     {
         var calls = reports.Sum(r => r.Report.Calls);
         return new ProviderView(
@@ -87,6 +97,7 @@ public static class ProvidersApi
             reports.Max(r => r.Report.P50Ms),
             reports.Max(r => r.Report.P95Ms),
             [.. models.Select(m => new ProviderModelView(m.Id, m.Lifecycle.ToString().ToLowerInvariant(), disabled.Contains(m.Id)))],
-            [.. reports.Select(r => new ProviderWorkerView(r.Worker, r.Report.Provider, r.Report.State, r.Report.OpenForSeconds, r.Report.Calls, r.Report.Errors, r.Report.P50Ms, r.Report.P95Ms, r.Report.LastError))]);
+            [.. reports.Select(r => new ProviderWorkerView(r.Worker, r.Report.Provider, r.Report.State, r.Report.OpenForSeconds, r.Report.Calls,
+                r.Report.Errors, r.Report.P50Ms, r.Report.P95Ms, r.Report.LastError))]);
     }
 }

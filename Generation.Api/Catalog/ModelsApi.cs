@@ -23,8 +23,10 @@ public sealed record ModelList(IReadOnlyList<ModelView> Models);
 /// <param name="Parameters">JSON Schema of <c>params</c>, enough to draw a form from.</param>
 /// <param name="Prices">One, or one a variant and quality.</param>
 public sealed record ModelView(
-    string Id, string Tool, string Provider, [property: AllowedValues("image", "video", "audio")] string Kind, [property: AllowedValues("image", "video", "gpu")] string Lane,
-    [property: AllowedValues("active", "deprecated", "retired")] string Lifecycle, bool Available, string? Successor, DateOnly? DeprecatedSince, DateOnly? Sunset,
+    string Id, string Tool, string Provider, [property: AllowedValues("image", "video", "audio")] string Kind,
+        [property: AllowedValues("image", "video", "gpu")] string Lane,
+    [property: AllowedValues("active", "deprecated", "retired")] string Lifecycle, bool Available, string? Successor, DateOnly? DeprecatedSince,
+        DateOnly? Sunset,
     JsonObject Parameters, IReadOnlyList<PriceView> Prices);
 
 /// <param name="Variant">A resolution, where it has a price of its own.</param>
@@ -35,7 +37,8 @@ public sealed record ModelView(
 /// <param name="Metering">What the provider counts, where that decides what is captured.</param>
 /// <param name="PriceVersion">The price row.</param>
 public sealed record PriceView(
-    string? Variant, string? Quality, long Credits, [property: AllowedValues("output", "second")] string Per, long? CreditsPerOutput, Metering? Metering, long PriceVersion);
+    string? Variant, string? Quality, long Credits, [property: AllowedValues("output", "second")] string Per, long? CreditsPerOutput,
+        Metering? Metering, long PriceVersion);
 
 public static class ModelsApi
 {
@@ -50,8 +53,10 @@ public static class ModelsApi
         {
             models.Add(new ModelView(
                 model.Id, model.Tool, model.Provider, model.Kind, model.Lane, model.Lifecycle.ToString().ToLowerInvariant(),
-                model.Lifecycle != ModelLifecycle.Retired && !disabled.Contains(model.Id), model.Successor, model.DeprecatedSince, model.Sunset, model.ToSchema(),
-                [.. (await prices.OfAsync(model.Id, ct)).Select(p => new PriceView(p.Variant, p.Quality, p.Credits, p.Per, p.Per == "output" ? p.Credits : null, p.Metering, p.Version))]));
+                model.Lifecycle != ModelLifecycle.Retired && !disabled.Contains(model.Id), model.Successor, model.DeprecatedSince, model.Sunset,
+                    model.ToSchema(),
+                [.. (await prices.OfAsync(model.Id, ct)).Select(p => new PriceView(
+                    p.Variant, p.Quality, p.Credits, p.Per, p.Per == "output" ? p.Credits : null, p.Metering, p.Version))]));
         }
 
         return TypedResults.Ok(new ModelList(models));

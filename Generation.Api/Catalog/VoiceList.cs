@@ -4,7 +4,9 @@ using System.Text.Json.Serialization;
 
 namespace Generation.Api.Catalog;
 
-/// <summary>Section <c>Providers:ElevenLabs</c>: whose voices speech is spoken with. Only the list comes from there; speech goes through Kie.</summary>
+/// <summary>
+/// Section <c>Providers:ElevenLabs</c>: whose voices speech is spoken with. Only the list comes from there; speech goes through Kie.
+/// </summary>
 public sealed class VoiceOptions
 {
     public const string Section = "Providers:ElevenLabs";
@@ -28,9 +30,11 @@ public sealed class VoiceOptions
     public int MaxVoices { get; set; } = 1_000;
 
     public string? Problem() =>
-        !(Uri.TryCreate(BaseUrl, UriKind.Absolute, out var url) && url.Scheme is "http" or "https") ? "Providers:ElevenLabs:BaseUrl must be an http(s) address, such as https://api.elevenlabs.io."
+        !(Uri.TryCreate(BaseUrl, UriKind.Absolute, out var url) && url.Scheme is "http" or "https")
+            ? "Providers:ElevenLabs:BaseUrl must be an http(s) address, such as https://api.elevenlabs.io."
         : !ApiKey.Trim().All(c => c is > ' ' and < '\x7f') ? "Providers:ElevenLabs:ApiKey has a character that cannot stand in a header."
-        : CacheDuration <= TimeSpan.Zero || RefreshSpacing <= TimeSpan.Zero || ReadTimeout <= TimeSpan.Zero ? "Providers:ElevenLabs:CacheDuration, RefreshSpacing and ReadTimeout must be positive."
+        : CacheDuration <= TimeSpan.Zero || RefreshSpacing <= TimeSpan.Zero || ReadTimeout <= TimeSpan.Zero
+            ? "Providers:ElevenLabs:CacheDuration, RefreshSpacing and ReadTimeout must be positive."
         : MaxVoices is < 1 or > 10_000 ? "Providers:ElevenLabs:MaxVoices must be from 1 to 10000."
         : null;
 }
@@ -88,7 +92,12 @@ public sealed class VoiceList : IDisposable
     {
         ArgumentNullException.ThrowIfNull(options);
         (this.options, this.time, this.log) = (options, time, log);
-        client = new HttpClient(new SocketsHttpHandler { AllowAutoRedirect = false, UseCookies = false, PooledConnectionLifetime = TimeSpan.FromMinutes(5) })
+        client = new HttpClient(new SocketsHttpHandler
+        {
+            AllowAutoRedirect = false,
+            UseCookies = false,
+            PooledConnectionLifetime = TimeSpan.FromMinutes(5)
+        })
         {
             BaseAddress = new Uri(options.BaseUrl.TrimEnd('/') + "/"),
             Timeout = Timeout.InfiniteTimeSpan, // a reading's own, by the injected clock
@@ -141,7 +150,8 @@ public sealed class VoiceList : IDisposable
         }
         catch (Exception e) when (e is HttpRequestException or IOException or JsonException or OperationCanceledException)
         {
-            wrong = e is OperationCanceledException ? $"ElevenLabs did not answer within {options.ReadTimeout}." : $"ElevenLabs could not be read: {e.Message}";
+            wrong = e is OperationCanceledException ? $"ElevenLabs did not answer within {options.ReadTimeout}."
+                : $"ElevenLabs could not be read: {e.Message}";
             log.LogWarning("The voices could not be read: {Problem}", wrong);
         }
 
@@ -158,13 +168,16 @@ public sealed class VoiceList : IDisposable
         while (true)
         {
             using var response = await client.GetAsync(
-                $"v2/voices?page_size={PageSize}&include_total_count=false{(token is null ? "" : $"&next_page_token={Uri.EscapeDataString(token)}")}", ct);
+                $"v2/voices?page_size={PageSize}&include_total_count=false{(token is null ? "" : $"&next_page_token={Uri.EscapeDataString(token)}")}",
+                    ct);
             response.EnsureSuccessStatusCode();
-            var page = JsonSerializer.Deserialize<Page>(await response.Content.ReadAsByteArrayAsync(ct), Json) ?? throw new JsonException("The page is null.");
+            var page = JsonSerializer.Deserialize<Page>(await response.Content.ReadAsByteArrayAsync(ct), Json)
+                ?? throw new JsonException("The page is null.");
             voices.AddRange((page.Voices ?? []).Where(voice => voice.VoiceId.Length > 0));
 
             // A page that leads to itself, or to nothing, ends the list as well.
-            var isLast = !page.HasMore || string.IsNullOrEmpty(page.NextPageToken) || page.NextPageToken == token || page.Voices is not { Count: > 0 };
+            var isLast = !page.HasMore || string.IsNullOrEmpty(page.NextPageToken) || page.NextPageToken == token
+                || page.Voices is not { Count: > 0 };
             if (isLast || voices.Count >= options.MaxVoices)
             {
                 return new VoiceListing([.. voices.Take(options.MaxVoices)], isLast && voices.Count <= options.MaxVoices, time.GetUtcNow());
@@ -174,5 +187,6 @@ public sealed class VoiceList : IDisposable
         }
     }
 
-    private sealed record Page(IReadOnlyList<Voice>? Voices, [property: JsonPropertyName("has_more")] bool HasMore, [property: JsonPropertyName("next_page_token")] string? NextPageToken);
+    private sealed record Page(IReadOnlyList<Voice>? Voices, [property: JsonPropertyName("has_more")] bool HasMore,
+        [property: JsonPropertyName("next_page_token")] string? NextPageToken);
 }

@@ -21,7 +21,8 @@ public sealed record VoicePage(IReadOnlyList<VoiceView> Voices, bool Complete, D
 /// <param name="Labels">The provider's, such as accent and age.</param>
 /// <param name="Languages">ISO 639-1.</param>
 public sealed record VoiceView(
-    string VoiceId, string Name, string? Category, string? Description, string? PreviewUrl, IReadOnlyDictionary<string, string?> Labels, IReadOnlyList<string> Languages);
+    string VoiceId, string Name, string? Category, string? Description, string? PreviewUrl, IReadOnlyDictionary<string, string?> Labels,
+        IReadOnlyList<string> Languages);
 
 /// <summary>
 /// <c>GET /api/voices</c>: the voices for speech. The list is up to five minutes old; <c>?refresh=true</c> has it read now, at most once
@@ -38,7 +39,8 @@ public static class VoicesApi
     public static void MapVoices(this IEndpointRouteBuilder routes) => routes.MapGet("/api/voices", ListAsync).RequireAuthorization()
         .Describe("listVoices", ApiTags.Models, "The voices for speech", ProblemCodes.VoicesNotConfigured, ProblemCodes.VoicesUnavailable);
 
-    private static async Task<Results<Ok<VoicePage>, ProblemHttpResult>> ListAsync([Description("true: read the list again now.")] bool? refresh, VoiceList list, VoiceOptions options, HttpContext context, CancellationToken ct)
+    private static async Task<Results<Ok<VoicePage>, ProblemHttpResult>> ListAsync([Description("true: read the list again now.")] bool? refresh,
+        VoiceList list, VoiceOptions options, HttpContext context, CancellationToken ct)
     {
         if (!list.IsConfigured)
         {
@@ -47,11 +49,13 @@ public static class VoicesApi
 
         var (listing, problem) = await list.GetAsync(refresh ?? false, ct);
         return listing is null
-            ? Problems.RetryLater(context, ProblemCodes.VoicesUnavailable, "The voices cannot be read at the moment.", (int)Math.Ceiling(options.RefreshSpacing.TotalSeconds))
+            ? Problems.RetryLater(context, ProblemCodes.VoicesUnavailable, "The voices cannot be read at the moment.",
+                (int)Math.Ceiling(options.RefreshSpacing.TotalSeconds))
             : TypedResults.Ok(new VoicePage(
                 [.. listing.Voices.Select(voice => new VoiceView(
                     voice.VoiceId, voice.Name, voice.Category, voice.Description, voice.PreviewUrl, voice.Labels ?? [],
                     [.. (voice.VerifiedLanguages ?? []).Select(language => language.Language).OfType<string>().Distinct(StringComparer.Ordinal)]))],
-                listing.IsComplete, listing.ReadAt, problem is not null, problem is null ? null : "The voices could not be read again; this is the last list that was."));
+                listing.IsComplete, listing.ReadAt, problem is not null, problem is null ? null
+                    : "The voices could not be read again; this is the last list that was."));
     }
 }

@@ -15,7 +15,8 @@ namespace Generation.Api.Credits;
 /// <param name="Until">Before this time.</param>
 /// <param name="Cursor">The nextCursor of the page before.</param>
 /// <param name="Limit">Rows a page, 1 to 200; 50 without it.</param>
-public sealed record TransactionQuery(string? Type, string? Direction, string? SessionId, string? Since, string? Until, string? Cursor, string? Limit);
+public sealed record TransactionQuery(string? Type, string? Direction, string? SessionId, string? Since, string? Until, string? Cursor,
+    string? Limit);
 
 /// <param name="Transactions">Newest first.</param>
 /// <param name="NextCursor">For <c>cursor</c>; null on the last page.</param>
@@ -49,14 +50,16 @@ public static class CreditsApi
         [AsParameters] TransactionQuery query, CreditReader credits, HttpContext context, CancellationToken ct) =>
         TransactionsAsync(credits, context.Caller().UserId, query, ct);
 
-    private static async Task<Results<Ok<Balance>, ProblemHttpResult>> BalanceOfAsync(string user, CreditReader credits, CreditAdministration administration, CancellationToken ct) =>
+    private static async Task<Results<Ok<Balance>, ProblemHttpResult>> BalanceOfAsync(string user, CreditReader credits,
+        CreditAdministration administration, CancellationToken ct) =>
         await administration.FindUserAsync(user, ct) is { } id ? TypedResults.Ok(await credits.BalanceAsync(id, ct)) : Problems.NotFound("user");
 
     private static async Task<Results<Ok<TransactionPage>, ProblemHttpResult>> TransactionsOfAsync(
         string user, [AsParameters] TransactionQuery query, CreditReader credits, CreditAdministration administration, CancellationToken ct) =>
         await administration.FindUserAsync(user, ct) is { } id ? await TransactionsAsync(credits, id, query, ct) : Problems.NotFound("user");
 
-    private static async Task<Results<Ok<TransactionPage>, ProblemHttpResult>> TransactionsAsync(CreditReader credits, Guid userId, TransactionQuery query, CancellationToken ct)
+    private static async Task<Results<Ok<TransactionPage>, ProblemHttpResult>> TransactionsAsync(CreditReader credits, Guid userId,
+        TransactionQuery query, CancellationToken ct)
     {
         var errors = new Dictionary<string, string[]>(StringComparer.Ordinal);
         T? Read<T>(string name, string? sent, Func<string, T?> parse, string problem)
@@ -90,12 +93,15 @@ public static class CreditsApi
             DateTimeOffset.TryParse(text, CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal, out var time) ? time : null;
 
         var count = Paging.Limit(query.Limit, MaxPage, fallback: 50, errors);
-        var before = Read<long>("cursor", query.Cursor, text => long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var id) ? id : null, "must be the nextCursor of the page before");
+        var before = Read<long>("cursor", query.Cursor, text =>
+            long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var id) ? id
+            : null, "must be the nextCursor of the page before");
         var filter = new TransactionFilter
         {
             Type = Word("type", query.Type, Types),
             Direction = Word("direction", query.Direction, ["credit", "debit"]),
-            SessionId = Read<Guid>("sessionId", query.SessionId, text => Guid.TryParse(text, out var id) ? id : null, "must be the id of a generation"),
+            SessionId = Read<Guid>("sessionId", query.SessionId, text =>
+                Guid.TryParse(text, out var id) ? id : null, "must be the id of a generation"),
             Since = Read("since", query.Since, Time, "must be a time, such as 2026-01-31T00:00:00Z"),
             Until = Read("until", query.Until, Time, "must be a time, such as 2026-01-31T00:00:00Z"),
         };
@@ -106,6 +112,7 @@ public static class CreditsApi
 
         var page = await credits.TransactionsAsync(userId, filter, before, count + 1, ct);
         var shown = page.Take(count).ToList();
-        return TypedResults.Ok(new TransactionPage(shown, page.Count > count ? shown[^1].TransactionId.ToString(CultureInfo.InvariantCulture) : null));
+        return TypedResults.Ok(new TransactionPage(shown, page.Count > count ? shown[^1].TransactionId.ToString(CultureInfo.InvariantCulture)
+            : null));
     }
 }

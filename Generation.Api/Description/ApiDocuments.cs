@@ -51,18 +51,26 @@ internal static class ApiDocuments
             Description = name == Operators
                 ? "Credits, ledger, providers and dead letters. Every change wants an `Idempotency-Key` and a reason, and leaves an audit row."
                 : "Pictures, films and sound. A submit holds credits and answers at once; what is delivered is captured, the rest is released.\n\n"
-                + "Every refusal is a problem (RFC 9457) with a stable `code`; wrong fields stand in `errors` by their path. `503` and `429` come with `Retry-After`, and a request that is repeated with its `Idempotency-Key` is done once.",
+                + "Every refusal is a problem (RFC 9457) with a stable `code`; wrong fields stand in `errors` by their path. `503` and `429` come "
+                    + "with `Retry-After`, and a request that is repeated with its `Idempotency-Key` is done once.",
         };
         document.Servers = []; // wherever it was read from
         var paths = new OpenApiPaths();
         foreach (var (path, item) in document.Paths.OrderBy(path => path.Key, StringComparer.Ordinal)) paths.Add(path, item);
         document.Paths = paths;
-        var used = document.Paths.Values.SelectMany(path => path.Operations!.Values).SelectMany(operation => operation.Tags ?? new HashSet<OpenApiTagReference>()).Select(tag => tag.Name).ToHashSet(StringComparer.Ordinal);
-        document.Tags = ApiTags.All.Where(tag => used.Contains(tag.Name)).Select(tag => new OpenApiTag { Name = tag.Name, Description = tag.Description }).ToHashSet();
+        var used = document.Paths.Values.SelectMany(path => path.Operations!.Values)
+            .SelectMany(operation => operation.Tags ?? new HashSet<OpenApiTagReference>()).Select(tag => tag.Name).ToHashSet(StringComparer.Ordinal);
+        document.Tags = ApiTags.All.Where(tag => used.Contains(tag.Name))
+            .Select(tag => new OpenApiTag { Name = tag.Name, Description = tag.Description }).ToHashSet();
         document.Components ??= new OpenApiComponents();
         document.Components.SecuritySchemes = new Dictionary<string, IOpenApiSecurityScheme>(StringComparer.Ordinal)
         {
-            [ApiKey] = new OpenApiSecurityScheme { Type = SecuritySchemeType.Http, Scheme = "bearer", Description = "An API key: `Authorization: Bearer gk_…`" },
+            [ApiKey] = new OpenApiSecurityScheme
+            {
+                Type = SecuritySchemeType.Http,
+                Scheme = "bearer",
+                Description = "An API key: `Authorization: Bearer gk_…`"
+            },
         };
         document.AddComponent(Problem, ProblemSchema());
         document.Components.Schemas!.Remove(nameof(GenerationEvents)); // only its fields' types are used
@@ -149,7 +157,8 @@ internal static class ApiDocuments
                             AllOf =
                             [
                                 new OpenApiSchemaReference(Problem, context.Document),
-                                new OpenApiSchema { Properties = new Dictionary<string, IOpenApiSchema>(StringComparer.Ordinal) { ["code"] = new OpenApiSchema { Enum = Names(problems) } } },
+                                new OpenApiSchema { Properties = new Dictionary<string,
+                                    IOpenApiSchema>(StringComparer.Ordinal) { ["code"] = new OpenApiSchema { Enum = Names(problems) } } },
                             ],
                         },
                     },
@@ -169,16 +178,27 @@ internal static class ApiDocuments
             Required = new HashSet<string>(StringComparer.Ordinal) { "file" },
             Properties = new Dictionary<string, IOpenApiSchema>(StringComparer.Ordinal) { ["file"] = file },
         };
-        return new OpenApiRequestBody { Required = true, Content = new Dictionary<string, OpenApiMediaType>(StringComparer.Ordinal) { ["multipart/form-data"] = new() { Schema = form } } };
+        return new OpenApiRequestBody
+        {
+            Required = true,
+            Content = new Dictionary<string,
+            OpenApiMediaType>(StringComparer.Ordinal)
+            { ["multipart/form-data"] = new() { Schema = form } }
+        };
     }
 
     /// <summary>What stands in <c>data:</c>: one of the types; <c>x-events</c> says which for each event.</summary>
     private static void DescribeEvents(OpenApiMediaType stream, OpenApiDocument document)
     {
-        stream.Schema = new OpenApiSchema { OneOf = [.. EventStream.Events.Values.Distinct().Select(type => new OpenApiSchemaReference(type.Name, document))] };
+        stream.Schema = new OpenApiSchema
+        {
+            OneOf = [.. EventStream.Events.Values.Distinct()
+            .Select(type => new OpenApiSchemaReference(type.Name, document))]
+        };
         stream.Extensions = new Dictionary<string, IOpenApiExtension>(StringComparer.Ordinal)
         {
-            ["x-events"] = new JsonNodeExtension(new JsonObject(EventStream.Events.Select(pair => KeyValuePair.Create(pair.Key, (JsonNode?)$"#/components/schemas/{pair.Value.Name}")))),
+            ["x-events"] = new JsonNodeExtension(new JsonObject(
+                EventStream.Events.Select(pair => KeyValuePair.Create(pair.Key, (JsonNode?)$"#/components/schemas/{pair.Value.Name}")))),
         };
     }
 
@@ -186,22 +206,27 @@ internal static class ApiDocuments
     {
         if (context.JsonPropertyInfo?.AttributeProvider is { } property)
         {
-            if (property.GetCustomAttributes(typeof(AllowedValuesAttribute), true) is [AllowedValuesAttribute allowed]) schema.Enum = [.. allowed.Values.Select(value => (JsonNode)(string)value!)];
+            if (property.GetCustomAttributes(typeof(AllowedValuesAttribute), true) is [AllowedValuesAttribute allowed]) schema.Enum =
+                [.. allowed.Values.Select(value => (JsonNode)(string)value!)];
             if (context.JsonPropertyInfo.DeclaringType == typeof(ErrorView) && context.JsonPropertyInfo.Name == "code") schema.Enum = FailureCodes();
             if (IsAnyJson(context.JsonTypeInfo.Type)) DescribeJson(schema, context.JsonPropertyInfo.Name);
         }
-        else if (context.JsonTypeInfo.Kind == System.Text.Json.Serialization.Metadata.JsonTypeInfoKind.Object && context.JsonTypeInfo.Type.Namespace?.StartsWith("Generation.", StringComparison.Ordinal) == true
-            && !context.JsonTypeInfo.Type.Name.EndsWith("Body", StringComparison.Ordinal) && !context.JsonTypeInfo.Type.Name.EndsWith("Filter", StringComparison.Ordinal))
+        else if (context.JsonTypeInfo.Kind == System.Text.Json.Serialization.Metadata.JsonTypeInfoKind.Object
+            && context.JsonTypeInfo.Type.Namespace?.StartsWith("Generation.", StringComparison.Ordinal) == true
+            && !context.JsonTypeInfo.Type.Name.EndsWith("Body", StringComparison.Ordinal)
+                && !context.JsonTypeInfo.Type.Name.EndsWith("Filter", StringComparison.Ordinal))
         {
             // An answer has each of its fields, null or not, but for those that are left out when they are null.
-            schema.Required = context.JsonTypeInfo.Properties.Where(p => !IsOptional(p.AttributeProvider)).Select(p => p.Name).Where(name => schema.Properties?.ContainsKey(name) == true).ToHashSet(StringComparer.Ordinal);
+            schema.Required = context.JsonTypeInfo.Properties.Where(p => !IsOptional(p.AttributeProvider)).Select(p => p.Name)
+                .Where(name => schema.Properties?.ContainsKey(name) == true).ToHashSet(StringComparer.Ordinal);
         }
 
         return Task.CompletedTask;
     }
 
     /// <summary>JSON that is passed on as it is.</summary>
-    private static bool IsAnyJson(Type type) => (Nullable.GetUnderlyingType(type) ?? type) is var its && (its == typeof(JsonElement) || its == typeof(JsonObject));
+    private static bool IsAnyJson(Type type) => (Nullable.GetUnderlyingType(type) ?? type) is var its && (its == typeof(JsonElement)
+        || its == typeof(JsonObject));
 
     private static void DescribeJson(OpenApiSchema schema, string field)
     {
@@ -228,5 +253,6 @@ internal static class ApiDocuments
     private static bool IsOptional(System.Reflection.ICustomAttributeProvider? property) =>
         property?.GetCustomAttributes(typeof(JsonIgnoreAttribute), true) is [JsonIgnoreAttribute { Condition: JsonIgnoreCondition.WhenWritingNull }];
 
-    private static List<JsonNode> Names(IEnumerable<ProblemCode> codes) => [.. codes.Select(code => code.Name).Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal).Select(name => (JsonNode)name)];
+    private static List<JsonNode> Names(IEnumerable<ProblemCode> codes) =>
+        [.. codes.Select(code => code.Name).Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal).Select(name => (JsonNode)name)];
 }

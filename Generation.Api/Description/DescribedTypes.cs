@@ -17,7 +17,8 @@ internal sealed class DescribedTypes : IApiDescriptionProvider
             var metadata = route.ActionDescriptor.EndpointMetadata;
             foreach (var body in metadata.OfType<RequestBody>().Where(body => body.Json is not null))
             {
-                route.ParameterDescriptions.Add(new ApiParameterDescription { Name = "body", Type = body.Json!, Source = BindingSource.Body, IsRequired = true });
+                route.ParameterDescriptions.Add(
+                    new ApiParameterDescription { Name = "body", Type = body.Json!, Source = BindingSource.Body, IsRequired = true });
                 route.SupportedRequestFormats.Add(new ApiRequestFormat { MediaType = "application/json" });
             }
 

@@ -16,7 +16,9 @@ internal static class DocumentationPages
     private static readonly string Version =
         typeof(DocumentationPages).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion.Split('+')[0] ?? "0";
 
-    /// <summary><c>/openapi/{v1,admin}.json</c>, <c>/docs</c> (everything on it comes from here: no fonts, proxy or telemetry of others), and <c>/</c>.</summary>
+    /// <summary>
+    /// <c>/openapi/{v1,admin}.json</c>, <c>/docs</c> (everything on it comes from here: no fonts, proxy or telemetry of others), and <c>/</c>.
+    /// </summary>
     public static void MapDocumentation(this WebApplication app)
     {
         app.MapOpenApi("/openapi/{documentName}.json").ExcludeFromDescription();
@@ -28,6 +30,7 @@ internal static class DocumentationPages
                 .AddPreferredSecuritySchemes("apiKey");
             if (app.Environment.IsDevelopment()) options.AddHttpAuthentication("apiKey", scheme => scheme.Token = "gk_dev_demo");
         }).ExcludeFromDescription();
-        app.MapGet("/", () => TypedResults.Ok(new ApiIndex("Generation", Version, "/docs", "/openapi/v1.json", "/readyz"))).AllowAnonymous().ExcludeFromDescription();
+        app.MapGet("/", () => TypedResults.Ok(new ApiIndex("Generation", Version, "/docs", "/openapi/v1.json", "/readyz"))).AllowAnonymous()
+            .ExcludeFromDescription();
     }
 }

@@ -52,8 +52,10 @@ internal static class EndpointDescriptions
     /// <param name="name">Of the operation, in camel case: what generated clients call.</param>
     /// <param name="tag">One of <see cref="ApiTags"/>.</param>
     /// <param name="summary">A line.</param>
-    /// <param name="problems">What it answers with beside 401, 403 for operators' routes, 500, 503, and what every JSON body can be refused for.</param>
-    public static RouteHandlerBuilder Describe(this RouteHandlerBuilder endpoint, string name, string tag, string summary, params ProblemCode[] problems) =>
+    /// <param name="problems">What it answers with beside 401, 403 for operators' routes, 500, 503, and what every JSON body can be refused
+    /// for.</param>
+    public static RouteHandlerBuilder Describe(this RouteHandlerBuilder endpoint, string name, string tag, string summary,
+        params ProblemCode[] problems) =>
         endpoint.WithName(name).WithTags(tag).WithSummary(summary).WithMetadata(new ProblemResponses(problems));
 
     public static RouteHandlerBuilder TakesJson<T>(this RouteHandlerBuilder endpoint) => endpoint.WithMetadata(new RequestBody(typeof(T)));
@@ -61,10 +63,12 @@ internal static class EndpointDescriptions
     public static RouteHandlerBuilder TakesFile(this RouteHandlerBuilder endpoint) => endpoint.WithMetadata(new RequestBody(null));
 
     public static RouteHandlerBuilder TakesIdempotencyKey(this RouteHandlerBuilder endpoint) => endpoint.WithMetadata(
-        new RequestHeader("Idempotency-Key", "1 to 200 printable ASCII characters. The same key again is answered as the first time, and done once."));
+        new RequestHeader("Idempotency-Key",
+            "1 to 200 printable ASCII characters. The same key again is answered as the first time, and done once."));
 
     public static RouteHandlerBuilder RequiresIdempotencyKey(this RouteHandlerBuilder endpoint) => endpoint.WithMetadata(
-        new RequestHeader("Idempotency-Key", "1 to 200 printable ASCII characters. The same key again is answered as the first time, and done once.", IsRequired: true));
+        new RequestHeader("Idempotency-Key", "1 to 200 printable ASCII characters. The same key again is answered as the first time, and done once.",
+            IsRequired: true));
 
     public static RouteHandlerBuilder TakesPreferWait(this RouteHandlerBuilder endpoint) => endpoint.WithMetadata(
         new RequestHeader("Prefer", "`wait=30`: answer when the generation has ended, within so many seconds, with 200; otherwise 202 at once."));
@@ -77,17 +81,21 @@ internal static class EndpointDescriptions
         new EventStreamResponse(),
         new OtherResponse(StatusCodes.Status204NoContent, "Nothing comes after `Last-Event-ID`: it has ended.", null));
 
-    public static RouteHandlerBuilder Redirects(this RouteHandlerBuilder endpoint) => endpoint.WithMetadata(new OtherResponse(StatusCodes.Status302Found, "To the signed URL.", null));
+    public static RouteHandlerBuilder Redirects(this RouteHandlerBuilder endpoint) =>
+        endpoint.WithMetadata(new OtherResponse(StatusCodes.Status302Found, "To the signed URL.", null));
 
     public static RouteHandlerBuilder ServesFile(this RouteHandlerBuilder endpoint) => endpoint.WithMetadata(
-        new OtherResponse(StatusCodes.Status200OK, "The file.", "application/octet-stream"), new OtherResponse(StatusCodes.Status206PartialContent, "A range of it.", "application/octet-stream"));
+        new OtherResponse(StatusCodes.Status200OK, "The file.", "application/octet-stream"),
+            new OtherResponse(StatusCodes.Status206PartialContent, "A range of it.", "application/octet-stream"));
 
     /// <summary>Every problem that an endpoint can answer with, by status.</summary>
     public static ILookup<int, ProblemCode> ProblemsOf(IList<object> metadata)
     {
         var problems = metadata.OfType<ProblemResponses>().SelectMany(own => own.Codes).ToList();
-        if (metadata.OfType<RequestBody>().Any(body => body.Json is not null)) problems.AddRange([ProblemCodes.MalformedJson, ProblemCodes.BodyTooLarge, ProblemCodes.UnsupportedMediaType]);
-        if (metadata.OfType<IAuthorizeData>().Any()) problems.AddRange([ProblemCodes.Unauthorized, ProblemCodes.MalformedRequest, ProblemCodes.DatabaseUnavailable]);
+        if (metadata.OfType<RequestBody>().Any(body => body.Json is not null)) problems.AddRange(
+            [ProblemCodes.MalformedJson, ProblemCodes.BodyTooLarge, ProblemCodes.UnsupportedMediaType]);
+        if (metadata.OfType<IAuthorizeData>().Any()) problems.AddRange(
+            [ProblemCodes.Unauthorized, ProblemCodes.MalformedRequest, ProblemCodes.DatabaseUnavailable]);
         if (metadata.OfType<IAuthorizeData>().Any(data => data.Policy is not null)) problems.Add(ProblemCodes.Forbidden);
         problems.Add(ProblemCodes.InternalError);
         return problems.Distinct().OrderBy(code => code.Status).ToLookup(code => code.Status);

@@ -26,5 +26,6 @@ internal static class RequestExamples
         _ => null,
     };
 
-    public static JsonNode? Of(string? operation) => operation is not null && Bodies.TryGetValue(operation, out var body) ? JsonNode.Parse(body) : null;
+    public static JsonNode? Of(string? operation) => operation is not null && Bodies.TryGetValue(operation, out var body) ? JsonNode.Parse(body)
+        : null;
 }

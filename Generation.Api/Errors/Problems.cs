@@ -7,7 +7,9 @@ using Microsoft.AspNetCore.WebUtilities;
 
 namespace Generation.Api.Errors;
 
-/// <summary>Errors as RFC 9457 problems. <c>code</c> is stable and is what clients branch on; title is the HTTP phrase, detail a sentence for people.</summary>
+/// <summary>
+/// Errors as RFC 9457 problems. <c>code</c> is stable and is what clients branch on; title is the HTTP phrase, detail a sentence for people.
+/// </summary>
 public static class Problems
 {
     public static ProblemHttpResult Of(ProblemCode code, string detail, params (string Name, object? Value)[] more)
@@ -23,7 +25,8 @@ public static class Problems
             extensions[name] = value;
         }
 
-        return TypedResults.Problem(detail, statusCode: code.Status, title: ReasonPhrases.GetReasonPhrase(code.Status), type: "about:blank", extensions: extensions);
+        return TypedResults.Problem(detail, statusCode: code.Status, title: ReasonPhrases.GetReasonPhrase(code.Status), type: "about:blank",
+            extensions: extensions);
     }
 
     /// <summary>400 with every wrong field by its path.</summary>
@@ -42,7 +45,8 @@ public static class Problems
         var problem = status switch
         {
             404 => Of(ProblemCodes.NotFound, $"There is nothing at {request.Path}."),
-            405 => Of(ProblemCodes.MethodNotAllowed, $"{request.Path} does not take {request.Method}; it takes {refused.HttpContext.Response.Headers.Allow}."),
+            405 => Of(ProblemCodes.MethodNotAllowed,
+                $"{request.Path} does not take {request.Method}; it takes {refused.HttpContext.Response.Headers.Allow}."),
             _ => Of(ProblemCodes.Refused with { Status = status }, $"The request was refused with {status}."),
         };
         return problem.ExecuteAsync(refused.HttpContext);
@@ -74,7 +78,8 @@ public sealed class UnexpectedFailures(ILogger<UnexpectedFailures> log) : IExcep
         if (result is null)
         {
             log.LogError(exception, "{Method} {Path} failed", httpContext.Request.Method, httpContext.Request.Path);
-            result = Problems.Of(ProblemCodes.InternalError, $"Something is wrong on our side. Support finds it by {Activity.Current?.TraceId.ToString() ?? httpContext.TraceIdentifier}.");
+            result = Problems.Of(ProblemCodes.InternalError,
+                $"Something is wrong on our side. Support finds it by {Activity.Current?.TraceId.ToString() ?? httpContext.TraceIdentifier}.");
         }
 
         if (httpContext.Response.HasStarted)

@@ -18,7 +18,8 @@ namespace Generation.Api.Events;
 /// <param name="Attempt">Failures so far.</param>
 /// <param name="CancelRequested">It is being canceled.</param>
 public sealed record StatusEvent(
-    Guid SessionId, [property: AllowedValues("queued", "processing")] string Status, long Version, string Phase, int Progress, int Attempt, bool CancelRequested);
+    Guid SessionId, [property: AllowedValues("queued", "processing")] string Status, long Version, string Phase, int Progress, int Attempt,
+        bool CancelRequested);
 
 /// <summary>An output was stored.</summary>
 /// <param name="SessionId">The generation.</param>
@@ -60,7 +61,8 @@ public static class EventStream
 {
     /// <summary>What stands in the data of each event.</summary>
     public static IReadOnlyDictionary<string, Type> Events { get; } =
-        typeof(GenerationEvents).GetProperties().ToDictionary(property => JsonNamingPolicy.CamelCase.ConvertName(property.Name), property => property.PropertyType, StringComparer.Ordinal);
+        typeof(GenerationEvents).GetProperties().ToDictionary(property => JsonNamingPolicy.CamelCase.ConvertName(property.Name), property =>
+            property.PropertyType, StringComparer.Ordinal);
 
     public static async Task StreamAsync(
         Guid sessionId, HttpContext context, SessionReader sessions, SessionFeed feed, MediaLinks links, ApiOptions options, TimeProvider time,
@@ -172,7 +174,9 @@ public static class EventStream
                 leaseToken = Math.Max(leaseToken, state.LeaseToken);
                 foreach (var media in state.Media.Where(m => m.Version > before.Version).OrderBy(m => m.Version))
                 {
-                    await WriteAsync("media", media.Version, new MediaEvent(state.SessionId, state.HasEnded ? "processing" : state.Status, media.Version, links.Present(media, context)), ct);
+                    await WriteAsync("media", media.Version,
+                        new MediaEvent(state.SessionId, state.HasEnded ? "processing" : state.Status, media.Version, links.Present(media, context)),
+                        ct);
                 }
 
                 if (state.HasEnded)
@@ -183,7 +187,9 @@ public static class EventStream
                 {
                     percent = Math.Max(percent, state.Progress);
                     phase = state.Phase;
-                    await WriteAsync("status", state.Version, new StatusEvent(state.SessionId, state.Status, state.Version, state.Phase, percent, state.Attempt, state.CancelRequested), ct);
+                    await WriteAsync("status", state.Version,
+                        new StatusEvent(state.SessionId, state.Status, state.Version, state.Phase, percent, state.Attempt, state.CancelRequested),
+                        ct);
                 }
 
                 if (!IsOver && early is { } waited && waited.Version <= shown.Version)

@@ -18,7 +18,8 @@ public readonly record struct FeedItem(SessionView? State, Progress? Progress);
 /// So any Api serves any session, and a thousand watchers cost one query.
 /// </summary>
 public sealed class SessionFeed(
-    SessionReader sessions, ProgressChannel progress, DatabaseConnections connections, ApiOptions options, TimeProvider time, ILogger<SessionFeed> log) : BackgroundService
+    SessionReader sessions, ProgressChannel progress, DatabaseConnections connections, ApiOptions options, TimeProvider time,
+        ILogger<SessionFeed> log) : BackgroundService
 {
     private readonly ConcurrentDictionary<Guid, Watched> watched = new();
     private readonly ConcurrentDictionary<Guid, byte> dirty = new();

@@ -31,54 +31,67 @@ public static class GenerationsApi
             .Describe("watchGeneration", ApiTags.Events, "Watch a generation to its end (server-sent events)", ProblemCodes.NotFound)
             .StreamsEvents();
         group.MapPost("/{sessionId:guid}/cancel", CancelAsync)
-            .Describe("cancelGeneration", ApiTags.Generations, "Cancel a generation; what is not delivered is not charged", ProblemCodes.NotFound, ProblemCodes.AlreadyEnded);
+            .Describe("cancelGeneration", ApiTags.Generations, "Cancel a generation; what is not delivered is not charged", ProblemCodes.NotFound,
+                ProblemCodes.AlreadyEnded);
 
         routes.MapPost("/api/images/{tool}/generate", SubmitByToolAsync).RequireAuthorization().WithMetadata(new SubmitEndpoint())
-            .Describe("submitByTool", ApiTags.Generations, "Submit by tool: the parameters beside model and clientKey", [.. SubmitHandler.Refusals, ProblemCodes.ToolNotFound])
+            .Describe("submitByTool", ApiTags.Generations, "Submit by tool: the parameters beside model and clientKey",
+                [.. SubmitHandler.Refusals, ProblemCodes.ToolNotFound])
             .TakesJson<FlatSubmitBody>().TakesIdempotencyKey().TakesPreferWait().TakesMockOverride();
         routes.MapPost("/api/image/generate", SubmitImageAsync).RequireAuthorization().WithMetadata(new SubmitEndpoint())
             .Describe("submitImage", ApiTags.Generations, "Submit a picture: the parameters beside model and clientKey", SubmitHandler.Refusals)
             .TakesJson<FlatSubmitBody>().TakesIdempotencyKey().TakesPreferWait().TakesMockOverride();
     }
 
-    private static async Task<Results<Ok<GenerationResult>, Accepted<AcceptedGeneration>, ProblemHttpResult>> SubmitAsync(HttpContext context, SubmitHandler handler, SubmitResponder responder, CancellationToken ct)
+    private static async Task<Results<Ok<GenerationResult>, Accepted<AcceptedGeneration>,
+        ProblemHttpResult>> SubmitAsync(HttpContext context, SubmitHandler handler, SubmitResponder responder, CancellationToken ct)
     {
         var (command, refusal) = await handler.ReadAsync(context, ct);
         return refusal is null ? await AcceptAsync(context, command!, handler, responder, responder.PreferredWait(context), ct) : refusal;
     }
 
-    private static async Task<Results<Ok<EstimateView>, ProblemHttpResult>> EstimateAsync(HttpContext context, SubmitHandler handler, CancellationToken ct)
+    private static async Task<Results<Ok<EstimateView>, ProblemHttpResult>> EstimateAsync(HttpContext context, SubmitHandler handler,
+        CancellationToken ct)
     {
         var (command, refusal) = await handler.ReadAsync(context, ct);
         return refusal is null ? await handler.EstimateAsync(context, command!, ct) : refusal;
     }
 
-    private static async Task<Results<Ok<GenerationResult>, Accepted<AcceptedGeneration>, ProblemHttpResult>> SubmitByToolAsync(string tool, HttpContext context, SubmitHandler handler, SubmitResponder responder, CancellationToken ct)
+    private static async Task<Results<Ok<GenerationResult>, Accepted<AcceptedGeneration>,
+        ProblemHttpResult>> SubmitByToolAsync(string tool, HttpContext context, SubmitHandler handler, SubmitResponder responder,
+        CancellationToken ct)
     {
         var (command, refusal) = await handler.ReadFlatAsync(context, tool, ct);
-        return refusal is null ? await AcceptAsync(context, command!, handler, responder, responder.PreferredWait(context) ?? responder.AliasWait, ct) : refusal;
+        return refusal is null ? await AcceptAsync(context, command!, handler, responder, responder.PreferredWait(context) ?? responder.AliasWait,
+            ct) : refusal;
     }
 
-    private static async Task<Results<Ok<GenerationResult>, Accepted<AcceptedGeneration>, ProblemHttpResult>> SubmitImageAsync(HttpContext context, SubmitHandler handler, SubmitResponder responder, CancellationToken ct)
+    private static async Task<Results<Ok<GenerationResult>, Accepted<AcceptedGeneration>,
+        ProblemHttpResult>> SubmitImageAsync(HttpContext context, SubmitHandler handler, SubmitResponder responder, CancellationToken ct)
     {
         var (command, refusal) = await handler.ReadFlatAsync(context, tool: null, ct);
-        return refusal is null ? await AcceptAsync(context, command!, handler, responder, responder.PreferredWait(context) ?? responder.AliasWait, ct) : refusal;
+        return refusal is null ? await AcceptAsync(context, command!, handler, responder, responder.PreferredWait(context) ?? responder.AliasWait,
+            ct) : refusal;
     }
 
-    private static async Task<Results<Ok<GenerationResult>, Accepted<AcceptedGeneration>, ProblemHttpResult>> AcceptAsync(HttpContext context, SubmitCommand command, SubmitHandler handler, SubmitResponder responder, TimeSpan? wait, CancellationToken ct)
+    private static async Task<Results<Ok<GenerationResult>, Accepted<AcceptedGeneration>,
+        ProblemHttpResult>> AcceptAsync(HttpContext context, SubmitCommand command, SubmitHandler handler, SubmitResponder responder, TimeSpan? wait,
+        CancellationToken ct)
     {
         var (accepted, refusal) = await handler.SubmitAsync(context, command, ct);
         return refusal is null ? await responder.AnswerAsync(context, accepted!, wait, ct) : refusal;
     }
 
-    private static async Task<Results<Ok<SessionView>, ProblemHttpResult>> GetAsync(Guid sessionId, HttpContext context, SessionReader sessions, MediaLinks links, CancellationToken ct) =>
+    private static async Task<Results<Ok<SessionView>, ProblemHttpResult>> GetAsync(Guid sessionId, HttpContext context, SessionReader sessions,
+        MediaLinks links, CancellationToken ct) =>
         await sessions.GetAsync(context.Caller().UserId, sessionId, ct) is { } session
             ? TypedResults.Ok(links.Present(session, context))
             : Problems.NotFound("generation");
 
     private static async Task<Results<Ok<GenerationPage>, ProblemHttpResult>> ListAsync(
         HttpContext context, SessionReader sessions, MediaLinks links, [Description("The nextCursor of the page before.")] string? cursor,
-        [Description("queued, processing, completed, failed or canceled.")] string? status, [Description("Rows a page, 1 to 100; 20 without it.")] string? limit, CancellationToken ct)
+        [Description("queued, processing, completed, failed or canceled.")] string? status,
+            [Description("Rows a page, 1 to 100; 20 without it.")] string? limit, CancellationToken ct)
     {
         var errors = new Dictionary<string, string[]>(StringComparer.Ordinal);
         var count = Paging.Limit(limit, MaxPage, fallback: 20, errors);

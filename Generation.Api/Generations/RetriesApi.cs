@@ -23,7 +23,8 @@ public static class RetriesApi
     public static void MapRetries(this IEndpointRouteBuilder routes)
     {
         routes.MapPost("/api/generations/{sessionId:guid}/retry", RetryAsync).RequireAuthorization().WithMetadata(new SubmitEndpoint())
-            .Describe("retryGeneration", ApiTags.Generations, "Try again what failed or was canceled, as a new generation", [.. SubmitHandler.Refusals, ProblemCodes.NotFound, ProblemCodes.NotRetryable])
+            .Describe("retryGeneration", ApiTags.Generations, "Try again what failed or was canceled, as a new generation",
+                [.. SubmitHandler.Refusals, ProblemCodes.NotFound, ProblemCodes.NotRetryable])
             .TakesIdempotencyKey().TakesPreferWait().TakesMockOverride();
         var admin = routes.MapGroup("/api/admin/dead-letters").RequireAuthorization(ApiKeyAuthentication.AdminPolicy);
         admin.MapGet("", ListAsync)
@@ -44,7 +45,8 @@ public static class RetriesApi
 
         if (session.Status is not ("failed" or "canceled"))
         {
-            return Problems.Of(ProblemCodes.NotRetryable, $"Only what failed or was canceled can be retried; it is {session.Status}.", ("sessionStatus", session.Status));
+            return Problems.Of(ProblemCodes.NotRetryable, $"Only what failed or was canceled can be retried; it is {session.Status}.",
+                ("sessionStatus", session.Status));
         }
 
         var (command, refusal) = SubmitHandler.RetryCommand(context, user, sessionId, session.Model, session.Params);
@@ -59,8 +61,10 @@ public static class RetriesApi
     }
 
     private static async Task<Results<Ok<DeadLetterPage>, ProblemHttpResult>> ListAsync(
-        DeadLetters dead, [Description("Their error code.")] string? code, string? model, string? provider, [Description("Failed before this time: the nextBefore of the page before.")] string? before,
-        [Description("Rows a page, 1 to 100; 50 without it.")] string? limit, [Description("true: only those that were not redriven.")] string? open, CancellationToken ct)
+        DeadLetters dead, [Description("Their error code.")] string? code, string? model, string? provider,
+            [Description("Failed before this time: the nextBefore of the page before.")] string? before,
+        [Description("Rows a page, 1 to 100; 50 without it.")] string? limit, [Description("true: only those that were not redriven.")] string? open,
+            CancellationToken ct)
     {
         var errors = new Dictionary<string, string[]>(StringComparer.Ordinal);
         var count = Paging.Limit(limit, MaxPage, fallback: 50, errors);
@@ -82,7 +86,15 @@ public static class RetriesApi
         }
 
         var page = await dead.ListAsync(
-            new DeadLetterFilter { Code = code, Model = model, Provider = provider, Before = before is null ? null : moment, OnlyOpen = open == "true" }, count + 1, ct);
+            new DeadLetterFilter
+            {
+                Code = code,
+                Model = model,
+                Provider = provider,
+                Before = before is null ? null
+                : moment,
+                OnlyOpen = open == "true"
+            }, count + 1, ct);
         var shown = page.Take(count).ToList();
         return TypedResults.Ok(new DeadLetterPage(shown, page.Count > count ? shown[^1].FailedAt : null));
     }
@@ -107,7 +119,8 @@ public static class RetriesApi
         var results = await Task.WhenAll(found.Take(MaxRedrive).Select(letter => RedriveOneAsync(context, handler, letter, ct)));
         var redriven = results.Count(r => r.NewSessionId is not null && !r.Replayed);
         log.LogWarning("Administrator {Admin} redrove {Count} of {Found} dead letters", context.Caller().UserId, redriven, results.Length);
-        return TypedResults.Ok(new RedriveResult(redriven, results, filter!.SessionIds?.Except(found.Select(f => f.SessionId)).ToList() ?? [], found.Count > MaxRedrive));
+        return TypedResults.Ok(new RedriveResult(redriven, results, filter!.SessionIds?.Except(found.Select(f => f.SessionId)).ToList() ?? [],
+            found.Count > MaxRedrive));
     }
 
     /// <summary>One key a dead letter: redriven twice, it is made again once.</summary>

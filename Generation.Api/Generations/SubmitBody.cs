@@ -46,7 +46,8 @@ public sealed record AcceptedGeneration(
 /// <param name="FailedOutputs">Outputs that did not come.</param>
 /// <param name="Links">Where it can be read again.</param>
 public sealed record GenerationResult(
-    Guid SessionId, string ClientKey, Guid ReservationId, [property: AllowedValues("completed", "failed", "canceled")] string Status, IReadOnlyList<string> Images, IReadOnlyList<MediaView> Media, long CreditsUsed, long CreditsLeft,
+    Guid SessionId, string ClientKey, Guid ReservationId, [property: AllowedValues("completed", "failed", "canceled")] string Status,
+        IReadOnlyList<string> Images, IReadOnlyList<MediaView> Media, long CreditsUsed, long CreditsLeft,
     Receipt Receipt, ErrorView? Error, JsonElement? FailedOutputs, GenerationLinks Links);
 
 /// <param name="Generations">Newest first.</param>
@@ -61,7 +62,8 @@ public sealed record GenerationPage(IReadOnlyList<SessionView> Generations, Guid
 /// <param name="Metering">What the provider counts, where that decides what is captured.</param>
 /// <param name="Available">Credits of the caller.</param>
 /// <param name="Affordable">Whether a submit would be accepted now.</param>
-public sealed record EstimateView(string Model, long Total, IReadOnlyList<EstimateItem> Items, long PriceVersion, Metering? Metering, long Available, bool Affordable);
+public sealed record EstimateView(string Model, long Total, IReadOnlyList<EstimateItem> Items, long PriceVersion, Metering? Metering, long Available,
+    bool Affordable);
 
 /// <param name="Output"><c>image</c>, <c>video</c> or <c>audio</c>.</param>
 /// <param name="Variant">A resolution, where it has a price of its own.</param>
@@ -72,7 +74,8 @@ public sealed record EstimateView(string Model, long Total, IReadOnlyList<Estima
 /// <param name="Quantity">Outputs.</param>
 /// <param name="Credits">Of this item.</param>
 public sealed record EstimateItem(
-    [property: AllowedValues("image", "video", "audio")] string Output, string? Variant, string? Quality, long UnitPrice, [property: AllowedValues("output", "second")] string Per, int Multiplier, int Quantity, long Credits);
+    [property: AllowedValues("image", "video", "audio")] string Output, string? Variant, string? Quality, long UnitPrice,
+        [property: AllowedValues("output", "second")] string Per, int Multiplier, int Quantity, long Credits);
 
 /// <param name="DeadLetters">Newest first.</param>
 /// <param name="NextBefore">For <c>before</c>; null on the last page.</param>

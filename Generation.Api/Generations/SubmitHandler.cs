@@ -27,13 +27,15 @@ public sealed class SubmitHandler(
     /// <summary>What a request is refused for before it has a price.</summary>
     public static readonly ProblemCode[] PriceRefusals =
     [
-        ProblemCodes.ValidationFailed, ProblemCodes.IdempotencyKeyMismatch, ProblemCodes.ModelNotFound, ProblemCodes.ModelWithoutPrice, ProblemCodes.ModelRetired, ProblemCodes.ModelDisabled,
+        ProblemCodes.ValidationFailed, ProblemCodes.IdempotencyKeyMismatch, ProblemCodes.ModelNotFound, ProblemCodes.ModelWithoutPrice,
+            ProblemCodes.ModelRetired, ProblemCodes.ModelDisabled,
     ];
 
     /// <summary>What a submit is refused for.</summary>
     public static readonly ProblemCode[] Refusals =
     [
-        .. PriceRefusals, ProblemCodes.InsufficientCredits, ProblemCodes.AccountFrozen, ProblemCodes.MockOverrideInvalid, ProblemCodes.IdempotencyKeyReused, ProblemCodes.RateLimited,
+        .. PriceRefusals, ProblemCodes.InsufficientCredits, ProblemCodes.AccountFrozen, ProblemCodes.MockOverrideInvalid,
+            ProblemCodes.IdempotencyKeyReused, ProblemCodes.RateLimited,
         ProblemCodes.TooManySessions, ProblemCodes.Overloaded,
     ];
 
@@ -52,7 +54,8 @@ public sealed class SubmitHandler(
 
         var errors = new Dictionary<string, string[]>(StringComparer.Ordinal);
         var model = "";
-        if (!body.TryGetProperty("model", out var named) || named.ValueKind != JsonValueKind.String || named.GetString() is not { Length: > 0 and <= 100 } name)
+        if (!body.TryGetProperty("model", out var named) || named.ValueKind != JsonValueKind.String
+            || named.GetString() is not { Length: > 0 and <= 100 } name)
         {
             errors["model"] = ["is required: the id of a model, see GET /api/models"];
         }
@@ -135,8 +138,11 @@ public sealed class SubmitHandler(
         return Frame(context, body, model, JsonSerializer.SerializeToElement(flat), errors);
     }
 
-    /// <summary>The command that retries a session for its user. Without an idempotency key of the client's, retrying twice makes one session.</summary>
-    public static (SubmitCommand? Command, ProblemHttpResult? Refusal) RetryCommand(HttpContext context, Guid user, Guid sessionId, string model, JsonElement given)
+    /// <summary>
+    /// The command that retries a session for its user. Without an idempotency key of the client's, retrying twice makes one session.
+    /// </summary>
+    public static (SubmitCommand? Command, ProblemHttpResult? Refusal) RetryCommand(
+        HttpContext context, Guid user, Guid sessionId, string model, JsonElement given)
     {
         ArgumentNullException.ThrowIfNull(context);
         var errors = new Dictionary<string, string[]>(StringComparer.Ordinal);
@@ -163,8 +169,10 @@ public sealed class SubmitHandler(
                 return (null, refusal);
             }
 
-            return !await sessions.IsKeyKnownAsync(user, command.ClientKey, ct) || await sessions.FindByKeyAsync(user, command.ClientKey, ct) is not { } known ? (null, refusal)
-                : known.RequestHash.AsSpan().SequenceEqual(command.Fingerprint) ? (new Accepted(known.Session.SessionId, command.ClientKey, known.ReservationId, known.Session.Held, true), null)
+            return !await sessions.IsKeyKnownAsync(user, command.ClientKey, ct)
+                || await sessions.FindByKeyAsync(user, command.ClientKey, ct) is not { } known ? (null, refusal)
+                : known.RequestHash.AsSpan().SequenceEqual(command.Fingerprint)
+                    ? (new Accepted(known.Session.SessionId, command.ClientKey, known.ReservationId, known.Session.Held, true), null)
                 : (null, KeyReused());
         }
 
@@ -175,14 +183,16 @@ public sealed class SubmitHandler(
         return result.Outcome switch
         {
             SubmitOutcome.Accepted or SubmitOutcome.Replayed =>
-                (new Accepted(result.SessionId, command.ClientKey, result.ReservationId, result.HeldCredits, result.Outcome == SubmitOutcome.Replayed), null),
+                (new Accepted(result.SessionId, command.ClientKey, result.ReservationId, result.HeldCredits,
+                    result.Outcome == SubmitOutcome.Replayed), null),
             SubmitOutcome.Conflict => (null, KeyReused()),
             SubmitOutcome.NotEnoughCredits => (null, await NotEnoughAsync(user, result, ct)),
             SubmitOutcome.NoAccount => (null, await NotEnoughAsync(user, result with { HeldCredits = request!.Price.Credits * request.Outputs }, ct)),
             SubmitOutcome.Frozen => (null, Problems.Of(ProblemCodes.AccountFrozen, "This account is frozen. Write to support.")),
             SubmitOutcome.TooMany => (null, TooMany(context)),
             SubmitOutcome.Overloaded => (null, Overloaded(context)),
-            _ => (null, Problems.RetryLater(context, ProblemCodes.DatabaseUnavailable, "The database does not answer at the moment. Try again with the same key: it cannot be charged twice.")),
+            _ => (null, Problems.RetryLater(context, ProblemCodes.DatabaseUnavailable,
+                "The database does not answer at the moment. Try again with the same key: it cannot be charged twice.")),
         };
     }
 
@@ -194,7 +204,8 @@ public sealed class SubmitHandler(
     {
         ArgumentNullException.ThrowIfNull(context);
         ArgumentNullException.ThrowIfNull(next);
-        return context.GetEndpoint()?.Metadata.GetMetadata<SubmitEndpoint>() is not null && context.RequestServices.GetRequiredService<SubmitWriter>().IsOverloaded
+        return context.GetEndpoint()?.Metadata.GetMetadata<SubmitEndpoint>() is not null
+            && context.RequestServices.GetRequiredService<SubmitWriter>().IsOverloaded
             ? Overloaded(context).ExecuteAsync(context)
             : next(context);
     }
@@ -212,14 +223,16 @@ public sealed class SubmitHandler(
         var balance = await credits.BalanceAsync(context.Caller().UserId, ct);
         return TypedResults.Ok(new EstimateView(
             model.Id, quote.Total,
-            [new EstimateItem(model.Kind, quote.Price.Variant, quote.Price.Quality, quote.Price.Credits, quote.Price.Per, quote.Multiplier, quote.Outputs, quote.Total)],
+            [new EstimateItem(model.Kind, quote.Price.Variant, quote.Price.Quality, quote.Price.Credits, quote.Price.Per, quote.Multiplier,
+                quote.Outputs, quote.Total)],
             quote.Price.Version, quote.Price.Metering, balance.Available, balance.Available >= quote.Total));
     }
 
     private static ProblemHttpResult Overloaded(HttpContext context) =>
         Problems.RetryLater(context, ProblemCodes.Overloaded, "Too many requests are waiting already. Nothing was stored; try again.");
 
-    private async Task<(SubmitRequest? Request, ProblemHttpResult? Refusal)> CheckAsync(HttpContext context, Guid user, SubmitCommand command, CancellationToken ct)
+    private async Task<(SubmitRequest? Request, ProblemHttpResult? Refusal)> CheckAsync(
+        HttpContext context, Guid user, SubmitCommand command, CancellationToken ct)
     {
         var (quoted, refusal) = await PriceAsync(context, command, ct);
         if (refusal is not null)
@@ -251,7 +264,8 @@ public sealed class SubmitHandler(
     }
 
     /// <summary>Model, parameters and price, or everything that is wrong with them.</summary>
-    private async Task<(QuotedRequest? Quoted, ProblemHttpResult? Refusal)> PriceAsync(HttpContext context, SubmitCommand command, CancellationToken ct)
+    private async Task<(QuotedRequest? Quoted, ProblemHttpResult? Refusal)> PriceAsync(
+        HttpContext context, SubmitCommand command, CancellationToken ct)
     {
         if (command.Errors.ContainsKey("model"))
         {
@@ -265,12 +279,14 @@ public sealed class SubmitHandler(
 
         if (model.Lifecycle == ModelLifecycle.Retired)
         {
-            return (null, Problems.Of(ProblemCodes.ModelRetired, $"{model.Id} is no longer offered. Use {model.Successor}.", ("successor", model.Successor)));
+            return (null, Problems.Of(ProblemCodes.ModelRetired, $"{model.Id} is no longer offered. Use {model.Successor}.", (
+                "successor", model.Successor)));
         }
 
         if ((await settings.DisabledModelsAsync(ct)).Contains(model.Id))
         {
-            return (null, Problems.RetryLater(context, ProblemCodes.ModelDisabled, $"{model.Id} is switched off at the moment. Try another model, or later.", DisabledRetrySeconds));
+            return (null, Problems.RetryLater(context, ProblemCodes.ModelDisabled,
+                $"{model.Id} is switched off at the moment. Try another model, or later.", DisabledRetrySeconds));
         }
 
         var errors = command.Errors;
@@ -308,7 +324,8 @@ public sealed class SubmitHandler(
     }
 
     /// <summary>The key from the header or the body; both may be sent if they agree.</summary>
-    private static (SubmitCommand? Command, ProblemHttpResult? Refusal) Frame(HttpContext context, JsonElement body, string model, JsonElement given, Dictionary<string, string[]> errors)
+    private static (SubmitCommand? Command, ProblemHttpResult? Refusal) Frame(
+        HttpContext context, JsonElement body, string model, JsonElement given, Dictionary<string, string[]> errors)
     {
         var header = IdempotencyKey.Read(context, errors) ?? "";
         var field = "";
@@ -323,8 +340,13 @@ public sealed class SubmitHandler(
 
         if (header.Length > 0 && field.Length > 0 && header != field)
         {
-            return (null, Problems.Of(ProblemCodes.IdempotencyKeyMismatch, "The header Idempotency-Key and the field clientKey differ. Send one of them.",
-                ("errors", new Dictionary<string, string[]>(StringComparer.Ordinal) { ["clientKey"] = ["differs from the header Idempotency-Key"] })));
+            return (null, Problems.Of(ProblemCodes.IdempotencyKeyMismatch,
+                "The header Idempotency-Key and the field clientKey differ. Send one of them.",
+                ("errors", new Dictionary<string, string[]>(StringComparer.Ordinal)
+                {
+                    ["clientKey"] =
+                    ["differs from the header Idempotency-Key"]
+                })));
         }
 
         var chosen = header.Length > 0 ? header : field.Length > 0 ? field : Guid.CreateVersion7().ToString();
@@ -332,21 +354,25 @@ public sealed class SubmitHandler(
     }
 
     private static ProblemHttpResult TooFast(Allowance allowance) => Problems.Of(ProblemCodes.RateLimited,
-        $"{(allowance.Policy == "key" ? "This key" : "The service")} takes {allowance.Limit} submits a minute. Nothing was stored; try again in {allowance.ResetSeconds} s.",
+        $"{(allowance.Policy == "key" ? "This key" : "The service")} takes {allowance.Limit} submits a minute. Nothing was stored; try again in "
+            + $"{allowance.ResetSeconds} s.",
         ("limit", allowance.Limit), ("policy", allowance.Policy));
 
     private ProblemHttpResult TooMany(HttpContext context)
     {
         context.Response.Headers.RetryAfter = "5";
         return Problems.Of(ProblemCodes.TooManySessions,
-            $"You have {submits.OutstandingPerUser} generations that have not ended, which is as many as one may have. Nothing was stored; try again when some have ended.",
+            $"You have {submits.OutstandingPerUser} generations that have not ended, which is as many as one may have. Nothing was stored; try "
+                + "again when some have ended.",
             ("limit", submits.OutstandingPerUser));
     }
 
     private static ProblemHttpResult KeyReused() => Problems.Of(ProblemCodes.IdempotencyKeyReused,
         "This idempotency key was used for a request with another body. Use a new key for a new request.");
 
-    /// <summary>The end of a model, where programs look for it: Deprecation (RFC 9745), Sunset (RFC 8594), and a link to the model's successor.</summary>
+    /// <summary>
+    /// The end of a model, where programs look for it: Deprecation (RFC 9745), Sunset (RFC 8594), and a link to the model's successor.
+    /// </summary>
     private static void Announce(IHeaderDictionary headers, Model model)
     {
         static DateTimeOffset Midnight(DateOnly day) => new(day.ToDateTime(TimeOnly.MinValue), TimeSpan.Zero);
@@ -372,15 +398,20 @@ public sealed class SubmitHandler(
         if (result.Available + result.Reserved < result.HeldCredits)
         {
             return Problems.Of(ProblemCodes.InsufficientCredits,
-                $"This needs {result.HeldCredits} credits; you have {result.Available}{(result.Reserved > 0 ? $", and even with the {result.Reserved} that running jobs hold it is not enough" : "")}. Buy more, or ask for less.",
+                $"This needs {result.HeldCredits} credits; you have "
+                    + $"{result.Available}"
+                    + $"{(result.Reserved > 0 ? $", and even with the {result.Reserved} that running jobs hold it is not enough" : "")}. "
+                    + "Buy more, or ask for less.",
                 ("reason", "not_enough"), ("available", result.Available), ("needed", result.HeldCredits), ("held", result.Reserved));
         }
 
         var holds = await credits.OpenHoldsAsync(user, ct);
         return Problems.Of(ProblemCodes.InsufficientCredits,
-            $"This needs {result.HeldCredits} credits; you have {result.Available}, and {result.Reserved} more are held by {holds.RunningJobs} running job{(holds.RunningJobs == 1 ? "" : "s")}. "
+            $"This needs {result.HeldCredits} credits; you have {result.Available}, and {result.Reserved} more are held by {holds.RunningJobs} "
+                + $"running job{(holds.RunningJobs == 1 ? "" : "s")}. "
             + "What they do not use comes back when they end; wait, cancel one, or buy more.",
-            ("reason", "held"), ("available", result.Available), ("needed", result.HeldCredits), ("held", result.Reserved), ("runningJobs", holds.RunningJobs), ("earliestRelease", holds.EarliestRelease));
+            ("reason", "held"), ("available", result.Available), ("needed", result.HeldCredits), ("held", result.Reserved),
+                ("runningJobs", holds.RunningJobs), ("earliestRelease", holds.EarliestRelease));
     }
 
     private sealed record QuotedRequest(Model Model, JsonObject Input, Quote Quote);

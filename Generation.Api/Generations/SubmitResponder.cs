@@ -10,7 +10,8 @@ using Microsoft.AspNetCore.Http.HttpResults;
 namespace Generation.Api.Generations;
 
 /// <summary>Responds to an accepted request: immediately, or when the session has ended.</summary>
-public sealed class SubmitResponder(SessionFeed feed, SessionReader sessions, CreditReader credits, MediaLinks links, ApiOptions options, TimeProvider time)
+public sealed class SubmitResponder(SessionFeed feed, SessionReader sessions, CreditReader credits, MediaLinks links, ApiOptions options,
+    TimeProvider time)
 {
     /// <summary>What the aliases do when the client does not say: wait, if ENABLE_ENQUEUE_FIRST is off.</summary>
     public TimeSpan? AliasWait => options.EnqueueFirst ? null : options.AliasWait;
@@ -31,7 +32,8 @@ public sealed class SubmitResponder(SessionFeed feed, SessionReader sessions, Cr
         return null;
     }
 
-    public async Task<Results<Ok<GenerationResult>, Accepted<AcceptedGeneration>, ProblemHttpResult>> AnswerAsync(HttpContext context, Accepted accepted, TimeSpan? wait, CancellationToken ct)
+    public async Task<Results<Ok<GenerationResult>, Accepted<AcceptedGeneration>,
+        ProblemHttpResult>> AnswerAsync(HttpContext context, Accepted accepted, TimeSpan? wait, CancellationToken ct)
     {
         var self = $"/api/generations/{accepted.SessionId}";
         context.Response.Headers.Location = self;
@@ -49,7 +51,8 @@ public sealed class SubmitResponder(SessionFeed feed, SessionReader sessions, Cr
                 session.Receipt!.Captured, balance.Available, session.Receipt, session.Error, session.FailedOutputs, Links(self)));
         }
 
-        return TypedResults.Accepted(self, new AcceptedGeneration(accepted.SessionId, accepted.ClientKey, accepted.ReservationId, "queued", accepted.CreditsHeld, Links(self)));
+        return TypedResults.Accepted(self, new AcceptedGeneration(
+            accepted.SessionId, accepted.ClientKey, accepted.ReservationId, "queued", accepted.CreditsHeld, Links(self)));
     }
 
     /// <summary>The session once it has ended; null when it has not within <paramref name="maxWait"/>.</summary>
@@ -67,7 +70,8 @@ public sealed class SubmitResponder(SessionFeed feed, SessionReader sessions, Cr
 
             return session;
         }
-        catch (Exception e) when ((e is OperationCanceledException && !ct.IsCancellationRequested) || e is System.Threading.Channels.ChannelClosedException)
+        catch (Exception e) when ((e is OperationCanceledException && !ct.IsCancellationRequested) || e
+            is System.Threading.Channels.ChannelClosedException)
         {
             return null;
         }

@@ -35,7 +35,8 @@ public sealed class ApiKeyAuthentication(
 
         Context.Features.Set(caller);
         var identity = new ClaimsIdentity(
-            [new Claim(ClaimTypes.NameIdentifier, caller.UserId.ToString()), new Claim(ClaimTypes.Role, caller.IsAdmin ? "admin" : "user")], SchemeName);
+            [new Claim(ClaimTypes.NameIdentifier, caller.UserId.ToString()), new Claim(ClaimTypes.Role, caller.IsAdmin ? "admin" : "user")],
+                SchemeName);
         return AuthenticateResult.Success(new AuthenticationTicket(new ClaimsPrincipal(identity), SchemeName));
     }
 

@@ -18,14 +18,16 @@ public static class MediaApi
             .Describe("getMedia", ApiTags.Media, "Redirect to an output of mine, by a URL that is signed for an hour", ProblemCodes.NotFound)
             .Redirects();
         routes.MapGet(FolderMediaStore.UrlPrefix + "{**key}", ServeFile).AllowAnonymous()
-            .Describe("getFile", ApiTags.Media, "An output by its signed URL; ranges are served", ProblemCodes.NotFound, ProblemCodes.UrlExpired, ProblemCodes.UrlNotSigned)
+            .Describe("getFile", ApiTags.Media, "An output by its signed URL; ranges are served", ProblemCodes.NotFound, ProblemCodes.UrlExpired,
+                ProblemCodes.UrlNotSigned)
             .ServesFile();
         routes.MapGet("/samples/{name}", ServeSample).AllowAnonymous()
             .Describe("getSample", ApiTags.Media, "A picture that stands in for one in mock mode", ProblemCodes.NotFound)
             .ServesFile();
     }
 
-    private static async Task<Results<RedirectHttpResult, ProblemHttpResult>> RedirectAsync(Guid mediaId, SessionReader sessions, MediaLinks links, HttpContext context, CancellationToken ct) =>
+    private static async Task<Results<RedirectHttpResult, ProblemHttpResult>> RedirectAsync(Guid mediaId, SessionReader sessions, MediaLinks links,
+        HttpContext context, CancellationToken ct) =>
         await sessions.FindMediaKeyAsync(context.Caller().UserId, mediaId, ct) is { } key
             ? TypedResults.Redirect(links.Sign(key, context).Url)
             : Problems.NotFound("media");
@@ -54,7 +56,8 @@ public static class MediaApi
     }
 
     private static Results<FileStreamHttpResult, ProblemHttpResult> ServeSample(string name) =>
-        MockSamples.Find(name) is { } sample ? TypedResults.Stream(sample.Open(), sample.ContentType, enableRangeProcessing: true) : Problems.NotFound("sample");
+        MockSamples.Find(name) is { } sample ? TypedResults.Stream(sample.Open(), sample.ContentType, enableRangeProcessing: true)
+            : Problems.NotFound("sample");
 }
 
 /// <summary>Makes the links under which a session's outputs can be opened for an hour. Whoever calls has checked that they may be.</summary>
@@ -85,7 +88,8 @@ public sealed class MediaLinks(IMediaStore store, IOptions<MediaOptions> options
         return session.Localize(language) with
         {
             Media = [.. session.Media.Select(m => Present(m, context))],
-            Placeholder = session.Placeholder is { } instead ? instead with { Url = Sign(MockSamples.Placeholder.AsStored().Key.ToString(), context).Url } : null,
+            Placeholder = session.Placeholder is { } instead
+                ? instead with { Url = Sign(MockSamples.Placeholder.AsStored().Key.ToString(), context).Url } : null,
         };
     }
 

@@ -19,7 +19,8 @@ namespace Generation.Api.Media;
 /// <param name="Height">Pixels.</param>
 /// <param name="Sha256">Hex.</param>
 /// <param name="ExpiresAt">When it goes.</param>
-public sealed record UploadView(Guid UploadId, string Reference, string ContentType, long Bytes, int? Width, int? Height, string Sha256, DateTimeOffset ExpiresAt);
+public sealed record UploadView(Guid UploadId, string Reference, string ContentType, long Bytes, int? Width, int? Height, string Sha256,
+    DateTimeOffset ExpiresAt);
 
 /// <summary>
 /// <c>POST /api/uploads</c>: a reference picture as the first file of a multipart form. It is streamed into the store while its type, size
@@ -35,12 +36,15 @@ public static class UploadsApi
     private const int MaxRatio = 16;
     private const int MaxFormBytes = 64 << 10;
 
-    public static void MapUploads(this IEndpointRouteBuilder routes) => routes.MapPost("/api/uploads", ReceiveAsync).RequireAuthorization().DisableAntiforgery()
-        .Describe("upload", ApiTags.Media, "Send a reference picture", ProblemCodes.ValidationFailed, ProblemCodes.UnsupportedMediaType, ProblemCodes.BodyTooLarge, ProblemCodes.TooManyUploads, ProblemCodes.StorageUnavailable)
+    public static void MapUploads(this IEndpointRouteBuilder routes) =>
+        routes.MapPost("/api/uploads", ReceiveAsync).RequireAuthorization().DisableAntiforgery()
+        .Describe("upload", ApiTags.Media, "Send a reference picture", ProblemCodes.ValidationFailed, ProblemCodes.UnsupportedMediaType,
+            ProblemCodes.BodyTooLarge, ProblemCodes.TooManyUploads, ProblemCodes.StorageUnavailable)
         .TakesFile();
 
     private static async Task<Results<Created<UploadView>, ProblemHttpResult>> ReceiveAsync(
-        HttpContext context, Uploads uploads, MediaTransfer transfer, IMediaStore store, TimeProvider time, ILogger<Uploads> log, CancellationToken ct)
+        HttpContext context, Uploads uploads, MediaTransfer transfer, IMediaStore store, TimeProvider time, ILogger<Uploads> log,
+            CancellationToken ct)
     {
         if (!MediaTypeHeaderValue.TryParse(context.Request.ContentType, out var type) || type.MediaType != "multipart/form-data"
             || HeaderUtilities.RemoveQuotes(type.Boundary).Value is not { Length: > 0 and <= 200 } boundary)
@@ -58,7 +62,8 @@ public static class UploadsApi
         {
             if (!await uploads.HasRoomAsync(user, ct))
             {
-                return Problems.Of(ProblemCodes.TooManyUploads, $"You have {Uploads.MaxPerUser} uploads. They go {Uploads.Lifetime.TotalDays} days after they came.");
+                return Problems.Of(ProblemCodes.TooManyUploads,
+                    $"You have {Uploads.MaxPerUser} uploads. They go {Uploads.Lifetime.TotalDays} days after they came.");
             }
 
             var reader = new MultipartReader(boundary, context.Request.Body) { BodyLengthLimit = MaxBytes + MaxFormBytes };
@@ -78,7 +83,8 @@ public static class UploadsApi
             return e.Failure switch
             {
                 MediaFailure.TooLarge => Problems.Of(ProblemCodes.BodyTooLarge, $"A picture has at most {MaxBytes >> 20} MiB."),
-                MediaFailure.StoreUnavailable or MediaFailure.SourceUnavailable => Problems.RetryLater(context, ProblemCodes.StorageUnavailable, "The picture could not be stored now. Send it again."),
+                MediaFailure.StoreUnavailable or MediaFailure.SourceUnavailable =>
+                    Problems.RetryLater(context, ProblemCodes.StorageUnavailable, "The picture could not be stored now. Send it again."),
                 MediaFailure.WrongType => Wrong($"must be a picture: {e.Message}"),
                 _ => Wrong($"could not be read: {e.Message}"),
             };
@@ -99,12 +105,14 @@ public static class UploadsApi
     }
 
     private static async Task<Results<Created<UploadView>, ProblemHttpResult>> KeepAsync(
-        HttpContext context, Guid user, Stream file, Uploads uploads, MediaTransfer transfer, IMediaStore store, TimeProvider time, CancellationToken ct)
+        HttpContext context, Guid user, Stream file, Uploads uploads, MediaTransfer transfer, IMediaStore store, TimeProvider time,
+            CancellationToken ct)
     {
         var now = time.GetUtcNow();
         var id = Guid.CreateVersion7(now);
         var media = await transfer.StoreAsync(
-            new MediaSource.Direct(file), new MediaDestination(user, now, id, 0, 0, MediaKind.Image) { Role = MediaRole.Upload, MaxBytes = MaxBytes }, reportBytes: null, ct);
+            new MediaSource.Direct(file), new MediaDestination(user, now, id, 0, 0, MediaKind.Image) { Role = MediaRole.Upload, MaxBytes = MaxBytes },
+                reportBytes: null, ct);
         var isKept = false;
         try
         {
@@ -116,7 +124,8 @@ public static class UploadsApi
             await uploads.AddAsync(new Upload(id, user, media), ct);
             isKept = true;
             return TypedResults.Created($"/api/uploads/{id}", new UploadView(
-                id, Uploads.Scheme + id, media.ContentType, media.Bytes, media.Width, media.Height, Convert.ToHexStringLower(media.Sha256), now + Uploads.Lifetime));
+                id, Uploads.Scheme + id, media.ContentType, media.Bytes, media.Width, media.Height, Convert.ToHexStringLower(media.Sha256), now
+                    + Uploads.Lifetime));
         }
         finally
         {
@@ -131,10 +140,12 @@ public static class UploadsApi
     {
         ({ } width, { } height) when width < MinSide || height < MinSide => $"must be at least {MinSide} pixels on each side; it is {width}x{height}",
         ({ } width, { } height) when (long)width * height > MaxPixels => $"must have at most {MaxPixels} pixels; it is {width}x{height}",
-        ({ } width, { } height) when width > (long)height * MaxRatio || height > (long)width * MaxRatio => $"must have sides of at most {MaxRatio}:1; it is {width}x{height}",
+        ({ } width, { } height) when width > (long)height * MaxRatio || height > (long)width * MaxRatio =>
+            $"must have sides of at most {MaxRatio}:1; it is {width}x{height}",
         ({ }, { }) => null,
         _ => "must say its width and height in its first 256 KiB",
     };
 
-    private static ProblemHttpResult Wrong(string problem) => Problems.Invalid(new Dictionary<string, string[]>(StringComparer.Ordinal) { ["file"] = [problem] });
+    private static ProblemHttpResult Wrong(string problem) =>
+        Problems.Invalid(new Dictionary<string, string[]>(StringComparer.Ordinal) { ["file"] = [problem] });
 }

@@ -24,8 +24,10 @@ public sealed class DatabaseCircuit(Readiness readiness, TimeProvider time, ILog
     {
         ArgumentNullException.ThrowIfNull(context);
         ArgumentNullException.ThrowIfNull(next);
-        return context.Request.Path.StartsWithSegments("/api", StringComparison.Ordinal) && context.RequestServices.GetRequiredService<DatabaseCircuit>().isOpen
-            ? Problems.RetryLater(context, ProblemCodes.DatabaseUnavailable, "The database does not answer at the moment. Nothing was lost; try again.").ExecuteAsync(context)
+        return context.Request.Path.StartsWithSegments("/api", StringComparison.Ordinal)
+            && context.RequestServices.GetRequiredService<DatabaseCircuit>().isOpen
+            ? Problems.RetryLater(context, ProblemCodes.DatabaseUnavailable,
+                "The database does not answer at the moment. Nothing was lost; try again.").ExecuteAsync(context)
             : next(context);
     }
 
@@ -41,7 +43,8 @@ public sealed class DatabaseCircuit(Readiness readiness, TimeProvider time, ILog
                 if (isUnavailable != isOpen)
                 {
                     isOpen = isUnavailable;
-                    log.LogWarning("Postgres is {State}: {Consequence}", isUnavailable ? "unavailable" : "available", isUnavailable ? "requests are answered with 503" : "requests are accepted again");
+                    log.LogWarning("Postgres is {State}: {Consequence}", isUnavailable ? "unavailable" : "available", isUnavailable
+                        ? "requests are answered with 503" : "requests are accepted again");
                 }
             }
             while (await timer.WaitForNextTickAsync(stoppingToken));

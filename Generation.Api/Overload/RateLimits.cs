@@ -16,7 +16,8 @@ public sealed class RateLimitOptions
     /// <summary>Submits a minute of all keys together; as many may come at once; default 100,000. 0 is no limit.</summary>
     public int GlobalPerMinute { get; set; } = 100_000;
 
-    public string? Problem() => KeyPerMinute < 0 || GlobalPerMinute < 0 ? "RateLimits:KeyPerMinute and RateLimits:GlobalPerMinute must not be negative; 0 is no limit." : null;
+    public string? Problem() => KeyPerMinute < 0 || GlobalPerMinute < 0
+        ? "RateLimits:KeyPerMinute and RateLimits:GlobalPerMinute must not be negative; 0 is no limit." : null;
 }
 
 /// <summary>What a limit says to one request.</summary>
@@ -37,7 +38,7 @@ public readonly record struct Allowance(string Policy, int Limit, long Remaining
         }
 
         headers["RateLimit-Policy"] = $"\"{Policy}\";q={Limit.ToString(CultureInfo.InvariantCulture)};w=60";
-        headers["RateLimit"] = $"\"{Policy}\";r={Math.Max(Remaining, 0).ToString(CultureInfo.InvariantCulture)};t={ResetSeconds.ToString(CultureInfo.InvariantCulture)}";
+        headers["RateLimit"] = string.Create(CultureInfo.InvariantCulture, $"\"{Policy}\";r={Math.Max(Remaining, 0)};t={ResetSeconds}");
         if (IsRefused)
         {
             headers.RetryAfter = ResetSeconds.ToString(CultureInfo.InvariantCulture);
@@ -153,7 +154,8 @@ public sealed class RateLimits(
         try
         {
             var keys = news.Select(n => (RedisKey)$"{{{queue.Prefix}:rate}}:{n.Key}").ToArray();
-            var levels = (RedisResult[])(await redis.GetDatabase().ScriptEvaluateAsync(Script, keys, [.. news.SelectMany(n => new RedisValue[] { n.Count, n.Bucket.PerSecond })]))!;
+            var levels = (RedisResult[])(await redis.GetDatabase().ScriptEvaluateAsync(
+                Script, keys, [.. news.SelectMany(n => new RedisValue[] { n.Count, n.Bucket.PerSecond })]))!;
             for (var i = 0; i < news.Count; i++)
             {
                 news[i].Bucket.Update(double.Parse((string)levels[i]!, CultureInfo.InvariantCulture));

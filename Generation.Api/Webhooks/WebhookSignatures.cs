@@ -14,7 +14,9 @@ public sealed class WebhookSignatures(IConfiguration configuration, TimeProvider
     /// <summary>A signature is as old as its timestamp says; older or newer than this it is refused.</summary>
     public static readonly TimeSpan Window = TimeSpan.FromMinutes(5);
 
-    /// <summary>The key that is set in Kie's account (<c>Providers:Kie:WebhookHmacKey</c>); without it callbacks are known by their token alone.</summary>
+    /// <summary>
+    /// The key that is set in Kie's account (<c>Providers:Kie:WebhookHmacKey</c>); without it callbacks are known by their token alone.
+    /// </summary>
     private readonly byte[] kieKey = Encoding.UTF8.GetBytes(configuration["Providers:Kie:WebhookHmacKey"]?.Trim() ?? "");
 
     /// <summary>What is wrong with a callback's signature; null when nothing is.</summary>
@@ -40,7 +42,8 @@ public sealed class WebhookSignatures(IConfiguration configuration, TimeProvider
         Span<byte> given = stackalloc byte[32];
         var isReadable = Convert.TryFromBase64String(headers["X-Webhook-Signature"].ToString(), given, out var length) && length == given.Length;
         var expected = HMACSHA256.HashData(kieKey, Encoding.UTF8.GetBytes($"{TaskIdIn(body)}.{stamp}"));
-        return CryptographicOperations.FixedTimeEquals(expected, given) && isReadable ? null : "X-Webhook-Signature is not the signature of this task id and timestamp.";
+        return CryptographicOperations.FixedTimeEquals(expected, given) && isReadable ? null
+            : "X-Webhook-Signature is not the signature of this task id and timestamp.";
     }
 
     /// <summary>Kie's own sample reads <c>task_id</c>, its payloads say <c>taskId</c>.</summary>
@@ -49,7 +52,8 @@ public sealed class WebhookSignatures(IConfiguration configuration, TimeProvider
         try
         {
             using var document = JsonDocument.Parse(body);
-            return document.RootElement is { ValueKind: JsonValueKind.Object } root && root.TryGetProperty("data", out var data) && data.ValueKind == JsonValueKind.Object
+            return document.RootElement is { ValueKind: JsonValueKind.Object } root && root.TryGetProperty("data", out var data)
+                && data.ValueKind == JsonValueKind.Object
                 && (data.TryGetProperty("taskId", out var id) || data.TryGetProperty("task_id", out id)) && id.ValueKind == JsonValueKind.String
                     ? id.GetString()!
                     : "";

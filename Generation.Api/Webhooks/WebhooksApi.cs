@@ -22,12 +22,15 @@ public static class WebhooksApi
     /// <summary>More than any provider sends.</summary>
     private const int MaxBodyBytes = 256 << 10;
 
-    public static void MapWebhooks(this IEndpointRouteBuilder routes) => routes.MapPost("/api/webhooks/{provider}/{token}", ReceiveAsync).AllowAnonymous()
-        .Describe("receiveCallback", ApiTags.Webhooks, "A provider's callback: a hint, the provider is asked for the state", ProblemCodes.NotFound, ProblemCodes.BodyTooLarge, ProblemCodes.InvalidSignature, ProblemCodes.Unavailable)
+    public static void MapWebhooks(this IEndpointRouteBuilder routes) =>
+        routes.MapPost("/api/webhooks/{provider}/{token}", ReceiveAsync).AllowAnonymous()
+        .Describe("receiveCallback", ApiTags.Webhooks, "A provider's callback: a hint, the provider is asked for the state", ProblemCodes.NotFound,
+            ProblemCodes.BodyTooLarge, ProblemCodes.InvalidSignature, ProblemCodes.Unavailable)
         .ExcludeFromDescription();
 
     private static async Task<Results<Ok<CallbackReceipt>, ProblemHttpResult>> ReceiveAsync(
-        string provider, string token, HttpContext context, WebhookInbox inbox, WebhookSignatures signatures, ILogger<WebhookInbox> log, CancellationToken ct)
+        string provider, string token, HttpContext context, WebhookInbox inbox, WebhookSignatures signatures, ILogger<WebhookInbox> log,
+            CancellationToken ct)
     {
         if (token.Length != WebhookInbox.TokenLength || provider.Length > 40)
         {

@@ -3,7 +3,8 @@ using Generation.LocalServers;
 namespace Generation.AppHost.Resources;
 
 /// <summary>
-/// The database and its logins. Only the owner's may change the schema, and only the relay's <c>migrate</c> gets it; each service logs in as a role of
+/// The database and its logins. Only the owner's may change the schema, and only the relay's <c>migrate</c> gets it; each service logs in as a role
+/// of
 /// its own that owns nothing (docs/decisions/0016). The migration creates the roles and sets their passwords.
 /// </summary>
 /// <param name="Name">The database's name.</param>
@@ -26,7 +27,8 @@ internal static class DatabaseExtensions
         string[] arguments = ["-c", "max_connections=300"]; // three services with their pools
         var passwords = Services.ToDictionary(
             service => service,
-            service => builder.AddParameter(PasswordName(service), () => Secrets.LoadOrCreate(Path.Combine(dataFolder, "passwords", service)), secret: true),
+            service => builder.AddParameter(PasswordName(service), () => Secrets.LoadOrCreate(Path.Combine(dataFolder, "passwords", service)),
+                secret: true),
             StringComparer.Ordinal);
         if (!inContainer)
         {
@@ -36,18 +38,22 @@ internal static class DatabaseExtensions
         }
 
         // The image's tag is pinned so that a data volume survives upgrades of Aspire.
-        var owner = builder.AddParameter(PasswordName("owner"), () => Secrets.LoadOrCreate(Path.Combine(dataFolder, "passwords", "owner")), secret: true);
-        var postgres = builder.AddPostgres("postgres", password: owner).WithImageTag("17").WithArgs([.. arguments]).WithDataVolume(VolumeName(dataFolder, "postgres"));
+        var owner = builder.AddParameter(PasswordName("owner"), () => Secrets.LoadOrCreate(Path.Combine(dataFolder, "passwords", "owner")),
+            secret: true);
+        var postgres = builder.AddPostgres("postgres", password: owner).WithImageTag("17").WithArgs([.. arguments])
+            .WithDataVolume(VolumeName(dataFolder, "postgres"));
         postgres.AddDatabase(Name);
         return InContainer(postgres, owner, passwords);
     }
 
     /// <summary>
-    /// What a deployment gives by parameters: a server that it has, or with <paramref name="inContainer"/>, for a trial, a container whose data live as long as it does.
+    /// What a deployment gives by parameters: a server that it has, or with <paramref name="inContainer"/>, for a trial, a container whose data live
+    /// as long as it does.
     /// </summary>
     public static GenerationDatabase AddPublishedDatabase(this IDistributedApplicationBuilder builder, bool inContainer)
     {
-        var passwords = Services.ToDictionary(service => service, service => builder.AddGeneratedPassword(PasswordName(service)), StringComparer.Ordinal);
+        var passwords = Services.ToDictionary(service => service, service => builder.AddGeneratedPassword(PasswordName(service)),
+            StringComparer.Ordinal);
         if (inContainer)
         {
             var password = builder.AddGeneratedPassword(PasswordName("owner"));
@@ -56,10 +62,13 @@ internal static class DatabaseExtensions
             return InContainer(postgres, password, passwords);
         }
 
-        var server = builder.AddParameter("database").WithDescription("Host, port, database and TLS, without a login: `Host=db.example.net;Port=5432;Database=generation;SSL Mode=VerifyFull`", enableMarkdown: true);
+        var server = builder.AddParameter("database").WithDescription(
+            "Host, port, database and TLS, without a login: `Host=db.example.net;Port=5432;Database=generation;SSL Mode=VerifyFull`",
+            enableMarkdown: true);
         var ownerName = builder.AddParameter("database-owner").WithDescription("The login that owns the database and may create roles");
         var ownerPassword = builder.AddParameter(PasswordName("owner"), secret: true);
-        return new GenerationDatabase(Name, Server: null, ReferenceExpression.Create($"{server}"), ReferenceExpression.Create($"Username={ownerName};Password={ownerPassword}"), passwords);
+        return new GenerationDatabase(Name, Server: null, ReferenceExpression.Create($"{server}"), ReferenceExpression.Create(
+            $"Username={ownerName};Password={ownerPassword}"), passwords);
     }
 
     /// <summary>Gives a service its own login. The server must run first.</summary>
@@ -81,17 +90,21 @@ internal static class DatabaseExtensions
     }
 
     internal static string VolumeName(string dataFolder, string server) =>
-        $"generation-{server}-{Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(dataFolder)))[..12]}";
+        $"generation-{server}-"
+        + Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(dataFolder)))[..12];
 
     private static IResourceBuilder<ParameterResource> AddGeneratedPassword(this IDistributedApplicationBuilder builder, string name) =>
-        builder.AddParameter(name, new GenerateParameterDefault { MinLength = 24, Special = false }, secret: true); // nothing that a connection string would have to quote
+        // nothing that a connection string would have to quote
+        builder.AddParameter(name, new GenerateParameterDefault { MinLength = 24, Special = false }, secret: true);
 
     private static GenerationDatabase InContainer(
-        IResourceBuilder<PostgresServerResource> postgres, IResourceBuilder<ParameterResource> password, Dictionary<string, IResourceBuilder<ParameterResource>> passwords)
+        IResourceBuilder<PostgresServerResource> postgres, IResourceBuilder<ParameterResource> password, Dictionary<string,
+            IResourceBuilder<ParameterResource>> passwords)
     {
         var endpoint = postgres.Resource.PrimaryEndpoint;
         return new GenerationDatabase(Name, postgres,
-            ReferenceExpression.Create($"Host={endpoint.Property(EndpointProperty.Host)};Port={endpoint.Property(EndpointProperty.Port)};Database={Name}"),
+            ReferenceExpression.Create(
+                $"Host={endpoint.Property(EndpointProperty.Host)};Port={endpoint.Property(EndpointProperty.Port)};Database={Name}"),
             ReferenceExpression.Create($"Username=postgres;Password={password}"), passwords);
     }
 

@@ -30,7 +30,9 @@ internal abstract class LocalServerResource(string name, string kind) : Resource
     /// <summary>Called each time that the server answers again.</summary>
     protected virtual Task OnStartedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
-    /// <summary>Starts it, starts it again whenever it exits, and tells the dashboard. Completes after <see cref="StopAsync"/>, or when it cannot run here.</summary>
+    /// <summary>
+    /// Starts it, starts it again whenever it exits, and tells the dashboard. Completes after <see cref="StopAsync"/>, or when it cannot run here.
+    /// </summary>
     public Task RunAsync(InitializeResourceEvent model)
     {
         console = model.Logger;
@@ -73,7 +75,8 @@ internal abstract class LocalServerResource(string name, string kind) : Resource
                 var exitCode = await Process.Exited.WaitAsync(stopping.Token);
                 await PublishAsync(KnownResourceStates.Exited, exitCode);
                 var pause = crashes.NextRestart() ?? throw new StartFailure(
-                    $"{Name} exited with code {exitCode} for the {CrashHistory.FatalCrashes}th time within a minute, so everything stops. Its console log says why.");
+                    $"{Name} exited with code {exitCode} for the {CrashHistory.FatalCrashes}th time within a minute, so everything stops. Its "
+                        + "console log says why.");
                 Terminal.Warn(Name, $"exited with code {exitCode}; it is started again in {pause.TotalSeconds:0} s");
                 await Task.Delay(pause, time, stopping.Token);
             }
@@ -99,8 +102,11 @@ internal abstract class LocalServerResource(string name, string kind) : Resource
             ExitCode = exitCode,
             StartTimeStamp = state == KnownResourceStates.Running ? time.GetUtcNow().UtcDateTime : snapshot.StartTimeStamp,
             StopTimeStamp = state == KnownResourceStates.Exited ? time.GetUtcNow().UtcDateTime : null,
-            Properties = state == KnownResourceStates.Running ? [.. snapshot.Properties.Where(property => property.Name != CustomResourceKnownProperties.Source), new(CustomResourceKnownProperties.Source, Process.Address)] : snapshot.Properties,
-            Urls = state == KnownResourceStates.Running ? [new UrlSnapshot(Name: "tcp", Url: $"tcp://{Process.Address}", IsInternal: false)] : snapshot.Urls,
+            Properties = state == KnownResourceStates.Running
+                ? [.. snapshot.Properties.Where(property => property.Name != CustomResourceKnownProperties.Source),
+                new(CustomResourceKnownProperties.Source, Process.Address)] : snapshot.Properties,
+            Urls = state == KnownResourceStates.Running ? [new UrlSnapshot(Name: "tcp", Url: $"tcp://{Process.Address}", IsInternal: false)]
+                : snapshot.Urls,
         });
     }
 
@@ -181,8 +187,10 @@ internal static class LocalServerExtensions
         }));
 
     /// <summary>A process of this machine, or a container where an engine answers.</summary>
-    public static IResourceBuilder<IResourceWithConnectionString> AddGenerationRedis(this IDistributedApplicationBuilder builder, string dataFolder, bool inContainer) =>
-        inContainer ? builder.AddRedis("redis").WithDataVolume(DatabaseExtensions.VolumeName(dataFolder, "redis")) : builder.AddLocalRedis("redis", dataFolder);
+    public static IResourceBuilder<IResourceWithConnectionString> AddGenerationRedis(
+        this IDistributedApplicationBuilder builder, string dataFolder, bool inContainer) =>
+        inContainer ? builder.AddRedis("redis").WithDataVolume(DatabaseExtensions.VolumeName(dataFolder, "redis"))
+            : builder.AddLocalRedis("redis", dataFolder);
 
     private static string RecordPath(string dataFolder, string name) => Path.Combine(dataFolder, "run", $"{name}.pid");
 

@@ -6,7 +6,8 @@ namespace Generation.AppHost.Resources;
 internal interface IServiceResource : IResourceWithEnvironment, IResourceWithArgs, IResourceWithWaitSupport, IResourceWithServiceDiscovery;
 
 /// <summary>
-/// The built program itself. The orchestrator starts a project as <c>dotnet run --project</c>, a second .NET process a service that evaluates the project
+/// The built program itself. The orchestrator starts a project as <c>dotnet run --project</c>, a second .NET process a service that evaluates the
+/// project
 /// first: 140 MB and more than a second of a core each (docs/decisions/0017).
 /// </summary>
 internal sealed class LocalServiceResource(string name, string command, string workingDirectory)
@@ -29,7 +30,8 @@ internal static class ServiceExtensions
         where TProject : IProjectMetadata, new()
     {
         if (builder.ExecutionContext.IsPublishMode) return builder.AddPublishedService<TProject>(name, isExternal);
-        var service = string.IsNullOrEmpty(builder.Configuration["DEBUG_SESSION_PORT"]) ? builder.AddLocalService<TProject>(name) : builder.AddDebuggedService<TProject>(name);
+        var service = string.IsNullOrEmpty(builder.Configuration["DEBUG_SESSION_PORT"]) ? builder.AddLocalService<TProject>(name)
+            : builder.AddDebuggedService<TProject>(name);
 
         // No launch profile: what a service gets is what stands here.
         service.WithHttpEndpoint(port: port, targetPort: port, isProxied: port is null)
@@ -37,17 +39,20 @@ internal static class ServiceExtensions
             .WithEnvironment("DOTNET_ENVIRONMENT", "Development")
             .WithEnvironment("Shutdown__GracePeriod", "00:00:08") // the orchestrator kills after ten
             .WithOtlpExporter();
-        return service.WithEnvironment("ASPNETCORE_URLS", ReferenceExpression.Create($"http://localhost:{service.GetEndpoint("http").Property(EndpointProperty.TargetPort)}"));
+        return service.WithEnvironment("ASPNETCORE_URLS", ReferenceExpression.Create(
+            $"http://localhost:{service.GetEndpoint("http").Property(EndpointProperty.TargetPort)}"));
     }
 
     private static IResourceBuilder<IServiceResource> AddLocalService<TProject>(this IDistributedApplicationBuilder builder, string name)
         where TProject : IProjectMetadata, new()
     {
-        // Our own output folder relative to our project is theirs relative to theirs: bin/<configuration>/<framework>. Found as we run, so that a copy of
+        // Our own output folder relative to our project is theirs relative to theirs: bin/<configuration>/<framework>. Found as we run, so that a
+        // copy of
         // the repository starts its own services and not those of the folder it was built in.
         var output = AppContext.BaseDirectory.LastIndexOf("/bin/", StringComparison.Ordinal) is >= 0 and var bin
             ? AppContext.BaseDirectory[bin..].Trim('/')
-            : throw new StartFailure($"The AppHost runs from its build output (bin/<configuration>/<framework>), not from {AppContext.BaseDirectory}.");
+            : throw new StartFailure("The AppHost runs from its build output (bin/<configuration>/<framework>), not from "
+                + $"{AppContext.BaseDirectory}.");
         var assembly = Path.GetFileNameWithoutExtension(new TProject().ProjectPath);
         var folder = Path.GetFullPath(Path.Combine(AppContext.BaseDirectory[..bin], "..", assembly));
         var program = Path.Combine(folder, output, assembly + ".dll");
@@ -61,11 +66,13 @@ internal static class ServiceExtensions
         var project = new TProject();
 #pragma warning disable ASPIREEXTENSION001 // the way to tell an IDE what to debug; AddProject uses it too
         return builder.AddResource(new ProjectServiceResource(name)).WithAnnotation(project)
-            .WithDebugSupport(mode => new ProjectLaunchConfiguration { ProjectPath = project.ProjectPath, Mode = mode, DisableLaunchProfile = true }, "project");
+            .WithDebugSupport(mode => new ProjectLaunchConfiguration { ProjectPath = project.ProjectPath, Mode = mode, DisableLaunchProfile = true },
+                "project");
 #pragma warning restore ASPIREEXTENSION001
     }
 
-    private static IResourceBuilder<IServiceResource> AddPublishedService<TProject>(this IDistributedApplicationBuilder builder, string name, bool isExternal)
+    private static IResourceBuilder<IServiceResource> AddPublishedService<TProject>(
+        this IDistributedApplicationBuilder builder, string name, bool isExternal)
         where TProject : IProjectMetadata, new()
     {
         // The ingress ends TLS: both addresses lead to the one port of the container.
@@ -74,7 +81,8 @@ internal static class ServiceExtensions
             .WithEnvironment("OTEL_SERVICE_NAME", name)
             .WithEnvironment("ASPNETCORE_FORWARDEDHEADERS_ENABLED", "true");
         if (isExternal) service.WithHttpsEndpoint(targetPort: ContainerPort).WithExternalHttpEndpoints();
-        return service.WithEnvironment("HTTP_PORTS", ReferenceExpression.Create($"{service.GetEndpoint("http").Property(EndpointProperty.TargetPort)}"));
+        return service.WithEnvironment("HTTP_PORTS", ReferenceExpression.Create(
+            $"{service.GetEndpoint("http").Property(EndpointProperty.TargetPort)}"));
     }
 
     /// <summary>The dotnet command beside the runtime that we run on, which need not be the one in PATH.</summary>
@@ -82,6 +90,7 @@ internal static class ServiceExtensions
     {
         var runtimeFolder = System.Runtime.InteropServices.RuntimeEnvironment.GetRuntimeDirectory(); // …/shared/Microsoft.NETCore.App/10.0.1/
         var beside = Path.GetFullPath(Path.Combine(runtimeFolder, "..", "..", "..", "dotnet"));
-        return File.Exists(beside) ? beside : Programs.Find("dotnet") ?? throw new StartFailure("There is no dotnet command. Install the .NET 10 SDK.");
+        return File.Exists(beside) ? beside : Programs.Find("dotnet")
+            ?? throw new StartFailure("There is no dotnet command. Install the .NET 10 SDK.");
     }
 }

@@ -7,7 +7,8 @@ namespace Generation.AppHost.Resources;
 internal static class SimulatorExtensions
 {
     /// <summary>Points every provider at the simulator, which speaks each one's wire format.</summary>
-    public static IResourceBuilder<IServiceResource> WithSimulatedProviders(this IResourceBuilder<IServiceResource> service, IResourceBuilder<IServiceResource> simulator)
+    public static IResourceBuilder<IServiceResource> WithSimulatedProviders(
+        this IResourceBuilder<IServiceResource> service, IResourceBuilder<IServiceResource> simulator)
     {
         var address = simulator.GetEndpoint("http");
         foreach (var (name, path) in new[] { ("Ark", "/api/v3"), ("OpenAi", "/v1"), ("Google", "/v1beta"), ("Kie", ""), ("ElevenLabs", "") })
@@ -45,7 +46,8 @@ internal static class SimulatorExtensions
             {
                 context.Request.Headers.Authorization = new("Bearer", "gk_dev_demo");
                 context.Request.Headers.Add("Prefer", "wait=60");
-                context.Request.Content = JsonContent.Create(new { model = "seedream-4", @params = new { prompt = "a lighthouse at dusk", size = "2K" } });
+                context.Request.Content = JsonContent.Create(
+                    new { model = "seedream-4", @params = new { prompt = "a lighthouse at dusk", size = "2K" } });
                 return Task.CompletedTask;
             },
             GetCommandResult = async context =>
@@ -64,18 +66,22 @@ internal static class SimulatorExtensions
         {
             "completed" => CommandResults.Success(
                 "The picture is made.",
-                Details($"**Completed**, for {answer.GetProperty("receipt").GetProperty("captured")} credits: [the picture]({answer.GetProperty("media")[0].GetProperty("url")})")),
+                Details($"**Completed**, for {answer.GetProperty("receipt").GetProperty("captured")} credits: [the "
+                    + $"picture]({answer.GetProperty("media")[0].GetProperty("url")})")),
             "queued" or "processing" => CommandResults.Success("It is still at work after a minute.", Details("**Still at work** after a minute")),
-            var status => CommandResults.Failure($"The generation {status}.", Details($"**{status}**: {(answer.TryGetProperty("error", out var error) ? error : default)}")),
+            var status => CommandResults.Failure($"The generation {status}.", Details(
+                $"**{status}**: {(answer.TryGetProperty("error", out var error) ? error : default)}")),
         };
 
         CommandResultData Details(string sentence) => new()
         {
-            Value = $"{sentence}\n\nSession `{session}`, [its trace](/traces/detail/{Text("traceId")})\n\n```json\n{JsonSerializer.Serialize(answer, Indented)}\n```",
+            Value = $"{sentence}\n\nSession `{session}`, [its "
+                + $"trace](/traces/detail/{Text("traceId")})\n\n```json\n{JsonSerializer.Serialize(answer, Indented)}\n```",
             Format = CommandResultFormat.Markdown,
             DisplayImmediately = true,
         };
     }
 
-    private static readonly JsonSerializerOptions Indented = new() { WriteIndented = true, Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    private static readonly JsonSerializerOptions Indented =
+        new() { WriteIndented = true, Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 }

@@ -38,16 +38,19 @@ internal sealed class ChaosReport(ChaosOptions options)
     /// <summary>A promise, and what breaks it.</summary>
     public void Add(string promise, string detail, IReadOnlyList<string> broken) => promises.Add((promise, detail, broken));
 
-    public void Add(IReadOnlyList<Struck> faults, IReadOnlyDictionary<string, Dictionary<string, int>> outcomesByTool, IReadOnlyDictionary<string, int> seen) =>
+    public void Add(IReadOnlyList<Struck> faults, IReadOnlyDictionary<string, Dictionary<string, int>> outcomesByTool, IReadOnlyDictionary<string,
+        int> seen) =>
         (struck, outcomes, weather) = (faults, outcomesByTool, seen);
 
     public void Print()
     {
-        var faults = new Table().Title("Faults injected").AddColumn("kind").AddColumn(Right("times")).AddColumn(Right("with work in flight")).AddColumn(Right("sessions in flight")).AddColumn("on");
+        var faults = new Table().Title("Faults injected").AddColumn("kind").AddColumn(Right("times")).AddColumn(Right("with work in flight"))
+            .AddColumn(Right("sessions in flight")).AddColumn("on");
         foreach (var kind in options.Faults)
         {
             var those = struck.Where(one => one.Injection.Kind == kind).ToList();
-            faults.AddRow(kind.ToString(), $"{those.Count}", $"{those.Count(one => one.HadWork)}", Markup.Escape(string.Join(", ", those.Take(ExamplesShown).Select(one => one.UnderWay.Open))),
+            faults.AddRow(kind.ToString(), $"{those.Count}", $"{those.Count(one => one.HadWork)}",
+                Markup.Escape(string.Join(", ", those.Take(ExamplesShown).Select(one => one.UnderWay.Open))),
                 Markup.Escape(string.Join(", ", those.Select(one => one.On).Distinct(StringComparer.Ordinal).Take(3))));
         }
 
@@ -56,7 +59,8 @@ internal sealed class ChaosReport(ChaosOptions options)
         var ends = outcomes.Values.SelectMany(own => own.Keys).Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal).ToList();
         var sessions = new Table().Title("Sessions by outcome").AddColumn("tool");
         foreach (var end in ends) sessions.AddColumn(Right(end));
-        foreach (var (tool, own) in outcomes.OrderBy(pair => pair.Key, StringComparer.Ordinal)) sessions.AddRow([Markup.Escape(tool), .. ends.Select(end => own.TryGetValue(end, out var count) ? $"{count}" : "")]);
+        foreach (var (tool, own) in outcomes.OrderBy(pair => pair.Key, StringComparer.Ordinal)) sessions.AddRow(
+            [Markup.Escape(tool), .. ends.Select(end => own.TryGetValue(end, out var count) ? $"{count}" : "")]);
         sessions.AddRow(["all", .. ends.Select(end => $"{outcomes.Values.Sum(own => own.GetValueOrDefault(end))}")]);
         AnsiConsole.Write(sessions);
 
@@ -70,15 +74,18 @@ internal sealed class ChaosReport(ChaosOptions options)
             foreach (var example in broken.Take(ExamplesShown)) AnsiConsole.WriteLine($"  {example}");
         }
 
-        AnsiConsole.WriteLine($"The weather: {string.Join(", ", weather.OrderBy(pair => pair.Key, StringComparer.Ordinal).Select(pair => $"{pair.Key} {pair.Value}"))}.");
-        AnsiConsole.WriteLine($"Time: {string.Join(", ", laps.Select(one => $"{one.Name} {one.Seconds:0.0} s"))}, {laps.Sum(one => one.Seconds):0} s in all.");
+        var counts = weather.OrderBy(pair => pair.Key, StringComparer.Ordinal).Select(pair => $"{pair.Key} {pair.Value}");
+        AnsiConsole.WriteLine($"The weather: {string.Join(", ", counts)}.");
+        AnsiConsole.WriteLine($"Time: {string.Join(", ", laps.Select(one => $"{one.Name} {one.Seconds:0.0} s"))}, {laps.Sum(one => one.Seconds):0} "
+            + "s in all.");
         AnsiConsole.WriteLine($"The same again: {options.Command}");
         AnsiConsole.MarkupLine(Holds ? "[green]Every promise held.[/]" : "[red]A promise broke.[/]");
     }
 
     public Task WriteAsync(string path) => File.WriteAllLinesAsync(path,
     [
-        options.Command, .. struck.Select(one => $"{one.At.TotalSeconds,6:0.0} s  {one.Injection.Kind} {one.On}, {one.UnderWay}"), .. promises.SelectMany(promise => promise.Broken.Select(line => $"BROKEN {promise.Promise}: {line}")), .. story,
+        options.Command, .. struck.Select(one => $"{one.At.TotalSeconds,6:0.0} s  {one.Injection.Kind} {one.On}, {one.UnderWay}"),
+            .. promises.SelectMany(promise => promise.Broken.Select(line => $"BROKEN {promise.Promise}: {line}")), .. story,
     ]);
 
     private static TableColumn Right(string title) => new TableColumn(Markup.Escape(title)).RightAligned();

@@ -22,7 +22,8 @@ internal sealed record ChaosOptions(int Seed, double Minutes, double RequestsPer
 
     public IReadOnlyList<FaultKind> Faults => IsRestore ? [] : PreviousRelease is null ? Enum.GetValues<FaultKind>() : Upgrade.Faults;
 
-    public string Command => IsRestore ? "dotnet run --project Generation.Bench -- restore" : $"dotnet run --project Generation.Bench -- chaos --seed {Seed} --minutes {Minutes} --rate {RequestsPerSecond}" +
+    public string Command => IsRestore ? "dotnet run --project Generation.Bench -- restore"
+        : $"dotnet run --project Generation.Bench -- chaos --seed {Seed} --minutes {Minutes} --rate {RequestsPerSecond}" +
         (PreviousRelease is null ? "" : $" --upgrade-from {PreviousRelease}");
 
     /// <summary>Null when the words are no such thing.</summary>
@@ -40,7 +41,9 @@ internal sealed record ChaosOptions(int Seed, double Minutes, double RequestsPer
             if (i + 1 == words.Count || !double.TryParse(words[i + 1], NumberStyles.Float, CultureInfo.InvariantCulture, out var value)) return null;
             switch (words[i])
             {
-                case "--seed" when value is >= 0 and <= int.MaxValue && value == Math.Floor(value): options = options with { Seed = (int)value }; break;
+                case "--seed" when value is >= 0 and <= int.MaxValue
+                    && value == Math.Floor(value):
+                    options = options with { Seed = (int)value }; break;
                 case "--minutes" when value is >= 0.5 and <= 600: options = options with { Minutes = value }; break;
                 case "--keep" when value is 0 or 1: options = options with { Keeps = value == 1 }; break;
                 case "--rate" when value is > 0 and <= 1_000: options = options with { RequestsPerSecond = value }; break;
@@ -178,8 +181,10 @@ internal static class ChaosRun
             {
                 await Task.Delay(TellInterval, TimeProvider.System, sampling.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
                 var (now, orders) = (history.Latest, client.Orders.Values);
-                Report.Say($"{TimeProvider.System.GetElapsedTime(started).TotalSeconds,4:0} s: {orders.Count} accepted, {orders.Count(order => order.End is not null)} seen to end, {client.Asking} asking; " +
-                    $"{now.Open} open, {now.Processing} with a worker, {now.Calls} calls, {now.Outbox} in the outbox; {injector.Struck.Count} of {schedule.Count} faults, {injector.Active} at work");
+                Report.Say($"{TimeProvider.System.GetElapsedTime(started).TotalSeconds,4:0} s: {orders.Count} accepted, "
+                    + $"{orders.Count(order => order.End is not null)} seen to end, {client.Asking} asking; " +
+                    $"{now.Open} open, {now.Processing} with a worker, {now.Calls} calls, {now.Outbox} in the outbox; {injector.Struck.Count} of "
+                        + $"{schedule.Count} faults, {injector.Active} at work");
             }
         }
     }

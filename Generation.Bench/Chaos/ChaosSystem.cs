@@ -67,9 +67,11 @@ internal sealed class ChaosSystem : IAsyncDisposable
     /// <param name="previousRelease">The checkout of a release that was built there, to begin with; null: begin with this one.</param>
     /// <param name="ct">Stops the start.</param>
     /// <param name="postgresArguments">More for the server.</param>
-    public static async Task<ChaosSystem> StartAsync(RunFolder folder, string? previousRelease, CancellationToken ct, params IReadOnlyList<string> postgresArguments)
+    public static async Task<ChaosSystem> StartAsync(RunFolder folder, string? previousRelease, CancellationToken ct,
+        params IReadOnlyList<string> postgresArguments)
     {
-        if (!S3Server.IsInstalled) throw new StartFailure("The storage is the tests' S3 server, which npm has not installed yet: (cd Generation.Tests/Servers && npm ci)");
+        if (!S3Server.IsInstalled) throw new StartFailure(
+            "The storage is the tests' S3 server, which npm has not installed yet: (cd Generation.Tests/Servers && npm ci)");
         var system = new ChaosSystem();
         try
         {
@@ -84,12 +86,13 @@ internal sealed class ChaosSystem : IAsyncDisposable
     }
 
     /// <summary>A client of one Api. Who has not answered for so long is paused or gone: the next try goes to the other one.</summary>
-    public HttpClient Client(int api, string key, TimeSpan timeout) => new(new SocketsHttpHandler { ConnectTimeout = TimeSpan.FromSeconds(2), PooledConnectionLifetime = TimeSpan.FromSeconds(30) })
-    {
-        BaseAddress = Apis.Addresses[api % Apis.Addresses.Count],
-        Timeout = timeout,
-        DefaultRequestHeaders = { Authorization = new AuthenticationHeaderValue("Bearer", key) },
-    };
+    public HttpClient Client(int api, string key, TimeSpan timeout) =>
+        new(new SocketsHttpHandler { ConnectTimeout = TimeSpan.FromSeconds(2), PooledConnectionLifetime = TimeSpan.FromSeconds(30) })
+        {
+            BaseAddress = Apis.Addresses[api % Apis.Addresses.Count],
+            Timeout = timeout,
+            DefaultRequestHeaders = { Authorization = new AuthenticationHeaderValue("Bearer", key) },
+        };
 
     public async ValueTask DisposeAsync()
     {
@@ -104,7 +107,8 @@ internal sealed class ChaosSystem : IAsyncDisposable
             {
                 Folder = folder["postgres"],
                 RecordPath = folder.RecordPath("postgres"),
-                ServerArguments = ["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_connections=200", .. postgresArguments], // the machine lives on: only the process is killed
+                // the machine lives on: only the process is killed
+                ServerArguments = ["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_connections=200", .. postgresArguments],
                 OnLine = line => Events.Enqueue($"postgres: {line}"),
             },
             TimeProvider.System);
@@ -125,7 +129,8 @@ internal sealed class ChaosSystem : IAsyncDisposable
         Sim = new HttpClient { BaseAddress = sim.Address };
         Db = NpgsqlDataSource.Create(Postgres.ConnectionString(Database) + ";Pooling=false;Timeout=20;Command Timeout=20");
 
-        var settings = ChaosSettings.Make(Postgres, Redis, sim.Address, storage.Settings, PostgresNetwork.Port, RedisNetwork.Port, StorageNetwork.Port, Database);
+        var settings = ChaosSettings.Make(Postgres, Redis, sim.Address, storage.Settings, PostgresNetwork.Port, RedisNetwork.Port,
+            StorageNetwork.Port, Database);
         var port = Ports.Free();
         settings["Worker:PublicBaseUrl"] = $"http://127.0.0.1:{port}";
         Deployments =
@@ -143,7 +148,8 @@ internal sealed class ChaosSystem : IAsyncDisposable
         await Relays.StartAsync(ct); // makes the schema
         await Task.WhenAll(Apis.StartAsync(ct), Workers.StartAsync(ct));
         await DevelopmentAccounts.CreateUserAsync(Db, "chaos-admin", "admin", AdminKey, 0, ct);
-        for (var user = 0; user < Users; user++) await DevelopmentAccounts.CreateUserAsync(Db, $"chaos-{user}", "user", UserKey(user), CreditsPerUser, ct);
+        for (var user = 0; user < Users; user++) await DevelopmentAccounts.CreateUserAsync(
+            Db, $"chaos-{user}", "user", UserKey(user), CreditsPerUser, ct);
 
         async Task StartPostgresAsync()
         {
@@ -211,22 +217,27 @@ internal static class ChaosSettings
     private const string LoginPassword = "only-for-a-chaos-run";
 
     /// <summary>The settings of one service, which logs in as itself.</summary>
-    public static Dictionary<string, string> WithLogin(IReadOnlyDictionary<string, string> settings, string login) => new(settings, StringComparer.Ordinal)
-    {
-        [DatabaseSetting] = new NpgsqlConnectionStringBuilder(settings[DatabaseSetting]) { Username = login, Password = LoginPassword }.ConnectionString,
-    };
+    public static Dictionary<string, string> WithLogin(IReadOnlyDictionary<string, string> settings, string login) =>
+        new(settings, StringComparer.Ordinal)
+        {
+            [DatabaseSetting] = new NpgsqlConnectionStringBuilder(
+            settings[DatabaseSetting])
+            { Username = login, Password = LoginPassword }.ConnectionString,
+        };
 
     /// <summary>The relays also have the owner's login, and make schema and logins as they start.</summary>
-    public static Dictionary<string, string> ForRelay(IReadOnlyDictionary<string, string> settings) => new(WithLogin(settings, ServiceLogins.Relay), StringComparer.Ordinal)
-    {
-        ["ConnectionStrings:generation-owner"] = settings[DatabaseSetting],
-        ["Database:Roles:Api:Password"] = LoginPassword,
-        ["Database:Roles:Relay:Password"] = LoginPassword,
-        ["Database:Roles:Worker:Password"] = LoginPassword,
-    };
+    public static Dictionary<string, string> ForRelay(IReadOnlyDictionary<string, string> settings) =>
+        new(WithLogin(settings, ServiceLogins.Relay), StringComparer.Ordinal)
+        {
+            ["ConnectionStrings:generation-owner"] = settings[DatabaseSetting],
+            ["Database:Roles:Api:Password"] = LoginPassword,
+            ["Database:Roles:Relay:Password"] = LoginPassword,
+            ["Database:Roles:Worker:Password"] = LoginPassword,
+        };
 
     public static Dictionary<string, string> Make(
-        PostgresProcess postgres, RedisProcess redis, Uri sim, IReadOnlyDictionary<string, string> storage, int postgresPort, int redisPort, int storagePort, string database)
+        PostgresProcess postgres, RedisProcess redis, Uri sim, IReadOnlyDictionary<string, string> storage, int postgresPort, int redisPort,
+            int storagePort, string database)
     {
         var settings = new Dictionary<string, string>(storage, StringComparer.Ordinal)
         {

@@ -94,20 +94,26 @@ internal sealed class Client : IDisposable
     }
 
     /// <summary>Sends a request until it is answered with something else than 429 or 503.</summary>
-    public async Task<(HttpStatusCode Status, JsonObject? Body)> InsistAsync(int user, int api, HttpMethod method, string path, JsonObject? body, IReadOnlyList<(string Name, string Value)> headers, CancellationToken ct)
+    public async Task<(HttpStatusCode Status, JsonObject? Body)> InsistAsync(
+        int user, int api, HttpMethod method, string path, JsonObject? body, IReadOnlyList<(string Name, string Value)> headers, CancellationToken ct)
     {
         for (var attempt = 0; ; attempt++)
         {
             var pause = Pause * (attempt + 1) is var wait && wait < MaxPause ? wait : MaxPause;
             try
             {
-                using var request = new HttpRequestMessage(method, new Uri(path, UriKind.Relative)) { Content = body is null ? null : JsonContent.Create(body) };
+                using var request = new HttpRequestMessage(method, new Uri(path, UriKind.Relative))
+                {
+                    Content = body is null ? null
+                    : JsonContent.Create(body)
+                };
                 foreach (var (name, value) in headers) request.Headers.Add(name, value);
                 using var answer = await clients[user][(api + attempt) % clients[user].Length].SendAsync(request, ct);
                 if (answer.StatusCode is not (HttpStatusCode.TooManyRequests or HttpStatusCode.ServiceUnavailable))
                 {
                     var text = await answer.Content.ReadAsStringAsync(ct);
-                    if (answer.StatusCode < HttpStatusCode.InternalServerError) return (answer.StatusCode, text.Length == 0 ? null : JsonNode.Parse(text)!.AsObject());
+                    if (answer.StatusCode < HttpStatusCode.InternalServerError) return (
+                        answer.StatusCode, text.Length == 0 ? null : JsonNode.Parse(text)!.AsObject());
                     Broken.Enqueue((Promise.OverloadSheds, $"{method} {path} was answered with {(int)answer.StatusCode}: {text}"));
                     continue;
                 }
@@ -116,7 +122,8 @@ internal sealed class Client : IDisposable
                 if (answer.Headers.RetryAfter?.Delta is { } wanted) pause = wanted < MaxRetryAfter ? wanted : MaxRetryAfter;
                 else Broken.Enqueue((Promise.OverloadSheds, $"{method} {path}: {(int)answer.StatusCode} without Retry-After"));
             }
-            catch (Exception e) when (e is HttpRequestException or IOException or JsonException || (e is OperationCanceledException && !ct.IsCancellationRequested))
+            catch (Exception e) when (e is HttpRequestException or IOException or JsonException || (
+                e is OperationCanceledException && !ct.IsCancellationRequested))
             {
                 Count("no answer"); // it was killed or is paused; whether it has done what was asked is found out by asking again
             }
@@ -130,7 +137,8 @@ internal sealed class Client : IDisposable
     {
         lock (order)
         {
-            if (version < order.Version) Broken.Enqueue((Promise.StateNeverGoesBackwards, $"{order.SessionId}: version {version} after {order.Version} {where}"));
+            if (version < order.Version) Broken.Enqueue((
+                Promise.StateNeverGoesBackwards, $"{order.SessionId}: version {version} after {order.Version} {where}"));
             order.Version = Math.Max(order.Version, version);
             if (status is not ("completed" or "failed" or "canceled"))
             {
@@ -141,7 +149,8 @@ internal sealed class Client : IDisposable
             order.End ??= status;
             if (order.EndVersion == 0) order.EndVersion = version;
             if (order.End != status || order.EndVersion != version)
-                Broken.Enqueue((Promise.EndsOnce, $"{order.SessionId}: {order.End} in version {order.EndVersion}, then {status} in version {version} {where}"));
+                Broken.Enqueue((Promise.EndsOnce,
+                    $"{order.SessionId}: {order.End} in version {order.EndVersion}, then {status} in version {version} {where}"));
         }
     }
 
@@ -167,7 +176,8 @@ internal sealed class Client : IDisposable
     {
         while (true)
         {
-            var (status, session) = await InsistAsync(order.Plan.User, order.Plan.Number, HttpMethod.Get, $"/api/generations/{order.SessionId}", null, [], ct);
+            var (status, session) = await InsistAsync(order.Plan.User, order.Plan.Number, HttpMethod.Get, $"/api/generations/{order.SessionId}", null,
+                [], ct);
             if (status != HttpStatusCode.OK)
             {
                 Broken.Enqueue((Promise.AcceptedIsDurable, $"{order.SessionId}: asked for, and {(int)status} {session?.ToJsonString()}"));
@@ -185,7 +195,8 @@ internal sealed class Client : IDisposable
     {
         await Task.Delay(after, TimeProvider.System, ct);
         order.CancelSent = true;
-        var (status, answer) = await InsistAsync(order.Plan.User, order.Plan.Number + 1, HttpMethod.Post, $"/api/generations/{order.SessionId}/cancel", null, [], ct);
+        var (status, answer) = await InsistAsync(order.Plan.User, order.Plan.Number + 1, HttpMethod.Post,
+            $"/api/generations/{order.SessionId}/cancel", null, [], ct);
         if (status is not (HttpStatusCode.OK or HttpStatusCode.Accepted or HttpStatusCode.Conflict))
             Broken.Enqueue((Promise.EndsOnce, $"{order.SessionId}: cancel was answered with {(int)status} {answer?.ToJsonString()}"));
     }
@@ -193,9 +204,11 @@ internal sealed class Client : IDisposable
     private async Task<Order?> RetryAsync(Order order, CancellationToken ct)
     {
         var (status, answer) = await InsistAsync(
-            order.Plan.User, order.Plan.Number, HttpMethod.Post, $"/api/generations/{order.SessionId}/retry", null, [("Idempotency-Key", $"{order.Plan.Key}-again")], ct);
+            order.Plan.User, order.Plan.Number, HttpMethod.Post, $"/api/generations/{order.SessionId}/retry", null,
+                [("Idempotency-Key", $"{order.Plan.Key}-again")], ct);
         if (status == HttpStatusCode.Conflict) return null; // not retryable
-        if (status == HttpStatusCode.Accepted) return Orders.GetOrAdd((Guid)answer!["sessionId"]!, id => new Order(order.Plan, id) { RetryOf = order.SessionId });
+        if (status == HttpStatusCode.Accepted) return Orders.GetOrAdd(
+            (Guid)answer!["sessionId"]!, id => new Order(order.Plan, id) { RetryOf = order.SessionId });
         Broken.Enqueue((Promise.AcceptedIsDurable, $"{order.SessionId}: its retry was refused with {(int)status} {answer?.ToJsonString()}"));
         return null;
     }

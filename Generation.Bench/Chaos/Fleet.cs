@@ -19,12 +19,15 @@ internal sealed record Deployment(string Name, string? Checkout, IReadOnlyDictio
 /// <summary>
 /// The instances of one service, each at an address that stays. One that has ended is followed by another, as an orchestrator does it.
 /// </summary>
-internal sealed class Fleet(string project, int count, Deployment deployment, RunFolder folder, ConcurrentQueue<string> events, int firstPort = 0) : IAsyncDisposable
+internal sealed class Fleet(string project, int count, Deployment deployment, RunFolder folder, ConcurrentQueue<string> events, int firstPort = 0)
+    : IAsyncDisposable
 {
     private static readonly TimeSpan StopGrace = TimeSpan.FromSeconds(30);
     private static readonly TimeSpan RestartPause = TimeSpan.FromMilliseconds(300);
 
-    private readonly Slot[] slots = [.. Enumerable.Range(1, count).Select(number => new Slot($"{project["Generation.".Length..].ToLowerInvariant()}-{number}", number == 1 && firstPort != 0 ? firstPort : Ports.Free(), deployment))];
+    private readonly Slot[] slots = [.. Enumerable.Range(1, count)
+        .Select(number => new Slot($"{project["Generation.".Length..].ToLowerInvariant()}-{number}", number == 1 && firstPort != 0 ? firstPort
+        : Ports.Free(), deployment))];
     private readonly CancellationTokenSource stop = new();
 
     /// <summary>What was killed or stopped, and when.</summary>
@@ -95,7 +98,8 @@ internal sealed class Fleet(string project, int count, Deployment deployment, Ru
         slot.Process = null;
         var started = TimeProvider.System.GetTimestamp();
         var exitCode = await process.StopAsync(StopGrace);
-        events.Enqueue($"{slot.Name} ({process.ProcessId}) ended with {exitCode} after {TimeProvider.System.GetElapsedTime(started).TotalSeconds:0.0} s");
+        events.Enqueue($"{slot.Name} ({process.ProcessId}) ended with {exitCode} after "
+            + $"{TimeProvider.System.GetElapsedTime(started).TotalSeconds:0.0} s");
         if (exitCode != 0) Collapses.Enqueue($"{slot.Name} ended with {exitCode} when it was asked to stop");
         await StartAsync(slot, stop.Token);
     }
@@ -112,7 +116,8 @@ internal sealed class Fleet(string project, int count, Deployment deployment, Ru
     /// <summary>Waits until every instance is up and ready.</summary>
     public async Task CompleteAsync()
     {
-        for (var i = 0; i < slots.Length; i++) await WithAsync(i, isThis: true, use: slot => slot.Process is null ? StartAsync(slot, stop.Token) : Task.CompletedTask);
+        for (var i = 0; i < slots.Length; i++) await WithAsync(
+            i, isThis: true, use: slot => slot.Process is null ? StartAsync(slot, stop.Token) : Task.CompletedTask);
     }
 
     /// <summary>kill -9 for all: everything has been asked by now.</summary>
@@ -150,7 +155,8 @@ internal sealed class Fleet(string project, int count, Deployment deployment, Ru
             try
             {
                 var log = slot.Log(folder);
-                slot.Process = await ServiceChild.StartAsync(project, "/readyz", slot.Deployment.Settings, folder, ct, slot.Port, log.Write, slot.Deployment.Checkout);
+                slot.Process = await ServiceChild.StartAsync(
+                    project, "/readyz", slot.Deployment.Settings, folder, ct, slot.Port, log.Write, slot.Deployment.Checkout);
                 Releases[slot.Process.ProcessId] = slot.Deployment.Name;
                 _ = WatchAsync(slot, slot.Process, log);
                 return;

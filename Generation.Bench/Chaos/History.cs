@@ -10,7 +10,8 @@ namespace Generation.Bench.Chaos;
 internal readonly record struct UnderWay(long Open, long Processing, long Calls, long Outbox);
 
 /// <summary>A change of a session's row.</summary>
-internal sealed record Change(DateTimeOffset At, string Status, string Phase, long Version, long LeaseToken, string? LeaseOwner, int Attempt, int LostLeases, string? ErrorCode)
+internal sealed record Change(DateTimeOffset At, string Status, string Phase, long Version, long LeaseToken, string? LeaseOwner, int Attempt,
+    int LostLeases, string? ErrorCode)
 {
     public override string ToString() =>
         $"{At:HH:mm:ss.fff} {Status}/{Phase} v{Version} token {LeaseToken} {LeaseOwner} attempt {Attempt} lost {LostLeases} {ErrorCode}";
@@ -33,18 +34,22 @@ internal sealed class History(NpgsqlDataSource database)
         """
         CREATE SCHEMA chaos;
         CREATE TABLE chaos.history (
-            id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp(), session_id uuid NOT NULL, status text NOT NULL,
-            phase text NOT NULL, version bigint NOT NULL, lease_token bigint NOT NULL, lease_owner text, attempt integer NOT NULL, lost_leases integer NOT NULL, error_code text);
+            id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp(), session_id uuid NOT NULL,
+                status text NOT NULL,
+            phase text NOT NULL, version bigint NOT NULL, lease_token bigint NOT NULL, lease_owner text, attempt integer NOT NULL,
+                lost_leases integer NOT NULL, error_code text);
         CREATE INDEX ON chaos.history (session_id, lease_token);
         CREATE FUNCTION chaos.remember() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
         BEGIN
             INSERT INTO chaos.history (session_id, status, phase, version, lease_token, lease_owner, attempt, lost_leases, error_code)
-            VALUES (NEW.session_id, NEW.status, NEW.phase, NEW.version, NEW.lease_token, NEW.lease_owner, NEW.attempt, NEW.lost_leases, NEW.error_code);
+            VALUES (NEW.session_id, NEW.status, NEW.phase, NEW.version, NEW.lease_token, NEW.lease_owner, NEW.attempt, NEW.lost_leases,
+                NEW.error_code);
             RETURN NULL;
         END $$;
         CREATE TRIGGER chaos_insert AFTER INSERT ON generation_sessions FOR EACH ROW EXECUTE FUNCTION chaos.remember();
         CREATE TRIGGER chaos_update AFTER UPDATE ON generation_sessions FOR EACH ROW
-            WHEN ((OLD.status, OLD.phase, OLD.version, OLD.lease_token, OLD.lease_owner) IS DISTINCT FROM (NEW.status, NEW.phase, NEW.version, NEW.lease_token, NEW.lease_owner))
+            WHEN ((OLD.status, OLD.phase, OLD.version, OLD.lease_token, OLD.lease_owner) IS DISTINCT
+                FROM (NEW.status, NEW.phase, NEW.version, NEW.lease_token, NEW.lease_owner))
             EXECUTE FUNCTION chaos.remember();
         """, ct);
 
@@ -67,7 +72,8 @@ internal sealed class History(NpgsqlDataSource database)
                 """
                 SELECT (SELECT count(*) FROM generation_sessions WHERE completed_at IS NULL),
                        (SELECT count(*) FROM generation_sessions WHERE completed_at IS NULL AND lease_until IS NOT NULL),
-                       (SELECT count(*) FROM provider_tasks AS t JOIN generation_sessions AS s USING (session_id) WHERE t.state = 'intent' AND s.completed_at IS NULL),
+                       (SELECT count(*) FROM provider_tasks AS t JOIN generation_sessions AS s USING (session_id) WHERE t.state = 'intent'
+                           AND s.completed_at IS NULL),
                        (SELECT count(*) FROM outbox)
                 """,
                 r => new UnderWay(r.GetInt64(0), r.GetInt64(1), r.GetInt64(2), r.GetInt64(3)), ct);
@@ -83,11 +89,14 @@ internal sealed class History(NpgsqlDataSource database)
     public async Task<IReadOnlyList<string>> StoryAsync(Guid sessionId, CancellationToken ct)
     {
         var changes = await ReadAsync(
-            $"SELECT at, status, phase, version, lease_token, lease_owner, attempt, lost_leases, error_code FROM chaos.history WHERE session_id = '{sessionId}' ORDER BY id",
-            r => new Change(r.GetFieldValue<DateTimeOffset>(0), r.GetString(1), r.GetString(2), r.GetInt64(3), r.GetInt64(4), Text(r, 5), r.GetInt32(6), r.GetInt32(7), Text(r, 8)).ToString(), ct);
+            "SELECT at, status, phase, version, lease_token, lease_owner, attempt, lost_leases, error_code FROM chaos.history WHERE session_id = "
+                + $"'{sessionId}' ORDER BY id",
+            r => new Change(r.GetFieldValue<DateTimeOffset>(0), r.GetString(1), r.GetString(2), r.GetInt64(3), r.GetInt64(4), Text(r, 5),
+                r.GetInt32(6), r.GetInt32(7), Text(r, 8)).ToString(), ct);
         var calls = await ReadAsync(
             $"""
-            SELECT format('call %s+%s token %s %s %s %s %s, %s to %s', first_ordinal, output_count, lease_token, state, task_id, failure, failure_code, to_char(created_at, 'HH24:MI:SS.MS'), to_char(updated_at, 'HH24:MI:SS.MS'))
+            SELECT format('call %s+%s token %s %s %s %s %s, %s to %s', first_ordinal, output_count, lease_token, state, task_id, failure,
+                failure_code, to_char(created_at, 'HH24:MI:SS.MS'), to_char(updated_at, 'HH24:MI:SS.MS'))
             FROM provider_tasks WHERE session_id = '{sessionId}' ORDER BY created_at
             """, r => r.GetString(0), ct);
         var rest = await ReadAsync(

@@ -65,7 +65,8 @@ internal sealed class Injector(ChaosSystem system, History history)
         Interlocked.Increment(ref active);
         try
         {
-            await StrikeAsync(injection, on => struck.Enqueue(new Struck(injection, TimeProvider.System.GetElapsedTime(started), on, history.Latest)), ct);
+            await StrikeAsync(injection, on => struck.Enqueue(new Struck(injection, TimeProvider.System.GetElapsedTime(started), on, history.Latest)),
+                ct);
         }
         finally
         {
@@ -123,7 +124,17 @@ internal sealed class Injector(ChaosSystem system, History history)
     /// </summary>
     private Task ProviderFaultAsync(string fault, Action<string> tell, CancellationToken ct) =>
         OrderAsync(
-            new { fault, count = 6, prompt = fault switch { "server-error" or "overload" => Workload.AnswersWord, "slow-body" => Workload.SmallWord, _ => null } },
+            new
+            {
+                fault,
+                count = 6,
+                prompt = fault switch
+                {
+                    "server-error" or "overload" => Workload.AnswersWord,
+                    "slow-body" => Workload.SmallWord,
+                    _ => null
+                }
+            },
             $"{fault}, 6 times", tell, ct);
 
     private async Task OrderAsync(object order, string on, Action<string> tell, CancellationToken ct)

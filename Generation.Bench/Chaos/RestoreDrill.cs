@@ -37,7 +37,9 @@ internal static class RestoreDrill
             var archive = folder["archive"];
             Directory.CreateDirectory(archive);
             if (!OperatingSystem.IsWindows()) File.SetUnixFileMode(archive, (UnixFileMode)0b111_111_111); // the server may run as another user
-            await using (var system = await ChaosSystem.StartAsync(folder, null, ct, "-c", "full_page_writes=on", "-c", "archive_mode=on", "-c", "archive_timeout=2", "-c", $"archive_command=cp %p {archive}/%f"))
+            await using (var system = await ChaosSystem.StartAsync(
+                folder, null, ct, "-c", "full_page_writes=on", "-c", "archive_mode=on", "-c", "archive_timeout=2", "-c",
+                $"archive_command=cp %p {archive}/%f"))
             {
                 report.Lap("start");
                 await DrillAsync(system, folder, archive, lost, options, report, ct);
@@ -59,7 +61,8 @@ internal static class RestoreDrill
         }
     }
 
-    private static async Task DrillAsync(ChaosSystem system, RunFolder folder, string archive, TimeSpan lost, ChaosOptions options, ChaosReport report, CancellationToken ct)
+    private static async Task DrillAsync(ChaosSystem system, RunFolder folder, string archive, TimeSpan lost, ChaosOptions options,
+        ChaosReport report, CancellationToken ct)
     {
         report.Begin([]);
         var history = new History(system.Db);
@@ -78,7 +81,8 @@ internal static class RestoreDrill
         if (await system.Redis.CommandAsync("FLUSHALL", ct) != "+OK") throw new InvalidOperationException("Redis was not wiped.");
         report.Lap("restore");
         var list = folder["unreferenced.csv"];
-        foreach (var line in await ServiceChild.RunAsync("Generation.Relay", ["reconcile", list], system.Deployments[1].Settings, folder, ct)) Report.Say(line);
+        foreach (var line in await ServiceChild.RunAsync("Generation.Relay", ["reconcile", list], system.Deployments[1].Settings, folder,
+            ct)) Report.Say(line);
         report.Lap("reconcile");
         var restored = (await history.ReadAsync("SELECT session_id FROM generation_sessions", row => row.GetGuid(0), ct)).ToHashSet();
 
@@ -86,25 +90,35 @@ internal static class RestoreDrill
         using var after = new Client(system, mockToken);
         foreach (var broken in before.Broken) after.Broken.Enqueue(broken);
         // Whatever version a client has seen of a session that is still there, what it is shown now is later.
-        foreach (var order in before.Orders.Values.Where(order => restored.Contains(order.SessionId))) after.Orders[order.SessionId] = new Order(order.Plan, order.SessionId) { Version = order.Version, RetryOf = order.RetryOf };
+        foreach (var order in before.Orders.Values.Where(order => restored.Contains(order.SessionId))) after.Orders[order.SessionId] =
+            new Order(order.Plan, order.SessionId) { Version = order.Version, RetryOf = order.RetryOf };
         using var end = CancellationTokenSource.CreateLinkedTokenSource(ct);
         end.CancelAfter(MaxQuiet);
         var isQuiet = await QuietAsync(Task.WhenAll(plans.Select(plan => after.LiveAsync(plan, end.Token))), history, end.Token);
         report.Lap("until quiet");
 
         var injector = new Injector(system, history);
-        await new Promises(system, after, history, injector, options, report) { BilledBesides = await BilledAsync(system, target, restart, ct) }.CheckAsync(isQuiet, ct);
-        var listed = (await File.ReadAllLinesAsync(list, ct)).Skip(1).Select(line => line.Split(',')).Where(cells => cells[2] == "lost").Select(cells => Guid.Parse(cells[0])).ToHashSet();
-        var made = before.Orders.Values.Where(order => !restored.Contains(order.SessionId) && order is { End: "completed", Plan.IsMock: false }).ToList();
-        report.Add("what was made in the lost time is listed", $"{made.Count} of {before.Orders.Values.Count(order => !restored.Contains(order.SessionId))} lost sessions had completed",
-            [.. made.Where(order => !listed.Contains(order.SessionId)).Select(order => $"{order.SessionId} ({order.Plan.Tool}) had completed, and its outputs are not listed"), .. made.Count == 0 ? ["no session had completed in the lost time"] : Array.Empty<string>()]);
+        await new Promises(system, after, history, injector, options,
+            report)
+        { BilledBesides = await BilledAsync(system, target, restart, ct) }.CheckAsync(isQuiet, ct);
+        var listed = (await File.ReadAllLinesAsync(list, ct)).Skip(1).Select(line => line.Split(',')).Where(cells => cells[2] == "lost")
+            .Select(cells => Guid.Parse(cells[0])).ToHashSet();
+        var made = before.Orders.Values.Where(order => !restored.Contains(order.SessionId) && order is { End: "completed", Plan.IsMock: false })
+            .ToList();
+        report.Add("what was made in the lost time is listed",
+            $"{made.Count} of {before.Orders.Values.Count(order => !restored.Contains(order.SessionId))} lost sessions had completed",
+            [.. made.Where(order => !listed.Contains(order.SessionId))
+                .Select(order => $"{order.SessionId} ({order.Plan.Tool}) had completed, and its outputs are not listed"), .. made.Count == 0
+                ? ["no session had completed in the lost time"] : Array.Empty<string>()]);
         report.Add("what was there is there", $"{restored.Count} sessions of the point in time",
-            restored.Count == 0 ? ["none"] : [.. restored.Where(id => !after.Orders.ContainsKey(id)).Select(id => $"{id} was answered with another session when it was asked for again")]);
+            restored.Count == 0 ? ["none"] : [.. restored.Where(id => !after.Orders.ContainsKey(id))
+                .Select(id => $"{id} was answered with another session when it was asked for again")]);
         report.Lap("checks");
     }
 
     /// <summary>Load until all is lost, and what the point in time was.</summary>
-    private static async Task<(IReadOnlyList<Plan> Plans, DateTimeOffset Target)> LoseAsync(ChaosSystem system, History history, Client client, TimeSpan lost, CancellationToken ct)
+    private static async Task<(IReadOnlyList<Plan> Plans, DateTimeOffset Target)> LoseAsync(
+        ChaosSystem system, History history, Client client, TimeSpan lost, CancellationToken ct)
     {
         using var gone = CancellationTokenSource.CreateLinkedTokenSource(ct);
         var workload = new Workload(Seed);
@@ -132,7 +146,8 @@ internal static class RestoreDrill
     }
 
     /// <summary>What providers billed for calls of the lost time, by the tag in the prompt: the restored database knows nothing of them.</summary>
-    private static async Task<Dictionary<string, int>> BilledAsync(ChaosSystem system, DateTimeOffset target, DateTimeOffset restart, CancellationToken ct)
+    private static async Task<Dictionary<string, int>> BilledAsync(ChaosSystem system, DateTimeOffset target, DateTimeOffset restart,
+        CancellationToken ct)
     {
         var log = (await system.Sim.GetFromJsonAsync<JsonObject>("/sim/calls?limit=10000000", ct))!;
         return log["calls"]!.AsArray().Where(call => (DateTimeOffset)call!["at"]! is var at && at > target - ClockTolerance && at < restart)
@@ -143,7 +158,8 @@ internal static class RestoreDrill
     /// <summary>A killed server archives no more: what came after the point in time must have reached the archive by itself.</summary>
     private static async Task WaitForArchiveAsync(string archive, DateTimeOffset target, CancellationToken ct)
     {
-        while (!Directory.EnumerateFiles(archive).Any(segment => File.GetLastWriteTimeUtc(segment) > target.UtcDateTime.AddSeconds(5))) await Task.Delay(ArchiveInterval, TimeProvider.System, ct);
+        while (!Directory.EnumerateFiles(archive).Any(segment => File.GetLastWriteTimeUtc(segment) > target.UtcDateTime.AddSeconds(
+            5))) await Task.Delay(ArchiveInterval, TimeProvider.System, ct);
     }
 
     private static async Task<bool> QuietAsync(Task lives, History history, CancellationToken end)

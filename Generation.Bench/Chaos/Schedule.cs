@@ -7,7 +7,9 @@ internal enum FaultKind
     KillRelay,
     KillWorker,
 
-    /// <summary>SIGSTOP for longer than the lease, then SIGCONT: whoever took the sessions over meets the one who thinks they are still his.</summary>
+    /// <summary>
+    /// SIGSTOP for longer than the lease, then SIGCONT: whoever took the sessions over meets the one who thinks they are still his.
+    /// </summary>
     PauseWorker,
 
     /// <summary>SIGSTOP and SIGCONT of an Api or a relay: it accepts connections and does nothing.</summary>
@@ -48,7 +50,9 @@ internal enum FaultKind
 /// <param name="Milliseconds">Of a slow network: what every piece waits, each way.</param>
 internal sealed record Injection(TimeSpan At, FaultKind Kind, int Victim, int Choice, TimeSpan Duration, int Milliseconds)
 {
-    public override string ToString() => $"{At.TotalSeconds,6:0.0} s  {Kind,-18} victim {Victim}, variant {Choice}, {Duration.TotalSeconds:0.0} s{(Milliseconds > 0 ? $", {Milliseconds} ms" : "")}";
+    public override string ToString() =>
+        $"{At.TotalSeconds,6:0.0} s  {Kind,-18} victim {Victim}, variant {Choice}, {Duration.TotalSeconds:0.0} "
+        + $"s{(Milliseconds > 0 ? $", {Milliseconds} ms" : "")}";
 }
 
 /// <summary>When what happens, from nothing but the seed and the minutes: the same again for the same two numbers.</summary>

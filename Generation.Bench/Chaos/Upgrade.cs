@@ -9,7 +9,8 @@ namespace Generation.Bench.Chaos;
 internal sealed class Upgrade(ChaosSystem system, History history, ChaosReport report, RunFolder folder)
 {
     /// <summary>The faults of such a run: those after which one release takes over what the other has begun.</summary>
-    public static readonly IReadOnlyList<FaultKind> Faults = [FaultKind.KillApi, FaultKind.KillRelay, FaultKind.KillWorker, FaultKind.PauseWorker, FaultKind.WipeRedis, FaultKind.DuplicateCallbacks];
+    public static readonly IReadOnlyList<FaultKind> Faults =
+        [FaultKind.KillApi, FaultKind.KillRelay, FaultKind.KillWorker, FaultKind.PauseWorker, FaultKind.WipeRedis, FaultKind.DuplicateCallbacks];
 
     private static readonly TimeSpan SampleInterval = TimeSpan.FromMilliseconds(50);
     private static readonly TimeSpan MaxSampling = TimeSpan.FromSeconds(60);
@@ -74,9 +75,11 @@ internal sealed class Upgrade(ChaosSystem system, History history, ChaosReport r
         var (forth, back) = (handed.Count(one => one is ("previous", "new")), handed.Count(one => one is ("new", "previous")));
         string[] missing = [.. forth == 0 ? ["no session went from the previous release to the new one"] : Array.Empty<string>(),
             .. back == 0 ? ["no session went from the new release to the previous one"] : Array.Empty<string>()];
-        report.Add("both releases shared the work", $"{forth} sessions begun by the previous release went on with the new one, {back} the other way", missing);
+        report.Add("both releases shared the work", $"{forth} sessions begun by the previous release went on with the new one, {back} the other way",
+            missing);
 
-        string Release(string leaseOwner) => releases.GetValueOrDefault(int.Parse(leaseOwner[(leaseOwner.LastIndexOf(':') + 1)..], System.Globalization.CultureInfo.InvariantCulture), "?");
+        string Release(string leaseOwner) => releases.GetValueOrDefault(
+            int.Parse(leaseOwner[(leaseOwner.LastIndexOf(':') + 1)..], System.Globalization.CultureInfo.InvariantCulture), "?");
     }
 
     /// <summary>Migrates in a moment in which there is open work of every kind.</summary>
@@ -93,7 +96,8 @@ internal sealed class Upgrade(ChaosSystem system, History history, ChaosReport r
                     ('sent, and not claimed', (SELECT count(*) FROM outbox WHERE dispatched_at IS NOT NULL)),
                     ('leased', (SELECT count(*) FROM generation_sessions WHERE lease_until IS NOT NULL)),
                     ('waiting for a provider', (SELECT count(*) FROM generation_sessions WHERE phase = 'awaiting_provider')),
-                    ('paid calls without an answer', (SELECT count(*) FROM provider_tasks AS t JOIN generation_sessions AS s USING (session_id) WHERE t.state = 'intent' AND s.completed_at IS NULL)),
+                    ('paid calls without an answer', (SELECT count(*) FROM provider_tasks AS t JOIN generation_sessions AS s USING (session_id)
+                        WHERE t.state = 'intent' AND s.completed_at IS NULL)),
                     ('after a failed attempt', (SELECT count(*) FROM generation_sessions WHERE completed_at IS NULL AND attempt > 0)),
                     ('open holds', (SELECT count(*) FROM credit_reservations WHERE status = 'held')),
                     ('ended', (SELECT count(*) FROM generation_sessions WHERE completed_at IS NOT NULL))) AS kinds (kind, count)

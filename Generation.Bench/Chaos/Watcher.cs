@@ -5,10 +5,13 @@ using System.Text.Json.Nodes;
 
 namespace Generation.Bench.Chaos;
 
-/// <summary>Watches a session over server-sent events to its end: whenever a stream breaks off it is resumed after the last id, at either Api.</summary>
+/// <summary>
+/// Watches a session over server-sent events to its end: whenever a stream breaks off it is resumed after the last id, at either Api.
+/// </summary>
 internal sealed class Watcher(Client client)
 {
-    private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(500); // what the Api asks for in "retry:"; longer each time that nobody is there
+    // what the Api asks for in "retry:"; longer each time that nobody is there
+    private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(500);
     private static readonly TimeSpan MaxPause = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan MaxIdleTime = TimeSpan.FromSeconds(8); // a heartbeat comes every two
 
@@ -41,7 +44,8 @@ internal sealed class Watcher(Client client)
                 {
                     client.Count($"{(int)response.StatusCode} to a watcher");
                     if (response.StatusCode == HttpStatusCode.NoContent)
-                        client.Broken.Enqueue((Promise.StateNeverGoesBackwards, $"{order.SessionId}: 204 after version {lastEventId}, which was not its end"));
+                        client.Broken.Enqueue((Promise.StateNeverGoesBackwards,
+                            $"{order.SessionId}: 204 after version {lastEventId}, which was not its end"));
                     else if (response.StatusCode == HttpStatusCode.ServiceUnavailable && response.Headers.RetryAfter is null)
                         client.Broken.Enqueue((Promise.OverloadSheds, $"events of {order.SessionId}: 503 without Retry-After"));
                     else if (response.StatusCode is not (HttpStatusCode.ServiceUnavailable or HttpStatusCode.TooManyRequests))

@@ -139,10 +139,15 @@ internal sealed class Workload(int seed)
         List<(string, string?)> scripts = [("[fault=rate-limit:times=1]", null), ("[latency=1500]", null)];
         if (way is Way.Answer or Way.Inline or Way.Gpu) scripts.Add(("[fault=server-error:times=1]", null));
         if (way is Way.Answer or Way.KieTask or Way.ArkTask) scripts.Add(("[fault=cut-body:times=1]", null));
-        if (way is Way.KieTask or Way.ArkTask or Way.Task) scripts.AddRange([("[fault=poll-error:times=2]", null), ("[fault=poll-gateway:times=1]", null)]);
-        if (way is Way.KieTask) scripts.AddRange([("[fault=callback-duplicate]", null), ("[fault=callback-none]", null), ("[fault=callback-early]", null), ("[fault=callback-lying]", null), ("[fault=callback-forged]", null)]);
-        if (way is Way.ArkTask) scripts.AddRange([("[fault=callback-duplicate]", null), ("[fault=callback-none]", null), ("[fault=callback-disordered]", null)]);
-        if (way is not (Way.Gpu or Way.Mock)) scripts.AddRange([("[fault=moderation-input]", "moderation_input"), ("[fault=cut-reply]", "outcome_unknown")]);
+        if (way is Way.KieTask or Way.ArkTask or Way.Task) scripts.AddRange(
+            [("[fault=poll-error:times=2]", null), ("[fault=poll-gateway:times=1]", null)]);
+        if (way is Way.KieTask) scripts.AddRange(
+            [("[fault=callback-duplicate]", null), ("[fault=callback-none]", null), ("[fault=callback-early]", null),
+            ("[fault=callback-lying]", null), ("[fault=callback-forged]", null)]);
+        if (way is Way.ArkTask) scripts.AddRange(
+            [("[fault=callback-duplicate]", null), ("[fault=callback-none]", null), ("[fault=callback-disordered]", null)]);
+        if (way is not (Way.Gpu or Way.Mock)) scripts.AddRange(
+            [("[fault=moderation-input]", "moderation_input"), ("[fault=cut-reply]", "outcome_unknown")]);
         return scripts[random.Next(scripts.Count)];
     }
 

@@ -84,7 +84,8 @@ internal sealed class BenchSystem : IAsyncDisposable
     /// <summary>Submits one picture and watches it to its end; the last event's data, whatever the end was.</summary>
     public async Task<JsonObject> GenerateAsync(string prompt, CancellationToken ct)
     {
-        using var accepted = await Http.PostAsJsonAsync("/api/generations", new { clientKey = Guid.NewGuid(), model = "seedream-4", @params = new { prompt, size = "1K" } }, ct);
+        using var accepted = await Http.PostAsJsonAsync("/api/generations",
+            new { clientKey = Guid.NewGuid(), model = "seedream-4", @params = new { prompt, size = "1K" } }, ct);
         var answer = await accepted.Content.ReadFromJsonAsync<JsonObject>(ct);
         if (!accepted.IsSuccessStatusCode) throw new InvalidOperationException($"Not accepted: {answer}");
         await using var events = await Http.GetStreamAsync((string)answer!["links"]!["events"]!, ct);
@@ -105,14 +106,20 @@ internal sealed class BenchSystem : IAsyncDisposable
     {
         var isWhole = scope == BenchScope.WholePipeline;
         postgres = new PostgresProcess(
-            new PostgresOptions { Folder = folder[$"postgres-{Guid.NewGuid():N}"], RecordPath = folder.RecordPath("postgres"), IsEphemeral = isWhole }, TimeProvider.System);
+            new PostgresOptions
+            {
+                Folder = folder[$"postgres-{Guid.NewGuid():N}"],
+                RecordPath = folder.RecordPath("postgres"),
+                IsEphemeral = isWhole
+            }, TimeProvider.System);
         stops.Push(async () =>
         {
             await postgres.StopAsync(StopGrace, CancellationToken.None);
             if (Directory.Exists(postgres.Folder)) Directory.Delete(postgres.Folder, recursive: true);
         });
         redis = new RedisProcess(
-            new RedisOptions { Folder = folder[$"redis-{Guid.NewGuid():N}"], RecordPath = folder.RecordPath("redis"), IsEphemeral = true }, TimeProvider.System);
+            new RedisOptions { Folder = folder[$"redis-{Guid.NewGuid():N}"], RecordPath = folder.RecordPath("redis"), IsEphemeral = true },
+                TimeProvider.System);
         stops.Push(() => redis.StopAsync(StopGrace, CancellationToken.None));
         await Task.WhenAll(StartPostgresAsync(), redis.StartAsync(ct), isWhole ? StartSimAsync() : Task.CompletedTask);
 
@@ -163,7 +170,9 @@ internal sealed class BenchSystem : IAsyncDisposable
         }
 
         async Task StartSimAsync() =>
-            Sim = await AddAsync("Generation.ProviderSim", "/healthz", new Dictionary<string, string>(StringComparer.Ordinal) { ["Sim:LatencyMs"] = "0" });
+            Sim = await AddAsync("Generation.ProviderSim", "/healthz", new Dictionary<string,
+                string>(StringComparer.Ordinal)
+            { ["Sim:LatencyMs"] = "0" });
 
         async Task<ServiceChild> AddAsync(string project, string healthPath, IReadOnlyDictionary<string, string> its)
         {

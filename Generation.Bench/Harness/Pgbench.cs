@@ -17,7 +17,8 @@ internal static class Pgbench
 {
     private static readonly Lazy<string> Program = new(() =>
         Directory.Exists("/usr/lib/postgresql")
-        && Directory.GetDirectories("/usr/lib/postgresql").Select(version => Path.Combine(version, "bin", "pgbench")).Where(File.Exists).Max(StringComparer.Ordinal) is { } debian
+        && Directory.GetDirectories("/usr/lib/postgresql").Select(version => Path.Combine(version, "bin", "pgbench")).Where(File.Exists)
+            .Max(StringComparer.Ordinal) is { } debian
             ? debian
             : Programs.Find("pgbench", "/opt/homebrew/bin", "/usr/local/bin")
                 ?? throw new StartFailure("There is no pgbench. It comes with the server: sudo apt-get install postgresql"));
@@ -34,10 +35,16 @@ internal static class Pgbench
             Program.Value, "--no-vacuum", "-M", "prepared", "-c", $"{clients}", "-j", $"{Math.Min(clients, 2)}", "-T", $"{duration.TotalSeconds:0}",
             "-f", Path.Combine(Repository.Root, scriptPath), "-h", server.Host!, "-p", $"{server.Port}", "-U", server.Username!, server.Database!)
         {
-            Environment = new Dictionary<string, string?>(StringComparer.Ordinal) { ["PGPASSWORD"] = server.Password, ["PGOPTIONS"] = "-c role=generation_service" },
+            Environment = new Dictionary<string, string?>(StringComparer.Ordinal)
+            {
+                ["PGPASSWORD"] = server.Password,
+                ["PGOPTIONS"] =
+                "-c role=generation_service"
+            },
         };
         var (exitCode, output) = await ChildProcess.RunAsync(command, ct);
-        if (exitCode != 0 || Number("number of failed transactions: ") != 0) throw new StartFailure($"pgbench failed with exit code {exitCode}:\n{output}");
+        if (exitCode != 0 || Number("number of failed transactions: ") != 0) throw new StartFailure(
+            $"pgbench failed with exit code {exitCode}:\n{output}");
         return new PgbenchRun((long)Number("number of transactions actually processed: "), Number("tps = "));
 
         double Number(string before)

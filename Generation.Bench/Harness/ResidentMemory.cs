@@ -16,7 +16,8 @@ internal sealed class ResidentMemory
         if (!OperatingSystem.IsLinux()) throw new StartFailure("Memory is measured through /proc, which only Linux has.");
         folder = $"/proc/{processId}";
         var command = File.ReadAllText(Path.Combine(folder, "cmdline"));
-        if (!command.Contains(mustRun, StringComparison.Ordinal)) throw new InvalidOperationException($"Process {processId} does not run {mustRun} but {command.Replace('\0', ' ')}");
+        if (!command.Contains(mustRun, StringComparison.Ordinal)) throw new InvalidOperationException(
+            $"Process {processId} does not run {mustRun} but {command.Replace('\0', ' ')}");
     }
 
     /// <summary>The least it had while it had nothing to do.</summary>

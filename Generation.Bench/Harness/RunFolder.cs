@@ -13,7 +13,8 @@ internal sealed class RunFolder : IDisposable
 
     public static async Task<RunFolder> CreateAsync(CancellationToken ct)
     {
-        foreach (var left in Directory.GetDirectories(System.IO.Path.GetTempPath(), Prefix + "*").Where(folder => File.Exists(Owner(folder)) && !ChildRecords.IsRunning(Owner(folder))))
+        foreach (var left in Directory.GetDirectories(System.IO.Path.GetTempPath(), Prefix + "*")
+            .Where(folder => File.Exists(Owner(folder)) && !ChildRecords.IsRunning(Owner(folder))))
         {
             await ChildRecords.StopOrphansAsync(System.IO.Path.Combine(left, "run"), TimeProvider.System, ct);
             Directory.Delete(left, recursive: true);

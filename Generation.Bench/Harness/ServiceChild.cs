@@ -38,7 +38,8 @@ internal sealed class ServiceChild : IAsyncDisposable
     /// <param name="checkout">The checkout whose build is run; null: this one.</param>
     /// <exception cref="StartFailure">It ended before, with its last lines.</exception>
     public static async Task<ServiceChild> StartAsync(
-        string project, string healthPath, IReadOnlyDictionary<string, string> settings, RunFolder folder, CancellationToken ct, int port = 0, Action<string>? onLine = null,
+        string project, string healthPath, IReadOnlyDictionary<string, string> settings, RunFolder folder, CancellationToken ct, int port = 0,
+            Action<string>? onLine = null,
         string? checkout = null)
     {
         var assembly = Repository.Assembly(project, checkout);
@@ -46,7 +47,8 @@ internal sealed class ServiceChild : IAsyncDisposable
         environment["Logging__LogLevel__Microsoft.Hosting.Lifetime"] = "Information"; // says the port
         var listening = new TaskCompletionSource<Uri>(TaskCreationOptions.RunContinuationsAsynchronously);
         var started = await ChildProcess.StartAsync(
-            new ChildCommand(Programs.Find("dotnet") ?? throw new StartFailure("There is no dotnet command."), assembly, "--urls", $"http://127.0.0.1:{port}")
+            new ChildCommand(Programs.Find("dotnet") ?? throw new StartFailure("There is no dotnet command."), assembly, "--urls",
+                $"http://127.0.0.1:{port}")
             {
                 WorkingDirectory = Path.GetDirectoryName(assembly),
                 Environment = environment,
@@ -81,7 +83,8 @@ internal sealed class ServiceChild : IAsyncDisposable
     /// <summary>Waits for a result, or fails as soon as the process has ended instead.</summary>
     public async Task<T> WhileItLivesAsync<T>(Task<T> result)
     {
-        if (await Task.WhenAny(result, child.Exited) != result) throw new StartFailure($"{project} ended with {await child.Exited}:\n{child.LastLines}");
+        if (await Task.WhenAny(result, child.Exited) != result) throw new StartFailure(
+            $"{project} ended with {await child.Exited}:\n{child.LastLines}");
         return await result;
     }
 
@@ -100,7 +103,8 @@ internal sealed class ServiceChild : IAsyncDisposable
     /// <param name="ct">Kills it.</param>
     /// <returns>Its last lines.</returns>
     /// <exception cref="StartFailure">Its exit code was not 0; with its last lines.</exception>
-    public static async Task<IReadOnlyList<string>> RunAsync(string project, IReadOnlyList<string> command, IReadOnlyDictionary<string, string> settings, RunFolder folder, CancellationToken ct)
+    public static async Task<IReadOnlyList<string>> RunAsync(
+        string project, IReadOnlyList<string> command, IReadOnlyDictionary<string, string> settings, RunFolder folder, CancellationToken ct)
     {
         var assembly = Repository.Assembly(project, null);
         using var run = await ChildProcess.StartAsync(
@@ -112,7 +116,8 @@ internal sealed class ServiceChild : IAsyncDisposable
             },
             _ => { });
         using var kill = ct.Register(() => run.Signal(UnixSignal.Kill));
-        if (await run.Exited is not 0 and var exitCode) throw new StartFailure($"{project} {string.Join(' ', command)} ended with {exitCode}:\n{run.LastLines}");
+        if (await run.Exited is not 0 and var exitCode) throw new StartFailure(
+            $"{project} {string.Join(' ', command)} ended with {exitCode}:\n{run.LastLines}");
         return run.LastLines.Split('\n');
     }
 
@@ -174,7 +179,8 @@ internal static class Repository
     /// <param name="project">Its name, which is its assembly's too.</param>
     /// <param name="checkout">The folder of another checkout's Generation.sln; null: this one.</param>
     public static string Assembly(string project, string? checkout) =>
-        Path.Combine(checkout ?? Root, project, Path.GetRelativePath(Path.Combine(Root, "Generation.Bench"), AppContext.BaseDirectory), $"{project}.dll");
+        Path.Combine(checkout ?? Root, project, Path.GetRelativePath(Path.Combine(Root, "Generation.Bench"), AppContext.BaseDirectory),
+            $"{project}.dll");
 
     private static string FindRoot()
     {

@@ -46,7 +46,8 @@ ledger AS (
     SELECT f.user_id, step.type, step.from_bucket, step.to_bucket, 4, a.available - 4 * (f.turn + 1), a.reserved + step.held, f.id, f.id, f.at
     FROM filled AS f
     JOIN credit_accounts AS a USING (user_id)
-    CROSS JOIN (VALUES (1, 'reservation', 'available', 'reserved', 4), (2, 'usage', 'reserved', 'spent', 0)) AS step (n, type, from_bucket, to_bucket, held)
+    CROSS JOIN (VALUES (1, 'reservation', 'available', 'reserved', 4), (2, 'usage', 'reserved', 'spent', 0)) AS step (n, type, from_bucket, to_bucket,
+        held)
     ORDER BY f.i, step.n
 ),
 lot AS (

@@ -33,7 +33,8 @@ internal static class AuditBenchmark
         await Fill.SessionsAsync(owner, Users, Sessions, ct);
 
         // As ServiceDefaults/DatabaseConnections.cs has it.
-        await using var service = NpgsqlDataSource.Create(system.OwnerConnectionString + ";Options=-c role=generation_service;No Reset On Close=true");
+        await using var service = NpgsqlDataSource.Create(system.OwnerConnectionString
+            + ";Options=-c role=generation_service;No Reset On Close=true");
         var audit = new LedgerAudit(service, new AuditOptions(), TimeProvider.System);
         var (audits, scans) = (new List<double>(), new List<double>());
         for (var round = 1; round <= Rounds; round++)
@@ -43,7 +44,8 @@ internal static class AuditBenchmark
             audits.Add(done.Seconds);
             report.Add("audit.sessions", done.Checked.Sessions, "rows");
             report.Add("audit.transactions", done.Checked.Transactions, "rows");
-            report.Check(done.Clean, $"The audit of clean books found {done.Differences.Count} differences: {string.Join("; ", done.Differences.Take(3))}");
+            report.Check(done.Clean, $"The audit of clean books found {done.Differences.Count} differences: "
+                + $"{string.Join("; ", done.Differences.Take(3))}");
 
             var started = Stopwatch.GetTimestamp();
             foreach (var table in Tables)

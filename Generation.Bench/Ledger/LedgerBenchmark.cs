@@ -35,14 +35,16 @@ internal static class LedgerBenchmark
         await using var owner = NpgsqlDataSource.Create(system.OwnerConnectionString);
         await Fill.UsersAsync(owner, Users, ct);
         var users = new List<Guid>();
-        await using (var command = owner.CreateCommand("SELECT user_id FROM credit_accounts JOIN users USING (user_id) WHERE handle LIKE 'bench-%' ORDER BY user_id"))
+        await using (var command = owner.CreateCommand(
+            "SELECT user_id FROM credit_accounts JOIN users USING (user_id) WHERE handle LIKE 'bench-%' ORDER BY user_id"))
         await using (var reader = await command.ExecuteReaderAsync(ct))
         {
             while (await reader.ReadAsync(ct)) users.Add(reader.GetGuid(0));
         }
 
         // As ServiceDefaults/DatabaseConnections.cs has it.
-        await using var service = NpgsqlDataSource.Create(system.OwnerConnectionString + ";Options=-c role=generation_service;MaxAutoPrepare=64;No Reset On Close=true;Maximum Pool Size=20");
+        await using var service = NpgsqlDataSource.Create(system.OwnerConnectionString
+            + ";Options=-c role=generation_service;MaxAutoPrepare=64;No Reset On Close=true;Maximum Pool Size=20");
         using var notifier = new ChangeNotifier(service, NullLogger<ChangeNotifier>.Instance);
         var settlement = new Settlement(service, notifier, new CreditOptions(), NullLogger<Settlement>.Instance);
         using var writer = new SubmitWriter(service, notifier, new SubmitOptions(), TimeProvider.System, NullLogger<SubmitWriter>.Instance);
@@ -98,7 +100,8 @@ internal static class LedgerBenchmark
                     for (var i = Interlocked.Increment(ref next); i < sessions; i = Interlocked.Increment(ref next))
                     {
                         var result = await writer.SubmitAsync(Request(who[i % who.Count]), ct);
-                        made[i] = result.Outcome == SubmitOutcome.Accepted ? result.SessionId : throw new InvalidOperationException($"A hold was not accepted: {result}");
+                        made[i] = result.Outcome == SubmitOutcome.Accepted ? result.SessionId
+                            : throw new InvalidOperationException($"A hold was not accepted: {result}");
                     }
                 },
                 ct)));
@@ -114,11 +117,13 @@ internal static class LedgerBenchmark
                     """
                     WITH claimed AS (
                         UPDATE generation_sessions
-                        SET status = 'processing', phase = 'storing', lease_owner = 'bench', lease_token = 1, lease_until = now() + interval '1 hour', started_at = now()
+                        SET status = 'processing', phase = 'storing', lease_owner = 'bench', lease_token = 1, lease_until = now()
+                            + interval '1 hour', started_at = now()
                         WHERE session_id = ANY ($1)
                         RETURNING session_id, user_id, unit_price
                     )
-                    INSERT INTO media (media_id, session_id, user_id, ordinal, kind, object_key, content_type, bytes, sha256, credits, lease_token, session_version)
+                    INSERT INTO media (media_id, session_id, user_id, ordinal, kind, object_key, content_type, bytes, sha256, credits, lease_token,
+                        session_version)
                     SELECT session_id, session_id, user_id, 0, 'image', 'bench/' || session_id, 'image/jpeg', 1, sha256('bench'), unit_price, 1, 1
                     FROM claimed
                     """);

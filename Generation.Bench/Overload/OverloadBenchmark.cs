@@ -13,7 +13,8 @@ namespace Generation.Bench.Overload;
 internal static class OverloadBenchmark
 {
     public static readonly Benchmark Entry = new(
-        "overload", "Of five times the load, what is accepted takes at most twice as long, memory stays flat, and service is normal again in five seconds.", RunAsync);
+        "overload", "Of five times the load, what is accepted takes at most twice as long, memory stays flat, and service is normal again in five "
+            + "seconds.", RunAsync);
 
     private const int Users = 1_000;
     private const int LimitPerSecond = 400;
@@ -68,7 +69,8 @@ internal static class OverloadBenchmark
             return load;
         }
 
-        async Task PhaseAsync(string name, BenchSystem system, int connections, double normalRate, double floodRate, bool emptyFirst, LoadRun? capacity = null)
+        async Task PhaseAsync(string name, BenchSystem system, int connections, double normalRate, double floodRate, bool emptyFirst,
+            LoadRun? capacity = null)
         {
             var load = await LoadAsync(system);
             var memory = new ResidentMemory(system.Api.ProcessId, "Generation.Api.dll");
@@ -100,10 +102,13 @@ internal static class OverloadBenchmark
             var normalP99 = capacity?.P99 ?? before.P99;
             report.AddRatio($"{name}.p99_flood_over_normal", during.P99 / normalP99);
             report.Check(during.RefusedPerSecond > 0, $"{name}: nothing was refused, so this was no overload.");
-            if (capacity is null) report.Check(during.P99 < MaxSlowdown * normalP99, $"{name}: p99 of what was accepted went from {normalP99:0} to {during.P99:0} ms.");
-            else report.Check(during.PerSecond > capacity.Value.PerSecond / 3, $"{name}: of {capacity.Value.PerSecond:#,0}/s only {during.PerSecond:#,0}/s were still accepted.");
+            if (capacity is null) report.Check(during.P99 < MaxSlowdown * normalP99,
+                $"{name}: p99 of what was accepted went from {normalP99:0} to {during.P99:0} ms.");
+            else report.Check(during.PerSecond > capacity.Value.PerSecond / 3,
+                $"{name}: of {capacity.Value.PerSecond:#,0}/s only {during.PerSecond:#,0}/s were still accepted.");
             report.Check(peak < MaxGrowth * calm, $"{name}: the Api went from {calm / 1e6:0} to {peak / 1e6:0} MB.");
-            report.Check(after.RefusedPerSecond == 0 && after.P99 < MaxSlowdown * normalP99, $"{name}: five seconds later {after.RefusedPerSecond:0.0}/s were refused, p99 {after.P99:0} ms.");
+            report.Check(after.RefusedPerSecond == 0 && after.P99 < MaxSlowdown * normalP99,
+                $"{name}: five seconds later {after.RefusedPerSecond:0.0}/s were refused, p99 {after.P99:0} ms.");
         }
     }
 }

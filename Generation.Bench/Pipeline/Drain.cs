@@ -51,7 +51,8 @@ internal static class Drain
         for (var round = 1; round <= Rounds; round++)
         {
             var before = processes.ToDictionary(p => p.Key, p => p.Value.Seconds(), StringComparer.Ordinal);
-            rates.Add(await RoundAsync($"round {round} of {Rounds}", Jobs, upload: false, () => before = processes.ToDictionary(p => p.Key, p => p.Value.Seconds(), StringComparer.Ordinal)));
+            rates.Add(await RoundAsync($"round {round} of {Rounds}", Jobs, upload: false, () => before = processes.ToDictionary(
+                p => p.Key, p => p.Value.Seconds(), StringComparer.Ordinal)));
             foreach (var (name, process) in processes) cost[name] += process.Seconds() - before[name];
         }
 
@@ -59,7 +60,8 @@ internal static class Drain
         foreach (var (name, seconds) in cost) report.Add($"drain.cpu.{name}", seconds / (Rounds * Jobs) * 1e6, "us/job");
         report.Add("drain.stored.rate", await RoundAsync("pictures are written to files", StoredJobs, upload: true), "jobs/s");
 
-        await using var service = NpgsqlDataSource.Create(system.OwnerConnectionString + ";Options=-c role=generation_service;No Reset On Close=true");
+        await using var service = NpgsqlDataSource.Create(system.OwnerConnectionString
+            + ";Options=-c role=generation_service;No Reset On Close=true");
         var audit = await new LedgerAudit(service, new AuditOptions(), TimeProvider.System).RunAsync(ct);
         report.Check(audit.Clean, $"The books do not add up behind the drain: {string.Join("; ", audit.Differences.Take(3))}");
 
@@ -102,7 +104,8 @@ internal static class Drain
 
         async Task SetAsync(string key, string value)
         {
-            await using var command = database.CreateCommand("INSERT INTO app_settings (key, value) VALUES ($1, $2::jsonb) ON CONFLICT (key) DO UPDATE SET value = excluded.value");
+            await using var command = database.CreateCommand(
+                "INSERT INTO app_settings (key, value) VALUES ($1, $2::jsonb) ON CONFLICT (key) DO UPDATE SET value = excluded.value");
             command.Parameters.AddWithValue(key);
             command.Parameters.AddWithValue(value);
             await command.ExecuteNonQueryAsync(ct);

@@ -70,7 +70,8 @@ internal static class Latency
         var sentAt = TimeProvider.System.GetTimestamp();
         var request = new { clientKey = Guid.NewGuid(), model = "seedream-4", @params = new { prompt = "a lighthouse at dusk", size = "2K" } };
         var accepted = await http.PostAsJsonAsync("/api/generations", request, ct);
-        while (accepted.StatusCode == HttpStatusCode.ServiceUnavailable) // a very busy machine; the same key again, as a client does, and its time counts
+        // a very busy machine; the same key again, as a client does, and its time counts
+        while (accepted.StatusCode == HttpStatusCode.ServiceUnavailable)
         {
             accepted.Dispose();
             await Task.Delay(TimeSpan.FromMilliseconds(100), TimeProvider.System, ct);

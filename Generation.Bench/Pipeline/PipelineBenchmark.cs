@@ -30,7 +30,9 @@ internal static class PipelineBenchmark
         }
 
         // A window that holds the whole backlog: with the default one the relay would wait for a worker, and nothing would be measured.
-        await using (var system = await StartAsync(folder, "starting Postgres, Redis and relay", BenchScope.Submits, new(StringComparer.Ordinal) { ["Relay:DispatchWindow"] = "1000000" }, ct))
+        await using (var system = await StartAsync(folder, "starting Postgres, Redis and relay", BenchScope.Submits, new(
+            StringComparer.Ordinal)
+        { ["Relay:DispatchWindow"] = "1000000" }, ct))
         {
             await system.Api.DisposeAsync();
             await using var database = NpgsqlDataSource.Create(system.OwnerConnectionString + ";Command Timeout=600");
@@ -42,7 +44,8 @@ internal static class PipelineBenchmark
 
         // Half and less of the aims: what must hold on a machine that is not alone. The aims stand in docs/benchmarks/pipeline.md.
         report.Check(report["latency.p50"] < MaxP50, $"p50 at 20 requests/s is not under {MaxP50} ms.");
-        report.Check(report["relay.rate"] >= MinRelayRate / 2, $"The relay moves {report["relay.rate"]:#,0} rows/s, less than half of {MinRelayRate:#,0}.");
+        report.Check(report["relay.rate"] >= MinRelayRate / 2,
+            $"The relay moves {report["relay.rate"]:#,0} rows/s, less than half of {MinRelayRate:#,0}.");
         report.Check(report["relay.rate"] >= report["drain.rate"], "The relay is slower than the worker behind it.");
     }
 
@@ -56,7 +59,8 @@ internal static class PipelineBenchmark
         return values.Count == 0 ? double.NaN : values[Math.Min(values.Count - 1, (int)(values.Count * share))];
     }
 
-    private static Task<BenchSystem> StartAsync(RunFolder folder, string what, BenchScope scope, Dictionary<string, string> settings, CancellationToken ct)
+    private static Task<BenchSystem> StartAsync(RunFolder folder, string what, BenchScope scope, Dictionary<string, string> settings,
+        CancellationToken ct)
     {
         Report.Say(what);
         settings["Mock:Enabled"] = "true";

@@ -60,7 +60,8 @@ internal static class RelayRate
 
         async Task<double> XaddAsync()
         {
-            var program = Programs.Find("redis-benchmark") ?? Programs.Find("valkey-benchmark") ?? throw new StartFailure("There is no redis-benchmark. It comes with the server: sudo apt-get install redis-tools");
+            var program = Programs.Find("redis-benchmark") ?? Programs.Find("valkey-benchmark")
+                ?? throw new StartFailure("There is no redis-benchmark. It comes with the server: sudo apt-get install redis-tools");
             var (exitCode, output) = await ChildProcess.RunAsync(
                 new ChildCommand(
                     program, "-h", "127.0.0.1", "-p", $"{system.RedisPort}", "-c", "1", "-P", $"{Pipelined}", "-n", $"{4 * Rows}", "--csv",

@@ -40,7 +40,8 @@ internal sealed class LoadGenerator(Uri api, int users)
     private static readonly byte[] LastChunk = "\r\n0\r\n\r\n"u8.ToArray();
 
     private readonly byte[] template = Encoding.ASCII.GetBytes(
-        $"POST /api/generations HTTP/1.1\r\nHost: {api.Authority}\r\nAuthorization: Bearer gk_bench_{UserMark}\r\nIdempotency-Key: bench-{KeyMark}\r\n" +
+        $"POST /api/generations HTTP/1.1\r\nHost: {api.Authority}\r\nAuthorization: Bearer gk_bench_{UserMark}\r\nIdempotency-Key: "
+            + $"bench-{KeyMark}\r\n" +
         $"Content-Type: application/json\r\nContent-Length: {Body.Length}\r\n\r\n{Body}");
 
     private ulong keys = (ulong)TimeProvider.System.GetUtcNow().UtcTicks << 8; // no two runs share a key
@@ -52,11 +53,14 @@ internal sealed class LoadGenerator(Uri api, int users)
     /// <param name="warmUp">Not measured.</param>
     /// <param name="duration">Measured.</param>
     /// <param name="ct">Ends it.</param>
-    /// <param name="perSecond">How often is asked, as long as a connection is free for it; without it a connection asks again as soon as it was answered.</param>
+    /// <param name="perSecond">How often is asked, as long as a connection is free for it; without it a connection asks again as soon as it was
+    /// answered.</param>
     public Task<LoadRun> RunAsync(int connections, TimeSpan warmUp, TimeSpan duration, CancellationToken ct, double? perSecond = null) =>
         Task.Factory.StartNew(() => Run(connections, warmUp, duration, perSecond, ct), ct, TaskCreationOptions.LongRunning, TaskScheduler.Default);
 
-    /// <summary>One thread for all connections: answers come many at a time, so one poll serves many. A task a connection costs three times as much.</summary>
+    /// <summary>
+    /// One thread for all connections: answers come many at a time, so one poll serves many. A task a connection costs three times as much.
+    /// </summary>
     private LoadRun Run(int count, TimeSpan warmUp, TimeSpan duration, double? perSecond, CancellationToken ct)
     {
         var begin = TimeProvider.System.GetTimestamp();
@@ -82,7 +86,8 @@ internal sealed class LoadGenerator(Uri api, int users)
 
                 if (underWay == 0 && now >= end) break;
                 if (Poll(polled, (nuint)count, perSecond is null ? 10_000 : PaceMilliseconds) > 0) heardAt = TimeProvider.System.GetTimestamp();
-                else if (underWay > 0 && TimeProvider.System.GetElapsedTime(heardAt).TotalSeconds > 10) throw new InvalidOperationException($"{underWay} requests got no answer in ten seconds.");
+                else if (underWay > 0 && TimeProvider.System.GetElapsedTime(heardAt).TotalSeconds > 10) throw new InvalidOperationException(
+                    $"{underWay} requests got no answer in ten seconds.");
                 ct.ThrowIfCancellationRequested();
                 for (var i = 0; i < count; i++)
                 {
@@ -104,7 +109,8 @@ internal sealed class LoadGenerator(Uri api, int users)
 
         latencies.Sort();
         return new LoadRun(
-            accepted, latencies.Count / duration.TotalSeconds, Percentile(0.5), Percentile(0.99), offered / duration.TotalSeconds, refused / duration.TotalSeconds);
+            accepted, latencies.Count / duration.TotalSeconds, Percentile(0.5), Percentile(0.99), offered / duration.TotalSeconds,
+                refused / duration.TotalSeconds);
 
         double Percentile(double share) => latencies.Count == 0 ? double.NaN
             : latencies[Math.Min(latencies.Count - 1, (int)(latencies.Count * share))] * 1000.0 / TimeProvider.System.TimestampFrequency;
@@ -141,7 +147,8 @@ internal sealed class LoadGenerator(Uri api, int users)
         public Connection(byte[] template, Uri api, int users, ulong firstKey)
         {
             (request, this.users, key) = ((byte[])template.Clone(), users, firstKey);
-            (userAt, keyAt) = (request.AsSpan().IndexOf(Encoding.ASCII.GetBytes(UserMark)), request.AsSpan().IndexOf(Encoding.ASCII.GetBytes(KeyMark)));
+            (userAt, keyAt) = (request.AsSpan().IndexOf(Encoding.ASCII.GetBytes(UserMark)),
+                request.AsSpan().IndexOf(Encoding.ASCII.GetBytes(KeyMark)));
             socket.Connect(new IPEndPoint(IPAddress.Parse(api.Host), api.Port));
         }
 
@@ -172,7 +179,8 @@ internal sealed class LoadGenerator(Uri api, int users)
             var text = answer.AsSpan(0, received);
             if (!IsComplete(text)) return false;
             isAccepted = text.StartsWith(AcceptedStatus);
-            return isAccepted || (mayRefuse && (text.StartsWith(TooManyStatus) || text.StartsWith(UnavailableStatus)) && text.IndexOf(RetryAfterHeader) > 0)
+            return isAccepted || (mayRefuse && (text.StartsWith(TooManyStatus) || text.StartsWith(UnavailableStatus))
+                && text.IndexOf(RetryAfterHeader) > 0)
                 ? true
                 : throw new InvalidOperationException($"Not accepted: {Encoding.UTF8.GetString(text)}");
         }

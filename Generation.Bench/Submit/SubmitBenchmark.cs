@@ -53,7 +53,8 @@ internal static class SubmitBenchmark
             foreach (var connections in ConnectionCounts)
                 http[connections].Add(await AlikeAsync($"HTTP with {connections} connections", () => HttpAsync(connections), run => run.Accepted));
             single.Add((await AlikeAsync("pgbench single", () => SingleAsync(Measured), run => run.Transactions)).PerSecond);
-            batched.Add(BatchedRequests * (await AlikeAsync("pgbench batched", () => BatchedAsync(Measured), run => BatchedRequests * run.Transactions)).PerSecond);
+            batched.Add(BatchedRequests * (await AlikeAsync(
+                "pgbench batched", () => BatchedAsync(Measured), run => BatchedRequests * run.Transactions)).PerSecond);
         }
 
         foreach (var (connections, runs) in http)
@@ -63,7 +64,8 @@ internal static class SubmitBenchmark
             report.Add($"http.{connections}.p99", Report.Median(runs.Select(run => run.P99)), "ms");
         }
 
-        foreach (var (process, (_, seconds)) in cost) report.Add($"http.64.cpu.{process}", seconds / http[64].Sum(run => run.Accepted) * 1e6, "us/request");
+        foreach (var (process, (_, seconds)) in cost) report.Add(
+            $"http.64.cpu.{process}", seconds / http[64].Sum(run => run.Accepted) * 1e6, "us/request");
         report.Add("http.64.cpu.load_generator", generatorSeconds / http[64].Sum(run => run.Accepted) * 1e6, "us/request");
         report.Add("pgbench.single.rate", Report.Median(single), "requests/s");
         report.Add("pgbench.batched.rate", Report.Median(batched), "requests/s");
@@ -73,7 +75,8 @@ internal static class SubmitBenchmark
         report.AddRatio("submit.http_over_batched", best / Report.Median(batched));
         report.AddRatio("submit.http_256_over_single", Report.Median(http[256].Select(run => run.PerSecond)) / Report.Median(single));
 
-        report.Check(best >= Report.Median(single), $"With 64 connections {best:#,0} submits/s are accepted, and pgbench writes {Report.Median(single):#,0} with a statement each.");
+        report.Check(best >= Report.Median(single),
+            $"With 64 connections {best:#,0} submits/s are accepted, and pgbench writes {Report.Median(single):#,0} with a statement each.");
         report.Check(Report.Median(http[64].Select(run => run.P99)) < MaxP99, $"p99 at 64 connections is not under {MaxP99} ms.");
         report.Check(Report.Median(http[1].Select(run => run.P50)) < MaxIdleP50, $"p50 of an idle system is not under {MaxIdleP50} ms.");
         report.Check(memory.Peak() < MaxMemory, $"The Api had {memory.Peak() / 1e6:0} MB, which is not under {MaxMemory / 1e6} MB.");
@@ -89,9 +92,11 @@ internal static class SubmitBenchmark
             return run;
         }
 
-        Task<PgbenchRun> SingleAsync(TimeSpan duration) => Pgbench.RunAsync("Generation.Bench/Submit/single.sql", system.OwnerConnectionString, SingleClients, duration, ct);
+        Task<PgbenchRun> SingleAsync(TimeSpan duration) => Pgbench.RunAsync("Generation.Bench/Submit/single.sql", system.OwnerConnectionString,
+            SingleClients, duration, ct);
 
-        Task<PgbenchRun> BatchedAsync(TimeSpan duration) => Pgbench.RunAsync("Generation.Bench/Submit/batched.sql", system.OwnerConnectionString, 1, duration, ct);
+        Task<PgbenchRun> BatchedAsync(TimeSpan duration) => Pgbench.RunAsync("Generation.Bench/Submit/batched.sql", system.OwnerConnectionString, 1,
+            duration, ct);
 
         // Who writes fewer rows a request would be faster for a bad reason.
         async Task<T> AlikeAsync<T>(string who, Func<Task<T>> measure, Func<T, long> requests)
@@ -103,7 +108,8 @@ internal static class SubmitBenchmark
             var (rows, credits) = (await Written.ReadAsync(database, ct)).Since(before);
             report.Check(
                 rows.All(table => table.Value == requests(run)) && credits.All(bucket => bucket.Value == 4 * requests(run)),
-                $"{who} reports {requests(run):#,0} requests but wrote {string.Join(", ", rows.Concat(credits).Select(c => $"{c.Value:#,0} {c.Key}"))}.");
+                $"{who} reports {requests(run):#,0} requests but wrote "
+                    + $"{string.Join(", ", rows.Concat(credits).Select(c => $"{c.Value:#,0} {c.Key}"))}.");
             return run;
         }
     }
@@ -111,7 +117,8 @@ internal static class SubmitBenchmark
     /// <summary>What is in the tables: rows that a request adds one of to each, and credits that it moves.</summary>
     private sealed record Written(Dictionary<string, long> Rows, Dictionary<string, long> Credits)
     {
-        private static readonly string[] Tables = ["generation_sessions", "credit_reservations", "credit_reservation_draws", "credit_transactions", "outbox"];
+        private static readonly string[] Tables = ["generation_sessions", "credit_reservations", "credit_reservation_draws", "credit_transactions",
+            "outbox"];
 
         private static readonly (string Name, string Sql)[] Sums =
         [

@@ -4,7 +4,8 @@
 WITH person AS MATERIALIZED (
     SELECT ('00000000-0000-7000-8000-' || lpad(:user::text, 12, '0'))::uuid AS user_id,
            -- ids grow with time, as the services' UUIDv7 do: random ones would be slower here
-           overlay(uuid_send(gen_random_uuid()) PLACING substring(int8send((extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3) FROM 1 FOR 6) AS id
+           overlay(uuid_send(gen_random_uuid()) PLACING substring(int8send((extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3)
+               FROM 1 FOR 6) AS id
 ),
 request AS MATERIALIZED (
     SELECT user_id, encode(id, 'hex')::uuid AS session_id, encode(id, 'hex')::uuid AS reservation_id, 4::bigint AS amount

@@ -10,14 +10,17 @@ public static class ArkModels
     private static readonly ImagesParameter References = new("images", "Pictures to go by: to change, to combine, or to take a style from.", 14);
 
     private static readonly BooleanParameter Group =
-        new("group", "Pictures that belong together, made one after the other: the model decides how many, at most n. Those that it does not make are not paid.") { Default = false };
+        new("group", "Pictures that belong together, made one after the other: the model decides how many, at most n. Those that it does not make "
+            + "are not paid.")
+        { Default = false };
 
     /// <summary>Ark counts both together.</summary>
     private static readonly Rule[] GroupBesideReferences = [new AtMostTogether("group", "images", "n", 15, 14)];
 
     private static readonly ChoiceParameter Format = new("output_format", "What kind of file.", "jpeg", "png") { Default = "jpeg" };
 
-    private static readonly BooleanParameter LastFramePoster = new("last_frame_poster", "Keep the last frame beside the video, as its still picture.") { Default = false };
+    private static readonly BooleanParameter LastFramePoster =
+        new("last_frame_poster", "Keep the last frame beside the video, as its still picture.") { Default = false };
 
     private static readonly BooleanParameter Watermark = new("watermark", "Put \"AI generated\" into the corner.") { Default = false };
 
@@ -28,7 +31,9 @@ public static class ArkModels
     private static readonly BooleanParameter Sound = new("generate_audio", "With sound.") { Default = true };
 
     /// <summary>What Seedance 2 takes; <c>adaptive</c> is the picture's own shape, or what suits the prompt.</summary>
-    private static readonly ChoiceParameter Shape = new("ratio", "Width to height.", "16:9", "4:3", "1:1", "3:4", "9:16", "21:9", "adaptive") { Default = "adaptive" };
+    private static readonly ChoiceParameter Shape = new("ratio", "Width to height.", "16:9", "4:3", "1:1", "3:4", "9:16", "21:9",
+        "adaptive")
+    { Default = "adaptive" };
 
     private static readonly Rule[] Frames = [new Needs("last_frame", "first_frame")];
 
@@ -140,7 +145,9 @@ public static class ArkModels
                 Prompt,
                 new SizeParameter("size", "Exact pixels.", [], 262_144, 4_194_304) { Default = "1024x1024", Sides = (512, 2048) },
                 Count,
-                new IntegerParameter("seed", "The same seed and prompt make the same picture; of several pictures each has the next seed. Left out it is random.", 0, int.MaxValue),
+                new IntegerParameter("seed",
+                    "The same seed and prompt make the same picture; of several pictures each has the next seed. Left out it is random.", 0,
+                    int.MaxValue),
                 new NumberParameter("guidance_scale", "How closely the prompt is followed.", 1, 10) { Default = 2.5 },
                 Watermark,
             ],
@@ -230,7 +237,8 @@ public static class ArkModels
             [
                 Prompt,
                 Resolution("480p", "720p", "1080p"),
-                new ChoiceParameter("ratio", "Width to height; left out it is the first frame's, or 16:9.", "16:9", "4:3", "1:1", "3:4", "9:16", "21:9"),
+                new ChoiceParameter("ratio", "Width to height; left out it is the first frame's, or 16:9.", "16:9", "4:3", "1:1", "3:4", "9:16",
+                    "21:9"),
                 new IntegerParameter("duration", "Seconds.", 2, 12) { Default = 5 },
                 new IntegerParameter("seed", "The same seed and prompt make a similar video; left out it is random.", 0, int.MaxValue),
                 FirstFrame,

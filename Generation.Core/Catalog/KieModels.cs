@@ -24,7 +24,8 @@ public static class KieModels
             Parameters =
             [
                 Prompt("What is to be seen, or what is to be changed in the pictures.", 1, 20_000),
-                new ChoiceParameter("ratio", "Width to height.", "1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3", "5:4", "4:5", "21:9", "auto") { Default = "1:1" },
+                new ChoiceParameter("ratio", "Width to height.", "1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3", "5:4", "4:5", "21:9",
+                    "auto") { Default = "1:1" },
                 new ChoiceParameter("output_format", "The file.", "png", "jpeg") { Default = "jpeg" },
                 new ImagesParameter("reference_images", "Pictures to work on.", 10),
                 Count,
@@ -119,5 +120,6 @@ public static class KieModels
         },
     ];
 
-    private static TextParameter Prompt(string description, int minLength, int maxLength) => new("prompt", description, minLength, maxLength) { Required = true };
+    private static TextParameter Prompt(string description, int minLength, int maxLength) =>
+        new("prompt", description, minLength, maxLength) { Required = true };
 }

@@ -96,7 +96,8 @@ public sealed record Model
             }
         }
 
-        var present = given.EnumerateObject().Where(f => f.Value.ValueKind != JsonValueKind.Null).ToDictionary(f => f.Name, f => f.Value, StringComparer.Ordinal);
+        var present = given.EnumerateObject().Where(f => f.Value.ValueKind != JsonValueKind.Null)
+            .ToDictionary(f => f.Name, f => f.Value, StringComparer.Ordinal);
         foreach (var (field, problem) in Rules.Select(r => r.Check(present)).OfType<(string, string)>())
         {
             errors.TryAdd($"params.{field}", [problem]);

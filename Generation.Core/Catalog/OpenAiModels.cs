@@ -38,7 +38,9 @@ public static class OpenAiModels
         },
     ];
 
-    /// <summary>The models where an operator has a gateway that still speaks OpenAI's videos: Sora is sold again. Without an address they stay as they are.</summary>
+    /// <summary>
+    /// The models where an operator has a gateway that still speaks OpenAI's videos: Sora is sold again. Without an address they stay as they are.
+    /// </summary>
     public static IEnumerable<Model> WithGateway(IEnumerable<Model> models, string? videoBaseUrl) => string.IsNullOrWhiteSpace(videoBaseUrl)
         ? models
         : models.Select(model => model.Id == Sora ? model with { Lifecycle = ModelLifecycle.Active, Successor = null, Sunset = null } : model);
@@ -57,7 +59,8 @@ public static class OpenAiModels
             Prompt,
             new ChoiceParameter(
                 "size", "Width and height in pixels.",
-                "1024x1024", "1536x1024", "1024x1536", "1536x864", "864x1536", "2048x1152", "1152x2048", "2560x1440", "1440x2560") { Default = "1024x1024" },
+                "1024x1024", "1536x1024", "1024x1536", "1536x864", "864x1536", "2048x1152", "1152x2048", "2560x1440",
+                    "1440x2560") { Default = "1024x1024" },
             new ChoiceParameter("quality", "More costs more.", "low", "medium", "high") { Default = "medium" },
             new IntegerParameter("n", "How many pictures.", 1, 10) { Default = 1 },
             new ChoiceParameter("output_format", "The file's format.", "png", "jpeg") { Default = "png" },

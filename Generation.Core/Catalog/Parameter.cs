@@ -78,7 +78,8 @@ public sealed record IntegerParameter(string Name, string Description, int Min, 
 public sealed record IntegerChoiceParameter(string Name, string Description, params int[] Values) : Parameter(Name, Description)
 {
     public override string? Check(JsonElement value) =>
-        value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var number) && Values.Contains(number) ? null : $"must be one of {string.Join(", ", Values)}";
+        value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var number) && Values.Contains(number) ? null
+            : $"must be one of {string.Join(", ", Values)}";
 
     protected override JsonObject Describe() => new() { ["type"] = "integer", ["enum"] = new JsonArray([.. Values.Select(v => (JsonNode)v)]) };
 }
@@ -147,13 +148,15 @@ public sealed record SizeParameter(string Name, string Description, string[] Key
             {
                 var pixels = (long)width * height;
                 return pixels < MinPixels || pixels > MaxPixels ? $"must have from {MinPixels:N0} to {MaxPixels:N0} pixels, {text} has {pixels:N0}"
-                    : Sides is { } sides && (Math.Min(width, height) < sides.Min || Math.Max(width, height) > sides.Max) ? $"must have sides of {sides.Min} to {sides.Max} pixels"
+                    : Sides is { } sides && (Math.Min(width, height) < sides.Min || Math.Max(width, height) > sides.Max)
+                        ? $"must have sides of {sides.Min} to {sides.Max} pixels"
                     : width > height * MaxRatio || height > width * MaxRatio ? $"must have sides of at most {MaxRatio}:1"
                     : null;
             }
         }
 
-        return Keywords.Length == 0 ? "must be WIDTHxHEIGHT in pixels, such as 1024x1024" : $"must be {string.Join(", ", Keywords)} or WIDTHxHEIGHT in pixels, such as 2048x2048";
+        return Keywords.Length == 0 ? "must be WIDTHxHEIGHT in pixels, such as 1024x1024"
+            : $"must be {string.Join(", ", Keywords)} or WIDTHxHEIGHT in pixels, such as 2048x2048";
     }
 
     /// <summary>Reads <c>2048x2048</c>: plain digits, no signs or spaces, no leading zero.</summary>
@@ -182,7 +185,9 @@ public sealed record SizeParameter(string Name, string Description, string[] Key
     };
 }
 
-/// <summary>A picture to begin with: an https address that the provider fetches by itself, or an upload (<see cref="Uploads"/>) of the user's.</summary>
+/// <summary>
+/// A picture to begin with: an https address that the provider fetches by itself, or an upload (<see cref="Uploads"/>) of the user's.
+/// </summary>
 public sealed record ImageParameter(string Name, string Description) : Parameter(Name, Description)
 {
     private const int MaxLength = 2_048;
@@ -196,9 +201,17 @@ public sealed record ImageParameter(string Name, string Description) : Parameter
     /// <summary>Whether it can be handed to a provider: absolute, https, no user and password in it.</summary>
     private static bool IsAddress(string text) =>
         text.Length <= MaxLength && Uri.TryCreate(text, UriKind.Absolute, out var address) && address.Scheme == Uri.UriSchemeHttps
-        && address.UserInfo.Length == 0 && address.IsDefaultPort && address.HostNameType == UriHostNameType.Dns && address.Host.Contains('.', StringComparison.Ordinal);
+        && address.UserInfo.Length == 0 && address.IsDefaultPort && address.HostNameType == UriHostNameType.Dns
+            && address.Host.Contains('.', StringComparison.Ordinal);
 
-    internal static JsonObject DescribeAddress() => new() { ["type"] = "string", ["format"] = "uri", ["pattern"] = "^(https://|upload:)", ["maxLength"] = MaxLength, ["x-media"] = "image" };
+    internal static JsonObject DescribeAddress() => new()
+    {
+        ["type"] = "string",
+        ["format"] = "uri",
+        ["pattern"] = "^(https://|upload:)",
+        ["maxLength"] = MaxLength,
+        ["x-media"] = "image"
+    };
 
     protected override JsonObject Describe() => DescribeAddress();
 }
@@ -214,5 +227,12 @@ public sealed record ImagesParameter(string Name, string Description, int MaxCou
             ? null
             : $"must be a list of 1 to {MaxCount}, each of which {ImageParameter.Wanted}";
 
-    protected override JsonObject Describe() => new() { ["type"] = "array", ["minItems"] = 1, ["maxItems"] = MaxCount, ["items"] = ImageParameter.DescribeAddress() };
+    protected override JsonObject Describe() => new()
+    {
+        ["type"] = "array",
+        ["minItems"] = 1,
+        ["maxItems"] = MaxCount,
+        ["items"] =
+        ImageParameter.DescribeAddress()
+    };
 }

@@ -58,7 +58,8 @@ public sealed class PriceList(NpgsqlDataSource database, SettingsOptions options
         return price switch
         {
             null => null,
-            { Per: "second" } => input["duration"] is { } seconds ? new Quote(price, seconds.GetValue<int>(), Model.Outputs(input)) : null, // of unknown length
+            // of unknown length
+            { Per: "second" } => input["duration"] is { } seconds ? new Quote(price, seconds.GetValue<int>(), Model.Outputs(input)) : null,
             _ => new Quote(price, 1, Model.Outputs(input)),
         };
     }

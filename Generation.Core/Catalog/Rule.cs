@@ -9,13 +9,16 @@ namespace Generation.Core.Catalog;
 /// </summary>
 public abstract record Rule
 {
-    /// <summary>The field that is to blame and what is wrong with it; null when the rule holds. <paramref name="given"/> has no nulls in it.</summary>
+    /// <summary>
+    /// The field that is to blame and what is wrong with it; null when the rule holds. <paramref name="given"/> has no nulls in it.
+    /// </summary>
     public abstract (string Field, string Problem)? Check(IReadOnlyDictionary<string, JsonElement> given);
 
     public abstract JsonObject ToSchema();
 
     /// <summary>A schema that holds when all of these fields are there.</summary>
-    protected static JsonObject Present(params IEnumerable<string> names) => new() { ["required"] = new JsonArray([.. names.Select(n => (JsonNode)n)]) };
+    protected static JsonObject Present(params IEnumerable<string> names) =>
+        new() { ["required"] = new JsonArray([.. names.Select(n => (JsonNode)n)]) };
 }
 
 /// <summary>Of two groups of parameters only one may be used: <c>first_frame</c> and <c>reference_images</c>.</summary>
@@ -63,7 +66,8 @@ public sealed record Limits(string Name, JsonNode[] Values, string Other, JsonNo
             return null;
         }
 
-        var fits = given.TryGetValue(Other, out var other) ? Allowed.Any(a => Same(a, other)) : Default is null || Allowed.Any(a => JsonNode.DeepEquals(a, Default));
+        var fits = given.TryGetValue(Other, out var other) ? Allowed.Any(a => Same(a, other)) : Default is null
+            || Allowed.Any(a => JsonNode.DeepEquals(a, Default));
         return fits ? null : (Other, $"must be {string.Join(" or ", Allowed.Select(a => a.ToString()))} when {Name} is {value}");
     }
 
@@ -85,7 +89,9 @@ public sealed record Limits(string Name, JsonNode[] Values, string Other, JsonNo
     private static JsonObject Enumeration(JsonNode[] values) => new() { ["enum"] = new JsonArray([.. values.Select(v => (JsonNode?)v.DeepClone())]) };
 }
 
-/// <summary>Where a flag is set, a list and a number may together not be more than so much: 14 pictures to go by leave room for one in a group.</summary>
+/// <summary>
+/// Where a flag is set, a list and a number may together not be more than so much: 14 pictures to go by leave room for one in a group.
+/// </summary>
 /// <param name="Flag">The parameter that is true where the rule counts.</param>
 /// <param name="List">The list, which may be left out.</param>
 /// <param name="Count">The number, which counts as 1 when it is left out.</param>
@@ -101,14 +107,19 @@ public sealed record AtMostTogether(string Flag, string List, string Count, int 
         }
 
         var listed = given.TryGetValue(List, out var list) && list.ValueKind == JsonValueKind.Array ? list.GetArrayLength() : 0;
-        var counted = given.TryGetValue(Count, out var count) && count.ValueKind == JsonValueKind.Number && count.TryGetInt32(out var number) ? number : 1;
+        var counted = given.TryGetValue(Count, out var count) && count.ValueKind == JsonValueKind.Number && count.TryGetInt32(out var number)
+            ? number : 1;
         return listed + counted <= Most ? null : (Count, $"must be at most {Most - listed} beside {listed} {List} when {Flag} is true");
     }
 
     /// <summary>For each length of the list the numbers that go with it: JSON Schema does not add.</summary>
     public override JsonObject ToSchema() => new()
     {
-        ["if"] = new JsonObject { ["properties"] = new JsonObject { [Flag] = new JsonObject { ["const"] = true } }, ["required"] = new JsonArray(Flag, List) },
+        ["if"] = new JsonObject
+        {
+            ["properties"] = new JsonObject { [Flag] = new JsonObject { ["const"] = true } },
+            ["required"] = new JsonArray(Flag, List)
+        },
         ["then"] = new JsonObject
         {
             ["anyOf"] = new JsonArray([.. Enumerable.Range(1, MaxList).Select(listed => (JsonNode)new JsonObject

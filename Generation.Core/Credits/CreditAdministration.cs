@@ -36,7 +36,8 @@ public sealed record AdminActionResult(AdminActionOutcome Outcome, JsonElement R
 
 /// <summary>An audit row.</summary>
 public sealed record AdminActionView(
-    Guid ActionId, string Action, Guid UserId, string User, Guid ActorId, string Actor, string Reason, string IdempotencyKey, JsonElement Result, DateTimeOffset CreatedAt);
+    Guid ActionId, string Action, Guid UserId, string User, Guid ActorId, string Actor, string Reason, string IdempotencyKey, JsonElement Result,
+        DateTimeOffset CreatedAt);
 
 /// <summary>
 /// Changes of credits by administrators. Each admin action is one transaction and one round trip: lock the account, look up the idempotency
@@ -64,7 +65,8 @@ public sealed class CreditAdministration(NpgsqlDataSource database, TimeProvider
     /// <param name="priority">Lower is drawn first; 100 is the usual.</param>
     /// <param name="expiresAt">Null for never.</param>
     /// <param name="ct">Stops waiting; the admin action may be committed all the same, and repeating it with the same key returns its result.</param>
-    public Task<AdminActionResult> GrantAsync(AdminAction adminAction, long amount, string kind, int priority, DateTimeOffset? expiresAt, CancellationToken ct) =>
+    public Task<AdminActionResult> GrantAsync(AdminAction adminAction, long amount, string kind, int priority, DateTimeOffset? expiresAt,
+        CancellationToken ct) =>
         DoAsync(adminAction, () => Grant(adminAction, amount, kind, priority, expiresAt, kind == "purchase" ? "purchase" : "bonus", "grant"), ct);
 
     /// <summary>A correction: more becomes a lot of kind <c>grant</c>, less is taken from what is available, all of it or nothing.</summary>
@@ -89,7 +91,8 @@ public sealed class CreditAdministration(NpgsqlDataSource database, TimeProvider
             JOIN users AS u ON u.user_id = a.user_id
             JOIN users AS w ON w.user_id = a.actor_id
             WHERE ($1::uuid IS NULL OR a.user_id = $1)
-              AND ($2::uuid IS NULL OR (a.created_at, a.admin_action_id) < (SELECT b.created_at, b.admin_action_id FROM admin_actions AS b WHERE b.admin_action_id = $2))
+              AND ($2::uuid IS NULL OR (a.created_at, a.admin_action_id) < (SELECT b.created_at, b.admin_action_id FROM admin_actions AS b
+                  WHERE b.admin_action_id = $2))
             ORDER BY a.created_at DESC, a.admin_action_id DESC
             LIMIT $3
             """);
@@ -101,7 +104,8 @@ public sealed class CreditAdministration(NpgsqlDataSource database, TimeProvider
         while (await reader.ReadAsync(ct))
         {
             actions.Add(new AdminActionView(
-                reader.GetGuid(0), reader.GetString(1), reader.GetGuid(2), reader.GetString(3), reader.GetGuid(4), reader.GetString(5), reader.GetString(6),
+                reader.GetGuid(0), reader.GetString(1), reader.GetGuid(2), reader.GetString(3), reader.GetGuid(4), reader.GetString(5),
+                    reader.GetString(6),
                 reader.GetString(7), JsonSerializer.Deserialize<JsonElement>(reader.GetString(8)), reader.GetFieldValue<DateTimeOffset>(9)));
         }
 
@@ -157,9 +161,14 @@ public sealed class CreditAdministration(NpgsqlDataSource database, TimeProvider
     {
         var act = statement();
         await using var batch = database.CreateBatch();
-        batch.BatchCommands.Add(new NpgsqlBatchCommand("INSERT INTO credit_accounts (user_id) VALUES ($1) ON CONFLICT DO NOTHING") { Parameters = { new() { Value = adminAction.UserId } } });
+        batch.BatchCommands.Add(new NpgsqlBatchCommand("INSERT INTO credit_accounts (user_id) VALUES ($1) ON CONFLICT DO NOTHING")
+        {
+            Parameters =
+            { new() { Value = adminAction.UserId } }
+        });
         batch.BatchCommands.Add(new NpgsqlBatchCommand(
-            "SELECT set_config('generation.locked', user_id::text, true), available, reserved FROM credit_accounts WHERE user_id = $1 FOR NO KEY UPDATE")
+            "SELECT set_config('generation.locked', user_id::text, true), available, reserved FROM credit_accounts WHERE user_id = $1 FOR NO KEY "
+                + "UPDATE")
         { Parameters = { new() { Value = adminAction.UserId } } });
         batch.BatchCommands.Add(LotExpiry.Command());
         batch.BatchCommands.Add(act);

@@ -4,7 +4,8 @@ using NpgsqlTypes;
 
 namespace Generation.Core.Credits;
 
-public sealed record LotView(Guid LotId, [property: AllowedValues("purchase", "bonus", "grant", "plan")] string Kind, long Available, long Held, DateTimeOffset? ExpiresAt);
+public sealed record LotView(Guid LotId, [property: AllowedValues("purchase", "bonus", "grant", "plan")] string Kind, long Available, long Held,
+    DateTimeOffset? ExpiresAt);
 
 /// <param name="Available">What can be spent: the sum over the lots.</param>
 /// <param name="Reserved">What open sessions hold.</param>
@@ -14,7 +15,8 @@ public sealed record Balance(long Available, long Reserved, IReadOnlyList<LotVie
 /// <summary>A row of the ledger as its user sees it.</summary>
 /// <param name="TransactionId">Grows with time.</param>
 /// <param name="Type"><c>reservation</c>, <c>usage</c>, <c>refund</c>, <c>adjustment</c>, <c>purchase</c>, <c>bonus</c> or <c>expiry</c>.</param>
-/// <param name="Direction"><c>credit</c> when it made more available, else <c>debit</c>. A usage of what was reserved is a debit that left the available credits as they were.</param>
+/// <param name="Direction"><c>credit</c> when it made more available, else <c>debit</c>. A usage of what was reserved is a debit that left the
+/// available credits as they were.</param>
 /// <param name="Amount">Always positive.</param>
 /// <param name="FromBucket">Double entry: it left <c>external</c>, <c>available</c>, <c>reserved</c>, <c>spent</c> or <c>expired</c> …</param>
 /// <param name="ToBucket">… and went there.</param>
@@ -26,7 +28,8 @@ public sealed record Balance(long Available, long Reserved, IReadOnlyList<LotVie
 /// <param name="CreatedAt">When.</param>
 public sealed record TransactionView(
     long TransactionId, [property: AllowedValues("reservation", "usage", "refund", "adjustment", "purchase", "bonus", "expiry")] string Type,
-    [property: AllowedValues("credit", "debit")] string Direction, long Amount, string FromBucket, string ToBucket, long AvailableAfter, long ReservedAfter,
+    [property: AllowedValues("credit", "debit")] string Direction, long Amount, string FromBucket, string ToBucket, long AvailableAfter,
+        long ReservedAfter,
     Guid? SessionId, Guid? ReservationId, Guid? LotId, DateTimeOffset CreatedAt);
 
 /// <summary>Which rows of the ledger; null is no limit.</summary>
@@ -86,7 +89,8 @@ public sealed class CreditReader(NpgsqlDataSource database)
     }
 
     /// <summary>A page of the ledger, newest first; <paramref name="before"/> is the last id of the page before.</summary>
-    public async Task<IReadOnlyList<TransactionView>> TransactionsAsync(Guid userId, TransactionFilter filter, long? before, int limit, CancellationToken ct)
+    public async Task<IReadOnlyList<TransactionView>> TransactionsAsync(
+        Guid userId, TransactionFilter filter, long? before, int limit, CancellationToken ct)
     {
         ArgumentNullException.ThrowIfNull(filter);
         await using var batch = ActingAs(userId);
@@ -127,7 +131,8 @@ public sealed class CreditReader(NpgsqlDataSource database)
         {
             rows.Add(new TransactionView(
                 reader.GetInt64(0), reader.GetString(1), reader.GetString(2), reader.GetInt64(3), reader.GetString(4), reader.GetString(5),
-                reader.GetInt64(6), reader.GetInt64(7), await IdAsync(8), await IdAsync(9), await IdAsync(10), reader.GetFieldValue<DateTimeOffset>(11)));
+                reader.GetInt64(6), reader.GetInt64(7), await IdAsync(8), await IdAsync(9), await IdAsync(10),
+                    reader.GetFieldValue<DateTimeOffset>(11)));
         }
 
         return rows;

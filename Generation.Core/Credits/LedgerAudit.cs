@@ -52,7 +52,8 @@ public sealed record AuditedRows(long Users, long Sessions, long Reservations, l
 /// <param name="Differences">What breaks a rule, at most <see cref="LedgerAudit.MaxDifferences"/> a rule.</param>
 /// <param name="Totals">Every rule with the number of rows that break it, also beyond those listed; 0 is kept.</param>
 public sealed record AuditReport(
-    bool Clean, DateTimeOffset StartedAt, double Seconds, AuditedRows Checked, IReadOnlyList<LedgerDifference> Differences, IReadOnlyDictionary<string, long> Totals);
+    bool Clean, DateTimeOffset StartedAt, double Seconds, AuditedRows Checked, IReadOnlyList<LedgerDifference> Differences,
+        IReadOnlyDictionary<string, long> Totals);
 
 /// <summary>
 /// Checks that money, work and media agree, over the whole database. Everything is read in one transaction on one snapshot,
@@ -79,7 +80,8 @@ public sealed class LedgerAudit(NpgsqlDataSource database, AuditOptions options,
             new("session-charge-is-captured", "session", "What a session was charged is what was captured of its hold, and the extra."),
             new("session-extra-is-charged", "session", "What a session was charged beyond its hold is the extra of its hold."),
             new("session-extra-follows-hold", "session", "Nothing is charged or missing beyond a hold before all of the hold is captured."),
-            new("session-charge-is-stored", "session", "Charge and shortfall of an ended session are the cost of what is stored: nothing else is charged, nothing is given away."),
+            new("session-charge-is-stored", "session",
+                "Charge and shortfall of an ended session are the cost of what is stored: nothing else is charged, nothing is given away."),
             new("completed-has-output", "session", "A completed session has at least one output."),
             new("failed-has-no-output", "session", "A failed session has no output."),
             new("hold-of-session-user", "reservation", "A hold belongs to the user of its session."),
@@ -89,7 +91,8 @@ public sealed class LedgerAudit(NpgsqlDataSource database, AuditOptions options,
         ]),
         ("holds.sql",
         [
-            new("hold-is-divided", "reservation", "An open hold is whole; a closed one is captured and released without rest, with an extra only after all of it."),
+            new("hold-is-divided", "reservation",
+                "An open hold is whole; a closed one is captured and released without rest, with an extra only after all of it."),
             new("hold-is-drawn", "reservation", "The draws of a hold make up its amount."),
             new("hold-capture-is-drawn", "reservation", "What was captured of a hold was captured of its draws."),
             new("hold-extra-is-drawn", "reservation", "The extra of a hold is made up by its extra draws."),
@@ -140,7 +143,8 @@ public sealed class LedgerAudit(NpgsqlDataSource database, AuditOptions options,
         ]),
         ("admin_actions.sql",
         [
-            new("action-is-booked", "action", "A grant or adjustment by an administrator is booked by exactly one row of the ledger, of its amount; nothing else is."),
+            new("action-is-booked", "action",
+                "A grant or adjustment by an administrator is booked by exactly one row of the ledger, of its amount; nothing else is."),
             new("ledger-only-grows", "table", "The ledger and the record of administrators' actions refuse changes, whoever makes them."),
         ]),
     ];
@@ -164,9 +168,11 @@ public sealed class LedgerAudit(NpgsqlDataSource database, AuditOptions options,
         {
             return await ReadAsync(alone, limit.Token);
         }
-        catch (Exception e) when (!ct.IsCancellationRequested && e is OperationCanceledException or PostgresException { SqlState: PostgresErrorCodes.QueryCanceled })
+        catch (Exception e) when (!ct.IsCancellationRequested && e is OperationCanceledException
+            or PostgresException { SqlState: PostgresErrorCodes.QueryCanceled })
         {
-            throw new TimeoutException($"The ledger audit did not end within Audit:Timeout ({options.Timeout}). Raise it, or Audit:WorkMemoryMegabytes.", e);
+            throw new TimeoutException(
+                $"The ledger audit did not end within Audit:Timeout ({options.Timeout}). Raise it, or Audit:WorkMemoryMegabytes.", e);
         }
     }
 
@@ -189,7 +195,8 @@ public sealed class LedgerAudit(NpgsqlDataSource database, AuditOptions options,
                 $"""
                 SELECT rule, id, expected, actual, total
                 FROM (
-                    SELECT rule, id, expected, actual, count(*) OVER (PARTITION BY rule) AS total, row_number() OVER (PARTITION BY rule ORDER BY length(id), id) AS n
+                    SELECT rule, id, expected, actual, count(*) OVER (PARTITION BY rule) AS total,
+                        row_number() OVER (PARTITION BY rule ORDER BY length(id), id) AS n
                     FROM (
                 {Sql.Text($"Credits/Audit/{file}")}
                     ) AS difference
@@ -202,7 +209,8 @@ public sealed class LedgerAudit(NpgsqlDataSource database, AuditOptions options,
             {
                 var rule = ByName[reader.GetString(0)];
                 totals[rule.Name] = reader.GetInt64(4);
-                differences.Add(new LedgerDifference(rule.Name, rule.Says, reader.GetString(1), rule.IdKind, reader.GetString(2), reader.GetString(3)));
+                differences.Add(new LedgerDifference(rule.Name, rule.Says, reader.GetString(1), rule.IdKind, reader.GetString(2), reader.GetString(
+                    3)));
             }
         }
 

@@ -10,7 +10,8 @@ WITH account AS (
 action AS (
     INSERT INTO admin_actions (admin_action_id, idempotency_key, request_hash, actor_id, user_id, action, reason, result)
     SELECT $1, $2, $3, $4, user_id, $13, $6,
-           jsonb_build_object('actionId', $1::uuid, 'action', $13::text, 'userId', user_id, 'amount', $7::bigint, 'lotId', $11::uuid, 'kind', $8::text,
+           jsonb_build_object('actionId', $1::uuid, 'action', $13::text, 'userId', user_id, 'amount', $7::bigint, 'lotId', $11::uuid, 'kind',
+               $8::text,
                               'priority', $9::integer, 'expiresAt', $10::timestamptz, 'reason', $6::text,
                               'available', available, 'reserved', reserved, 'frozen', frozen_at IS NOT NULL)
     FROM account

@@ -117,7 +117,9 @@ public sealed class GroupCommit<TRequest, TResult>(
         return true;
     }
 
-    /// <summary>Whether the error may be caused by one request: a data error, a trigger, a value that cannot be serialized, or a locked row.</summary>
+    /// <summary>
+    /// Whether the error may be caused by one request: a data error, a trigger, a value that cannot be serialized, or a locked row.
+    /// </summary>
     private static bool MayBeOneRequests(Exception e, int count) => e switch
     {
         PostgresException { SqlState: PostgresErrorCodes.LockNotAvailable } => true,

@@ -2,7 +2,9 @@ using Npgsql;
 
 namespace Generation.Core.Database;
 
-/// <summary>Finds the result of a statement of a batch by its position: a statement without rows to answer with, such as an INSERT, has none.</summary>
+/// <summary>
+/// Finds the result of a statement of a batch by its position: a statement without rows to answer with, such as an INSERT, has none.
+/// </summary>
 internal static class ResultSets
 {
     /// <summary>Moves past the results of statements that lock or set something.</summary>

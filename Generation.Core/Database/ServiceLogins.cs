@@ -81,7 +81,8 @@ public static class ServiceLogins
             return found.CanLogIn;
         }
 
-        await ExecuteAsync(owner, $"ALTER ROLE {role} LOGIN PASSWORD '{ScramVerifier.Of(password)}'", ct); // base64, dollars and colons: nothing to quote
+        // base64, dollars and colons: nothing to quote
+        await ExecuteAsync(owner, $"ALTER ROLE {role} LOGIN PASSWORD '{ScramVerifier.Of(password)}'", ct);
         return true;
     }
 
@@ -90,7 +91,8 @@ public static class ServiceLogins
     {
         // Everybody may connect to a new database; where that was taken from PUBLIC, the services still must.
         await using (var connect = new NpgsqlCommand(
-            $"SELECT format('GRANT CONNECT ON DATABASE %I TO {Group}', current_database()) WHERE NOT has_database_privilege('{Group}', current_database(), 'CONNECT')", owner))
+            $"SELECT format('GRANT CONNECT ON DATABASE %I TO {Group}', current_database()) WHERE NOT has_database_privilege('{Group}', "
+                + "current_database(), 'CONNECT')", owner))
         {
             if (await connect.ExecuteScalarAsync(ct) is string grant)
             {
@@ -112,7 +114,8 @@ public static class ServiceLogins
         await using var command = new NpgsqlCommand(
             """
             SELECT r.rolcanlogin, r.rolsuper OR r.rolcreatedb OR r.rolcreaterole OR r.rolreplication OR r.rolbypassrls,
-                   EXISTS (SELECT FROM pg_auth_members AS m WHERE m.member = r.oid AND m.roleid = (SELECT g.oid FROM pg_roles AS g WHERE g.rolname = $2))
+                   EXISTS (SELECT FROM pg_auth_members AS m WHERE m.member = r.oid
+                       AND m.roleid = (SELECT g.oid FROM pg_roles AS g WHERE g.rolname = $2))
             FROM pg_roles AS r
             WHERE r.rolname = $1
             """,

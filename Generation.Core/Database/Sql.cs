@@ -28,6 +28,8 @@ public static class Sql
         return text;
     }
 
-    /// <summary>The name of the file that this very string came from, such as <c>submit.sql</c>; null for a statement that stands in the code.</summary>
+    /// <summary>
+    /// The name of the file that this very string came from, such as <c>submit.sql</c>; null for a statement that stands in the code.
+    /// </summary>
     public static string? FileOf(string text) => Files.TryGetValue(text, out var file) ? file : null;
 }

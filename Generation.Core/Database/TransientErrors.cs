@@ -7,7 +7,8 @@ namespace Generation.Core.Database;
 
 /// <summary>
 /// Tells transient database errors from others, and retries statements on them. Only for statements that are safe to repeat: a commit whose reply
-/// was lost has happened, and the statement must find that out (<c>ON CONFLICT</c>, ids that are the same in every try, fencing) instead of doing it twice.
+/// was lost has happened, and the statement must find that out (<c>ON CONFLICT</c>, ids that are the same in every try, fencing) instead of doing it
+/// twice.
 /// </summary>
 public static class TransientErrors
 {
@@ -55,7 +56,8 @@ public static class TransientErrors
                 MaxDelay = MaxPause,
                 OnRetry = args =>
                 {
-                    log.LogWarning("A database statement failed ({Problem}); next attempt in {Pause}", args.Outcome.Exception?.Message, args.RetryDelay);
+                    log.LogWarning("A database statement failed ({Problem}); next attempt in {Pause}", args.Outcome.Exception?.Message,
+                        args.RetryDelay);
                     return ValueTask.CompletedTask;
                 },
             })

@@ -37,7 +37,8 @@ public static class CoreRegistration
         builder.AddChecked<AuditOptions>(AuditOptions.Section, o => o.Problem());
         services.AddMedia(builder.Configuration);
 
-        services.TryAddSingleton(_ => new ModelRegistry(OpenAiModels.WithGateway(ModelRegistry.BuiltIn, builder.Configuration["Providers:OpenAi:VideoBaseUrl"])));
+        services.TryAddSingleton(_ => new ModelRegistry(
+            OpenAiModels.WithGateway(ModelRegistry.BuiltIn, builder.Configuration["Providers:OpenAi:VideoBaseUrl"])));
         services.AddSingleton<PriceList>();
         services.AddSingleton<ApiKeys>();
         services.AddSingleton<AppSettings>();

@@ -13,7 +13,9 @@ public static partial class Administrators
         ? null
         : "must be 1 to 63 characters: small letters, digits, dots, dashes and underscores, the first a letter or a digit";
 
-    /// <summary>Makes the user with this one key and an audit row, in one statement. False, and nothing is written, when the handle is taken.</summary>
+    /// <summary>
+    /// Makes the user with this one key and an audit row, in one statement. False, and nothing is written, when the handle is taken.
+    /// </summary>
     public static async Task<bool> TryCreateAsync(NpgsqlDataSource database, string handle, string key, TimeProvider time, CancellationToken ct)
     {
         ArgumentNullException.ThrowIfNull(database);

@@ -57,7 +57,11 @@ public sealed class ApiKeys(NpgsqlDataSource database, SettingsOptions options, 
             """);
         command.Parameters.AddWithValue(hash);
         await using var reader = await command.ExecuteReaderAsync(ct);
-        var caller = await reader.ReadAsync(ct) ? new Caller(reader.GetGuid(0), reader.GetString(1), reader.GetString(2) == "admin") { KeyName = name } : null;
+        var caller = await reader.ReadAsync(ct) ? new Caller(reader.GetGuid(0), reader.GetString(1), reader.GetString(2) == "admin")
+        {
+            KeyName =
+            name
+        } : null;
 
         if (cache.Count >= MaxCached)
         {

@@ -23,7 +23,8 @@ public static class DevelopmentAccounts
         await CreateUserAsync(database, "admin", "admin", AdminKey, credits: 1_000, ct);
 
         // A migration outside Development has revoked them, for example because an environment variable was missing.
-        await using var restore = database.CreateCommand("UPDATE api_keys SET revoked_at = NULL WHERE key_hash = ANY ($1) AND revoked_at IS NOT NULL");
+        await using var restore = database.CreateCommand(
+            "UPDATE api_keys SET revoked_at = NULL WHERE key_hash = ANY ($1) AND revoked_at IS NOT NULL");
         restore.Parameters.AddWithValue(KeyHashes);
         await restore.ExecuteNonQueryAsync(ct);
     }
@@ -38,7 +39,9 @@ public static class DevelopmentAccounts
         return await revoke.ExecuteNonQueryAsync(ct);
     }
 
-    /// <summary>A user with a key and one purchased lot. Does nothing when the handle exists; null when another process is making it just now.</summary>
+    /// <summary>
+    /// A user with a key and one purchased lot. Does nothing when the handle exists; null when another process is making it just now.
+    /// </summary>
     public static async Task<Guid?> CreateUserAsync(
         NpgsqlDataSource database, string handle, string role, string key, long credits, CancellationToken ct)
     {

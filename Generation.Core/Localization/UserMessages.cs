@@ -84,8 +84,10 @@ public static class UserMessages
         {
             return paid == 0 ? "Sizden ücret alınmadı."
                 : extra > 0 ? $"{paid} kredi ödediniz: ayrılan {held} kredi ve iş beklenenden fazla sürdüğü için {extra} kredi daha."
-                : chosen is { } made ? $"Model en çok {requested} çıktı yapabilirdi, {made} tane yapmayı seçti; {stored} tanesi için {paid} kredi ödediniz{(held > paid ? $"; {held - paid} kredi iade edildi" : "")}."
-                : stored < requested ? $"{requested} çıktının {stored} tanesi için {paid} kredi ödediniz{(held > paid ? $"; {held - paid} kredi iade edildi" : "")}."
+                : chosen is { } made ? $"Model en çok {requested} çıktı yapabilirdi, {made} tane yapmayı seçti; {stored} tanesi için {paid} kredi "
+                    + $"ödediniz{(held > paid ? $"; {held - paid} kredi iade edildi" : "")}."
+                : stored < requested ? $"{requested} çıktının {stored} tanesi için {paid} kredi "
+                    + $"ödediniz{(held > paid ? $"; {held - paid} kredi iade edildi" : "")}."
                 : paid < held ? $"{paid} kredi ödediniz; ayrılan {held} kredinin {held - paid} tanesi, iş beklenenden az tuttuğu için iade edildi."
                 : $"{paid} kredi ödediniz.";
         }
@@ -93,8 +95,10 @@ public static class UserMessages
         static string Credits(long n) => n == 1 ? "1 credit" : $"{n} credits";
         return paid == 0 ? "You were not charged."
             : extra > 0 ? $"You paid {Credits(paid)}: the {held} that were held, and {extra} more because the work took more than expected."
-            : chosen is { } few ? $"The model chose to make {few} of up to {requested} outputs. You paid {Credits(paid)} for {stored}{(held > paid ? $"; {held - paid} were given back" : "")}."
-            : stored < requested ? $"You paid {Credits(paid)} for {stored} of {requested} outputs{(held > paid ? $"; {held - paid} were given back" : "")}."
+            : chosen is { } few ? $"The model chose to make {few} of up to {requested} outputs. You paid {Credits(paid)} for "
+                + $"{stored}{(held > paid ? $"; {held - paid} were given back" : "")}."
+            : stored < requested ? $"You paid {Credits(paid)} for {stored} of {requested} "
+                + $"outputs{(held > paid ? $"; {held - paid} were given back" : "")}."
             : paid < held ? $"You paid {Credits(paid)}; {held - paid} of the {held} held were given back because the work took less than expected."
             : $"You paid {Credits(paid)}.";
     }

@@ -27,7 +27,10 @@ public sealed class OrphanedObjectCollector(NpgsqlDataSource database, IMediaSto
     /// <summary>How many requests to the store are under way at once.</summary>
     private const int Concurrency = 8;
 
-    /// <summary>Looks at the objects of sessions that ended longer than <paramref name="age"/> ago, had more than one holder or failed, and come after the position.</summary>
+    /// <summary>
+    /// Looks at the objects of sessions that ended longer than <paramref name="age"/> ago, had more than one holder or failed, and come after the
+    /// position.
+    /// </summary>
     /// <exception cref="MediaException">The store does not work; the pass is to be repeated from the same position.</exception>
     public async Task<CollectionPass> CollectEndedSessionsAsync(string position, TimeSpan age, CancellationToken ct)
     {

@@ -14,7 +14,8 @@ public sealed record RestoredWork(string Fate, long Sessions, long HeldCredits);
 /// <param name="Key">Says whose it is, and of which session.</param>
 /// <param name="Bytes">Its size.</param>
 /// <param name="StoredAt">By the store's clock.</param>
-/// <param name="IsSessionKnown">False: the session was accepted in the lost time. True: it is open again and is made again, or its lease was lost.</param>
+/// <param name="IsSessionKnown">False: the session was accepted in the lost time. True: it is open again and is made again, or its lease was
+/// lost.</param>
 public sealed record UnreferencedObject(MediaKey Key, long Bytes, DateTimeOffset StoredAt, bool IsSessionKnown);
 
 /// <summary>What was found after a restore.</summary>
@@ -39,7 +40,8 @@ public static class RestoreReconciliation
     public static async Task<IReadOnlyList<string>> ConnectedServicesAsync(NpgsqlDataSource owner, CancellationToken ct)
     {
         ArgumentNullException.ThrowIfNull(owner);
-        await using var command = owner.CreateCommand("SELECT DISTINCT usename FROM pg_stat_activity WHERE datname = current_database() AND usename = ANY ($1) ORDER BY usename");
+        await using var command = owner.CreateCommand(
+            "SELECT DISTINCT usename FROM pg_stat_activity WHERE datname = current_database() AND usename = ANY ($1) ORDER BY usename");
         command.Parameters.AddWithValue(ServiceLogins.All.ToArray());
         await using var reader = await command.ExecuteReaderAsync(ct);
         var names = new List<string>();

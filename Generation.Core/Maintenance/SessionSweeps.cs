@@ -44,7 +44,9 @@ public sealed class SessionSweeps(NpgsqlDataSource database, Settlement settleme
 
         var dead = await FindAsync("lease_until <= now() AND cancel_requested_at IS NOT NULL", "lease_until", ct);
         return dead.Count == 0 ? revoked
-            : revoked + (await settlement.SettleAsync([.. dead.Select(one => new Settle(one.SessionId, SettleGuard.Dead) { Canceled = true, Trace = Telemetry.ParseTraceParent(one.TraceParent) })], ct)).Count;
+            : revoked + (await settlement.SettleAsync(
+                [.. dead.Select(one => new Settle(one.SessionId, SettleGuard.Dead) { Canceled = true, Trace = Telemetry.ParseTraceParent(
+                one.TraceParent) })], ct)).Count;
     }
 
     /// <summary>Sessions whose worker renews the lease without getting on are taken from it; see <c>revoke_stuck.sql</c>.</summary>
@@ -119,7 +121,8 @@ public sealed class SessionSweeps(NpgsqlDataSource database, Settlement settleme
     {
         var found = new List<(Guid, string?)>();
         await using var command = database.CreateCommand(
-            $"SELECT session_id, traceparent FROM generation_sessions WHERE {condition} ORDER BY {order} LIMIT {Batch} FOR NO KEY UPDATE SKIP LOCKED");
+            $"SELECT session_id, traceparent FROM generation_sessions WHERE {condition} ORDER BY {order} LIMIT {Batch} FOR NO KEY UPDATE SKIP "
+                + "LOCKED");
         await using var reader = await command.ExecuteReaderAsync(ct);
         while (await reader.ReadAsync(ct))
         {

@@ -6,4 +6,5 @@ WITH advanced AS (
 )
 SELECT (SELECT count(*) FROM advanced),
        -- Ids of outbox rows are in messages, those of ledger rows in clients' cursors.
-       (SELECT count(setval(format('%I.%I', schemaname, sequencename)::regclass, coalesce(last_value, start_value) + $1)) FROM pg_sequences WHERE schemaname = 'public')
+       (SELECT count(setval(format('%I.%I', schemaname, sequencename)::regclass, coalesce(last_value, start_value) + $1)) FROM pg_sequences
+           WHERE schemaname = 'public')

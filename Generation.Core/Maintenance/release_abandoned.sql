@@ -62,7 +62,8 @@ account AS (
 ),
 told AS (
     INSERT INTO error_events (session_id, user_id, code, message, detail)
-    SELECT session_id, user_id, 'hold_abandoned', 'A hold outlived its session and was released. This should not happen: the ledger audit says what else is wrong with it.',
+    SELECT session_id, user_id, 'hold_abandoned',
+        'A hold outlived its session and was released. This should not happen: the ledger audit says what else is wrong with it.',
            jsonb_build_object('reservationId', reservation_id, 'released', amount)
     FROM hold
 )

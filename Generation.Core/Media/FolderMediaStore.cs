@@ -238,7 +238,9 @@ public sealed class FolderMediaStore : IMediaStore
         return SignedUrlVerdict.Valid;
     }
 
-    /// <summary>The names below a folder that come after a position, in the order of their characters, which is S3's. Folders wholly before it are not opened.</summary>
+    /// <summary>
+    /// The names below a folder that come after a position, in the order of their characters, which is S3's. Folders wholly before it are not opened.
+    /// </summary>
     private IEnumerable<string> NamesAfter(string folder, string position)
     {
         List<string> entries;
@@ -301,7 +303,13 @@ public sealed class FolderMediaStore : IMediaStore
         key = null;
         try
         {
-            var options = new FileStreamOptions { Mode = FileMode.OpenOrCreate, Access = FileAccess.ReadWrite, Share = FileShare.None, BufferSize = 0 };
+            var options = new FileStreamOptions
+            {
+                Mode = FileMode.OpenOrCreate,
+                Access = FileAccess.ReadWrite,
+                Share = FileShare.None,
+                BufferSize = 0
+            };
             if (!OperatingSystem.IsWindows())
             {
                 options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;

@@ -85,7 +85,8 @@ public sealed class MediaDownloader : IDisposable
 
     /// <inheritdoc cref="OpenAsync(Uri, IReadOnlyList{string}, CancellationToken)"/>
     /// <param name="credential">Sent on the hops to its own origin.</param>
-    public async Task<MediaDownload> OpenAsync(Uri url, IReadOnlyList<string> allowedHosts, SourceCredential? credential, CancellationToken cancellationToken)
+    public async Task<MediaDownload> OpenAsync(Uri url, IReadOnlyList<string> allowedHosts, SourceCredential? credential,
+        CancellationToken cancellationToken)
     {
         for (var hop = 0; hop <= MaxRedirects; hop++)
         {

@@ -2,7 +2,7 @@ using System.Buffers.Binary;
 
 namespace Generation.Core.Media;
 
-/// <summary>An MP3 has no header: what is known of it stands in its frames (ISO/IEC 11172-3 §2.4.1), or in a frame that encoders put first.</summary>
+/// <summary>An MP3 has no header: what is known of it is in its frames (ISO/IEC 11172-3 §2.4.1), or in a frame that encoders put first.</summary>
 public readonly partial record struct MediaHeader
 {
     private const int Mp3HeaderBytes = 4;

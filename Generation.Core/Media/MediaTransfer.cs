@@ -31,7 +31,8 @@ public abstract record MediaSource
 /// <param name="Value">The secret.</param>
 public sealed record SourceCredential(Uri Origin, string Header, string Value)
 {
-    public bool IsFor(Uri url) => Uri.Compare(Origin, url, UriComponents.SchemeAndServer, UriFormat.SafeUnescaped, StringComparison.OrdinalIgnoreCase) == 0;
+    public bool IsFor(Uri url) => Uri.Compare(Origin, url, UriComponents.SchemeAndServer, UriFormat.SafeUnescaped,
+        StringComparison.OrdinalIgnoreCase) == 0;
 }
 
 /// <summary>Which output of which session is stored, under which lease; everything of its key but the extension.</summary>
@@ -78,7 +79,8 @@ public sealed class MediaTransfer(
         MediaSource source, MediaDestination destination, Action<long>? reportBytes, CancellationToken cancellationToken)
     {
         var started = time.GetTimestamp();
-        using var span = source is MediaSource.Remote remote ? Start("download", destination, ActivityKind.Client)?.SetTag("server.address", remote.Url.IsAbsoluteUri ? remote.Url.Host : null) : null;
+        using var span = source is MediaSource.Remote remote
+            ? Start("download", destination, ActivityKind.Client)?.SetTag("server.address", remote.Url.IsAbsoluteUri ? remote.Url.Host : null) : null;
         using var deadline = new CancellationTokenSource(options.Value.DownloadTimeout, time);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(deadline.Token, cancellationToken);
         try
@@ -121,7 +123,8 @@ public sealed class MediaTransfer(
         MediaSource source, MediaDestination destination, Action<long>? reportBytes, CancellationToken cancellationToken)
     {
         var remote = source as MediaSource.Remote;
-        await using var download = remote is null ? null : await downloader.OpenAsync(remote.Url, remote.AllowedHosts, remote.Credential, cancellationToken);
+        await using var download = remote is null ? null : await downloader.OpenAsync(remote.Url, remote.AllowedHosts, remote.Credential,
+            cancellationToken);
         var (stream, declaredBytes) = source switch
         {
             MediaSource.Direct direct => (direct.Body, direct.DeclaredBytes),

@@ -3,7 +3,10 @@ using System.Security.Cryptography;
 
 namespace Generation.Core.Media;
 
-/// <summary>The pictures, the video and the sound that mock runs hand out: small files of this assembly, served by the Api as <c>samples/…</c> when they are not uploaded.</summary>
+/// <summary>
+/// The pictures, the video and the sound that mock runs hand out: small files of this assembly, served by the Api as <c>samples/…</c> when they are
+/// not uploaded.
+/// </summary>
 public static class MockSamples
 {
     private static readonly MockSample[] Pictures = [new("lagoon.jpg", 512, 512), new("ridge.jpg", 512, 512), new("harbour.jpg", 512, 512)];

@@ -274,7 +274,9 @@ public sealed class S3MediaStore : IMediaStore, IDisposable
         }
     }
 
-    /// <summary>Aborts an upload, whose parts would be billed until the sweep finds them. Not cancelled with the upload, which is what led here.</summary>
+    /// <summary>
+    /// Aborts an upload, whose parts would be billed until the sweep finds them. Not cancelled with the upload, which is what led here.
+    /// </summary>
     private async Task AbortAsync(string name, string uploadId)
     {
         using var timeout = new CancellationTokenSource(AbortTimeout, time);

@@ -23,7 +23,8 @@ public sealed class Uploads(NpgsqlDataSource database, IMediaStore store)
 
     /// <summary>The upload that a parameter's value names; null when it names none.</summary>
     public static Guid? IdIn(string? value) =>
-        value is not null && value.StartsWith(Scheme, StringComparison.Ordinal) && Guid.TryParseExact(value.AsSpan(Scheme.Length), "D", out var id) ? id : null;
+        value is not null && value.StartsWith(Scheme, StringComparison.Ordinal) && Guid.TryParseExact(value.AsSpan(Scheme.Length), "D", out var id)
+            ? id : null;
 
     /// <summary>All uploads that some parameters name, by parameter.</summary>
     public static IEnumerable<(string Parameter, Guid UploadId)> In(JsonObject settings) =>
@@ -46,7 +47,8 @@ public sealed class Uploads(NpgsqlDataSource database, IMediaStore store)
     {
         var media = upload.Media;
         await using var command = database.CreateCommand(
-            "INSERT INTO uploads (upload_id, user_id, object_key, content_type, bytes, sha256, width, height) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)");
+            "INSERT INTO uploads (upload_id, user_id, object_key, content_type, bytes, sha256, width, height) VALUES ($1, $2, $3, $4, $5, $6, $7, "
+                + "$8)");
         command.Parameters.AddWithValue(upload.UploadId);
         command.Parameters.AddWithValue(upload.UserId);
         command.Parameters.AddWithValue(media.Key.ToString());
@@ -61,7 +63,8 @@ public sealed class Uploads(NpgsqlDataSource database, IMediaStore store)
     /// <summary>Those of the uploads that the user has, with their objects.</summary>
     public async Task<Dictionary<Guid, MediaKey>> FindAsync(Guid userId, IEnumerable<Guid> uploadIds, CancellationToken ct)
     {
-        await using var command = database.CreateCommand("SELECT upload_id, object_key FROM uploads WHERE user_id = $1 AND upload_id = ANY ($2) AND created_at > now() - $3");
+        await using var command = database.CreateCommand(
+            "SELECT upload_id, object_key FROM uploads WHERE user_id = $1 AND upload_id = ANY ($2) AND created_at > now() - $3");
         command.Parameters.AddWithValue(userId);
         command.Parameters.AddWithValue(uploadIds.Distinct().ToArray());
         command.Parameters.AddWithValue(Lifetime);
@@ -75,7 +78,10 @@ public sealed class Uploads(NpgsqlDataSource database, IMediaStore store)
         return found;
     }
 
-    /// <summary>Removes uploads a day past their time (a session that was accepted with them lives no longer): the object first, so that what is left over is a row that is found again.</summary>
+    /// <summary>
+    /// Removes uploads a day past their time (a session that was accepted with them lives no longer): the object first, so that what is left over is
+    /// a row that is found again.
+    /// </summary>
     public async Task<int> SweepAsync(CancellationToken ct)
     {
         var old = new List<(Guid Id, MediaKey Key)>();

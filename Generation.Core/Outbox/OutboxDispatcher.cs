@@ -25,7 +25,9 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
     /// <summary>A wait so short that only the queue's own bookkeeping is missed.</summary>
     private static readonly TimeSpan Settled = TimeSpan.FromSeconds(1);
 
-    /// <summary>Publishes up to <paramref name="maxRows"/> due rows of a lane, as long as fewer than <paramref name="window"/> wait in the queue.</summary>
+    /// <summary>
+    /// Publishes up to <paramref name="maxRows"/> due rows of a lane, as long as fewer than <paramref name="window"/> wait in the queue.
+    /// </summary>
     /// <exception cref="QueueException">The queue is unavailable; nothing was marked.</exception>
     public async Task<DispatchResult> DispatchAsync(string lane, int maxRows, int window, CancellationToken ct)
     {
@@ -75,14 +77,16 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
 
         foreach (var row in unknown)
         {
-            log.LogError("Outbox row {OutboxId} has the unknown event type '{EventType}', which is not what its session is for, and is set aside", row.Message.OutboxId, row.EventType);
+            log.LogError("Outbox row {OutboxId} has the unknown event type '{EventType}', which is not what its session is for, and is set aside",
+                row.Message.OutboxId, row.EventType);
         }
 
         var now = time.GetUtcNow();
         foreach (var (row, messageId) in dispatched.Zip(sent.MessageIds))
         {
             Telemetry.DispatchDuration.Record(Math.Max(0, (now - row.AvailableAt).TotalSeconds), new KeyValuePair<string, object?>("lane", lane));
-            using var activity = Telemetry.Continue($"send {lane}", Telemetry.ParseTraceParent(row.Message.TraceParent), ActivityKind.Producer, sendingAt);
+            using var activity = Telemetry.Continue($"send {lane}", Telemetry.ParseTraceParent(row.Message.TraceParent), ActivityKind.Producer,
+                sendingAt);
             if (activity is { IsAllDataRequested: true })
             {
                 activity.SetSession(row.Message.SessionId)?.SetMessaging(queue.MessagingSystem, lane, "send", messageId)?
@@ -161,7 +165,8 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
 
     private async Task<int> RedispatchAsync(string lane, List<Expected> expected, CancellationToken ct)
     {
-        var gone = (await queue.FindMissingAsync(lane, [.. expected.Where(e => !e.IsClaimed).Select(e => e.MessageId)], ct)).ToHashSet(StringComparer.Ordinal);
+        var gone = (await queue.FindMissingAsync(lane, [.. expected.Where(e => !e.IsClaimed).Select(e => e.MessageId)], ct))
+            .ToHashSet(StringComparer.Ordinal);
         var lost = expected.FindAll(e => e.IsClaimed || gone.Contains(e.MessageId));
         if (lost.Count == 0)
         {
@@ -172,7 +177,8 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
         batch.BatchCommands.Add(PlannerSettings.Command());
         batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Outbox/redispatch.sql"))
         {
-            Parameters = { new() { Value = lost.ConvertAll(e => e.OutboxId).ToArray() }, new() { Value = lost.ConvertAll(e => e.MessageId).ToArray() } },
+            Parameters = { new() { Value = lost.ConvertAll(e => e.OutboxId).ToArray() },
+                new() { Value = lost.ConvertAll(e => e.MessageId).ToArray() } },
         });
         await using var reader = await batch.ExecuteReaderAsync(ct);
         await reader.NextResultAsync(ct);
@@ -188,15 +194,19 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
         // For the whole transaction. No sort: the index has the order, and sorting would read everything that is due. No synchronous commit:
         // a mark that a database crash loses is a batch that is published twice, as after a crash of the relay.
         command.BatchCommands.Add(PlannerSettings.Command());
-        command.BatchCommands.Add(new NpgsqlBatchCommand("SELECT set_config('enable_sort', 'off', true), set_config('synchronous_commit', 'off', true)"));
-        command.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Outbox/due.sql")) { Parameters = { new() { Value = lane }, new() { Value = rows } } });
+        command.BatchCommands.Add(new NpgsqlBatchCommand(
+            "SELECT set_config('enable_sort', 'off', true), set_config('synchronous_commit', 'off', true)"));
+        command.BatchCommands.Add(new NpgsqlBatchCommand(
+            Sql.Text("Outbox/due.sql"))
+        { Parameters = { new() { Value = lane }, new() { Value = rows } } });
         await using var reader = await command.ExecuteReaderAsync(ct);
         await reader.SkipResultsAsync(2, ct);
         while (await reader.ReadAsync(ct))
         {
             var trace = await reader.IsDBNullAsync(3, ct) ? null : reader.GetString(3);
             due.Add(new Due(
-                reader.GetString(1), reader.GetFieldValue<DateTimeOffset>(4), !await reader.IsDBNullAsync(5, ct) && reader.GetBoolean(5), reader.GetBoolean(6),
+                reader.GetString(1), reader.GetFieldValue<DateTimeOffset>(4), !await reader.IsDBNullAsync(5, ct)
+                    && reader.GetBoolean(5), reader.GetBoolean(6),
                 new JobMessage(reader.GetInt64(0), reader.GetGuid(2), reader.GetString(7), trace)));
         }
 

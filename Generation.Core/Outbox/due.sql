@@ -1,7 +1,8 @@
 -- What of a lane is to be dispatched next, locked until it is marked; other relays pass over it. The message is made from the
 -- session as it is now: parameters are inlined up to 8 KiB, else the worker has them from its claim.
 -- Oldest first: this order is the queue's order.
-SELECT o.outbox_id, o.event_type, o.session_id, coalesce(s.traceparent, o.traceparent) AS traceparent, o.available_at, -- a release before this one wrote rows without
+-- a release before this one wrote rows without
+SELECT o.outbox_id, o.event_type, o.session_id, coalesce(s.traceparent, o.traceparent) AS traceparent, o.available_at,
        s.completed_at IS NOT NULL AS obsolete,
        s.job_type IS DISTINCT FROM o.event_type AS unknown, -- the session says what is to be done, not a list of tools: a new one needs no new relay
        json_build_object(

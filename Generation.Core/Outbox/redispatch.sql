@@ -1,6 +1,7 @@
 -- Rows whose message is not in the queue any more ($1, $2: the ids and the messages as they were read). The session says what that
 -- means: still waiting for a worker, the message was lost and goes out again; else it was claimed and the row has done its work.
--- Looked up by the key whenever the plan was made, as in mark_dispatched.sql. A row that was dispatched anew meanwhile has another message id and is left alone.
+-- Looked up by the key whenever the plan was made, as in mark_dispatched.sql. A row that was dispatched anew meanwhile has another message id and is
+-- left alone.
 WITH lost AS (
     SELECT o.outbox_id,
            s.completed_at IS NULL AND s.lease_until IS NULL AND coalesce(s.wake_at, o.available_at) <= now() AS waiting

@@ -29,7 +29,9 @@ public enum FailureKind
     /// <summary>The call was sent and its outcome is not known: it may have been billed. Never repeated unless it can be asked for.</summary>
     OutcomeUnknown,
 
-    /// <summary>It was made, but what came is not what was bought: gone, of the wrong type, too large. No retry of that output; not charged.</summary>
+    /// <summary>
+    /// It was made, but what came is not what was bought: gone, of the wrong type, too large. No retry of that output; not charged.
+    /// </summary>
     OutputUnusable,
 }
 
@@ -55,7 +57,8 @@ public sealed record Failure(FailureKind Kind, string ProviderCode, string Detai
     public bool IsRetryable => !IsFinal && Kind is (FailureKind.RateLimited or FailureKind.Unavailable);
 
     /// <summary>Whether the other outputs of the session would fail alike, so that no further call is worth making.</summary>
-    public bool IsForAllOutputs => Kind is FailureKind.InvalidRequest or FailureKind.ModerationInput or FailureKind.Unauthorized or FailureKind.QuotaExhausted;
+    public bool IsForAllOutputs => Kind is FailureKind.InvalidRequest or FailureKind.ModerationInput or FailureKind.Unauthorized
+        or FailureKind.QuotaExhausted;
 
     /// <summary>The stable code that the API shows, such as <c>moderation_input</c>.</summary>
     public string Code => Kind switch

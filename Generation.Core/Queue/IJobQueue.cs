@@ -45,14 +45,16 @@ public sealed class QueueOptions
     public TimeSpan SendTimeout { get; set; } = TimeSpan.FromSeconds(2);
 
     /// <summary>The visibility timeout in SQS, which counts in seconds.</summary>
-    internal TimeSpan SqsVisibility => Sqs.VisibilityTimeoutSeconds is { } seconds ? TimeSpan.FromSeconds(seconds) : TimeSpan.FromSeconds(Math.Ceiling(VisibilityTimeout.TotalSeconds));
+    internal TimeSpan SqsVisibility => Sqs.VisibilityTimeoutSeconds is { } seconds ? TimeSpan.FromSeconds(seconds) : TimeSpan.FromSeconds(
+        Math.Ceiling(VisibilityTimeout.TotalSeconds));
 
     public string? Problem() =>
         !Enum.IsDefined(TransportInUse) ? "Queue:Transport must be redis or sqs."
         : Prefix.Length == 0 || Prefix.Contains('{', StringComparison.Ordinal) ? "Queue:Prefix must not be empty nor contain '{'."
         : VisibilityTimeout < TimeSpan.FromMilliseconds(100) ? "Queue:VisibilityTimeout must be at least 100 ms."
         : SendTimeout <= TimeSpan.Zero ? "Queue:SendTimeout must be positive."
-        : ByLane.Keys.FirstOrDefault(lane => !Lanes.Contains(lane, StringComparer.OrdinalIgnoreCase)) is { } unknown ? $"Queue:Lanes names '{unknown}'; there are {string.Join(", ", Lanes)}."
+        : ByLane.Keys.FirstOrDefault(lane => !Lanes.Contains(lane, StringComparer.OrdinalIgnoreCase)) is { } unknown
+            ? $"Queue:Lanes names '{unknown}'; there are {string.Join(", ", Lanes)}."
         : TransportInUse == QueueTransport.Sqs ? Sqs.Problem()
         : null;
 }
@@ -90,7 +92,9 @@ public interface IJobQueue
     /// <summary>Appends to a lane as long as fewer than <paramref name="window"/> messages are unclaimed in it.</summary>
     Task<Sent> SendAsync(string lane, IReadOnlyList<JobMessage> messages, int window, CancellationToken ct);
 
-    /// <summary>Up to <paramref name="max"/> messages; waits up to <paramref name="wait"/> for the first. Includes what dead workers left behind.</summary>
+    /// <summary>
+    /// Up to <paramref name="max"/> messages; waits up to <paramref name="wait"/> for the first. Includes what dead workers left behind.
+    /// </summary>
     Task<IReadOnlyList<Delivery>> ReceiveAsync(string lane, int max, TimeSpan wait, CancellationToken ct);
 
     /// <summary>Acknowledges and removes.</summary>

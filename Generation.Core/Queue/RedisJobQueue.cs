@@ -64,7 +64,8 @@ public sealed class RedisJobQueue(
 
     public string MessagingSystem => "redis";
 
-    public Task<Sent> SendAsync(string lane, IReadOnlyList<JobMessage> messages, int window, CancellationToken ct) => CallAsync("send", lane, options.SendTimeout, async () =>
+    public Task<Sent> SendAsync(string lane, IReadOnlyList<JobMessage> messages, int window, CancellationToken ct) =>
+        CallAsync("send", lane, options.SendTimeout, async () =>
     {
         var arguments = new RedisValue[2 + (messages.Count * 4)];
         (arguments[0], arguments[1]) = (window, Group);
@@ -99,12 +100,14 @@ public sealed class RedisJobQueue(
         {
             // The one command through EXECUTE: the client's own XREADGROUP cannot wait.
             var reply = await connection.GetDatabase().ExecuteAsync(
-                "XREADGROUP", "GROUP", Group, consumer, "COUNT", max, "BLOCK", Math.Max(1, (long)wait.TotalMilliseconds), "STREAMS", (RedisKey)Stream(lane), ">");
+                "XREADGROUP", "GROUP", Group, consumer, "COUNT", max, "BLOCK", Math.Max(1, (long)wait.TotalMilliseconds), "STREAMS",
+                    (RedisKey)Stream(lane), ">");
             return Deliveries(ReadEntries(reply));
         }, ct);
     }
 
-    public Task CompleteAsync(string lane, IReadOnlyList<string> receipts, CancellationToken ct) => CallAsync("complete", lane, options.SendTimeout, async () =>
+    public Task CompleteAsync(string lane, IReadOnlyList<string> receipts, CancellationToken ct) =>
+        CallAsync("complete", lane, options.SendTimeout, async () =>
     {
         var database = redis.GetDatabase();
         RedisValue[] ids = [.. receipts.Select(receipt => (RedisValue)receipt)];
@@ -114,7 +117,8 @@ public sealed class RedisJobQueue(
         return true;
     }, ct);
 
-    public Task DeadLetterAsync(string lane, Delivery delivery, string reason, CancellationToken ct) => CallAsync("dead-letter", lane, options.SendTimeout, async () =>
+    public Task DeadLetterAsync(string lane, Delivery delivery, string reason, CancellationToken ct) =>
+        CallAsync("dead-letter", lane, options.SendTimeout, async () =>
     {
         NameValueEntry[] fields = [new("reason", reason), new("e", delivery.Message.Envelope), new("s", delivery.Message.SessionId.ToString())];
         await redis.GetDatabase().StreamAddAsync($"{Stream(lane)}:dead", fields);
@@ -141,18 +145,23 @@ public sealed class RedisJobQueue(
     /// <summary>What was delivered to a worker that has not acknowledged it for the visibility timeout.</summary>
     private async Task<IReadOnlyList<Delivery>> ReclaimAsync(string lane, int max, string start)
     {
-        var claimed = await redis.GetDatabase().StreamAutoClaimAsync(Stream(lane), Group, consumer, (long)options.VisibilityTimeout.TotalMilliseconds, start, max);
+        var claimed = await redis.GetDatabase().StreamAutoClaimAsync(Stream(lane), Group, consumer, (long)options.VisibilityTimeout.TotalMilliseconds,
+            start, max);
         reclaims[lane] = (claimed.NextStartId.ToString(), time.GetTimestamp());
         var deliveries = Deliveries(claimed.ClaimedEntries);
         if (deliveries.Count > 0)
         {
-            log.LogInformation(OperationEvents.MessagesClaimed, "Claimed {Count} messages of lane {Lane} that another worker did not acknowledge", deliveries.Count, lane);
+            log.LogInformation(OperationEvents.MessagesClaimed, "Claimed {Count} messages of lane {Lane} that another worker did not acknowledge",
+                deliveries.Count, lane);
         }
 
         return deliveries;
     }
 
-    /// <summary>The entries in a reply to <c>XREADGROUP</c> that names one stream: <c>[[name, entries]]</c> in RESP2, and in RESP3 the map <c>{name: entries}</c>.</summary>
+    /// <summary>
+    /// The entries in a reply to <c>XREADGROUP</c> that names one stream: <c>[[name, entries]]</c> in RESP2, and in RESP3 the map <c>{name:
+    /// entries}</c>.
+    /// </summary>
     private static IEnumerable<StreamEntry> ReadEntries(RedisResult reply)
     {
         if (reply.IsNull)
@@ -182,7 +191,8 @@ public sealed class RedisJobQueue(
             _ = long.TryParse((string?)entry["o"], CultureInfo.InvariantCulture, out var outboxId);
             _ = Guid.TryParse((string?)entry["s"], out var sessionId);
             var trace = (string?)entry["t"];
-            deliveries.Add(new Delivery(entry.Id.ToString(), new JobMessage(outboxId, sessionId, (string?)entry["e"] ?? "", string.IsNullOrEmpty(trace) ? null : trace)));
+            deliveries.Add(new Delivery(entry.Id.ToString(), new JobMessage(
+                outboxId, sessionId, (string?)entry["e"] ?? "", string.IsNullOrEmpty(trace) ? null : trace)));
         }
 
         return deliveries;

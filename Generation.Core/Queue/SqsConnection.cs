@@ -43,7 +43,8 @@ public sealed class SqsConnection(Func<QueueOptions> read, TimeProvider time) : 
     /// <summary>Of all entries together. Amazon has taken 1 MiB since 2025; other servers have not.</summary>
     public const int MaxBatchBytes = 256 << 10;
 
-    private static readonly List<string> Counts = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed"];
+    private static readonly List<string> Counts = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible",
+        "ApproximateNumberOfMessagesDelayed"];
 
     private readonly HttpClient http = new(new SocketsHttpHandler
     {
@@ -70,14 +71,18 @@ public sealed class SqsConnection(Func<QueueOptions> read, TimeProvider time) : 
             {
                 Id = Id(i),
                 MessageBody = entry.Body,
-                MessageAttributes = entry.Attributes.ToDictionary(a => a.Key, a => new MessageAttributeValue { DataType = "String", StringValue = a.Value }, StringComparer.Ordinal),
+                MessageAttributes = entry.Attributes.ToDictionary(
+                    a => a.Key, a => new MessageAttributeValue { DataType = "String", StringValue = a.Value }, StringComparer.Ordinal),
             })],
         };
         var answer = await CallAsync(queue, "SendMessageBatch", read().SendTimeout, (sqs, stop) => sqs.SendMessageBatchAsync(request, stop), ct);
         return Results(entries.Count, (answer.Successful ?? []).Select(taken => (taken.Id, taken.MessageId)), answer.Failed);
     }
 
-    /// <summary>Up to <paramref name="max"/> messages, hidden from others for <paramref name="visibility"/>; waits up to <paramref name="wait"/>, whole seconds.</summary>
+    /// <summary>
+    /// Up to <paramref name="max"/> messages, hidden from others for <paramref name="visibility"/>; waits up to <paramref name="wait"/>, whole
+    /// seconds.
+    /// </summary>
     public async Task<List<SqsMessage>> ReceiveAsync(SqsQueue queue, int max, TimeSpan wait, TimeSpan visibility, CancellationToken ct)
     {
         var request = new ReceiveMessageRequest
@@ -94,7 +99,8 @@ public sealed class SqsConnection(Func<QueueOptions> read, TimeProvider time) : 
             .. (answer.Messages ?? []).Select(m => new SqsMessage(
                 m.ReceiptHandle,
                 m.Body ?? "",
-                (m.MessageAttributes ?? []).ToDictionary(a => a.Key, a => a.Value.StringValue ?? "", StringComparer.Ordinal)) { MessageId = m.MessageId ?? "" }),
+                (m.MessageAttributes ?? []).ToDictionary(a => a.Key, a => a.Value.StringValue ?? "", StringComparer.Ordinal)) { MessageId =
+                    m.MessageId ?? "" }),
         ];
     }
 
@@ -111,19 +117,24 @@ public sealed class SqsConnection(Func<QueueOptions> read, TimeProvider time) : 
     }
 
     /// <summary>Hides up to <see cref="MaxBatch"/> deliveries for so much longer from now; zero gives them to others at once.</summary>
-    public async Task<SqsEntryResult[]> ChangeVisibilityAsync(SqsQueue queue, IReadOnlyList<string> receipts, TimeSpan visibility, CancellationToken ct)
+    public async Task<SqsEntryResult[]> ChangeVisibilityAsync(
+        SqsQueue queue, IReadOnlyList<string> receipts, TimeSpan visibility, CancellationToken ct)
     {
         var seconds = (int)visibility.TotalSeconds;
         var request = new ChangeMessageVisibilityBatchRequest
         {
             QueueUrl = queue.Url,
-            Entries = [.. receipts.Select((receipt, i) => new ChangeMessageVisibilityBatchRequestEntry { Id = Id(i), ReceiptHandle = receipt, VisibilityTimeout = seconds })],
+            Entries = [.. receipts.Select((receipt, i) =>
+                new ChangeMessageVisibilityBatchRequestEntry { Id = Id(i), ReceiptHandle = receipt, VisibilityTimeout = seconds })],
         };
-        var answer = await CallAsync(queue, "ChangeMessageVisibilityBatch", read().SendTimeout, (sqs, stop) => sqs.ChangeMessageVisibilityBatchAsync(request, stop), ct);
+        var answer = await CallAsync(queue, "ChangeMessageVisibilityBatch", read().SendTimeout, (sqs, stop) => sqs.ChangeMessageVisibilityBatchAsync(
+            request, stop), ct);
         return Results(receipts.Count, (answer.Successful ?? []).Select(taken => (taken.Id, "")), answer.Failed);
     }
 
-    /// <summary>Messages in the queue: waiting, delivered and delayed ones. Amazon's count is approximate, and right about a minute after the last change.</summary>
+    /// <summary>
+    /// Messages in the queue: waiting, delivered and delayed ones. Amazon's count is approximate, and right about a minute after the last change.
+    /// </summary>
     public async Task<long> DepthAsync(SqsQueue queue, CancellationToken ct)
     {
         var request = new GetQueueAttributesRequest { QueueUrl = queue.Url, AttributeNames = Counts };
@@ -174,7 +185,8 @@ public sealed class SqsConnection(Func<QueueOptions> read, TimeProvider time) : 
         }
     }
 
-    private async Task<T> CallAsync<T>(SqsQueue queue, string action, TimeSpan timeout, Func<AmazonSQSClient, CancellationToken, Task<T>> call, CancellationToken ct)
+    private async Task<T> CallAsync<T>(SqsQueue queue, string action, TimeSpan timeout, Func<AmazonSQSClient, CancellationToken, Task<T>> call,
+        CancellationToken ct)
     {
         if (queue.Url.Length == 0)
         {
@@ -252,7 +264,8 @@ public sealed class SqsConnection(Func<QueueOptions> read, TimeProvider time) : 
             lock (gate)
             {
                 // The chain ends at the instance's metadata service, which may take longer to be absent than a call may take: one search for all.
-                finding = chain = chain is { IsCompleted: false } ? chain : Task.Run(() => DefaultAWSCredentialsIdentityResolver.GetCredentialsAsync(), CancellationToken.None);
+                finding = chain = chain is { IsCompleted: false } ? chain
+                    : Task.Run(() => DefaultAWSCredentialsIdentityResolver.GetCredentialsAsync(), CancellationToken.None);
             }
 
             var credentials = await finding.WaitAsync(limit);
@@ -262,7 +275,8 @@ public sealed class SqsConnection(Func<QueueOptions> read, TimeProvider time) : 
         catch (Exception e) when (!ct.IsCancellationRequested)
         {
             // Each link of the chain has exceptions of its own: files, HTTP, the SDK's two families.
-            throw new QueueException("No AWS credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role, or Queue:Sqs:AccessKey and Queue:Sqs:SecretKey.", e);
+            throw new QueueException("No AWS credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role, or "
+                + "Queue:Sqs:AccessKey and Queue:Sqs:SecretKey.", e);
         }
     }
 
@@ -275,14 +289,19 @@ public sealed class SqsConnection(Func<QueueOptions> read, TimeProvider time) : 
     private static QueueException Refused(SqsQueue queue, string action, AmazonServiceException error)
     {
         // Without a code it is not from SQS; the status has to do.
-        var code = string.IsNullOrEmpty(error.ErrorCode) ? (int)error.StatusCode == 0 ? error.GetType().Name : $"HTTP {(int)error.StatusCode}" : error.ErrorCode;
+        var code = string.IsNullOrEmpty(error.ErrorCode) ? (int)error.StatusCode == 0 ? error.GetType().Name : $"HTTP {(int)error.StatusCode}"
+            : error.ErrorCode;
         var said = $"{code}: {error.Message}";
-        string[] signs = ["AccessDenied", "Token", "Signature", "UnrecognizedClient", "InvalidAccessKey", "InvalidSecurity", "NotAuthorized", "OptInRequired"];
+        string[] signs = ["AccessDenied", "Token", "Signature", "UnrecognizedClient", "InvalidAccessKey", "InvalidSecurity", "NotAuthorized",
+            "OptInRequired"];
         return new QueueException(
-            error is QueueDoesNotExistException or InvalidAddressException || code is "AWS.SimpleQueueService.NonExistentQueue" or "InvalidAddress" or "HTTP 404"
+            error is QueueDoesNotExistException or InvalidAddressException
+                || code is "AWS.SimpleQueueService.NonExistentQueue" or "InvalidAddress" or "HTTP 404"
                 ? $"{queue.Setting} names no queue that SQS has ({said})"
-            : error.StatusCode is HttpStatusCode.Unauthorized or HttpStatusCode.Forbidden || signs.Any(sign => code.Contains(sign, StringComparison.Ordinal))
-                ? $"SQS refuses the credentials for {queue.Setting} ({said}). Look at AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or what the AWS chain finds, and at Queue:Sqs:Region (AWS_REGION)."
+            : error.StatusCode is HttpStatusCode.Unauthorized or HttpStatusCode.Forbidden
+                || signs.Any(sign => code.Contains(sign, StringComparison.Ordinal))
+                ? $"SQS refuses the credentials for {queue.Setting} ({said}). Look at AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or what the AWS "
+                    + "chain finds, and at Queue:Sqs:Region (AWS_REGION)."
             : $"SQS refused {action} on {queue.Setting} ({said})",
             error);
     }

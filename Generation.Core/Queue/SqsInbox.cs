@@ -19,7 +19,9 @@ internal sealed class SqsInbox(SqsConnection client, Func<QueueOptions> read, Ti
 
     private static readonly TimeSpan Hold = TimeSpan.FromSeconds(2);
 
-    /// <summary>A receive that is cut off may still be given a message, by a server that does not notice; so its end is waited for this long.</summary>
+    /// <summary>
+    /// A receive that is cut off may still be given a message, by a server that does not notice; so its end is waited for this long.
+    /// </summary>
     private static readonly TimeSpan LastReceiveTimeout = TimeSpan.FromSeconds(5);
 
     private readonly Lock gate = new();
@@ -45,7 +47,8 @@ internal sealed class SqsInbox(SqsConnection client, Func<QueueOptions> read, Ti
                     return [.. mine.Select(h => h.Message)];
                 }
 
-                arriving = receiving ??= held.Count < MaxHeld && !stopping.IsCancellationRequested ? Task.Run(() => ReceiveAsync(queue, max), CancellationToken.None) : null;
+                arriving = receiving ??= held.Count < MaxHeld && !stopping.IsCancellationRequested
+                    ? Task.Run(() => ReceiveAsync(queue, max), CancellationToken.None) : null;
             }
 
             var left = wait - time.GetElapsedTime(started);

@@ -17,7 +17,8 @@ namespace Generation.Core.Queue;
 /// <param name="read">Options as they are now: a URL that is put right in a settings file works without a restart.</param>
 /// <param name="time">Ages of messages and counts.</param>
 /// <param name="log">For entries that the server refuses.</param>
-public sealed class SqsJobQueue(SqsConnection client, Func<QueueOptions> read, TimeProvider time, ILogger<SqsJobQueue> log) : IJobQueue, IAsyncDisposable, IDisposable
+public sealed class SqsJobQueue(SqsConnection client, Func<QueueOptions> read, TimeProvider time, ILogger<SqsJobQueue> log)
+    : IJobQueue, IAsyncDisposable, IDisposable
 {
     /// <summary>Attribute that names the lane; a message without it is anybody's.</summary>
     internal const string LaneAttribute = "lane";
@@ -51,7 +52,8 @@ public sealed class SqsJobQueue(SqsConnection client, Func<QueueOptions> read, T
             for (var round = 0; round < 2; round++)
             {
                 var open = Enumerable.Range(0, entries.Count).Where(i => results[i] is null or { Error: not null, IsSenderFault: false });
-                await Parallel.ForEachAsync(Batches(entries, open), new ParallelOptions { MaxDegreeOfParallelism = ParallelBatches, CancellationToken = limit.Token }, async (batch, stop) =>
+                await Parallel.ForEachAsync(Batches(entries, open),
+                    new ParallelOptions { MaxDegreeOfParallelism = ParallelBatches, CancellationToken = limit.Token }, async (batch, stop) =>
                 {
                     var answers = await client.SendAsync(queue, batch.ConvertAll(i => entries[i]), stop);
                     batch.Zip(answers).ToList().ForEach(pair => results[pair.First] = pair.Second);
@@ -78,7 +80,8 @@ public sealed class SqsJobQueue(SqsConnection client, Func<QueueOptions> read, T
         }
         catch (OperationCanceledException e) when (!ct.IsCancellationRequested)
         {
-            throw new QueueException($"SQS did not take {messages.Count} messages of lane {lane} within {options.SendTimeout.TotalSeconds:0.#} s (Queue:SendTimeout).", e);
+            throw new QueueException($"SQS did not take {messages.Count} messages of lane {lane} within {options.SendTimeout.TotalSeconds:0.#} s "
+                + "(Queue:SendTimeout).", e);
         }
     }
 
@@ -91,7 +94,8 @@ public sealed class SqsJobQueue(SqsConnection client, Func<QueueOptions> read, T
         {
             _ = long.TryParse(message.Attributes.GetValueOrDefault(OutboxAttribute), CultureInfo.InvariantCulture, out var outboxId);
             _ = Guid.TryParse(message.Attributes.GetValueOrDefault(SessionAttribute), out var sessionId);
-            return new Delivery(message.Receipt, new JobMessage(outboxId, sessionId, message.Body, message.Attributes.GetValueOrDefault(TraceAttribute))) { MessageId = message.MessageId };
+            return new Delivery(message.Receipt, new JobMessage(outboxId, sessionId, message.Body,
+                message.Attributes.GetValueOrDefault(TraceAttribute))) { MessageId = message.MessageId };
         })];
     }
 
@@ -103,7 +107,8 @@ public sealed class SqsJobQueue(SqsConnection client, Func<QueueOptions> read, T
         {
             var results = await client.DeleteAsync(queue, batch, ct);
             var again = batch.Where((_, i) => results[i] is { Error: not null, IsSenderFault: false }).ToList();
-            results = again.Count > 0 ? [.. results.Where(r => r.Error is null || r.IsSenderFault), .. await client.DeleteAsync(queue, again, ct)] : results;
+            results = again.Count > 0 ? [.. results.Where(r => r.Error is null || r.IsSenderFault), .. await client.DeleteAsync(queue, again, ct)]
+                : results;
             failure = results.FirstOrDefault(r => r.Error is not null)?.Error ?? failure;
             Count(queue, -results.Count(r => r.Error is null));
         }
@@ -120,12 +125,15 @@ public sealed class SqsJobQueue(SqsConnection client, Func<QueueOptions> read, T
         if (dead.Url.Length == 0)
         {
             // Removing it would lose it, failing would hold up what came with it.
-            log.LogWarning("A message of lane {Lane} ({Reason}) is left to the redrive policy of its queue, because {Setting} is not set", lane, reason, dead.Setting);
+            log.LogWarning("A message of lane {Lane} ({Reason}) is left to the redrive policy of its queue, because {Setting} is not set", lane,
+                reason, dead.Setting);
             return;
         }
 
         var entry = Entry(lane, delivery.Message);
-        var result = (await client.SendAsync(dead, [new SqsEntry(entry.Body, new Dictionary<string, string>(entry.Attributes, StringComparer.Ordinal) { ["reason"] = Legal(reason) })], ct))[0];
+        var result = (await client.SendAsync(dead,
+            [new SqsEntry(entry.Body, new Dictionary<string, string>(entry.Attributes, StringComparer.Ordinal) { ["reason"] = Legal(reason) })],
+            ct))[0];
         if (result.Error is not null)
         {
             throw new QueueException($"{dead.Setting} does not take a message: {result.Error}");
@@ -141,7 +149,8 @@ public sealed class SqsJobQueue(SqsConnection client, Func<QueueOptions> read, T
     public Task<IReadOnlyList<string>> FindMissingAsync(string lane, IReadOnlyList<string> messageIds, CancellationToken ct)
     {
         var lostBefore = (time.GetUtcNow() - read().Sqs.LostAfter).ToUnixTimeMilliseconds();
-        return Task.FromResult<IReadOnlyList<string>>([.. messageIds.Where(id => !long.TryParse(id.Split('-')[0], CultureInfo.InvariantCulture, out var sentAt) || sentAt < lostBefore)]);
+        return Task.FromResult<IReadOnlyList<string>>(
+            [.. messageIds.Where(id => !long.TryParse(id.Split('-')[0], CultureInfo.InvariantCulture, out var sentAt) || sentAt < lostBefore)]);
     }
 
     public async ValueTask DisposeAsync()
@@ -216,7 +225,9 @@ public sealed class SqsJobQueue(SqsConnection client, Func<QueueOptions> read, T
         }
     }
 
-    /// <summary>When it was sent, and a number of its own. It looks like an id of Redis Streams: after a change of transport that side finds it gone.</summary>
+    /// <summary>
+    /// When it was sent, and a number of its own. It looks like an id of Redis Streams: after a change of transport that side finds it gone.
+    /// </summary>
     private static string NewId(long sentAt, string messageId) =>
         $"{sentAt}-{BitConverter.ToUInt64(System.Security.Cryptography.SHA256.HashData(Encoding.UTF8.GetBytes(messageId)))}";
 

@@ -10,7 +10,9 @@ public enum QueueTransport
     Sqs,
 }
 
-/// <summary>Section <c>Queue:Sqs</c>, read when <c>Queue:Transport</c> is <c>sqs</c>, or is not set and a queue is named. Standard queues, not FIFO ones.</summary>
+/// <summary>
+/// Section <c>Queue:Sqs</c>, read when <c>Queue:Transport</c> is <c>sqs</c>, or is not set and a queue is named. Standard queues, not FIFO ones.
+/// </summary>
 public sealed class SqsOptions
 {
     internal const string MainQueueSetting = "Queue:Sqs:MainQueueUrl (SQS_MAIN_QUEUE_URL)";
@@ -36,7 +38,9 @@ public sealed class SqsOptions
     /// </summary>
     public int WaitTimeSeconds { get; set; } = 5;
 
-    /// <summary>Seconds until an unacknowledged message comes again, 1 to 43,200; default <c>Queue:VisibilityTimeout</c>, also as SQS_VISIBILITY_TIMEOUT.</summary>
+    /// <summary>
+    /// Seconds until an unacknowledged message comes again, 1 to 43,200; default <c>Queue:VisibilityTimeout</c>, also as SQS_VISIBILITY_TIMEOUT.
+    /// </summary>
     public int? VisibilityTimeoutSeconds { get; set; }
 
     /// <summary>Pause after a receive that found nothing, ms; default 0, also as SQS_IDLE_DELAY_MS. It is added to the time a job waits.</summary>

@@ -137,7 +137,8 @@ public sealed class ChangeNotifier(NpgsqlDataSource database, ILogger<ChangeNoti
 
         // A hint need not survive a crash: without a flush of its own it does not queue with the commits of the work.
         await using var command = database.CreateCommand(
-            "SELECT set_config('synchronous_commit', 'off', true), pg_notify(channel, payload) FROM unnest($1::text[], $2::text[]) AS n (channel, payload)");
+            "SELECT set_config('synchronous_commit', 'off', true), pg_notify(channel, payload) FROM unnest($1::text[], $2::text[]) AS n (channel, "
+                + "payload)");
         command.CommandTimeout = 5;
         command.Parameters.AddWithValue(channels);
         command.Parameters.AddWithValue(payloads);

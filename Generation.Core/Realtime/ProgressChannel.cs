@@ -27,7 +27,8 @@ public sealed class ProgressChannel(IConnectionMultiplexer redis, Queue.QueueOpt
     {
         try
         {
-            redis.GetSubscriber().Publish(Name(progress.SessionId), JsonSerializer.Serialize(progress, JsonSerializerOptions.Web), CommandFlags.FireAndForget);
+            redis.GetSubscriber().Publish(Name(progress.SessionId), JsonSerializer.Serialize(progress, JsonSerializerOptions.Web),
+                CommandFlags.FireAndForget);
         }
         catch (Exception e) when (e is RedisException or TimeoutException or ObjectDisposedException)
         {

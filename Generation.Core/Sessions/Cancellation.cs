@@ -35,7 +35,8 @@ public sealed class Cancellation(NpgsqlDataSource database, Settlement settlemen
                 WHERE session_id = $1 AND user_id = $2 AND completed_at IS NULL
                 RETURNING session_id, user_id, job_type, lane, status, version, traceparent, cancel_requested_at = now() AS is_first,
                           phase = 'awaiting_provider' -- or comes again for a task that it has there: a retry, a hand-back, a dead worker
-                          OR status = 'queued' AND EXISTS (SELECT FROM provider_tasks AS t WHERE t.session_id = s.session_id AND t.state = 'running') AS at_provider
+                          OR status = 'queued' AND EXISTS (SELECT FROM provider_tasks AS t WHERE t.session_id = s.session_id
+                              AND t.state = 'running') AS at_provider
             ),
             woken AS ( -- somebody has to take it from the provider
                 INSERT INTO outbox (event_type, lane, session_id, traceparent)
@@ -43,7 +44,8 @@ public sealed class Cancellation(NpgsqlDataSource database, Settlement settlemen
             )
             SELECT status, version, is_first, at_provider, traceparent FROM asked
             UNION ALL
-            SELECT 'ended', version, false, false, traceparent FROM generation_sessions WHERE session_id = $1 AND user_id = $2 AND completed_at IS NOT NULL
+            SELECT 'ended', version, false, false, traceparent FROM generation_sessions WHERE session_id = $1 AND user_id = $2
+                AND completed_at IS NOT NULL
             """))
         {
             ask.Parameters.AddWithValue(sessionId);
@@ -72,7 +74,8 @@ public sealed class Cancellation(NpgsqlDataSource database, Settlement settlemen
             }
         }
 
-        var settled = await settlement.SettleAsync([new Settle(sessionId, SettleGuard.Queued) { Canceled = true, Trace = Telemetry.ParseTraceParent(traceParent) }], ct);
+        var settled = await settlement.SettleAsync(
+            [new Settle(sessionId, SettleGuard.Queued) { Canceled = true, Trace = Telemetry.ParseTraceParent(traceParent) }], ct);
         return (settled is [var end] ? end.Status : await StatusAsync(userId, sessionId, ct)) switch
         {
             "canceled" when isFirst => CancelOutcome.Canceled,

@@ -83,7 +83,8 @@ public sealed class DeadLetters(NpgsqlDataSource database)
     public async Task<IReadOnlyList<DeadLetter>> ListAsync(DeadLetterFilter filter, int limit, CancellationToken ct)
     {
         await using var command = database.CreateCommand(Sql.Text("Sessions/dead_letters.sql"));
-        void Add(NpgsqlDbType type, object? value) => command.Parameters.Add(new NpgsqlParameter { NpgsqlDbType = type, Value = value ?? DBNull.Value });
+        void Add(NpgsqlDbType type, object? value) => command.Parameters.Add(
+            new NpgsqlParameter { NpgsqlDbType = type, Value = value ?? DBNull.Value });
         Add(NpgsqlDbType.Text, filter.Code);
         Add(NpgsqlDbType.Text, filter.Model);
         Add(NpgsqlDbType.Text, filter.Provider);

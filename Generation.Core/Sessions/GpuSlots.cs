@@ -14,7 +14,9 @@ public sealed class GpuSlots(NpgsqlDataSource database)
     {
         await using var batch = database.CreateBatch();
         var all = endpoints.ToArray();
-        batch.BatchCommands.Add(new NpgsqlBatchCommand("INSERT INTO gpu_slots (endpoint) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING") { Parameters = { new() { Value = all } } });
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(
+            "INSERT INTO gpu_slots (endpoint) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING")
+        { Parameters = { new() { Value = all } } });
         batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/lock_gpu_slots.sql")) { Parameters = { new() { Value = all } } });
         batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/take_gpu_slot.sql"))
         {
@@ -37,7 +39,8 @@ public sealed class GpuSlots(NpgsqlDataSource database)
     public async Task ReleaseAsync(ClaimedSession session, string endpoint, CancellationToken ct)
     {
         await using var command = database.CreateCommand(
-            "UPDATE gpu_slots SET session_id = NULL, lease_token = NULL, taken_at = NULL WHERE endpoint = $1 AND session_id = $2 AND lease_token = $3");
+            "UPDATE gpu_slots SET session_id = NULL, lease_token = NULL, taken_at = NULL WHERE endpoint = $1 AND session_id = $2 AND lease_token = "
+                + "$3");
         command.Parameters.AddWithValue(endpoint);
         command.Parameters.AddWithValue(session.SessionId);
         command.Parameters.AddWithValue(session.LeaseToken);

@@ -126,7 +126,11 @@ public sealed class Leases
         {
             Parameters = { new() { Value = sessionIds.ToArray() }, new() { Value = worker }, new() { Value = lease } },
         });
-        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Outbox/delete_claimed.sql")) { Parameters = { new() { Value = outboxIds.ToArray() } } });
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Outbox/delete_claimed.sql"))
+        {
+            Parameters =
+            { new() { Value = outboxIds.ToArray() } }
+        });
 
         var claimed = new List<ClaimedSession>();
         await using var reader = await batch.ExecuteReaderAsync(ct);
@@ -138,7 +142,8 @@ public sealed class Leases
                 JobType: reader.GetString(4), Lane: reader.GetString(5), Kind: reader.GetString(6),
                 Settings: JsonNode.Parse(reader.GetString(7))!.AsObject(), Mock: reader.GetBoolean(8), RequestedOutputs: reader.GetInt32(9),
                 Attempt: reader.GetInt32(11), LostLeases: reader.GetInt32(12), LeaseToken: reader.GetInt64(13), Version: reader.GetInt64(14),
-                Progress: reader.GetInt16(15), Deadline: reader.GetFieldValue<DateTimeOffset>(16), CreatedAt: reader.GetFieldValue<DateTimeOffset>(17),
+                Progress: reader.GetInt16(15), Deadline: reader.GetFieldValue<DateTimeOffset>(16),
+                    CreatedAt: reader.GetFieldValue<DateTimeOffset>(17),
                 CancelRequested: reader.GetBoolean(18),
                 StoredOrdinals: await reader.IsDBNullAsync(19, ct) ? new HashSet<int>() : reader.GetFieldValue<int[]>(19).ToHashSet(),
                 Tasks: await reader.IsDBNullAsync(20, ct) ? [] : JsonSerializer.Deserialize<List<ProviderTask>>(reader.GetString(20), Json)!,
@@ -263,7 +268,8 @@ public sealed class Leases
     /// <summary>What came of a call. False when the lease was lost: then the result counts for nothing.</summary>
     public Task<bool> RecordTaskAsync(
         ClaimedSession session, Guid providerTaskId, ProviderTaskState state, CancellationToken ct,
-        string? taskId = null, string? requestId = null, string? result = null, string? failure = null, string? failureCode = null) => DataErrors.ExecuteAsync(database, async connection =>
+        string? taskId = null, string? requestId = null, string? result = null, string? failure = null, string? failureCode = null) =>
+            DataErrors.ExecuteAsync(database, async connection =>
     {
         await using var command = new NpgsqlCommand(Sql.Text("Sessions/record_task.sql"), connection);
         command.Parameters.AddWithValue(session.SessionId);
@@ -278,7 +284,8 @@ public sealed class Leases
         return await command.ExecuteScalarAsync(ct) is not null;
     }, ct);
 
-    private Task<Stored?[]> StoreAsync(IReadOnlyList<StoredOutput> group, TimeSpan? lockTimeout) => DataErrors.ExecuteAsync(database, async connection =>
+    private Task<Stored?[]> StoreAsync(IReadOnlyList<StoredOutput> group, TimeSpan? lockTimeout) =>
+        DataErrors.ExecuteAsync(database, async connection =>
     {
         await using var batch = connection.CreateBatch();
         batch.BatchCommands.Add(PlannerSettings.Command(lockTimeout));

@@ -28,7 +28,8 @@ public static class SessionLocalization
     private static string SummaryOf(SessionView session, Receipt receipt, string language)
     {
         var (stored, requested) = (session.Media.Count, session.RequestedOutputs);
-        return UserMessages.ForReceipt(receipt.Held, receipt.Captured, receipt.Extra, stored, requested, language, Chosen(session.Status, stored, session.FailedOutputs, requested));
+        return UserMessages.ForReceipt(receipt.Held, receipt.Captured, receipt.Extra, stored, requested, language, Chosen(
+            session.Status, stored, session.FailedOutputs, requested));
     }
 
     private static JsonElement Localize(JsonElement failedOutputs, string language)

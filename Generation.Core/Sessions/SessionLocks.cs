@@ -3,7 +3,9 @@ using Npgsql;
 
 namespace Generation.Core.Sessions;
 
-/// <summary>The locks at the beginning of a transaction that changes sessions, in the order in which they are taken everywhere: sessions, accounts, lots.</summary>
+/// <summary>
+/// The locks at the beginning of a transaction that changes sessions, in the order in which they are taken everywhere: sessions, accounts, lots.
+/// </summary>
 internal static class SessionLocks
 {
     public static NpgsqlBatchCommand Sessions(Guid[] sessionIds) =>

@@ -149,7 +149,9 @@ public sealed record SessionView
 
     public Receipt? Receipt { get; init; }
 
-    /// <summary>Where everything that was done for it can be seen, from the request to its end; null for a session of before traces were kept.</summary>
+    /// <summary>
+    /// Where everything that was done for it can be seen, from the request to its end; null for a session of before traces were kept.
+    /// </summary>
     public string? TraceId => Telemetry.TraceIdOf(TraceParent);
 
     [JsonIgnore]
@@ -168,7 +170,10 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
     /// <summary>Keys a statement.</summary>
     private const int MaxKeys = 256;
 
-    /// <summary>Where several ask at once, more come, and who is to be refused can wait: a statement for every two of them would take the processor from who is not.</summary>
+    /// <summary>
+    /// Where several ask at once, more come, and who is to be refused can wait: a statement for every two of them would take the processor from who
+    /// is not.
+    /// </summary>
     private static readonly TimeSpan Gathering = TimeSpan.FromMilliseconds(10);
 
     private const string ReadPath = "Sessions/read.sql";
@@ -215,7 +220,8 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
     public Task<bool> IsKeyKnownAsync(Guid userId, string clientKey, CancellationToken ct) => knownKeys.WriteAsync((userId, clientKey), ct);
 
     /// <summary>The session of a client key, for a replay.</summary>
-    public async Task<(SessionView Session, byte[] RequestHash, Guid ReservationId)?> FindByKeyAsync(Guid userId, string clientKey, CancellationToken ct)
+    public async Task<(SessionView Session, byte[] RequestHash, Guid ReservationId)?> FindByKeyAsync(
+        Guid userId, string clientKey, CancellationToken ct)
     {
         await using var batch = database.CreateBatch();
         ActAs(batch, userId);
@@ -249,7 +255,8 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
             """
             SELECT coalesce(k.known, false)
             FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS a (user_id, client_key, n)
-            LEFT JOIN LATERAL (SELECT true AS known FROM generation_sessions AS s WHERE s.user_id = a.user_id AND s.client_key = a.client_key LIMIT 1) AS k ON true
+            LEFT JOIN LATERAL (SELECT true AS known FROM generation_sessions AS s WHERE s.user_id = a.user_id
+                AND s.client_key = a.client_key LIMIT 1) AS k ON true
             ORDER BY a.n
             """)
         { Parameters = { new() { Value = asked.Select(a => a.UserId).ToArray() }, new() { Value = asked.Select(a => a.ClientKey).ToArray() } } });
@@ -289,7 +296,11 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
     {
         await using var batch = database.CreateBatch();
         ActAs(batch, userId);
-        batch.BatchCommands.Add(new NpgsqlBatchCommand("SELECT object_key FROM media WHERE media_id = $1") { Parameters = { new() { Value = mediaId } } });
+        batch.BatchCommands.Add(new NpgsqlBatchCommand("SELECT object_key FROM media WHERE media_id = $1")
+        {
+            Parameters =
+            { new() { Value = mediaId } }
+        });
         await using var reader = await batch.ExecuteReaderAsync(ct);
         await reader.NextResultAsync(ct);
         return await reader.ReadAsync(ct) ? reader.GetString(0) : null;
@@ -297,7 +308,11 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
 
     /// <summary>Those of the sessions that have a newer version than the one given beside them; of any users, like <see cref="ReadAsync"/>.</summary>
     public Task<IReadOnlyList<SessionView>> ReadNewerAsync(IReadOnlyList<Guid> sessionIds, IReadOnlyList<long> versions, CancellationToken ct) =>
-        ReadListAsync(new NpgsqlBatchCommand(ReadNewer) { Parameters = { new() { Value = sessionIds.ToArray() }, new() { Value = versions.ToArray() } } }, ct);
+        ReadListAsync(new NpgsqlBatchCommand(ReadNewer)
+        {
+            Parameters =
+            { new() { Value = sessionIds.ToArray() }, new() { Value = versions.ToArray() } }
+        }, ct);
 
     /// <summary>Sessions of any users, for the feed of a process whose watchers have been checked one by one.</summary>
     public Task<IReadOnlyList<SessionView>> ReadAsync(IReadOnlyCollection<Guid> sessionIds, CancellationToken ct) =>
@@ -377,13 +392,19 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
                 ? (int)((time.GetUtcNow() - began).TotalSeconds * (100 - progress) / progress)
                 : null,
             Receipt = captured is { } paid
-                ? Summarised(new Receipt(held, paid, extra, paid == 0 ? held : 0, paid == 0 ? 0 : held + extra - paid, reader.GetInt64(21), Node(22), ""), media.Count, reader.GetInt32(24), SessionLocalization.Chosen(status, media.Count, Node(23), reader.GetInt32(24)))
+                ? Summarised(new Receipt(held, paid, extra, paid == 0 ? held : 0, paid == 0 ? 0 : held
+                    + extra - paid, reader.GetInt64(21), Node(22), ""), media.Count, reader.GetInt32(24),
+                    SessionLocalization.Chosen(status, media.Count, Node(23), reader.GetInt32(24)))
                 : null,
         };
     }
 
     private static Receipt Summarised(Receipt receipt, int stored, int requested, int? chosen) =>
-        receipt with { Summary = UserMessages.ForReceipt(receipt.Held, receipt.Captured, receipt.Extra, stored, requested, UserMessages.DefaultLanguage, chosen) };
+        receipt with
+        {
+            Summary = UserMessages.ForReceipt(receipt.Held, receipt.Captured, receipt.Extra, stored, requested,
+            UserMessages.DefaultLanguage, chosen)
+        };
 
     private static List<MediaView> ReadMedia(string list)
     {

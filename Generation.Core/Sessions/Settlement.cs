@@ -154,7 +154,8 @@ public sealed class Settlement
         var described = new HashSet<Guid> { requests[0].SessionId };
         foreach (var request in requests.Where(r => ended.ContainsKey(r.SessionId) && described.Add(r.SessionId)))
         {
-            using var span = Telemetry.Continue("settle", request.Trace, ActivityKind.Internal, lead is null ? default : new DateTimeOffset(lead.StartTimeUtc), lead?.Context ?? cause);
+            using var span = Telemetry.Continue("settle", request.Trace, ActivityKind.Internal, lead is null ? default : new DateTimeOffset(
+                lead.StartTimeUtc), lead?.Context ?? cause);
             Describe(span, request, ended[request.SessionId], requests.Count);
         }
     }

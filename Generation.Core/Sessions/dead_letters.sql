@@ -6,7 +6,8 @@ SELECT s.session_id, s.user_id, u.handle, s.model, s.provider, s.lane, s.error_c
        (SELECT json_agg(h.entry ORDER BY h.at)
         FROM (
             SELECT t.updated_at AS at, json_build_object(
-                       'at', t.updated_at, 'what', 'call', 'ordinal', t.first_ordinal, 'state', t.state, 'failure', t.failure, 'providerCode', t.failure_code,
+                       'at', t.updated_at, 'what', 'call', 'ordinal', t.first_ordinal, 'state', t.state, 'failure', t.failure, 'providerCode',
+                           t.failure_code,
                        'taskId', t.task_id, 'requestId', t.request_id) AS entry
             FROM provider_tasks AS t
             WHERE t.session_id = s.session_id

@@ -23,8 +23,10 @@ booked AS ( -- what its callbacks had to say is said
 ),
 reconcile AS (
     INSERT INTO error_events (session_id, user_id, code, message, detail)
-    SELECT session_id, user_id, 'outcome_unknown', 'A paid call was sent and its outcome is not known. Look it up at the provider before refunding or blaming anybody.',
-           jsonb_build_object('providerTaskId', provider_task_id, 'provider', provider, 'requestId', request_id, 'ordinal', first_ordinal, 'sentAt', created_at)
+    SELECT session_id, user_id, 'outcome_unknown',
+        'A paid call was sent and its outcome is not known. Look it up at the provider before refunding or blaming anybody.',
+           jsonb_build_object('providerTaskId', provider_task_id, 'provider', provider, 'requestId', request_id, 'ordinal', first_ordinal, 'sentAt',
+               created_at)
     FROM task
     WHERE $4 = 'unknown'
 )

@@ -10,7 +10,8 @@
 WITH request AS MATERIALIZED (
     SELECT *
     FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::boolean[], $5::text[], $6::text[], $7::boolean[], $8::jsonb[], $9::numeric[], $10::jsonb[])
-        WITH ORDINALITY AS r (session_id, guard, lease_token, canceled, error_code, error_message, error_retryable, provider_usage, provider_usd, failed_outputs, n)
+        WITH ORDINALITY AS r (session_id, guard, lease_token, canceled, error_code, error_message, error_retryable, provider_usage, provider_usd,
+            failed_outputs, n)
 ),
 ending AS MATERIALIZED ( -- the cost is the sum of what was stored; beyond the hold it is the policy's ($11: whether to charge it)
     SELECT DISTINCT ON (s.session_id) -- a session that is asked for twice in a batch ends once, by the first request that may end it
@@ -27,8 +28,10 @@ ending AS MATERIALIZED ( -- the cost is the sum of what was stored; beyond the h
                ELSE 'failed'
            END AS status
     FROM request AS r
-    CROSS JOIN LATERAL (SELECT * FROM generation_sessions AS s WHERE s.session_id = r.session_id OFFSET 0) AS s -- a look-up each, never a join with the whole table
-    CROSS JOIN LATERAL (SELECT * FROM credit_reservations AS v WHERE v.session_id = r.session_id OFFSET 0) AS v -- whether it is held is asked below: in here it would lead to the index of all holds
+    -- a look-up each, never a join with the whole table
+    CROSS JOIN LATERAL (SELECT * FROM generation_sessions AS s WHERE s.session_id = r.session_id OFFSET 0) AS s
+    -- whether it is held is asked below: in here it would lead to the index of all holds
+    CROSS JOIN LATERAL (SELECT * FROM credit_reservations AS v WHERE v.session_id = r.session_id OFFSET 0) AS v
     LEFT JOIN price_rows AS p ON p.price_version = s.price_version
     CROSS JOIN LATERAL (
         SELECT count(*) AS outputs, coalesce(sum(m.credits), 0)::bigint AS credits, max(m.session_version) AS version
@@ -42,7 +45,8 @@ ending AS MATERIALIZED ( -- the cost is the sum of what was stored; beyond the h
                         THEN jsonb_array_length(t.result -> 'outputs') * p.usd_per_output
                         ELSE t.output_count * p.usd_per_output END) AS usd
         FROM provider_tasks AS t
-        WHERE t.session_id = s.session_id AND t.result IS NOT NULL AND t.state <> 'rejected' -- said for the index: what was not executed has no result
+        -- said for the index: what was not executed has no result
+        WHERE t.session_id = s.session_id AND t.result IS NOT NULL AND t.state <> 'rejected'
     ) AS billed
     WHERE s.completed_at IS NULL
       AND v.status = 'held'
@@ -51,7 +55,8 @@ ending AS MATERIALIZED ( -- the cost is the sum of what was stored; beyond the h
               WHEN 'queued' THEN s.status = 'queued'
               WHEN 'deadline' THEN s.deadline <= now()
               WHEN 'dead' THEN s.status = 'processing' AND s.lease_until <= now() AND s.cancel_requested_at IS NOT NULL
-                               AND (SELECT count(*) = 0 FROM provider_tasks AS t WHERE t.session_id = s.session_id AND t.state = 'running') -- else queued again, to be taken back there
+                               -- else queued again, to be taken back there
+                               AND (SELECT count(*) = 0 FROM provider_tasks AS t WHERE t.session_id = s.session_id AND t.state = 'running')
               ELSE false
           END
     ORDER BY s.session_id, r.n
@@ -125,7 +130,8 @@ entry AS MATERIALIZED ( -- double entry: what leaves the hold, what of the relea
            CASE step.n WHEN 1 THEN 0 WHEN 2 THEN step.amount ELSE -step.amount END AS available_delta,
            CASE WHEN step.n IN (1, 2) THEN -step.amount ELSE 0 END AS reserved_delta
     FROM paid AS e
-    LEFT JOIN (SELECT reservation_id, sum(amount - captured) AS amount FROM draw_allocation WHERE lapsed GROUP BY reservation_id) AS lapsed USING (reservation_id)
+    LEFT JOIN (SELECT reservation_id, sum(amount - captured) AS amount FROM draw_allocation WHERE lapsed
+        GROUP BY reservation_id) AS lapsed USING (reservation_id)
     CROSS JOIN LATERAL (
         VALUES (1, 'usage', 'reserved', 'spent', e.capture),
                (2, CASE WHEN e.capture = 0 THEN 'refund' ELSE 'adjustment' END, 'reserved', 'available', e.held - e.capture),
@@ -164,8 +170,10 @@ reservation AS (
 ),
 shortfall_event AS ( -- the cost exceeded the hold and the rest was not charged: the price or the estimate is wrong
     INSERT INTO error_events (session_id, user_id, code, message, detail)
-    SELECT session_id, user_id, 'cost_shortfall', 'The work cost more than was held for it; ' || shortfall || ' credits of it were not charged. Check the price.',
-           jsonb_build_object('cost', cost, 'held', held, 'charged', capture + extra, 'shortfall', shortfall, 'priceVersion', price_version, 'providerUsage', provider_usage)
+    SELECT session_id, user_id, 'cost_shortfall',
+        'The work cost more than was held for it; ' || shortfall || ' credits of it were not charged. Check the price.',
+           jsonb_build_object('cost', cost, 'held', held, 'charged', capture
+               + extra, 'shortfall', shortfall, 'priceVersion', price_version, 'providerUsage', provider_usage)
     FROM paid
     WHERE shortfall > 0
 ),
@@ -184,8 +192,10 @@ interrupted_call AS ( -- a paid call that is under way while its session ends (c
 ),
 reconcile AS ( -- the same record as record_task.sql writes
     INSERT INTO error_events (session_id, user_id, code, message, detail)
-    SELECT session_id, user_id, 'outcome_unknown', 'A paid call was under way when its session ended as ' || status || '. Look it up at the provider before refunding or blaming anybody.',
-           jsonb_build_object('providerTaskId', provider_task_id, 'provider', provider, 'requestId', request_id, 'ordinal', first_ordinal, 'sentAt', created_at)
+    SELECT session_id, user_id, 'outcome_unknown',
+        'A paid call was under way when its session ended as ' || status || '. Look it up at the provider before refunding or blaming anybody.',
+           jsonb_build_object('providerTaskId', provider_task_id, 'provider', provider, 'requestId', request_id, 'ordinal', first_ordinal, 'sentAt',
+               created_at)
     FROM interrupted_call
 ),
 undispatched AS ( -- SKIP LOCKED: a row that a relay is publishing is refused at the claim instead. An array, or the whole outbox is walked through

@@ -13,7 +13,8 @@ held AS MATERIALIZED (
     SELECT o.*, s.user_id, s.version + row_number() OVER (PARTITION BY o.session_id ORDER BY o.n) AS session_version,
            -- by the price row it was sold at: what the provider counted where the price says so, else the listed price
            CASE WHEN jsonb_typeof(o.usage -> p.usage_field) = 'number'
-                THEN least(greatest(ceil((o.usage ->> p.usage_field)::numeric * p.credits_per_unit), 1), 1000000000000)::bigint -- free would not be paid, more is a mistake
+                -- free would not be paid, more is a mistake
+                THEN least(greatest(ceil((o.usage ->> p.usage_field)::numeric * p.credits_per_unit), 1), 1000000000000)::bigint
                 ELSE s.unit_price END AS credits,
            (SELECT m.object_key FROM media AS m WHERE m.session_id = o.session_id AND m.ordinal = o.ordinal) AS known_key
     FROM output AS o

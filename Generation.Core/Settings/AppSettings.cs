@@ -12,7 +12,8 @@ public sealed class SettingsOptions
 
     /// <summary>
     /// How long <c>app_settings</c>, prices and API keys are believed before they are read again; default 5,000 ms, also as
-    /// APP_SETTINGS_CACHE_MS. An operator's change takes effect within this time. Workers may have a time of their own: <c>Worker:SettingsRefreshMs</c>.
+    /// APP_SETTINGS_CACHE_MS. An operator's change takes effect within this time. Workers may have a time of their own:
+    /// <c>Worker:SettingsRefreshMs</c>.
     /// </summary>
     public int CacheMs { get; set; } = 5_000;
 
@@ -26,10 +27,14 @@ public sealed class MockOptions
 {
     public const string Section = "Mock";
 
-    /// <summary>Whether the pipeline runs without providers; default false, also as MOCK_MODE; <c>app_settings.mock_mode</c> overrides it live.</summary>
+    /// <summary>
+    /// Whether the pipeline runs without providers; default false, also as MOCK_MODE; <c>app_settings.mock_mode</c> overrides it live.
+    /// </summary>
     public bool Enabled { get; set; }
 
-    /// <summary>Whether mock pictures are stored like real ones; default true. <c>app_settings.upload_mock_outputs_to_b2</c> overrides it live.</summary>
+    /// <summary>
+    /// Whether mock pictures are stored like real ones; default true. <c>app_settings.upload_mock_outputs_to_b2</c> overrides it live.
+    /// </summary>
     public bool UploadOutputs { get; set; } = true;
 
     /// <summary>Pause after each stage of progress; default 150 ms, so that a watcher sees them.</summary>

@@ -9,7 +9,9 @@ namespace Generation.Core.Settings;
 /// </summary>
 public static class EmptyVariables
 {
-    /// <summary>Replaces the environment's source, in its place. <see cref="FlatNames.AddFlatNames"/> looks for that source, so it comes first.</summary>
+    /// <summary>
+    /// Replaces the environment's source, in its place. <see cref="FlatNames.AddFlatNames"/> looks for that source, so it comes first.
+    /// </summary>
     public static void IgnoreEmptyVariables(this IConfigurationBuilder configuration)
     {
         for (var i = 0; i < configuration.Sources.Count; i++)
@@ -28,7 +30,8 @@ public static class EmptyVariables
         public override void Load()
         {
             base.Load();
-            foreach (var name in Data.Where(variable => string.IsNullOrEmpty(variable.Value)).Select(variable => variable.Key).ToList()) Data.Remove(name);
+            foreach (var name in Data.Where(variable => string.IsNullOrEmpty(variable.Value)).Select(variable => variable.Key).ToList()) Data.Remove(
+                name);
         }
     }
 }

@@ -45,7 +45,9 @@ public static class FlatNames
         new("MOCK_MODE", "Mock:Enabled", Kind.Flag),
     ];
 
-    /// <summary>Puts the flat names between the files and the environment. <paramref name="read"/> is the environment unless a test says otherwise.</summary>
+    /// <summary>
+    /// Puts the flat names between the files and the environment. <paramref name="read"/> is the environment unless a test says otherwise.
+    /// </summary>
     /// <exception cref="InvalidOperationException">A value is of the wrong kind; the message names the variable.</exception>
     public static void AddFlatNames(this IConfigurationBuilder configuration, Func<string, string?>? read = null)
     {

@@ -207,7 +207,11 @@ public sealed class SubmitWriter(
         await WriteUniqueAsync([.. first.Values], MaxRepeats);
         foreach (var (duplicate, original) in duplicates)
         {
-            if (original.Result.Task is { IsCompletedSuccessfully: true, Result: { Outcome: SubmitOutcome.Accepted or SubmitOutcome.Replayed } result })
+            if (original.Result.Task is
+                {
+                    IsCompletedSuccessfully: true,
+                    Result: { Outcome: SubmitOutcome.Accepted or SubmitOutcome.Replayed } result
+                })
             {
                 var same = duplicate.Request.RequestHash.AsSpan().SequenceEqual(original.Request.RequestHash);
                 duplicate.Result.TrySetResult(result with { Outcome = same ? SubmitOutcome.Replayed : SubmitOutcome.Conflict });
@@ -236,7 +240,8 @@ public sealed class SubmitWriter(
             DataErrors.Unprepare(connection!);
             await RefuseOrSplitAsync(batch, e);
         }
-        catch (Exception e) when (e is NpgsqlException or TimeoutException or IOException or ObjectDisposedException || (e is InvalidOperationException && connection is { State: not ConnectionState.Open }))
+        catch (Exception e) when (e is NpgsqlException or TimeoutException or IOException or ObjectDisposedException || (
+            e is InvalidOperationException && connection is { State: not ConnectionState.Open }))
         {
             await DisconnectAsync();
             // A deadlock, or a connection that died while nobody used it, is over by now. What took its time will take it requeued.
@@ -292,7 +297,8 @@ public sealed class SubmitWriter(
             pending.Result.TrySetResult(new SubmitResult(SubmitOutcome.Unavailable));
         }
 
-        log.LogError(e, "The database is unavailable for submits; answered {Count} callers with 503, as new ones for the next {Pause}", failed, options.Pause);
+        log.LogError(e, "The database is unavailable for submits; answered {Count} callers with 503, as new ones for the next {Pause}", failed,
+            options.Pause);
     }
 
     private void Answer(List<Pending> batch, List<(string Outcome, SubmitResult Result)> results)
@@ -419,7 +425,8 @@ public sealed class SubmitWriter(
         if (activity is { IsAllDataRequested: true })
         {
             activity.SetSession(batch[0].SessionId)?.SetTag("generation.submit.batch_size", batch.Count);
-            foreach (var other in batch.Skip(1).Select(pending => Telemetry.ParseTraceParent(pending.Request.TraceParent)).Where(context => context != default))
+            foreach (var other in batch.Skip(1).Select(pending => Telemetry.ParseTraceParent(pending.Request.TraceParent))
+                .Where(context => context != default))
             {
                 activity.AddLink(new ActivityLink(other));
             }
@@ -439,7 +446,8 @@ public sealed class SubmitWriter(
         }
     }
 
-    private static bool IsTimeout(Exception e) => e is TimeoutException || e.InnerException is TimeoutException || e is PostgresException { SqlState: PostgresErrorCodes.QueryCanceled };
+    private static bool IsTimeout(Exception e) => e is TimeoutException || e.InnerException is TimeoutException || e
+        is PostgresException { SqlState: PostgresErrorCodes.QueryCanceled };
 
     private sealed class Pending(SubmitRequest request, TimeProvider time)
     {

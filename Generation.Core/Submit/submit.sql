@@ -18,7 +18,8 @@ WITH request AS MATERIALIZED (
 ),
 account AS MATERIALIZED (
     SELECT user_id, available, reserved, frozen_at,
-           $21 - (SELECT count(*) FROM (SELECT FROM credit_reservations AS v WHERE v.user_id = a.user_id AND v.status = 'held' LIMIT $21) AS open) AS room
+           $21 - (SELECT count(*) FROM (SELECT FROM credit_reservations AS v WHERE v.user_id = a.user_id
+               AND v.status = 'held' LIMIT $21) AS open) AS room
     FROM credit_accounts AS a
     WHERE user_id = ANY (string_to_array(current_setting('generation.locked'), ',')::uuid[])
 ),

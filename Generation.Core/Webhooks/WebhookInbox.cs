@@ -46,7 +46,8 @@ public sealed class WebhookInbox(NpgsqlDataSource database, ChangeNotifier notif
     public static byte[] HashOf(string token) => SHA256.HashData(Encoding.UTF8.GetBytes(token));
 
     /// <summary>Keeps a callback and wakes its session; one round trip.</summary>
-    public Task<CallbackOutcome> ReceiveAsync(string provider, string token, string body, CancellationToken ct) => DataErrors.ExecuteAsync(database, async connection =>
+    public Task<CallbackOutcome> ReceiveAsync(string provider, string token, string body, CancellationToken ct) =>
+        DataErrors.ExecuteAsync(database, async connection =>
     {
         await using var command = new NpgsqlCommand(Sql.Text("Webhooks/receive.sql"), connection);
         command.Parameters.AddWithValue(provider);

@@ -26,7 +26,8 @@ public sealed record ArkError(int Status, string Type, string Code, string Messa
         400, "BadRequest", "OutputVideoSensitiveContentDetected", "The request failed because the output video may contain sensitive information.");
 
     public static readonly ArkError QueueFull = new(
-        429, "TooManyRequests", "QuotaExceeded", "The request has exceeded the quota: too many queued tasks. Please wait until some of them have finished.");
+        429, "TooManyRequests", "QuotaExceeded",
+            "The request has exceeded the quota: too many queued tasks. Please wait until some of them have finished.");
 
     public static readonly ArkError TooFast = new(
         429, "TooManyRequests", "AccountRateLimitExceeded", "The request failed because the requests-per-second limit of this account was exceeded.");

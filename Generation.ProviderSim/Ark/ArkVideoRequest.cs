@@ -47,7 +47,8 @@ internal sealed record ArkVideoModel(string Family, string[] Resolutions, (int L
     {
         var name = id.StartsWith("doubao-", StringComparison.Ordinal) ? id[7..] : id;
         return id.StartsWith("ep-", StringComparison.Ordinal) && id.Length > 3 ? All[0]
-            : Array.Find(All, model => name.Length == model.Family.Length + 7 && name.StartsWith(model.Family + "-", StringComparison.Ordinal) && name[^6..].All(char.IsAsciiDigit));
+            : Array.Find(All, model => name.Length == model.Family.Length + 7 && name.StartsWith(model.Family + "-", StringComparison.Ordinal)
+                && name[^6..].All(char.IsAsciiDigit));
     }
 
     public (int Width, int Height) Size(string resolution, string ratio)
@@ -122,7 +123,9 @@ internal sealed partial record ArkVideoRequest(
             {
                 case "rs" or "resolution" when model.Resolutions.Contains(value): resolution = value; break;
                 case "rt" or "ratio" when Ratios.Contains(value): ratio = value; break;
-                case "dur" or "duration" when int.TryParse(value, out var number) && number >= model.Seconds.Least && number <= model.Seconds.Most: seconds = number; break;
+                case "dur" or "duration" when int.TryParse(value, out var number) && number >= model.Seconds.Least
+                    && number <= model.Seconds.Most:
+                    seconds = number; break;
                 case "seed" when int.TryParse(value, out var number) && number >= -1: seed = number; break;
                 case "wm" or "watermark" when bool.TryParse(value, out var flagged): watermark = flagged; break;
             }
@@ -131,7 +134,8 @@ internal sealed partial record ArkVideoRequest(
         if (ratio == "adaptive") ratio = "16:9"; // the pictures are not fetched
         var (width, height) = model.Size(resolution, ratio);
         return (new ArkVideoRequest(
-            id, text, resolution, ratio, width, height, seconds, seed is >= 0 ? seed : null, watermark, audio, expiresAfter, priority, safety, pictures, lastFrame, callbackUrl),
+            id, text, resolution, ratio, width, height, seconds, seed is >= 0 ? seed
+                : null, watermark, audio, expiresAfter, priority, safety, pictures, lastFrame, callbackUrl),
             null);
 
         void Absent(params string[] names)
@@ -167,7 +171,8 @@ internal sealed partial record ArkVideoRequest(
     private static Uri? ReadCallbackUrl(JsonElement body, ref ArkError? error)
     {
         if (!body.TryGetProperty("callback_url", out var value)) return null;
-        if (value.ValueKind == JsonValueKind.String && Uri.TryCreate(value.GetString(), UriKind.Absolute, out var url) && url.Scheme is "http" or "https") return url;
+        if (value.ValueKind == JsonValueKind.String && Uri.TryCreate(value.GetString(), UriKind.Absolute, out var url)
+            && url.Scheme is "http" or "https") return url;
         error ??= ArkError.Invalid("callback_url", "it must be an http or https URL");
         return null;
     }
@@ -189,12 +194,16 @@ internal sealed partial record ArkVideoRequest(
             switch (item.ValueKind == JsonValueKind.Object ? ArkEntrance.Text(item, "type") : null)
             {
                 case "text" when ArkEntrance.Text(item, "text") is { } text: texts.Add(text); break;
-                case "image_url" when item.TryGetProperty("image_url", out var image) && image.ValueKind == JsonValueKind.Object && ArkEntrance.Text(image, "url") is { } url:
+                case "image_url" when item.TryGetProperty("image_url", out var image) && image.ValueKind == JsonValueKind.Object
+                    && ArkEntrance.Text(image, "url") is { } url:
                     var role = ArkEntrance.Text(item, "role") is { Length: > 0 } said ? said : "first_frame";
-                    if (!roles.TryGetValue(role, out var count)) error ??= ArkError.Invalid("content.role", "it must be first_frame, last_frame or reference_image");
-                    if (url.Length == 0) error ??= new ArkError(400, "BadRequest", "InvalidImageURL.EmptyURL", "The image URL is empty.", "content.image_url");
+                    if (!roles.TryGetValue(role, out var count)) error ??= ArkError.Invalid(
+                        "content.role", "it must be first_frame, last_frame or reference_image");
+                    if (url.Length == 0) error ??= new ArkError(
+                        400, "BadRequest", "InvalidImageURL.EmptyURL", "The image URL is empty.", "content.image_url");
                     else if (!ArkRequest.IsImage(url))
-                        error ??= new ArkError(400, "BadRequest", "InvalidImageURL.InvalidFormat", "The image URL or its Base64 data is not valid.", "content.image_url");
+                        error ??= new ArkError(400, "BadRequest", "InvalidImageURL.InvalidFormat", "The image URL or its Base64 data is not valid.",
+                            "content.image_url");
                     roles[role] = count + 1;
                     mixed = Mixed(mixed, role, url);
                     break;
@@ -205,9 +214,11 @@ internal sealed partial record ArkVideoRequest(
         if (texts.Count > 1) error ??= ArkError.Invalid("content", "at most one text is supported");
         if (roles["first_frame"] > 1 || roles["last_frame"] > 1 || roles["last_frame"] > roles["first_frame"])
             error ??= ArkError.Invalid("content", "one first_frame, or one first_frame and one last_frame are supported");
-        if (roles["reference_image"] > model.MaxReferences) error ??= ArkError.Invalid("content", $"at most {model.MaxReferences} reference images are supported");
+        if (roles["reference_image"] > model.MaxReferences) error ??= ArkError.Invalid(
+            "content", $"at most {model.MaxReferences} reference images are supported");
         if (roles["reference_image"] > 0 && roles["first_frame"] > 0)
-            error ??= new ArkError(400, "BadRequest", "InvalidParameter.TaskTypeConstraint", "First and last frames cannot be mixed with reference media.", "content");
+            error ??= new ArkError(400, "BadRequest", "InvalidParameter.TaskTypeConstraint",
+                "First and last frames cannot be mixed with reference media.", "content");
         if (texts.Count == 0 && mixed == 0) error ??= ArkError.Missing("content");
         return (texts.FirstOrDefault() ?? "", mixed, roles["first_frame"] > 0);
     }

@@ -13,7 +13,8 @@ namespace Generation.ProviderSim.Ark;
 /// goes its way by the clock, whoever asks. It is paid when it succeeds.
 /// </summary>
 public sealed class ArkVideos(
-    ArkEntrance entrance, VideoTasks tasks, VideoCallbacks callbacks, FaultDesk faults, Gates gates, ResultFiles files, RecentPictures recent, IOptions<SimOptions> options,
+    ArkEntrance entrance, VideoTasks tasks, VideoCallbacks callbacks, FaultDesk faults, Gates gates, ResultFiles files, RecentPictures recent,
+        IOptions<SimOptions> options,
     TimeProvider time, IHostApplicationLifetime lifetime)
 {
     private const string Route = "/api/v3/contents/generations/tasks";
@@ -70,11 +71,13 @@ public sealed class ArkVideos(
         if (options.Value.PictureBytes > 0 && words.Bytes is null) ticketWords += $"[bytes={options.Value.PictureBytes}]";
         var recipe = Recipe.For(words.Text, seed, request.Width, request.Height, request.Watermark, PictureFormat.Jpeg);
         var ticket = new ResultTicket(recipe, promptKey, ticketWords, (byte)request.Seconds);
-        var lastFrame = new ResultTicket(recipe with { Watermark = false, Format = PictureFormat.Png }, promptKey, words.Bytes is null && options.Value.PictureBytes == 0 ? "" : "[bytes=1]", (byte)request.Seconds);
+        var lastFrame = new ResultTicket(recipe with { Watermark = false, Format = PictureFormat.Png }, promptKey, words.Bytes is null
+            && options.Value.PictureBytes == 0 ? "" : "[bytes=1]", (byte)request.Seconds);
         var now = time.GetUtcNow();
         return new VideoTask(
             tasks.NextId(now), entrance.Key(http.Request)!, request, call, now,
-            TimeSpan.FromMilliseconds(words.QueuedMs ?? options.Value.VideoQueueMs), TimeSpan.FromMilliseconds(words.LatencyMs ?? options.Value.VideoLatencyMs),
+            TimeSpan.FromMilliseconds(words.QueuedMs ?? options.Value.VideoQueueMs),
+                TimeSpan.FromMilliseconds(words.LatencyMs ?? options.Value.VideoLatencyMs),
             verdict.Fault?.Word switch
             {
                 "moderation-output" or "image-error" => ArkError.VideoModeration,

@@ -17,7 +17,8 @@ public sealed class VideoCallbacks(VideoTasks tasks, FaultDesk faults, Gates gat
     private static readonly TimeSpan RetryPause = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan Look = TimeSpan.FromMilliseconds(50);
 
-    private readonly Channel<(VideoTask Task, PromptWords Words, string? Fault)> wanted = Channel.CreateUnbounded<(VideoTask, PromptWords, string?)>();
+    private readonly Channel<(VideoTask Task, PromptWords Words, string? Fault)> wanted =
+        Channel.CreateUnbounded<(VideoTask, PromptWords, string?)>();
     private readonly HttpClient client = new(new SocketsHttpHandler { AllowAutoRedirect = false }) { Timeout = Timeout.InfiniteTimeSpan };
 
     /// <summary>Follows a new task to its end, if it is to be called back.</summary>
@@ -59,7 +60,14 @@ public sealed class VideoCallbacks(VideoTasks tasks, FaultDesk faults, Gates gat
             // Nothing moves by itself: looking brings the task up to the clock. A cancelled one, or one that was deleted, is not called back.
             if (tasks.Find(task.Key, task.Id) is not { CancelledAt: null }) return;
             var status = task.StatusAt(time.GetUtcNow());
-            string[] way = status switch { "queued" => ["queued"], "running" => ["queued", "running"], "expired" => ["queued", "expired"], _ => ["queued", "running", status] };
+            string[] way = status switch
+            {
+                "queued" => ["queued"],
+                "running" => ["queued", "running"],
+                "expired" => ["queued", "expired"],
+                _ =>
+                ["queued", "running", status]
+            };
             for (; told < way.Length; told++)
             {
                 if (fault == "callback-disordered") held.Insert(0, way[told]);
@@ -88,7 +96,8 @@ public sealed class VideoCallbacks(VideoTasks tasks, FaultDesk faults, Gates gat
 
         for (var copy = 0; copy < copies; copy++)
         {
-            for (var retried = 0; !await PostAsync(task, status, stop) && isEnd && retried < Retries; retried++) await Task.Delay(RetryPause, time, stop);
+            for (var retried = 0; !await PostAsync(task, status, stop) && isEnd && retried < Retries; retried++) await Task.Delay(
+                RetryPause, time, stop);
         }
     }
 

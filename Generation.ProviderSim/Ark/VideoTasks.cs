@@ -6,7 +6,8 @@ namespace Generation.ProviderSim.Ark;
 
 /// <summary>A task, and when it changes its state: all of it follows from the clock.</summary>
 internal sealed record VideoTask(
-    string Id, string Key, ArkVideoRequest Request, Call Call, DateTimeOffset CreatedAt, TimeSpan Queued, TimeSpan Takes, ArkError? Fails, bool IsEmpty)
+    string Id, string Key, ArkVideoRequest Request, Call Call, DateTimeOffset CreatedAt, TimeSpan Queued, TimeSpan Takes, ArkError? Fails,
+        bool IsEmpty)
 {
     /// <summary>When a slot was or is free for it; null while that is not known.</summary>
     public DateTimeOffset? StartsAt { get; set; }
@@ -68,7 +69,8 @@ public sealed class VideoTasks
     {
         const string Letters = "bcdfghjklmnpqrstvwxz23456789";
         var mixed = Dice.Mix(options.Seed ^ (ulong)now.Ticks ^ Interlocked.Increment(ref serial) << 48);
-        return $"cgt-{now:yyyyMMddHHmmss}-{string.Concat(Enumerable.Range(0, 5).Select(n => Letters[(int)((mixed >> (n * 8) & 0xFF) % (ulong)Letters.Length)]))}";
+        return $"cgt-{now:yyyyMMddHHmmss}-"
+            + string.Concat(Enumerable.Range(0, 5).Select(n => Letters[(int)((mixed >> (n * 8) & 0xFF) % (ulong)Letters.Length)]));
     }
 
     /// <summary>False: too many are queued.</summary>
@@ -104,7 +106,8 @@ public sealed class VideoTasks
         {
             var now = time.GetUtcNow();
             Advance(now);
-            return [.. tasks.Values.Where(task => task.Key == key && now < task.CreatedAt + Kept && !(now >= task.CancelledAt + CancelledKept)).OrderByDescending(task => task.CreatedAt)];
+            return [.. tasks.Values.Where(task => task.Key == key && now < task.CreatedAt + Kept && !(now >= task.CancelledAt + CancelledKept))
+                .OrderByDescending(task => task.CreatedAt)];
         }
     }
 
@@ -148,7 +151,8 @@ public sealed class VideoTasks
     {
         foreach (var own in open.Where(task => task.StartsAt is null && !task.HasExpired(now)).GroupBy(task => task.Key).ToList())
         {
-            var ends = open.Where(task => task.Key == own.Key && task.EndsAt is not null).Select(task => task.EndsAt!.Value).OrderDescending().ToList();
+            var ends = open.Where(task => task.Key == own.Key && task.EndsAt is not null).Select(task => task.EndsAt!.Value).OrderDescending()
+                .ToList();
             foreach (var next in own.OrderByDescending(task => task.Request.Priority).ThenBy(task => task.CreatedAt))
             {
                 var free = ends.Count < options.VideoConcurrency ? DateTimeOffset.MinValue : ends[options.VideoConcurrency - 1];

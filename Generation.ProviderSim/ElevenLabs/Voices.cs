@@ -15,9 +15,11 @@ public sealed class Voices(FaultDesk faults, IOptions<SimOptions> options, TimeP
     private const string PageMark = "after-";
     private const string FaultPrompt = "voices";
 
-    private static readonly string[] Names = ["Rachel", "Aria", "Roger", "Sarah", "Laura", "Charlie", "George", "Callum", "River", "Liam", "Charlotte", "Alice", "Matilda", "Will", "Jessica", "Eric", "Chris", "Brian", "Daniel", "Lily", "Bill"];
+    private static readonly string[] Names = ["Rachel", "Aria", "Roger", "Sarah", "Laura", "Charlie", "George", "Callum", "River", "Liam",
+        "Charlotte", "Alice", "Matilda", "Will", "Jessica", "Eric", "Chris", "Brian", "Daniel", "Lily", "Bill"];
     private static readonly string[] Accents = ["american", "british", "australian", "irish"];
-    private static readonly string[] Categories = ["premade", "premade", "premade", "cloned", "professional", "famous_in_future"]; // the last is one that nobody knows yet
+    // the last is one that nobody knows yet
+    private static readonly string[] Categories = ["premade", "premade", "premade", "cloned", "professional", "famous_in_future"];
 
     private long asked;
 
@@ -42,9 +44,15 @@ public sealed class Voices(FaultDesk faults, IOptions<SimOptions> options, TimeP
 
         switch (faults.ForPoll(FaultPrompt, Recipe.Hash(FaultPrompt), PromptWords.Parse(""))?.Word)
         {
-            case "poll-error": await SendAsync(http, 500, new { detail = new { status = "internal_error", message = "Something went wrong." } }); return;
-            case "poll-gateway": await Results.Content("<html><h1>502 Bad Gateway</h1></html>", "text/html", statusCode: 502).ExecuteAsync(http); return;
-            case "poll-rate-limit": await SendAsync(http, 429, new { detail = new { status = "too_many_concurrent_requests", message = "Too many requests." } }); return;
+            case "poll-error":
+                await SendAsync(http, 500,
+                new { detail = new { status = "internal_error", message = "Something went wrong." } }); return;
+            case "poll-gateway":
+                await Results.Content("<html><h1>502 Bad Gateway</h1></html>", "text/html", statusCode: 502)
+                .ExecuteAsync(http); return;
+            case "poll-rate-limit":
+                await SendAsync(http, 429,
+                new { detail = new { status = "too_many_concurrent_requests", message = "Too many requests." } }); return;
             case "poll-timeout":
                 using (var end = CancellationTokenSource.CreateLinkedTokenSource(http.RequestAborted, lifetime.ApplicationStopping))
                     await Task.Delay(Timeout.InfiniteTimeSpan, time, end.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
@@ -55,7 +63,12 @@ public sealed class Voices(FaultDesk faults, IOptions<SimOptions> options, TimeP
         var query = http.Request.Query;
         if (Read(query) is not { } page)
         {
-            await SendAsync(http, 422, new { detail = new[] { new { loc = new[] { "query", "page_size" }, msg = "page_size must be 1 to 100 and next_page_token one that was given", type = "value_error" } } });
+            await SendAsync(http, 422, new
+            {
+                detail =
+                new[] { new { loc = new[] { "query", "page_size" }, msg = "page_size must be 1 to 100 and next_page_token one that was given",
+                type = "value_error" } }
+            });
             return;
         }
 
@@ -78,7 +91,8 @@ public sealed class Voices(FaultDesk faults, IOptions<SimOptions> options, TimeP
 
     private static Page? Read(IQueryCollection query)
     {
-        var size = query["page_size"] is [{ } text] ? int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var number) ? number : 0 : 10;
+        var size = query["page_size"] is [{ } text] ? int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var number) ? number
+            : 0 : 10;
         var token = query["next_page_token"].ToString();
         return size is < 1 or > MostPerPage || (token.Length > 0 && !token.StartsWith(PageMark, StringComparison.Ordinal)) ? null
             : new Page(token.Length == 0 ? null : token[PageMark.Length..], size);
@@ -96,12 +110,19 @@ public sealed class Voices(FaultDesk faults, IOptions<SimOptions> options, TimeP
             voice_id = id,
             name,
             category,
-            labels = new Dictionary<string, string> { ["accent"] = accent, ["gender"] = index % 2 == 0 ? "female" : "male", ["use_case"] = "narration" },
+            labels = new Dictionary<string, string>
+            {
+                ["accent"] = accent,
+                ["gender"] = index % 2 == 0 ? "female" : "male",
+                ["use_case"] =
+                "narration"
+            },
             description = $"A {accent} voice for narration.",
             preview_url = $"https://storage.googleapis.com/eleven-public-prod/premade/voices/{id}/preview.mp3",
             samples = (object?)null,
             settings = new { stability = 0.5, similarity_boost = 0.75, style = 0.0, use_speaker_boost = true, speed = 1.0 },
-            verified_languages = new[] { new { language = "en", model_id = "eleven_multilingual_v2", accent, locale = "en-US", preview_url = (string?)null } },
+            verified_languages = new[] { new { language = "en", model_id = "eleven_multilingual_v2", accent, locale = "en-US",
+                preview_url = (string?)null } },
             high_quality_base_model_ids = new[] { "eleven_multilingual_v2", "eleven_turbo_v2_5" },
             available_for_tiers = Array.Empty<string>(),
             collection_ids = Array.Empty<string>(),

@@ -55,7 +55,8 @@ public sealed class FaultDesk
             foreach (var (candidate, rule) in rules)
             {
                 var isDownload = candidate.Stage == FaultStage.Download;
-                if (candidate.Stage is FaultStage.Poll or FaultStage.Callback || (isDownload ? downloadWords.Length > 0 : fault is not null) || !Strikes(rule, prompt)) continue;
+                if (candidate.Stage is FaultStage.Poll or FaultStage.Callback || (isDownload ? downloadWords.Length > 0 : fault is not null)
+                    || !Strikes(rule, prompt)) continue;
                 if (isDownload) downloadWords = $"[fault={candidate.Word}]";
                 else (fault, retryAfterSeconds) = (candidate, rule.RetryAfterSeconds ?? retryAfterSeconds);
             }

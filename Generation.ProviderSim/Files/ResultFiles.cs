@@ -46,7 +46,8 @@ public sealed class ResultFiles(
         {
             await RefuseAsync(http, 403, "SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided.");
         }
-        else if (http.Request.Query["hop"] == OtherHost && (http.Request.Headers.Authorization.Count > 0 || http.Request.Headers.ContainsKey("x-goog-api-key")))
+        else if (http.Request.Query["hop"] == OtherHost && (http.Request.Headers.Authorization.Count > 0
+            || http.Request.Headers.ContainsKey("x-goog-api-key")))
         {
             // A key that has followed a redirect to another host has been given away.
             await RefuseAsync(http, 400, "InvalidArgument", "Only one auth mechanism allowed: a signature or a key.");
@@ -113,12 +114,15 @@ public sealed class ResultFiles(
             return ([grey], grey.Length);
         }
 
-        if (words.Bytes is { } bytes) return (GreyPicture.Pieces(ticket.Recipe.Format, width, height, bytes), GreyPicture.Length(ticket.Recipe.Format, width, height, bytes));
-        ReadOnlyMemory<byte> drawn = ticket.IsLastFrame ? await studio.LastFrameAsync(ticket.Recipe, ticket.Seconds) : await studio.DrawAsync(ticket.Recipe);
+        if (words.Bytes is { } bytes) return (GreyPicture.Pieces(ticket.Recipe.Format, width, height, bytes), GreyPicture.Length(
+            ticket.Recipe.Format, width, height, bytes));
+        ReadOnlyMemory<byte> drawn = ticket.IsLastFrame ? await studio.LastFrameAsync(ticket.Recipe, ticket.Seconds)
+            : await studio.DrawAsync(ticket.Recipe);
         return ([drawn], drawn.Length);
     }
 
-    private static IEnumerable<ReadOnlyMemory<byte>> Endless(ResultTicket ticket) => ticket.IsSound ? Melody.Endless(Melody.Play(ticket.Recipe.Seed, ticket.Seconds))
+    private static IEnumerable<ReadOnlyMemory<byte>> Endless(ResultTicket ticket) =>
+        ticket.IsSound ? Melody.Endless(Melody.Play(ticket.Recipe.Seed, ticket.Seconds))
         : ticket.IsFilm
         ? Film.Grey(ticket.Recipe.Width, ticket.Recipe.Height, ticket.Seconds).Endless()
         : GreyPicture.Endless(ticket.Recipe.Format, ticket.Recipe.Width, ticket.Recipe.Height);

@@ -44,7 +44,8 @@ public sealed class Film
         Studio.Paint(recipe with { Width = wide.Width, Height = height }, wide, grain: 0);
         var encoder = new H264Encoder(width, height);
         var coded = new List<byte[]> { encoder.Still(wide, 0) };
-        for (var n = 1; n < frames; n++) coded.Add(n % framesPerStep == 0 ? encoder.Moved(wide, n / framesPerStep * StepPixels, StepPixels) : encoder.Same());
+        for (var n = 1; n < frames; n++) coded.Add(n % framesPerStep == 0 ? encoder.Moved(wide, n / framesPerStep * StepPixels, StepPixels)
+            : encoder.Same());
         return Assemble(recipe.Width, recipe.Height, encoder, coded);
     }
 
@@ -67,7 +68,9 @@ public sealed class Film
         return Assemble(shownWidth, shownHeight, encoder, coded);
     }
 
-    /// <summary>The file in pieces, padded to so many bytes. Short of the film's own length it breaks off, but not inside the header; 0: as it is.</summary>
+    /// <summary>
+    /// The file in pieces, padded to so many bytes. Short of the film's own length it breaks off, but not inside the header; 0: as it is.
+    /// </summary>
     public IEnumerable<ReadOnlyMemory<byte>> Pieces(long bytes)
     {
         if (bytes <= 0)
@@ -174,7 +177,8 @@ internal sealed class RightPart(IPictureEncoder inner, int width, int left) : IP
 {
     public int PaddedWidth => (width + 15) / 16 * 16;
 
-    public void AddRow(ReadOnlySpan<float> red, ReadOnlySpan<float> green, ReadOnlySpan<float> blue) => inner.AddRow(red[left..], green[left..], blue[left..]);
+    public void AddRow(ReadOnlySpan<float> red, ReadOnlySpan<float> green, ReadOnlySpan<float> blue) =>
+        inner.AddRow(red[left..], green[left..], blue[left..]);
 
     public byte[] Finish() => inner.Finish();
 }

@@ -7,7 +7,8 @@ using Microsoft.Extensions.Options;
 namespace Generation.ProviderSim.Films;
 
 /// <summary>A film that somebody has asked for. What state it is in follows from the clock, whoever looks.</summary>
-public sealed record FilmTask(string Id, string Key, string Model, string Prompt, Call Call, ResultTicket Ticket, DateTimeOffset CreatedAt, DateTimeOffset StartsAt, DateTimeOffset EndsAt, Fault? Fault)
+public sealed record FilmTask(string Id, string Key, string Model, string Prompt, Call Call, ResultTicket Ticket, DateTimeOffset CreatedAt,
+    DateTimeOffset StartsAt, DateTimeOffset EndsAt, Fault? Fault)
 {
     /// <summary>It ends without a film, and is not billed. A film that is only missing from the answer is.</summary>
     public bool Fails => Fault is { Stage: FaultStage.Outcome, Word: not "empty-data" };
@@ -60,7 +61,8 @@ public sealed class FilmTasks
     /// <param name="size">In pixels.</param>
     /// <param name="seconds">Its length.</param>
     /// <param name="references">Hash of the pictures it is to show; 0: none.</param>
-    public FilmTask Begin(Call call, string id, string key, string prompt, FaultDesk.Verdict verdict, (int Width, int Height) size, int seconds, ulong references)
+    public FilmTask Begin(Call call, string id, string key, string prompt, FaultDesk.Verdict verdict, (int Width, int Height) size, int seconds,
+        ulong references)
     {
         var words = PromptWords.Parse(prompt);
         var promptKey = Recipe.Hash(prompt);

@@ -66,7 +66,8 @@ internal sealed class Mp4File(int width, int height, H264Encoder encoder, IReadO
     private static byte[] Box(string name, params byte[][] parts) =>
         [.. Numbers(8 + parts.Sum(part => part.Length)), .. Encoding.ASCII.GetBytes(name), .. parts.SelectMany(part => part)];
 
-    private static byte[] Numbers(params int[] values) => [.. values.SelectMany(value => new[] { (byte)(value >> 24), (byte)(value >> 16), (byte)(value >> 8), (byte)value })];
+    private static byte[] Numbers(params int[] values) =>
+        [.. values.SelectMany(value => new[] { (byte)(value >> 24), (byte)(value >> 16), (byte)(value >> 8), (byte)value })];
 
     private static byte[] Shorts(params int[] values) => [.. values.SelectMany(value => new[] { (byte)(value >> 8), (byte)value })];
 }

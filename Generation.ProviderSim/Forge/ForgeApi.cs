@@ -34,7 +34,8 @@ public sealed class ForgeApi(ForgeEntrance entrance, ForgeGpu gpu, FaultDesk fau
             return new { size = tasks.Count, tasks };
         });
         var api = routes.MapGroup("/sdapi/v1").AddEndpointFilter(async (context, next) =>
-            await context.HttpContext.RequestServices.GetRequiredService<ForgeEntrance>().AdmitAsync(context.HttpContext) ? await next(context) : Results.Empty);
+            await context.HttpContext.RequestServices.GetRequiredService<ForgeEntrance>().AdmitAsync(context.HttpContext) ? await next(context)
+                : Results.Empty);
         api.MapPost("/interrupt", (ForgeGpu gpu) =>
         {
             gpu.Interrupt();
@@ -54,9 +55,17 @@ public sealed class ForgeApi(ForgeEntrance entrance, ForgeGpu gpu, FaultDesk fau
             filename = $"/models/Stable-diffusion/{model.Name}.safetensors",
             config = (string?)null,
         }));
-        api.MapGet("/samplers", () => ForgeRequest.Samplers.Select(name => new { name, aliases = (string[])[$"k_{name.ToLowerInvariant().Replace(' ', '_')}"], options = new { } }));
+        api.MapGet("/samplers", () => ForgeRequest.Samplers.Select(name =>
+            new { name, aliases = (string[])[$"k_{name.ToLowerInvariant().Replace(' ', '_')}"], options = new { } }));
         api.MapGet("/schedulers", () => ForgeRequest.Schedulers.Select(label =>
-            new { name = label.ToLowerInvariant().Replace(' ', '_'), label, aliases = (string[]?)null, default_rho = -1.0, need_inner_model = false }));
+            new
+            {
+                name = label.ToLowerInvariant().Replace(' ', '_'),
+                label,
+                aliases = (string[]?)null,
+                default_rho = -1.0,
+                need_inner_model = false
+            }));
         api.MapGet("/options", (ForgeApi forge) => forge.Settings());
         api.MapPost("/options", (JsonObject changes, HttpContext http, ForgeApi forge) => forge.ChangeAsync(http, changes));
         api.MapGet("/memory", () => new { ram = new { error = "no psutil" }, cuda = new { error = "unavailable" } });

@@ -14,14 +14,16 @@ namespace Generation.ProviderSim.Forge;
 /// caller stays. Nobody bills it; a call counts as paid in the log once it has made a picture, so that work done twice can be seen.
 /// </summary>
 public sealed class ForgeImages(
-    ForgeEntrance entrance, ForgeGpu gpu, FaultDesk faults, Gates gates, Studio studio, CallLog calls, RecentPictures recent, IOptions<SimOptions> options, TimeProvider time,
+    ForgeEntrance entrance, ForgeGpu gpu, FaultDesk faults, Gates gates, Studio studio, CallLog calls, RecentPictures recent,
+        IOptions<SimOptions> options, TimeProvider time,
     IHostApplicationLifetime lifetime)
 {
     public const string DefaultModel = "sd_xl_base_1.0";
 
     private long serial;
 
-    public static void Map(IEndpointRouteBuilder routes) => routes.MapPost("/sdapi/v1/txt2img", (HttpContext http, ForgeImages forge) => forge.GenerateAsync(http));
+    public static void Map(IEndpointRouteBuilder routes) => routes.MapPost("/sdapi/v1/txt2img", (HttpContext http, ForgeImages forge) =>
+        forge.GenerateAsync(http));
 
     /// <summary>A finished picture.</summary>
     private sealed record Picture(byte[] Png, long Bytes, long Seed, string Infotext);
@@ -89,7 +91,8 @@ public sealed class ForgeImages(
         }
         catch (JsonException broken)
         {
-            invalid = new ForgeInvalid(["body", broken.BytePositionInLine ?? 0], "Expecting value: line 1 column 1 (char 0)", "value_error.jsondecode");
+            invalid = new ForgeInvalid(["body", broken.BytePositionInLine ?? 0], "Expecting value: line 1 column 1 (char 0)",
+                "value_error.jsondecode");
         }
 
         if (invalid is not null)
@@ -130,7 +133,9 @@ public sealed class ForgeImages(
         }
     }
 
-    /// <summary>Batch after batch, step after step. Halfway through the first it stands at the prompt's gate; interrupted, it gives what there is.</summary>
+    /// <summary>
+    /// Batch after batch, step after step. Halfway through the first it stands at the prompt's gate; interrupted, it gives what there is.
+    /// </summary>
     private async Task<List<Picture>> SampleAsync(Work work)
     {
         var (request, words, job) = (work.Request, work.Words, work.Job);

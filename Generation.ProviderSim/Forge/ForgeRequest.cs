@@ -9,12 +9,14 @@ public sealed record ForgeRequest
 {
     public static readonly string[] Samplers =
     [
-        "DPM++ 2M", "DPM++ SDE", "DPM++ 2M SDE", "DPM++ 2M SDE Heun", "DPM++ 2S a", "DPM++ 3M SDE", "Euler a", "Euler", "LMS", "Heun", "DPM2", "DPM2 a",
+        "DPM++ 2M", "DPM++ SDE", "DPM++ 2M SDE", "DPM++ 2M SDE Heun", "DPM++ 2S a", "DPM++ 3M SDE", "Euler a", "Euler", "LMS", "Heun", "DPM2",
+            "DPM2 a",
         "DPM fast", "DPM adaptive", "Restart", "HeunPP2", "IPNDM", "IPNDM_V", "DEIS", "DDIM", "DDIM CFG++", "PLMS", "UniPC", "LCM", "DDPM",
     ];
 
     public static readonly string[] Schedulers =
-        ["Automatic", "Karras", "Exponential", "SGM Uniform", "Polyexponential", "Uniform", "Normal", "DDIM", "Simple", "Beta", "Align Your Steps", "KL Optimal"];
+        ["Automatic", "Karras", "Exponential", "SGM Uniform", "Polyexponential", "Uniform", "Normal", "DDIM", "Simple", "Beta", "Align Your Steps",
+            "KL Optimal"];
 
     /// <summary>Name without ending, and the first ten digits of its SHA-256.</summary>
     public static readonly (string Name, string Hash)[] Models = [("sd_xl_base_1.0", "31e35c80fc"), ("v1-5-pruned-emaonly", "6ce0161689")];
@@ -56,7 +58,8 @@ public sealed record ForgeRequest
 
     /// <summary>A model by any of its names: title, file name, name, hash.</summary>
     public static (string Name, string Hash)? FindModel(string name) =>
-        Models.FirstOrDefault(model => name == Title(model) || name == model.Name || name == model.Name + ".safetensors" || name == model.Hash) is { Name: not null } found
+        Models.FirstOrDefault(model => name == Title(model) || name == model.Name || name == model.Name + ".safetensors" || name == model.Hash)
+            is { Name: not null } found
             ? found : null;
 
     /// <summary>Reads a body in the order in which FastAPI and then the WebUI check it.</summary>
@@ -126,7 +129,8 @@ public sealed record ForgeRequest
         bool Truth(string name, bool otherwise)
         {
             var value = Field(name);
-            if (value?.ValueKind is not (null or JsonValueKind.True or JsonValueKind.False)) Refuse(name, "value could not be parsed to a boolean", "type_error.bool");
+            if (value?.ValueKind is not (null or JsonValueKind.True or JsonValueKind.False)) Refuse(
+                name, "value could not be parsed to a boolean", "type_error.bool");
             var truth = value is null ? otherwise : value.Value.ValueKind == JsonValueKind.True;
             echo[name] = truth;
             return truth;
@@ -143,7 +147,8 @@ public sealed record ForgeRequest
     /// <param name="model">That made it.</param>
     public string Infotext(string prompt, long seed, (string Name, string Hash) model) => string.Create(
         CultureInfo.InvariantCulture,
-        $"{prompt}{(NegativePrompt.Length > 0 ? $"\nNegative prompt: {NegativePrompt}" : "")}\nSteps: {Steps}, Sampler: {Sampler}, Schedule type: {Scheduler}, "
+        $"{prompt}{(NegativePrompt.Length > 0 ? $"\nNegative prompt: {NegativePrompt}" : "")}\nSteps: {Steps}, Sampler: {Sampler}, Schedule type: "
+            + $"{Scheduler}, "
         + $"CFG scale: {CfgScale:0.0##}, Seed: {seed}, Size: {Width}x{Height}, Model hash: {model.Hash}, Model: {model.Name}, Version: {Version}");
 
     public const string Version = "f2.0.1v1.10.1-previous-665-gae278f79";

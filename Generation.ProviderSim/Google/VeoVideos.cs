@@ -14,7 +14,8 @@ namespace Generation.ProviderSim.Google;
 /// that is fetched with the key over one redirect. A video that the filter took is not billed.
 /// </summary>
 public sealed class VeoVideos(
-    FilmTasks films, FaultDesk faults, Gates gates, Replies replies, ResultFiles files, CallLog calls, IOptions<SimOptions> options, TimeProvider time)
+    FilmTasks films, FaultDesk faults, Gates gates, Replies replies, ResultFiles files, CallLog calls, IOptions<SimOptions> options,
+        TimeProvider time)
 {
     private const string VideoResponse = "type.googleapis.com/google.ai.generativelanguage.v1beta.PredictLongRunningResponse";
     private const int MaxBodyBytes = 20 << 20;
@@ -22,7 +23,8 @@ public sealed class VeoVideos(
     public static void Map(IEndpointRouteBuilder routes)
     {
         routes.MapPost("/v1beta/models/{model}:predictLongRunning", (string model, HttpContext http, VeoVideos veo) => veo.StartAsync(model, http));
-        routes.MapGet("/v1beta/models/{model}/operations/{id}", (string model, string id, HttpContext http, VeoVideos veo) => veo.ReportAsync(model, id, http));
+        routes.MapGet("/v1beta/models/{model}/operations/{id}", (string model, string id, HttpContext http, VeoVideos veo) =>
+            veo.ReportAsync(model, id, http));
         routes.MapGet("/v1beta/files/{id}:download", (string id, HttpContext http, VeoVideos veo) => veo.RedirectAsync(id, http));
         routes.MapGet("/download/v1beta/files/{id}:download", (string id, HttpContext http, VeoVideos veo) => veo.SendAsync(id, http));
     }
@@ -48,7 +50,8 @@ public sealed class VeoVideos(
             return;
         }
 
-        var film = films.Begin(call, call.Id[..20], Key(http.Request).Key, request.Prompt, verdict, (request.Width, request.Height), request.Seconds, request.Pictures);
+        var film = films.Begin(call, call.Id[..20], Key(http.Request).Key, request.Prompt, verdict, (request.Width, request.Height), request.Seconds,
+            request.Pictures);
         if (words.Gate is { } gate) await gates.PassAsync(gate, http.RequestAborted);
         if (verdict.Fault?.Word == "server-error-paid")
         {
@@ -65,7 +68,8 @@ public sealed class VeoVideos(
         if (Key(http).Error is { } refused) return (null, refused);
         if (!VeoRequest.IsModel(model)) return (null, GoogleError.NoModel(model));
         if (!http.HasJsonContentType() || http.ContentLength > MaxBodyBytes)
-            return (null, GoogleError.Invalid("Invalid JSON payload received: the content type is not application/json, or the request is larger than 20 MB."));
+            return (null, GoogleError.Invalid(
+                "Invalid JSON payload received: the content type is not application/json, or the request is larger than 20 MB."));
         try
         {
             using var body = await JsonDocument.ParseAsync(http.Body, cancellationToken: http.HttpContext.RequestAborted);
@@ -121,7 +125,8 @@ public sealed class VeoVideos(
         {
             response["raiMediaFilteredCount"] = 1;
             response["raiMediaFilteredReasons"] = new JsonArray(
-                "Sorry, we can't create videos that may violate our safety guidelines. Please remove content that violates them and try again. You have not been charged for this attempt. Support codes: 15236754");
+                "Sorry, we can't create videos that may violate our safety guidelines. Please remove content that violates them and try again. You "
+                    + "have not been charged for this attempt. Support codes: 15236754");
         }
         else if (film.Fault?.Word != "empty-data")
         {
@@ -134,7 +139,8 @@ public sealed class VeoVideos(
 
     private async Task RedirectAsync(string id, HttpContext http)
     {
-        if (await FindAsync(id, http, GoogleError.NoFile) is not null) http.Response.Redirect($"/download{http.Request.Path.ToUriComponent()}{http.Request.QueryString}");
+        if (await FindAsync(id, http, GoogleError.NoFile) is not null) http.Response.Redirect(
+            $"/download{http.Request.Path.ToUriComponent()}{http.Request.QueryString}");
     }
 
     private async Task SendAsync(string id, HttpContext http)
@@ -142,8 +148,10 @@ public sealed class VeoVideos(
         if (await FindAsync(id, http, GoogleError.NoFile) is not { } film) return;
         var now = time.GetUtcNow();
         if (now < film.EndsAt || film.Fails) await GoogleError.NoFile.SendAsync(http.Response);
-        else if (http.Request.Query["alt"] != "media") await GoogleError.Invalid("Only downloads with alt=media are supported.").SendAsync(http.Response);
-        else await files.SendAsync(http, film.Ticket, isExpired: now >= film.EndsAt.AddSeconds(2L * options.Value.UrlLifetimeSeconds)); // two days, where Ark has one
+        else if (http.Request.Query["alt"] != "media") await GoogleError.Invalid("Only downloads with alt=media are supported.")
+            .SendAsync(http.Response);
+        // two days, where Ark has one
+        else await files.SendAsync(http, film.Ticket, isExpired: now >= film.EndsAt.AddSeconds(2L * options.Value.UrlLifetimeSeconds));
     }
 
     /// <summary>The film of that id for the caller's key; null when the call has been refused.</summary>

@@ -44,7 +44,9 @@ public sealed class KieCallbacks : BackgroundService
     /// <summary>The address of a task's result. It lives shortly and is another one each time.</summary>
     internal string UrlOf(KieTask task) => files.UrlFor(task.FileHost, task.Model.Id.Replace('/', '-'), task.FileName, options.KieUrlLifetimeSeconds);
 
-    /// <summary>Plans the callbacks of a new task. One that is to come early is sent before this returns, and so before the caller knows the task's id.</summary>
+    /// <summary>
+    /// Plans the callbacks of a new task. One that is to come early is sent before this returns, and so before the caller knows the task's id.
+    /// </summary>
     internal async Task PlanAsync(KieTask task, CancellationToken gone)
     {
         if (task.CallBackUrl is null) return;

@@ -7,7 +7,8 @@ namespace Generation.ProviderSim.Kie;
 public sealed record KieError(int Code, string Text)
 {
     public static readonly KieError Access = new(401, "You do not have access permissions");
-    public static readonly KieError NoCredits = new(402, "Credits insufficient: your current balance isn't enough to run this request. Please top up to continue.");
+    public static readonly KieError NoCredits = new(402,
+        "Credits insufficient: your current balance isn't enough to run this request. Please top up to continue.");
     public static readonly KieError UnknownTask = new(404, "The requested resource does not exist: task not found");
     public static readonly KieError TooFast = new(429, "Your call frequency is too high. Please try again later.");
     public static readonly KieError Maintenance = new(455, "Service unavailable: the system is currently undergoing maintenance.");

@@ -14,7 +14,8 @@ namespace Generation.ProviderSim.Kie;
 /// 200 with a code in the body; a task is billed when it succeeds.
 /// </summary>
 public sealed class KieJobs(
-    KieTasks tasks, KieCallbacks callbacks, CallLog calls, FaultDesk faults, Gates gates, ResultFiles files, RecentPictures recent, IOptions<SimOptions> options,
+    KieTasks tasks, KieCallbacks callbacks, CallLog calls, FaultDesk faults, Gates gates, ResultFiles files, RecentPictures recent,
+        IOptions<SimOptions> options,
     TimeProvider time, IHostApplicationLifetime lifetime)
 {
     private long requestCount;
@@ -43,7 +44,8 @@ public sealed class KieJobs(
         problem ??= call.Model.Length == 0 ? "model is required"
             : model is null ? $"The model name you specified is not supported: {call.Model}"
             : model.Check(input);
-        if (problem is null && body.TryGetProperty("callBackUrl", out var address) && (address.ValueKind != JsonValueKind.String || !Uri.TryCreate(address.GetString(), UriKind.Absolute, out _)))
+        if (problem is null && body.TryGetProperty("callBackUrl", out var address)
+            && (address.ValueKind != JsonValueKind.String || !Uri.TryCreate(address.GetString(), UriKind.Absolute, out _)))
             problem = "callBackUrl must be a URL";
         if (problem is not null)
         {
@@ -76,7 +78,8 @@ public sealed class KieJobs(
         var ticketWords = words.ForDownload + verdict.DownloadWords;
         if (options.Value.PictureBytes > 0 && words.Bytes is null) ticketWords += $"[bytes={options.Value.PictureBytes}]";
         var (width, height) = model.Size(input);
-        var format = ArkEntrance.Text(input, "output_format") == "png" && !ticketWords.Contains("[bytes=", StringComparison.Ordinal) ? PictureFormat.Png : PictureFormat.Jpeg;
+        var format = ArkEntrance.Text(input, "output_format") == "png" && !ticketWords.Contains("[bytes=", StringComparison.Ordinal)
+            ? PictureFormat.Png : PictureFormat.Jpeg;
         var recipe = Recipe.For(words.Text, seed, width, height, watermark: false, format);
         var ticket = new ResultTicket(recipe, promptKey, ticketWords, (byte)model.Seconds(input), IsSound: model.Kind == "audio");
         var now = time.GetUtcNow();
@@ -203,7 +206,8 @@ public sealed class KieJobs(
         try
         {
             using var body = await JsonDocument.ParseAsync(http.Request.Body, cancellationToken: http.RequestAborted);
-            return body.RootElement.ValueKind == JsonValueKind.Object ? (body.RootElement.Clone(), null) : (default, "The request body must be a JSON object");
+            return body.RootElement.ValueKind == JsonValueKind.Object ? (body.RootElement.Clone(), null)
+                : (default, "The request body must be a JSON object");
         }
         catch (JsonException)
         {
@@ -231,7 +235,8 @@ public sealed class KieJobs(
         return error.SendAsync(http.Response);
     }
 
-    private static IResult Gateway() => Results.Content("<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>", "text/html", statusCode: 502);
+    private static IResult Gateway() => Results.Content(
+        "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>", "text/html", statusCode: 502);
 
     private async Task HangAsync(CancellationToken gone)
     {

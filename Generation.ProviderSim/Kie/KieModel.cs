@@ -26,7 +26,8 @@ internal abstract record KieField(string Name, bool IsRequired)
     public sealed record Number(string Name, double Least, double Most) : KieField(Name, false)
     {
         public override string? Check(JsonElement value) =>
-            value.ValueKind == JsonValueKind.Number && value.GetDouble() >= Least && value.GetDouble() <= Most ? null : $"must be a number from {Least} to {Most}";
+            value.ValueKind == JsonValueKind.Number && value.GetDouble() >= Least && value.GetDouble() <= Most ? null
+                : $"must be a number from {Least} to {Most}";
     }
 
     public sealed record Flag(string Name, bool IsRequired = false) : KieField(Name, IsRequired)
@@ -38,8 +39,10 @@ internal abstract record KieField(string Name, bool IsRequired)
     public sealed record Addresses(string Name, int Most, bool IsRequired = false) : KieField(Name, IsRequired)
     {
         public override string? Check(JsonElement value) =>
-            value.ValueKind != JsonValueKind.Array || value.GetArrayLength() is 0 || value.GetArrayLength() > Most ? $"must be an array of 1 to {Most} URLs"
-            : value.EnumerateArray().All(item => item.ValueKind == JsonValueKind.String && Uri.TryCreate(item.GetString(), UriKind.Absolute, out var url) && url.Scheme is "http" or "https") ? null
+            value.ValueKind != JsonValueKind.Array || value.GetArrayLength() is 0 || value.GetArrayLength() > Most
+                ? $"must be an array of 1 to {Most} URLs"
+            : value.EnumerateArray().All(item => item.ValueKind == JsonValueKind.String && Uri.TryCreate(
+                item.GetString(), UriKind.Absolute, out var url) && url.Scheme is "http" or "https") ? null
             : "must hold public http(s) URLs";
     }
 }
@@ -120,7 +123,10 @@ internal sealed record KieModel(string Id, string Kind, KieField[] Fields, Func<
 
     public static KieModel? Find(string id) => Array.Find(All, model => model.Id == id);
 
-    /// <summary>Tasks of ElevenLabs' models are told of in the older words: neither progress nor creditsConsumed, null for an absent failure, seconds for costTime.</summary>
+    /// <summary>
+    /// Tasks of ElevenLabs' models are told of in the older words: neither progress nor creditsConsumed, null for an absent failure, seconds for
+    /// costTime.
+    /// </summary>
     public bool IsOfOldShape => Kind == "audio";
 
     /// <summary>Where the prompt stands, which is what calls and faults go by.</summary>
@@ -144,7 +150,8 @@ internal sealed record KieModel(string Id, string Kind, KieField[] Fields, Func<
     /// <summary>Pixels of a picture or a film.</summary>
     public (int Width, int Height) Size(JsonElement input)
     {
-        var (across, down) = (Word(input, "image_size") ?? Word(input, "aspect_ratio") ?? (Kind == "video" ? "16:9" : "1:1")).Split(':') is [var one, var other]
+        var (across, down) = (Word(input, "image_size") ?? Word(input, "aspect_ratio") ?? (Kind == "video" ? "16:9" : "1:1")).Split(':')
+            is [var one, var other]
             ? (double.Parse(one), double.Parse(other))
             : (1, 1);
         var side = (Kind, Word(input, "resolution")) switch
@@ -167,7 +174,8 @@ internal sealed record KieModel(string Id, string Kind, KieField[] Fields, Func<
     {
         "elevenlabs/sound-effect-v2" => (int)Math.Ceiling(Amount(input, "duration_seconds") ?? 4),
         _ when id.StartsWith("elevenlabs/", StringComparison.Ordinal) =>
-            Math.Clamp((int)Math.Ceiling(Word(input, "text")!.Length / 15.0 / (Amount(input, "speed") ?? 1)), 1, Sounds.Melody.MaxSeconds), // fifteen letters a second are read
+            // fifteen letters a second are read
+            Math.Clamp((int)Math.Ceiling(Word(input, "text")!.Length / 15.0 / (Amount(input, "speed") ?? 1)), 1, Sounds.Melody.MaxSeconds),
         _ => int.Parse(Word(input, "duration") ?? "5"),
     };
 

@@ -70,7 +70,8 @@ public sealed class KieTasks
         });
     }
 
-    public static void Map(IEndpointRouteBuilder routes) => routes.MapGet("/sim/kie/tasks", (string? prompt, KieTasks tasks) => new { tasks = tasks.List(prompt ?? "") });
+    public static void Map(IEndpointRouteBuilder routes) => routes.MapGet("/sim/kie/tasks", (string? prompt, KieTasks tasks) =>
+        new { tasks = tasks.List(prompt ?? "") });
 
     /// <summary>What the account has left. Tasks that run are not counted: Kie bills what has succeeded.</summary>
     public decimal Balance
@@ -223,7 +224,8 @@ public sealed class KieTasks
         json.WriteNumber("createTime", task.CreatedAt.ToUnixTimeMilliseconds());
         json.WriteNumber("updateTime", (isOver ? task.EndsAt : task.StartsAt <= now ? task.StartsAt : task.CreatedAt).ToUnixTimeMilliseconds());
         if (isOld) return;
-        json.WriteNumber("progress", state == "success" ? 100 : state != "generating" ? 0 : (int)Math.Clamp(100 * (now - task.StartsAt) / task.Takes, 1, 99));
+        json.WriteNumber("progress", state == "success" ? 100 : state != "generating" ? 0
+            : (int)Math.Clamp(100 * (now - task.StartsAt) / task.Takes, 1, 99));
         json.WriteNumber("creditsConsumed", state == "success" ? task.Credits : 0);
     }
 

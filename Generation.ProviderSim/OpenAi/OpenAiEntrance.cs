@@ -46,7 +46,9 @@ public sealed class OpenAiEntrance(CallLog calls, IOptions<SimOptions> options, 
         return keys.Contains(key) ? (key, null) : ("", OpenAiError.BadKey(key));
     }
 
-    /// <summary>The body of a call with a good key: a JSON object, or, where that is allowed, a form, whose files are <c>{"file": hash}</c>.</summary>
+    /// <summary>
+    /// The body of a call with a good key: a JSON object, or, where that is allowed, a form, whose files are <c>{"file": hash}</c>.
+    /// </summary>
     public async Task<(JsonElement Body, OpenAiError? Error)> ReadAsync(HttpRequest http, bool takesForms)
     {
         if (Key(http).Error is { } refused) return (default, refused);
@@ -54,7 +56,11 @@ public sealed class OpenAiEntrance(CallLog calls, IOptions<SimOptions> options, 
         {
             if (takesForms && http.HasFormContentType) return (JsonSerializer.SerializeToElement(await FormAsync(http)), null);
             if (!http.HasJsonContentType())
-                return (default, OpenAiError.BadJson with { Message = $"Unsupported content type: '{http.ContentType}'. This API method only accepts 'application/json' requests." });
+                return (default, OpenAiError.BadJson with
+                {
+                    Message =
+                    $"Unsupported content type: '{http.ContentType}'. This API method only accepts 'application/json' requests."
+                });
             using var body = await JsonDocument.ParseAsync(http.Body, cancellationToken: http.HttpContext.RequestAborted);
             return body.RootElement.ValueKind == JsonValueKind.Object ? (body.RootElement.Clone(), null) : (default, OpenAiError.BadJson);
         }
@@ -106,7 +112,8 @@ internal sealed class OpenAiFields(JsonElement body)
         if (text.Length > maxLength)
         {
             Refuse(new OpenAiError(400, "invalid_request_error", "string_above_max_length",
-                $"Invalid '{name}': string too long. Expected a string with maximum length {maxLength}, but got a string with length {text.Length} instead.", name));
+                $"Invalid '{name}': string too long. Expected a string with maximum length {maxLength}, but got a string with length {text.Length} "
+                    + "instead.", name));
         }
 
         return text;
@@ -127,7 +134,8 @@ internal sealed class OpenAiFields(JsonElement body)
         if (!value.TryGetInt32(out var number)) Refuse(OpenAiError.WrongType(name, "an integer", "a decimal number"));
         else if (number < least || number > most)
             Refuse(new OpenAiError(400, "invalid_request_error", number < least ? "integer_below_min_value" : "integer_above_max_value",
-                $"Invalid '{name}': integer {(number < least ? "below minimum" : "above maximum")} value. Expected a value {(number < least ? ">=" : "<=")} {(number < least ? least : most)}, but got {number} instead.", name));
+                $"Invalid '{name}': integer {(number < least ? "below minimum" : "above maximum")} value. Expected a value "
+                    + $"{(number < least ? ">=" : "<=")} {(number < least ? least : most)}, but got {number} instead.", name));
         return number;
     }
 

@@ -19,32 +19,39 @@ public sealed record OpenAiError(int Status, string Type, string? Code, string M
     public string? ModerationStage { get; private init; }
 
     public static readonly OpenAiError NoKey = new(401, Invalid, null,
-        "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).");
+        "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth (i.e. Authorization: Bearer "
+            + "YOUR_KEY).");
 
-    public static readonly OpenAiError BadJson = new(400, Invalid, null, "We could not parse the JSON body of your request. The OpenAI API expects a JSON payload.");
+    public static readonly OpenAiError BadJson = new(400, Invalid, null,
+        "We could not parse the JSON body of your request. The OpenAI API expects a JSON payload.");
 
     public static readonly OpenAiError TooLarge = new(413, Invalid, null, "The request body is too large.");
 
     public static readonly OpenAiError Internal = new(500, "server_error", "server_error",
-        "The server had an error while processing your request. Sorry about that! You can retry your request, or contact us through our help center.");
+        "The server had an error while processing your request. Sorry about that! You can retry your request, or contact us through our help "
+            + "center.");
 
     /// <summary>What every call of <c>/v1/videos</c> gets since the shut-down; the real words are not known.</summary>
     public static readonly OpenAiError ShutDown = new(404, Invalid, "model_not_found",
-        "The Videos API and the models sora-2 and sora-2-pro have been shut down on 2026-09-24, learn more here: https://platform.openai.com/docs/deprecations");
+        "The Videos API and the models sora-2 and sora-2-pro have been shut down on 2026-09-24, learn more here: "
+            + "https://platform.openai.com/docs/deprecations");
 
     public static readonly OpenAiError NotReady = new(404, Invalid, null, "Video is not ready yet, use GET /v1/videos/{video_id} to check status.");
 
     public static OpenAiError BadKey(string key) => new(401, Invalid, "invalid_api_key",
-        $"Incorrect API key provided: {(key.Length > 8 ? $"{key[..4]}****{key[^4..]}" : "****")}. You can find your API key at https://platform.openai.com/account/api-keys.");
+        $"Incorrect API key provided: {(key.Length > 8 ? $"{key[..4]}****{key[^4..]}" : "****")}. You can find your API key at "
+            + "https://platform.openai.com/account/api-keys.");
 
-    public static OpenAiError Missing(string param) => new(400, Invalid, "missing_required_parameter", $"Missing required parameter: '{param}'.", param);
+    public static OpenAiError Missing(string param) => new(400, Invalid, "missing_required_parameter", $"Missing required parameter: '{param}'.",
+        param);
 
     public static OpenAiError Unknown(string param) => new(400, Invalid, "unknown_parameter", $"Unknown parameter: '{param}'.", param);
 
     public static OpenAiError WrongType(string param, string wanted, string got) =>
         new(400, Invalid, "invalid_type", $"Invalid type for '{param}': expected {wanted}, but got {got} instead.", param);
 
-    public static OpenAiError WrongValue(string param, string why) => new(400, Invalid, "invalid_value", $"Invalid value for '{param}': {why}", param);
+    public static OpenAiError WrongValue(string param, string why) =>
+        new(400, Invalid, "invalid_value", $"Invalid value for '{param}': {why}", param);
 
     public static OpenAiError NoModel(string model, int status = 400) => new(status, Invalid, "model_not_found",
         $"The model `{model}` does not exist or you do not have access to it.", status == 400 ? "model" : null);
@@ -52,7 +59,8 @@ public sealed record OpenAiError(int Status, string Type, string? Code, string M
     public static OpenAiError NoVideo(string id) => new(404, Invalid, null, $"Video with id '{id}' not found.", "video_id");
 
     public static OpenAiError Moderation(string stage, string requestId) => new(400, UserError, "moderation_blocked",
-        $"Your request was rejected by the safety system. If you believe this is an error, contact us at help.openai.com and include the request ID {requestId}. safety_violations=[violence].")
+        "Your request was rejected by the safety system. If you believe this is an error, contact us at help.openai.com and include the request ID "
+            + $"{requestId}. safety_violations=[violence].")
     {
         ModerationStage = stage,
     };
@@ -64,13 +72,16 @@ public sealed record OpenAiError(int Status, string Type, string? Code, string M
         "moderation-output" or "image-error" => Moderation("output", requestId),
         "unauthorized" => BadKey("sk-revoked-key"),
         "forbidden" => new(403, Invalid, null,
-            $"Your organization must be verified to use the model `{model}`. Please go to: https://platform.openai.com/settings/organization/general and click on Verify Organization."),
+            $"Your organization must be verified to use the model `{model}`. Please go to: "
+                + "https://platform.openai.com/settings/organization/general and click on Verify Organization."),
         "overdue" => new(429, "insufficient_quota", "credit_balance_exhausted", "You have used up your credit balance. Add credits to continue."),
         "quota" => new(429, "insufficient_quota", "insufficient_quota",
-            "You exceeded your current quota, please check your plan and billing details. For more information on this error, read the docs: https://platform.openai.com/docs/guides/error-codes/api-errors."),
+            "You exceeded your current quota, please check your plan and billing details. For more information on this error, read the docs: "
+                + "https://platform.openai.com/docs/guides/error-codes/api-errors."),
         "not-found" => NoModel(model, 404),
         "rate-limit" or "rate-limit-bare" or "poll-rate-limit" => new(429, "requests", "rate_limit_exceeded",
-            $"Rate limit reached for {model} in organization org-sim on images per min (IPM): Limit 5, Used 5, Requested 1. Please try again in 12s."),
+            $"Rate limit reached for {model} in organization org-sim on images per min (IPM): Limit 5, Used 5, Requested 1. Please try again in "
+                + "12s."),
         "overload" => new(503, "service_unavailable_error", "server_is_overloaded", "The server is currently overloaded. Please try again later."),
         "server-error" or "server-error-paid" or "error-200" or "image-500" or "poll-error" => Internal,
         _ => null,

@@ -16,7 +16,8 @@ namespace Generation.ProviderSim.OpenAi;
 /// <param name="Stream">Events instead of one object.</param>
 /// <param name="PartialImages">How many previews a stream has.</param>
 internal sealed partial record OpenAiImageRequest(
-    string Model, string Prompt, int Count, int Width, int Height, string Quality, string Background, PictureFormat Format, bool Stream, int PartialImages)
+    string Model, string Prompt, int Count, int Width, int Height, string Quality, string Background, PictureFormat Format, bool Stream,
+        int PartialImages)
 {
     /// <summary>What a preview costs besides its picture.</summary>
     public const int TokensPerPartial = 100;
@@ -64,7 +65,8 @@ internal sealed partial record OpenAiImageRequest(
         var background = fields.Word("background", "auto", "transparent", "opaque");
         var format = fields.Word("output_format", "png", "jpeg", "webp");
         if (background == "transparent" && (isSecond || format == "jpeg"))
-            fields.Refuse(OpenAiError.WrongValue("background", isSecond ? $"transparent backgrounds are not supported by {model}." : "a transparent background needs the output format png or webp."));
+            fields.Refuse(OpenAiError.WrongValue("background", isSecond ? $"transparent backgrounds are not supported by {model}."
+                : "a transparent background needs the output format png or webp."));
         var compression = fields.Whole("output_compression", 0, 100, 100);
         if (compression < 100 && format is null or "png")
             fields.Refuse(OpenAiError.WrongValue("output_compression", "compression less than 100 is not supported for the output format png."));
@@ -78,7 +80,8 @@ internal sealed partial record OpenAiImageRequest(
         if (stream && count > 1) fields.Refuse(OpenAiError.WrongValue("n", "a stream is of one picture."));
         return fields.Finish() is { } error
             ? (null, error)
-            : (new OpenAiImageRequest(model, prompt!, count, width, height, quality is null or "auto" ? "medium" : quality, background is null or "auto" ? "opaque" : background,
+            : (new OpenAiImageRequest(model, prompt!, count, width, height, quality is null or "auto" ? "medium" : quality, background is null
+                or "auto" ? "opaque" : background,
                 format switch { "jpeg" => PictureFormat.Jpeg, "webp" => PictureFormat.WebP, _ => PictureFormat.Png }, stream, partials), null);
     }
 

@@ -23,7 +23,8 @@ public sealed class OpenAiImages(
     public static void Map(IEndpointRouteBuilder routes) =>
         routes.MapPost("/v1/images/generations", (HttpContext http, OpenAiImages images) => images.GenerateAsync(http));
 
-    private sealed record Work(HttpContext Http, Call Call, OpenAiImageRequest Request, PromptWords Words, Fault? Fault, Fault? Spoils, IReadOnlyList<Recipe> Recipes, long Created)
+    private sealed record Work(HttpContext Http, Call Call, OpenAiImageRequest Request, PromptWords Words, Fault? Fault, Fault? Spoils,
+        IReadOnlyList<Recipe> Recipes, long Created)
     {
         public bool Is(string word) => Fault?.Word == word;
 
@@ -154,11 +155,14 @@ public sealed class OpenAiImages(
         if (work.Words.Gate is { } gate) await gates.PassAsync(gate, work.Gone);
         switch (work.Fault?.Word)
         {
-            case "server-error-paid": await SendEventAsync(work, "error", json => { OpenAiError.Internal.WriteTo(json); return Task.CompletedTask; }); return;
+            case "server-error-paid":
+                await SendEventAsync(work, "error", json =>
+                { OpenAiError.Internal.WriteTo(json); return Task.CompletedTask; }); return;
             case "timeout": await replies.HangAsync(http); return;
             case "cut-reply": http.Abort(); return;
             case "malformed":
-                await http.Response.WriteAsync("event: image_generation.completed\ndata: {\"type\":\"image_generation.completed\",\"b64_json\":\"iVBORw0KGgo\n\n", work.Gone);
+                await http.Response.WriteAsync(
+                    "event: image_generation.completed\ndata: {\"type\":\"image_generation.completed\",\"b64_json\":\"iVBORw0KGgo\n\n", work.Gone);
                 return;
         }
 

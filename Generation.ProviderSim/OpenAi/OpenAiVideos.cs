@@ -14,7 +14,8 @@ namespace Generation.ProviderSim.OpenAi;
 /// it is at OpenAI today.
 /// </summary>
 public sealed partial class OpenAiVideos(
-    OpenAiEntrance entrance, FilmTasks films, FaultDesk faults, Gates gates, Replies replies, ResultFiles files, Studio studio, IOptions<SimOptions> options,
+    OpenAiEntrance entrance, FilmTasks films, FaultDesk faults, Gates gates, Replies replies, ResultFiles files, Studio studio,
+        IOptions<SimOptions> options,
     TimeProvider time)
 {
     private const string Route = "/v1/videos";
@@ -24,7 +25,8 @@ public sealed partial class OpenAiVideos(
 
     private sealed record VideoRequest(string Prompt, string Model, int Seconds, string Size, ulong Reference)
     {
-        public (int Width, int Height) Pixels => (int.Parse(Size[..Size.IndexOf('x', StringComparison.Ordinal)]), int.Parse(Size[(Size.IndexOf('x', StringComparison.Ordinal) + 1)..]));
+        public (int Width, int Height) Pixels => (int.Parse(Size[..Size.IndexOf('x', StringComparison.Ordinal)]),
+            int.Parse(Size[(Size.IndexOf('x', StringComparison.Ordinal) + 1)..]));
     }
 
     public static void Map(IEndpointRouteBuilder routes)
@@ -87,7 +89,11 @@ public sealed partial class OpenAiVideos(
             if (given.ValueKind == JsonValueKind.Object && given.TryGetProperty("file", out var hash)) reference = hash.GetUInt64();
             else if (given.ValueKind != JsonValueKind.Object || given.EnumerateObject().Count() != 1)
                 fields.Refuse(OpenAiError.WrongType("input_reference", "a file, or an object with image_url or file_id", "something else"));
-            else if (given.EnumerateObject().Single() is { Name: "image_url" or "file_id", Value.ValueKind: JsonValueKind.String } address) reference = Recipe.Hash(address.Value.GetString()!);
+            else if (given.EnumerateObject().Single() is
+            {
+                Name: "image_url" or "file_id",
+                Value.ValueKind: JsonValueKind.String
+            } address) reference = Recipe.Hash(address.Value.GetString()!);
             else fields.Refuse(OpenAiError.Unknown($"input_reference.{given.EnumerateObject().Single().Name}"));
         }
 
@@ -155,10 +161,15 @@ public sealed partial class OpenAiVideos(
         switch (http.Request.Query["variant"].ToString())
         {
             case "" or "video": await files.SendAsync(http, film.Ticket, isExpired: now >= ExpiresAt(film)); break;
-            case "thumbnail": await Results.Bytes(await studio.DrawAsync(recipe with { Format = PictureFormat.WebP }), "image/webp").ExecuteAsync(http); break;
-            case "spritesheet": await Results.Bytes(await studio.DrawAsync(recipe with { Width = recipe.Width * 2 }), "image/jpeg").ExecuteAsync(http); break;
+            case "thumbnail":
+                await Results.Bytes(await studio.DrawAsync(recipe with { Format = PictureFormat.WebP }), "image/webp")
+                .ExecuteAsync(http); break;
+            case "spritesheet":
+                await Results.Bytes(await studio.DrawAsync(recipe with { Width = recipe.Width * 2 }), "image/jpeg")
+                .ExecuteAsync(http); break;
             case var other:
-                await OpenAiError.WrongValue("variant", $"'{other}'. Supported values are: 'video', 'thumbnail', and 'spritesheet'.").SendAsync(http.Response);
+                await OpenAiError.WrongValue("variant", $"'{other}'. Supported values are: 'video', 'thumbnail', and 'spritesheet'.")
+                    .SendAsync(http.Response);
                 break;
         }
     }

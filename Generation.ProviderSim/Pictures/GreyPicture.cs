@@ -46,7 +46,8 @@ public static class GreyPicture
     }
 
     /// <summary>What <see cref="Pieces"/> add up to: the bytes asked for, or the header where they were fewer.</summary>
-    public static long Length(PictureFormat format, int width, int height, long bytes) => Math.Max(bytes, HeaderBytes(format, File(format, width, height)));
+    public static long Length(PictureFormat format, int width, int height, long bytes) =>
+        Math.Max(bytes, HeaderBytes(format, File(format, width, height)));
 
     /// <summary>A header, then padding for ever.</summary>
     public static IEnumerable<ReadOnlyMemory<byte>> Endless(PictureFormat format, int width, int height)

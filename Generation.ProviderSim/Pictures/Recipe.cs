@@ -138,7 +138,8 @@ public sealed record Recipe(
     /// <summary>Reads what <see cref="Write"/> wrote; null when it cannot have written that.</summary>
     public static Recipe? Read(ReadOnlySpan<byte> bytes)
     {
-        if (bytes.Length < EncodedBytes || bytes[8] >= Kinds.Length || bytes[9] >= Palette.All.Count || bytes[16] >> 1 > (int)PictureFormat.WebP) return null;
+        if (bytes.Length < EncodedBytes || bytes[8] >= Kinds.Length || bytes[9] >= Palette.All.Count
+            || bytes[16] >> 1 > (int)PictureFormat.WebP) return null;
         var recipe = new Recipe(
             BinaryPrimitives.ReadUInt64BigEndian(bytes), (SceneKind)bytes[8], bytes[9],
             (SceneDetails)BinaryPrimitives.ReadUInt16BigEndian(bytes[10..]),

@@ -114,7 +114,8 @@ internal sealed class SquaresEncoder(IPictureEncoder encoder, int height, int sq
             (wide[x], wide[width + x], wide[width * 2 + x]) = (red[from], green[from], blue[from]);
         }
 
-        for (var n = 0; n < square && rows < height; n++, rows++) encoder.AddRow(wide.AsSpan(0, width), wide.AsSpan(width, width), wide.AsSpan(width * 2, width));
+        for (var n = 0; n < square && rows < height; n++, rows++) encoder.AddRow(
+            wide.AsSpan(0, width), wide.AsSpan(width, width), wide.AsSpan(width * 2, width));
     }
 
     public byte[] Finish() => encoder.Finish();

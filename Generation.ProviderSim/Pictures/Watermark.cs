@@ -2,7 +2,9 @@ using SkiaSharp;
 
 namespace Generation.ProviderSim.Pictures;
 
-/// <summary>"AI generated" in the bottom right corner, as Ark draws it unless it is told not to. Letters are strokes: no font need be installed.</summary>
+/// <summary>
+/// "AI generated" in the bottom right corner, as Ark draws it unless it is told not to. Letters are strokes: no font need be installed.
+/// </summary>
 internal sealed class Watermark : Layer
 {
     private const float LetterAdvance = 0.78f;
@@ -40,7 +42,14 @@ internal sealed class Watermark : Layer
         top = (int)(frame.Height - maskHeight - size * 0.6f);
         using var bitmap = new SKBitmap(new SKImageInfo(maskWidth, maskHeight, SKColorType.Alpha8), maskWidth);
         using var canvas = new SKCanvas(bitmap);
-        using var pen = new SKPaint { IsStroke = true, StrokeWidth = StrokeWidth, StrokeCap = SKStrokeCap.Round, StrokeJoin = SKStrokeJoin.Round, IsAntialias = true };
+        using var pen = new SKPaint
+        {
+            IsStroke = true,
+            StrokeWidth = StrokeWidth,
+            StrokeCap = SKStrokeCap.Round,
+            StrokeJoin = SKStrokeJoin.Round,
+            IsAntialias = true
+        };
         canvas.Scale(size);
         canvas.Translate(Margin, Margin);
         foreach (var letter in text)

@@ -22,7 +22,8 @@ public sealed class DeadLeaseSweep(SessionSweeps sweeps, RelayOptions options, T
                 backSince = Time.GetTimestamp();
             }
 
-            return Time.GetElapsedTime(backSince.Value) < options.LeaseGrace ? default : SweepResult.Of(await sweeps.RevokeDeadLeasesAsync(ct), SessionSweeps.Batch);
+            return Time.GetElapsedTime(backSince.Value) < options.LeaseGrace ? default
+                : SweepResult.Of(await sweeps.RevokeDeadLeasesAsync(ct), SessionSweeps.Batch);
         }
         catch (Exception e) when (TransientErrors.IsTransient(e))
         {
@@ -38,7 +39,8 @@ public sealed class DeadLeaseSweep(SessionSweeps sweeps, RelayOptions options, T
 public sealed class StuckJobSweep(SessionSweeps sweeps, RelayOptions options, TimeProvider time, ILogger<StuckJobSweep> log)
     : Sweep("stuck-jobs", options.StuckInterval, time, log)
 {
-    protected override async Task<SweepResult> SweepAsync(CancellationToken ct) => SweepResult.Of(await sweeps.RevokeStuckAsync(options.StuckAfter, ct), SessionSweeps.Batch);
+    protected override async Task<SweepResult> SweepAsync(CancellationToken ct) =>
+        SweepResult.Of(await sweeps.RevokeStuckAsync(options.StuckAfter, ct), SessionSweeps.Batch);
 
     protected override void Report(int count) =>
         log.LogError("Revoked {Count} leases without progress for {Time} (Relay:StuckAfter)", count, options.StuckAfter);
@@ -48,7 +50,8 @@ public sealed class StuckJobSweep(SessionSweeps sweeps, RelayOptions options, Ti
 public sealed class DeadlineSweep(SessionSweeps sweeps, RelayOptions options, TimeProvider time, ILogger<DeadlineSweep> log)
     : Sweep("deadlines", options.DeadlineInterval, time, log)
 {
-    protected override async Task<SweepResult> SweepAsync(CancellationToken ct) => SweepResult.Of(await sweeps.EndOverdueAsync(ct), SessionSweeps.Batch);
+    protected override async Task<SweepResult> SweepAsync(CancellationToken ct) =>
+        SweepResult.Of(await sweeps.EndOverdueAsync(ct), SessionSweeps.Batch);
 
     protected override void Report(int count) => log.LogWarning("Ended {Count} sessions that were past their deadline", count);
 }

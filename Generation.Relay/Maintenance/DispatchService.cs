@@ -11,7 +11,8 @@ namespace Generation.Relay.Maintenance;
 /// Dispatches due outbox rows to the queue, lane by lane; woken by NOTIFY, and by its interval when a notification was missed. Between polls only
 /// the lanes that were named are read: at hundreds of submits a second reading all of them cost more than the dispatches.
 /// </summary>
-public sealed class DispatchService(OutboxDispatcher dispatcher, RelayOptions options, LostDispatchSweep lost, TimeProvider time, ILogger<DispatchService> log)
+public sealed class DispatchService(OutboxDispatcher dispatcher, RelayOptions options, LostDispatchSweep lost, TimeProvider time,
+    ILogger<DispatchService> log)
     : PeriodicService(options.PollInterval, time, log)
 {
     /// <summary>At 50,000 jobs a second workers consume a quarter of the default window in this time.</summary>
@@ -101,7 +102,8 @@ public sealed class DispatchService(OutboxDispatcher dispatcher, RelayOptions op
         {
             if (problem is not null && outages[lane] is { Failures: >= FailuresToReport } outage && outage.Log.Report())
             {
-                log.LogError(LogEvents.OutboxQueueMissing, problem, "Lane {Lane} cannot be dispatched; its messages wait in the outbox, other lanes continue: {Problem}", lane, problem.Message);
+                log.LogError(LogEvents.OutboxQueueMissing, problem,
+                    "Lane {Lane} cannot be dispatched; its messages wait in the outbox, other lanes continue: {Problem}", lane, problem.Message);
             }
         }
 
@@ -114,7 +116,8 @@ public sealed class DispatchService(OutboxDispatcher dispatcher, RelayOptions op
         // There is no notification when workers free the window: it is polled soon, and less often the longer it stays full.
         if (results.Any(r => r.IsWindowFull))
         {
-            windowDelay = results.Any(r => r.Published > 0) ? MinWindowDelay : windowDelay * 2 < options.PollInterval ? windowDelay * 2 : options.PollInterval;
+            windowDelay = results.Any(r => r.Published > 0) ? MinWindowDelay : windowDelay * 2 < options.PollInterval ? windowDelay * 2
+                : options.PollInterval;
             lock (gate)
             {
                 full.UnionWith(lanes.Where((_, i) => results[i].IsWindowFull));
@@ -196,7 +199,8 @@ public sealed class DispatchService(OutboxDispatcher dispatcher, RelayOptions op
 }
 
 /// <summary>Listens for new outbox rows, so that a job does not wait for the next poll.</summary>
-public sealed class OutboxListener(DatabaseConnections connections, DispatchService dispatch, TimeProvider time, ILogger<OutboxListener> log) : BackgroundService
+public sealed class OutboxListener(DatabaseConnections connections, DispatchService dispatch, TimeProvider time, ILogger<OutboxListener> log)
+    : BackgroundService
 {
     protected override Task ExecuteAsync(CancellationToken stoppingToken) =>
         new ChangeListener(connections.Dedicated, [ChangeChannel.Outbox], time, log)

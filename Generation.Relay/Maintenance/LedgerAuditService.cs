@@ -60,8 +60,10 @@ public sealed class LedgerAuditService : PeriodicService
         {
             var first = broken.First();
             log.LogCritical(
-                LogEvents.LedgerAudit, "The ledger breaks {Rule} in {Rows} rows: \"{Says}\" First of them: {IdKind} {Ids}; expected {Expected}, found {Actual}",
-                broken.Key, report.Totals[broken.Key], first.Says, first.IdKind, string.Join(", ", broken.Take(NamedIds).Select(difference => difference.Id)),
+                LogEvents.LedgerAudit, "The ledger breaks {Rule} in {Rows} rows: \"{Says}\" First of them: {IdKind} {Ids}; expected {Expected}, "
+                    + "found {Actual}",
+                broken.Key, report.Totals[broken.Key], first.Says, first.IdKind,
+                    string.Join(", ", broken.Take(NamedIds).Select(difference => difference.Id)),
                 first.Expected, first.Actual);
         }
 

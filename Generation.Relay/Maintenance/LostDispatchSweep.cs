@@ -36,7 +36,9 @@ public sealed class LostDispatchSweep(OutboxDispatcher dispatcher, RelayOptions 
 public sealed class MissingDispatchSweep(SessionSweeps sweeps, RelayOptions options, TimeProvider time, ILogger<MissingDispatchSweep> log)
     : Sweep("strays", options.StrayInterval, time, log)
 {
-    protected override async Task<SweepResult> SweepAsync(CancellationToken ct) => SweepResult.Of(await sweeps.DispatchMissingAsync(options.StrayInterval, ct), SessionSweeps.Batch);
+    protected override async Task<SweepResult> SweepAsync(CancellationToken ct) =>
+        SweepResult.Of(await sweeps.DispatchMissingAsync(options.StrayInterval, ct), SessionSweeps.Batch);
 
-    protected override void Report(int count) => log.LogError("Dispatched {Count} sessions that waited without an outbox row; this should not happen", count);
+    protected override void Report(int count) => log.LogError("Dispatched {Count} sessions that waited without an outbox row; this should not happen",
+        count);
 }

@@ -10,7 +10,8 @@ public sealed class UnbookedCallbackSweep(WebhookInbox inbox, RelayOptions optio
 {
     protected override async Task<SweepResult> SweepAsync(CancellationToken ct) => SweepResult.Of(await inbox.BookAsync(ct), WebhookInbox.Batch);
 
-    protected override void Report(int count) => log.LogInformation(OperationEvents.Sweep, "Booked {Count} callbacks of tasks that had ended without them", count);
+    protected override void Report(int count) => log.LogInformation(OperationEvents.Sweep,
+        "Booked {Count} callbacks of tasks that had ended without them", count);
 }
 
 /// <summary>Deletes old error events, callbacks and outbox rows that were set aside.</summary>

@@ -9,7 +9,8 @@ namespace Generation.Relay.Maintenance;
 /// Vacuums the outbox. Where the relay's login may not vacuum (before Postgres 17 only the owner may), this is left to autovacuum, and logged
 /// once.
 /// </summary>
-public sealed class OutboxVacuumSweep(NpgsqlDataSource database, DatabaseConnections connections, RelayOptions options, TimeProvider time, ILogger<OutboxVacuumSweep> log)
+public sealed class OutboxVacuumSweep(NpgsqlDataSource database, DatabaseConnections connections, RelayOptions options, TimeProvider time,
+    ILogger<OutboxVacuumSweep> log)
     : Sweep("dead-rows", options.VacuumInterval, time, log)
 {
     private bool isRefused;
@@ -19,7 +20,8 @@ public sealed class OutboxVacuumSweep(NpgsqlDataSource database, DatabaseConnect
         var vacuumed = await OutboxVacuum.RunAsync(database, connections.Login, ct);
         if (vacuumed is null && !isRefused)
         {
-            log.LogInformation(OperationEvents.Sweep, "This login may not vacuum the outbox, which is left to autovacuum (from Postgres 17 on, migrate grants the right)");
+            log.LogInformation(OperationEvents.Sweep,
+                "This login may not vacuum the outbox, which is left to autovacuum (from Postgres 17 on, migrate grants the right)");
         }
 
         isRefused = vacuumed is null;

@@ -56,7 +56,8 @@ public abstract class PeriodicService(TimeSpan interval, TimeProvider time, ILog
             {
                 return;
             }
-            catch (Exception e) // all: an ObjectDisposedException of Npgsql's, from a connection that broke at the wrong moment, has stopped whole relays
+            // all: an ObjectDisposedException of Npgsql's, from a connection that broke at the wrong moment, has stopped whole relays
+            catch (Exception e)
             {
                 if (outage.Report())
                 {

@@ -13,7 +13,8 @@ public sealed class QueueMetricsService : PeriodicService
     private double lagSeconds;
     private (string Lane, long Messages)[] depths = [];
 
-    public QueueMetricsService(OutboxDispatcher dispatcher, IJobQueue queue, RelayOptions options, TimeProvider time, ILogger<QueueMetricsService> log)
+    public QueueMetricsService(OutboxDispatcher dispatcher, IJobQueue queue, RelayOptions options, TimeProvider time,
+        ILogger<QueueMetricsService> log)
         : base(options.MeasureInterval, time, log)
     {
         (this.dispatcher, this.queue) = (dispatcher, queue);

@@ -3,7 +3,8 @@ using Generation.Core.Maintenance;
 namespace Generation.Relay.Maintenance;
 
 /// <summary>A sweep of the object store: one relay at a time holds the maintenance lease, and the next continues at its position.</summary>
-public abstract class StoreSweep(string name, TimeSpan interval, MaintenanceLease lease, TimeProvider time, ILogger log) : Sweep(name, interval, time, log)
+public abstract class StoreSweep(string name, TimeSpan interval, MaintenanceLease lease, TimeProvider time, ILogger log)
+    : Sweep(name, interval, time, log)
 {
     protected sealed override async Task<SweepResult> SweepAsync(CancellationToken ct)
     {

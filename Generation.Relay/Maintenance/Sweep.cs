@@ -46,7 +46,8 @@ public abstract class Sweep : PeriodicService
         finally
         {
             Telemetry.SweepDuration.Record(
-                Time.GetElapsedTime(started).TotalSeconds, new KeyValuePair<string, object?>("sweep", Name), new KeyValuePair<string, object?>("outcome", outcome));
+                Time.GetElapsedTime(started).TotalSeconds, new KeyValuePair<string, object?>("sweep", Name), new KeyValuePair<string,
+                    object?>("outcome", outcome));
         }
     }
 

@@ -41,7 +41,9 @@ internal static class ApiSystem
     }
 }
 
-/// <summary>An answer that has been read. <see cref="Body"/> is empty when there was none, and holds <c>array</c> or <c>text</c> when it was no JSON object.</summary>
+/// <summary>
+/// An answer that has been read. <see cref="Body"/> is empty when there was none, and holds <c>array</c> or <c>text</c> when it was no JSON object.
+/// </summary>
 internal sealed record Reply(HttpStatusCode Status, JsonObject Body, HttpResponseHeaders Headers, string? ContentType)
 {
     public string? Code => (string?)Body["code"];
@@ -94,7 +96,8 @@ internal sealed class ApiUser(TestSystem system, Guid userId, string key, int ap
     /// <summary>The same user, at another Api.</summary>
     public ApiUser At(int otherApi) => new(system, userId, key, otherApi);
 
-    public Task<Reply> SubmitAsync(string json, params (string Name, string Value)[] headers) => SendAsync(HttpMethod.Post, "/api/generations", json, headers);
+    public Task<Reply> SubmitAsync(string json, params (string Name, string Value)[] headers) =>
+        SendAsync(HttpMethod.Post, "/api/generations", json, headers);
 
     public async Task<Reply> SendAsync(HttpMethod method, string path, string? json = null, params (string Name, string Value)[] headers)
     {
@@ -116,7 +119,8 @@ internal sealed class ApiUser(TestSystem system, Guid userId, string key, int ap
 
     /// <summary>A picture of 4 credits for each of <paramref name="n"/>, which must be accepted.</summary>
     public async Task<Guid> AcceptedAsync(string prompt = "a lighthouse at dusk", int n = 1) =>
-        (await SubmitAsync($$$"""{"model":"seedream-4","params":{"prompt":"{{{prompt}}}","size":"1K","n":{{{n}}}}}""")).AssertStatus(HttpStatusCode.Accepted).SessionId;
+        (await SubmitAsync($$$"""{"model":"seedream-4","params":{"prompt":"{{{prompt}}}","size":"1K","n":{{{n}}}}}"""))
+            .AssertStatus(HttpStatusCode.Accepted).SessionId;
 
     public Task<long> SessionsAsync() => system.ScalarAsync<long>($"SELECT count(*) FROM generation_sessions WHERE user_id = '{userId}'");
 

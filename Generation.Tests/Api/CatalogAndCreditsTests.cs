@@ -10,7 +10,8 @@ public sealed class CatalogAndCreditsTests
     public async Task The_models_come_with_their_schemas_and_prices()
     {
         var user = await (await ApiSystem.Queued).NewUserAsync();
-        var models = (await user.GetAsync("/api/models")).AssertStatus(HttpStatusCode.OK).Body["models"]!.AsArray().ToDictionary(m => (string)m!["id"]!, m => m!);
+        var models = (await user.GetAsync("/api/models")).AssertStatus(HttpStatusCode.OK).Body["models"]!.AsArray()
+            .ToDictionary(m => (string)m!["id"]!, m => m!);
 
         var model = models["seedream-4"];
         Assert.Equal(
@@ -25,8 +26,10 @@ public sealed class CatalogAndCreditsTests
         Assert.False((bool)schema["additionalProperties"]!);
         Assert.Equal(["prompt"], schema["required"]!.AsArray().Select(r => (string?)r));
         var properties = schema["properties"]!;
-        Assert.Equal(("string", 1, 4_000), ((string?)properties["prompt"]!["type"], (int)properties["prompt"]!["minLength"]!, (int)properties["prompt"]!["maxLength"]!));
-        Assert.Equal(("integer", 1, 15, 1), ((string?)properties["n"]!["type"], (int)properties["n"]!["minimum"]!, (int)properties["n"]!["maximum"]!, (int)properties["n"]!["default"]!));
+        Assert.Equal(("string", 1, 4_000), ((string?)properties["prompt"]!["type"], (int)properties["prompt"]!["minLength"]!,
+            (int)properties["prompt"]!["maxLength"]!));
+        Assert.Equal(("integer", 1, 15, 1), ((string?)properties["n"]!["type"], (int)properties["n"]!["minimum"]!, (int)properties["n"]!["maximum"]!,
+            (int)properties["n"]!["default"]!));
         Assert.Equal(("boolean", false), ((string?)properties["watermark"]!["type"], (bool)properties["watermark"]!["default"]!));
         Assert.Equal(["standard", "fast"], properties["optimize_prompt"]!["enum"]!.AsArray().Select(v => (string?)v));
         var size = (string)properties["size"]!["pattern"]!;
@@ -53,7 +56,8 @@ public sealed class CatalogAndCreditsTests
                 Assert.Fail($"{model["id"]} also wants {required}");
             }
 
-            (await user.SubmitAsync(new JsonObject { ["model"] = (string?)model["id"], ["params"] = parameters }.ToJsonString())).AssertStatus(HttpStatusCode.Accepted);
+            (await user.SubmitAsync(new JsonObject { ["model"] = (string?)model["id"], ["params"] = parameters }.ToJsonString()))
+                .AssertStatus(HttpStatusCode.Accepted);
         }
     }
 

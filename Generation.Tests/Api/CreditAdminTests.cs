@@ -13,23 +13,28 @@ public sealed class CreditAdminTests
     public async Task A_grant_is_a_lot_a_ledger_row_and_an_audit_row()
     {
         var (system, admin, user) = await StartAsync();
-        var granted = await DoAsync(admin, Grants, $$"""{"user":"{{user.UserId}}","amount":50,"kind":"bonus","priority":7,"expiresAt":"2040-01-31T00:00:00Z","reason":"sorry for the outage"}""");
+        var granted = await DoAsync(admin, Grants,
+            $$"""{"user":"{{user.UserId}}","amount":50,"kind":"bonus","priority":7,"expiresAt":"2040-01-31T00:00:00Z","reason":"sorry for the outage"}""");
 
         Assert.Equal(
             ("grant", user.UserId, 50L, "bonus", 7, 1_050L, false),
-            ((string?)granted["action"], granted["userId"]!.GetValue<Guid>(), (long)granted["amount"]!, (string?)granted["kind"], (int)granted["priority"]!, (long)granted["available"]!, (bool)granted["frozen"]!));
+            ((string?)granted["action"], granted["userId"]!.GetValue<Guid>(), (long)granted["amount"]!, (string?)granted["kind"],
+                (int)granted["priority"]!, (long)granted["available"]!, (bool)granted["frozen"]!));
         var lot = (await user.GetAsync("/api/credits")).Body["lots"]!.AsArray().Single(l => (string?)l!["lotId"] == (string?)granted["lotId"])!;
         Assert.Equal(("bonus", 50L, 0L), ((string?)lot["kind"], (long)lot["available"]!, (long)lot["held"]!));
         Assert.Equal(new DateTimeOffset(2040, 1, 31, 0, 0, 0, TimeSpan.Zero), lot["expiresAt"]!.GetValue<DateTimeOffset>());
         var row = (await user.GetAsync("/api/credits/transactions?limit=1")).Body["transactions"]![0]!;
         Assert.Equal(
             ("bonus", "credit", 50L, "external", "available", 1_050L, 0L, (string?)granted["lotId"]),
-            ((string?)row["type"], (string?)row["direction"], (long)row["amount"]!, (string?)row["fromBucket"], (string?)row["toBucket"], (long)row["availableAfter"]!, (long)row["reservedAfter"]!, (string?)row["lotId"]));
+            ((string?)row["type"], (string?)row["direction"], (long)row["amount"]!, (string?)row["fromBucket"], (string?)row["toBucket"],
+                (long)row["availableAfter"]!, (long)row["reservedAfter"]!, (string?)row["lotId"]));
 
-        var action = (await admin.GetAsync($"/api/admin/actions?user={user.UserId}")).AssertStatus(HttpStatusCode.OK).Body["actions"]!.AsArray().Single()!;
+        var action = (await admin.GetAsync($"/api/admin/actions?user={user.UserId}")).AssertStatus(HttpStatusCode.OK).Body["actions"]!.AsArray()
+            .Single()!;
         Assert.Equal(
             ("grant", admin.UserId, user.UserId, "sorry for the outage", (string?)granted["actionId"]),
-            ((string?)action["action"], action["actorId"]!.GetValue<Guid>(), action["userId"]!.GetValue<Guid>(), (string?)action["reason"], (string?)action["actionId"]));
+            ((string?)action["action"], action["actorId"]!.GetValue<Guid>(), action["userId"]!.GetValue<Guid>(), (string?)action["reason"],
+                (string?)action["actionId"]));
         await system.AssertBooksAreCleanAsync();
     }
 
@@ -51,7 +56,8 @@ public sealed class CreditAdminTests
         var (system, admin, user) = await StartAsync();
         var body = $$"""{"user":"{{user.UserId}}","amount":50,"reason":"twice"}""";
         var key = Guid.NewGuid().ToString();
-        var replies = await Task.WhenAll(Enumerable.Range(0, 12).Select(_ => admin.SendAsync(HttpMethod.Post, Grants, body, ("Idempotency-Key", key))));
+        var replies = await Task.WhenAll(Enumerable.Range(0, 12).Select(
+            _ => admin.SendAsync(HttpMethod.Post, Grants, body, ("Idempotency-Key", key))));
 
         Assert.All(replies, r => r.AssertStatus(HttpStatusCode.OK));
         Assert.Single(replies, r => !r.IsReplay);
@@ -78,11 +84,14 @@ public sealed class CreditAdminTests
             ($"/api/admin/users/{user.UserId}/freeze", """{"reason":"r"}"""),
         })
         {
-            (await admin.SendAsync(HttpMethod.Post, path, body, ("Idempotency-Key", key))).AssertProblem(HttpStatusCode.UnprocessableEntity, "idempotency_key_reused");
+            (await admin.SendAsync(HttpMethod.Post, path, body, ("Idempotency-Key", key)))
+                .AssertProblem(HttpStatusCode.UnprocessableEntity, "idempotency_key_reused");
         }
 
-        Assert.True((await colleague.SendAsync(HttpMethod.Post, Grants, $$"""{"user":"{{user.UserId}}","amount":5,"reason":"r"}""", ("Idempotency-Key", key))).IsReplay);
-        Assert.Equal((1_005L, 1_000L), ((long)(await user.GetAsync("/api/credits")).Body["available"]!, (long)(await other.GetAsync("/api/credits")).Body["available"]!));
+        Assert.True((await colleague.SendAsync(HttpMethod.Post, Grants, $$"""{"user":"{{user.UserId}}","amount":5,"reason":"r"}""", (
+            "Idempotency-Key", key))).IsReplay);
+        Assert.Equal((1_005L, 1_000L), ((long)(await user.GetAsync("/api/credits")).Body["available"]!,
+            (long)(await other.GetAsync("/api/credits")).Body["available"]!));
         await user.AcceptedAsync(); // not frozen
     }
 
@@ -92,7 +101,8 @@ public sealed class CreditAdminTests
         var (system, admin, _) = await StartAsync();
         var users = await Task.WhenAll(Enumerable.Range(0, 8).Select(_ => system.NewUserAsync()));
         var key = Guid.NewGuid().ToString();
-        var replies = await Task.WhenAll(users.Select(u => admin.SendAsync(HttpMethod.Post, Grants, $$"""{"user":"{{u.UserId}}","amount":5,"reason":"r"}""", ("Idempotency-Key", key))));
+        var replies = await Task.WhenAll(users.Select(
+            u => admin.SendAsync(HttpMethod.Post, Grants, $$"""{"user":"{{u.UserId}}","amount":5,"reason":"r"}""", ("Idempotency-Key", key))));
         Assert.Single(replies, r => r.Status == HttpStatusCode.OK);
         Assert.Equal(7, replies.Count(r => r.Code == "idempotency_key_reused"));
         await system.AssertBooksAreCleanAsync();
@@ -105,17 +115,21 @@ public sealed class CreditAdminTests
         await DoAsync(admin, Grants, $$"""{"user":"{{user.UserId}}","amount":5,"priority":1,"reason":"first"}""");
         await user.AcceptedAsync(n: 2); // holds 5 + 3
 
-        var refused = (await admin.SendAsync(HttpMethod.Post, Adjustments, $$"""{"user":"{{user.UserId}}","amount":-8,"reason":"too much"}""", ("Idempotency-Key", Guid.NewGuid().ToString())))
+        var refused = (await admin.SendAsync(HttpMethod.Post, Adjustments, $$"""{"user":"{{user.UserId}}","amount":-8,"reason":"too much"}""", (
+            "Idempotency-Key", Guid.NewGuid().ToString())))
             .AssertProblem(HttpStatusCode.Conflict, "insufficient_credits");
         Assert.Equal((7L, 8L), ((long)refused.Body["available"]!, (long)refused.Body["held"]!));
         Assert.Contains("8 more are held", (string?)refused.Body["detail"], StringComparison.Ordinal);
-        Assert.Equal(0, await system.ScalarAsync<long>($"SELECT count(*) FROM admin_actions WHERE user_id = '{user.UserId}' AND action = 'adjustment'"));
+        Assert.Equal(0, await system.ScalarAsync<long>(
+            $"SELECT count(*) FROM admin_actions WHERE user_id = '{user.UserId}' AND action = 'adjustment'"));
 
         var taken = await DoAsync(admin, Adjustments, $$"""{"user":"{{user.UserId}}","amount":-7,"reason":"charged back"}""");
         Assert.Equal((-7L, 0L, 8L), ((long)taken["amount"]!, (long)taken["available"]!, (long)taken["reserved"]!));
         var row = (await user.GetAsync("/api/credits/transactions?limit=1")).Body["transactions"]![0]!;
-        Assert.Equal(("adjustment", "debit", 7L, "available", "external"), ((string?)row["type"], (string?)row["direction"], (long)row["amount"]!, (string?)row["fromBucket"], (string?)row["toBucket"]));
-        Assert.Equal(7, await system.ScalarAsync<long>($"SELECT withdrawn FROM credit_lots WHERE user_id = '{user.UserId}' AND reference = 'opening'"));
+        Assert.Equal(("adjustment", "debit", 7L, "available", "external"),
+            ((string?)row["type"], (string?)row["direction"], (long)row["amount"]!, (string?)row["fromBucket"], (string?)row["toBucket"]));
+        Assert.Equal(7, await system.ScalarAsync<long>(
+            $"SELECT withdrawn FROM credit_lots WHERE user_id = '{user.UserId}' AND reference = 'opening'"));
 
         var given = await DoAsync(admin, Adjustments, $$"""{"user":"{{user.UserId}}","amount":2,"reason":"and back"}""");
         Assert.Equal((2L, 2L), ((long)given["amount"]!, (long)given["available"]!));
@@ -142,7 +156,8 @@ public sealed class CreditAdminTests
     [Theory]
     [InlineData("{}", "user,amount,reason")]
     [InlineData("""{"user":"","amount":0,"reason":" "}""", "user,amount,reason")]
-    [InlineData("""{"user":5,"amount":"5","reason":7,"kind":"gift","priority":-1,"expiresAt":"tomorrow"}""", "user,amount,reason,kind,priority,expiresAt")]
+    [InlineData("""{"user":5,"amount":"5","reason":7,"kind":"gift","priority":-1,"expiresAt":"tomorrow"}""",
+        "user,amount,reason,kind,priority,expiresAt")]
     [InlineData("""{"user":"u","amount":1.5,"reason":"r"}""", "amount")]
     [InlineData("""{"user":"u","amount":1000000001,"reason":"r"}""", "amount")]
     [InlineData("""{"user":"u","amount":-1,"reason":"r"}""", "amount")]
@@ -151,8 +166,10 @@ public sealed class CreditAdminTests
     public async Task A_wrong_grant_names_every_wrong_field(string body, string fields)
     {
         var (_, admin, _) = await StartAsync();
-        var refused = (await admin.SendAsync(HttpMethod.Post, Grants, body, ("Idempotency-Key", "k"))).AssertProblem(HttpStatusCode.BadRequest, "validation_failed");
-        Assert.Equal(fields.Split(',').Order(StringComparer.Ordinal), refused.Body["errors"]!.AsObject().Select(e => e.Key).Order(StringComparer.Ordinal));
+        var refused = (await admin.SendAsync(HttpMethod.Post, Grants, body, ("Idempotency-Key", "k")))
+            .AssertProblem(HttpStatusCode.BadRequest, "validation_failed");
+        Assert.Equal(fields.Split(',').Order(StringComparer.Ordinal),
+            refused.Body["errors"]!.AsObject().Select(e => e.Key).Order(StringComparer.Ordinal));
     }
 
     [Theory]
@@ -176,7 +193,8 @@ public sealed class CreditAdminTests
         await DoAsync(admin, Grants, $$"""{"user":"{{handle}}","amount":1,"reason":"r"}""");
         Assert.Equal(1_001, (long)(await admin.GetAsync($"/api/admin/users/{handle}/credits")).Body["available"]!);
         Assert.Equal(2, (await admin.GetAsync($"/api/admin/users/{handle}/transactions")).Body["transactions"]!.AsArray().Count);
-        (await admin.SendAsync(HttpMethod.Post, Grants, """{"user":"nobody","amount":1,"reason":"r"}""", ("Idempotency-Key", "k"))).AssertProblem(HttpStatusCode.NotFound, "user_not_found");
+        (await admin.SendAsync(HttpMethod.Post, Grants, """{"user":"nobody","amount":1,"reason":"r"}""", ("Idempotency-Key", "k")))
+            .AssertProblem(HttpStatusCode.NotFound, "user_not_found");
         (await admin.GetAsync("/api/admin/users/nobody/credits")).AssertProblem(HttpStatusCode.NotFound, "not_found");
         (await user.GetAsync($"/api/admin/users/{handle}/credits")).AssertProblem(HttpStatusCode.Forbidden, "forbidden");
     }
@@ -210,5 +228,6 @@ public sealed class CreditAdminTests
     }
 
     private static async Task<JsonObject> DoAsync(ApiUser admin, string path, string body, string? key = null) =>
-        (await admin.SendAsync(HttpMethod.Post, path, body, ("Idempotency-Key", key ?? Guid.NewGuid().ToString()))).AssertStatus(HttpStatusCode.OK).Body;
+        (await admin.SendAsync(HttpMethod.Post, path, body, ("Idempotency-Key", key ?? Guid.NewGuid().ToString())))
+            .AssertStatus(HttpStatusCode.OK).Body;
 }

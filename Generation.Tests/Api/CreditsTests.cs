@@ -9,14 +9,16 @@ public sealed class CreditsTests
     [InlineData("""{"prompt":"x"}""", null, 4, 1, 4)]
     [InlineData("""{"prompt":"x","n":3}""", null, 4, 3, 12)]
     [InlineData("""{"prompt":"x","size":"4K","n":2}""", "4K", 8, 2, 16)]
-    public async Task An_estimate_itemises_the_price_and_reserves_nothing(string parameters, string? variant, long unitPrice, int quantity, long total)
+    public async Task An_estimate_itemises_the_price_and_reserves_nothing(
+        string parameters, string? variant, long unitPrice, int quantity, long total)
     {
         var user = await (await ApiSystem.Queued).NewUserAsync(credits: 12);
         var estimate = (await EstimateAsync(user, $$"""{"model":"seedream-4","params":{{parameters}}}""")).AssertStatus(HttpStatusCode.OK).Body;
         var item = Assert.Single(estimate["items"]!.AsArray())!;
         Assert.Equal(
             ("image", variant, unitPrice, "output", 1, quantity, total),
-            ((string?)item["output"], (string?)item["variant"], (long)item["unitPrice"]!, (string?)item["per"], (int)item["multiplier"]!, (int)item["quantity"]!, (long)item["credits"]!));
+            ((string?)item["output"], (string?)item["variant"], (long)item["unitPrice"]!, (string?)item["per"], (int)item["multiplier"]!,
+                (int)item["quantity"]!, (long)item["credits"]!));
         Assert.Equal((total, 12L, total <= 12), ((long)estimate["total"]!, (long)estimate["available"]!, (bool)estimate["affordable"]!));
         await user.AssertNothingHappenedAsync();
 
@@ -31,7 +33,8 @@ public sealed class CreditsTests
     public async Task An_estimate_refuses_what_a_submit_would_refuse()
     {
         var user = await (await ApiSystem.Queued).NewUserAsync();
-        var wrong = (await EstimateAsync(user, """{"model":"seedream-4","params":{"size":"8K","n":99}}""")).AssertProblem(HttpStatusCode.BadRequest, "validation_failed");
+        var wrong = (await EstimateAsync(user, """{"model":"seedream-4","params":{"size":"8K","n":99}}"""))
+            .AssertProblem(HttpStatusCode.BadRequest, "validation_failed");
         Assert.Equal(["params.n", "params.prompt", "params.size"], wrong.Body["errors"]!.AsObject().Select(e => e.Key).Order(StringComparer.Ordinal));
         (await EstimateAsync(user, """{"model":"nothing","params":{"prompt":"x"}}""")).AssertProblem(HttpStatusCode.NotFound, "model_not_found");
         (await EstimateAsync(user, """{"model":"seedream-3","params":{"prompt":"x"}}""")).AssertProblem(HttpStatusCode.Gone, "model_retired");
@@ -45,8 +48,10 @@ public sealed class CreditsTests
     {
         var user = await (await ApiSystem.Queued).NewUserAsync(credits: 10);
         await user.AcceptedAsync();
-        var refused = (await user.SubmitAsync("""{"model":"seedream-4","params":{"prompt":"x","n":3}}""")).AssertProblem(HttpStatusCode.PaymentRequired, "insufficient_credits").Body;
-        Assert.Equal(("not_enough", 6L, 12L, 4L), ((string?)refused["reason"], (long)refused["available"]!, (long)refused["needed"]!, (long)refused["held"]!));
+        var refused = (await user.SubmitAsync("""{"model":"seedream-4","params":{"prompt":"x","n":3}}"""))
+            .AssertProblem(HttpStatusCode.PaymentRequired, "insufficient_credits").Body;
+        Assert.Equal(("not_enough", 6L, 12L, 4L), ((string?)refused["reason"], (long)refused["available"]!, (long)refused["needed"]!,
+            (long)refused["held"]!));
         Assert.Null(refused["runningJobs"]);
         Assert.Contains("Buy more", (string?)refused["detail"], StringComparison.Ordinal);
     }
@@ -60,7 +65,8 @@ public sealed class CreditsTests
         const string Dear = """{"model":"seedream-4","params":{"prompt":"x","n":2}}""";
 
         var waiting = (await user.SubmitAsync(Dear)).AssertProblem(HttpStatusCode.PaymentRequired, "insufficient_credits").Body;
-        Assert.Equal(("held", 4L, 8L, 8L, 2), ((string?)waiting["reason"], (long)waiting["available"]!, (long)waiting["needed"]!, (long)waiting["held"]!, (int)waiting["runningJobs"]!));
+        Assert.Equal(("held", 4L, 8L, 8L, 2), ((string?)waiting["reason"], (long)waiting["available"]!, (long)waiting["needed"]!,
+            (long)waiting["held"]!, (int)waiting["runningJobs"]!));
         Assert.Contains("8 more are held by 2 running jobs", (string?)waiting["detail"], StringComparison.Ordinal);
         Assert.Equal(
             await system.ScalarAsync<DateTime>($"SELECT deadline FROM generation_sessions WHERE session_id = '{first}'"),
@@ -92,9 +98,11 @@ public sealed class CreditsTests
         await canceling.SendAsync(HttpMethod.Post, $"/api/generations/{await canceling.AcceptedAsync(n: 2)}/cancel");
 
         Assert.Equal(
-            ["usage debit 8 reserved→spent 92/0", "reservation debit 8 available→reserved 92/8", "purchase credit 100 external→available 100/0"], await LinesAsync(user, ""));
+            ["usage debit 8 reserved→spent 92/0", "reservation debit 8 available→reserved 92/8", "purchase credit 100 external→available 100/0"],
+                await LinesAsync(user, ""));
         Assert.Equal(
-            ["refund credit 8 reserved→available 100/0", "reservation debit 8 available→reserved 92/8", "purchase credit 100 external→available 100/0"], await LinesAsync(canceling, ""));
+            ["refund credit 8 reserved→available 100/0", "reservation debit 8 available→reserved 92/8",
+                "purchase credit 100 external→available 100/0"], await LinesAsync(canceling, ""));
 
         Assert.Equal(["usage", "reservation"], (await LinesAsync(user, $"?sessionId={id}")).Select(l => l.Split(' ')[0]));
         Assert.Equal(["purchase"], (await LinesAsync(user, "?direction=credit")).Select(l => l.Split(' ')[0]));
@@ -124,7 +132,8 @@ public sealed class CreditsTests
         string? cursor = null;
         do
         {
-            var page = (await user.GetAsync($"/api/credits/transactions?limit=3{(cursor is null ? "" : $"&cursor={cursor}")}")).AssertStatus(HttpStatusCode.OK).Body;
+            var page = (await user.GetAsync($"/api/credits/transactions?limit=3{(cursor is null ? "" : $"&cursor={cursor}")}"))
+                .AssertStatus(HttpStatusCode.OK).Body;
             ids.AddRange(page["transactions"]!.AsArray().Select(t => (long)t!["transactionId"]!));
             cursor = (string?)page["nextCursor"];
             await user.AcceptedAsync(); // a row that comes meanwhile moves no page
@@ -157,7 +166,8 @@ public sealed class CreditsTests
         var paid = (await system.EndOfAsync(await user.AcceptedAsync(n: 2), user.Http))["receipt"]!;
         Assert.Equal((8L, 8L, 0L, 0L, 0L), Amounts(paid));
         Assert.Equal("You paid 8 credits.", (string?)paid["summary"]);
-        Assert.Equal(await system.ScalarAsync<long>("SELECT price_version FROM model_pricing WHERE model = 'seedream-4' AND retired_at IS NULL"), (long)paid["priceVersion"]!);
+        Assert.Equal(await system.ScalarAsync<long>("SELECT price_version FROM model_pricing WHERE model = 'seedream-4' AND retired_at IS NULL"),
+            (long)paid["priceVersion"]!);
 
         var queued = await ApiSystem.Queued;
         var canceling = await queued.NewUserAsync();

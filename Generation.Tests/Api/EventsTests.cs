@@ -148,7 +148,8 @@ public sealed class EventsTests(TwoApis two) : IClassFixture<TwoApis>
         Assert.Equal(("failed", "failed", "expired"), (end.Name, (string?)end.Data["status"], (string?)end.Data["error"]!["code"]));
         Assert.True((bool)end.Data["error"]!["retryable"]!);
         Assert.False(string.IsNullOrEmpty((string?)end.Data["error"]!["message"]));
-        Assert.Equal((4L, 0L, 4L), ((long)end.Data["receipt"]!["held"]!, (long)end.Data["receipt"]!["captured"]!, (long)end.Data["receipt"]!["released"]!));
+        Assert.Equal((4L, 0L, 4L), ((long)end.Data["receipt"]!["held"]!, (long)end.Data["receipt"]!["captured"]!,
+            (long)end.Data["receipt"]!["released"]!));
     }
 
     [Fact]
@@ -225,7 +226,8 @@ public sealed class EventsTests(TwoApis two) : IClassFixture<TwoApis>
         private readonly Lock gate = new();
         private readonly Task reading;
 
-        public Watching(TestSystem system, Guid sessionId, ApiUser user, long? lastEventId = null) => reading = ReadAsync(system, sessionId, user, lastEventId);
+        public Watching(TestSystem system, Guid sessionId, ApiUser user, long? lastEventId = null) =>
+            reading = ReadAsync(system, sessionId, user, lastEventId);
 
         /// <summary>What was told up to the first event of this name.</summary>
         public async Task<IReadOnlyList<SseEvent>> UntilAsync(string name)

@@ -10,7 +10,8 @@ public sealed class LanguageTests
     [Fact]
     public void Every_failure_has_words_in_every_language()
     {
-        var codes = Enum.GetValues<FailureKind>().Select(kind => new Failure(kind, "", "").Code).Append("expired").Append("worker_lost").Distinct().ToList();
+        var codes = Enum.GetValues<FailureKind>().Select(kind => new Failure(kind, "", "").Code).Append("expired").Append("worker_lost").Distinct()
+            .ToList();
         Assert.Equal(codes.Order(StringComparer.Ordinal), UserMessages.FailureCodes.Order(StringComparer.Ordinal));
         Assert.All(codes, code =>
         {
@@ -45,23 +46,31 @@ public sealed class LanguageTests
 
     [Theory]
     [InlineData(8, 8, 0, 2, "8 kredi ödediniz.", "You paid 8 credits.")]
-    [InlineData(8, 1, 0, 2, "1 kredi ödediniz; ayrılan 8 kredinin 7 tanesi, iş beklenenden az tuttuğu için iade edildi.", "You paid 1 credit; 7 of the 8 held were given back because the work took less than expected.")]
-    [InlineData(8, 4, 0, 1, "2 çıktının 1 tanesi için 4 kredi ödediniz; 4 kredi iade edildi.", "You paid 4 credits for 1 of 2 outputs; 4 were given back.")]
-    [InlineData(8, 10, 2, 2, "10 kredi ödediniz: ayrılan 8 kredi ve iş beklenenden fazla sürdüğü için 2 kredi daha.", "You paid 10 credits: the 8 that were held, and 2 more because the work took more than expected.")]
+    [InlineData(8, 1, 0, 2, "1 kredi ödediniz; ayrılan 8 kredinin 7 tanesi, iş beklenenden az tuttuğu için iade edildi.",
+        "You paid 1 credit; 7 of the 8 held were given back because the work took less than expected.")]
+    [InlineData(8, 4, 0, 1, "2 çıktının 1 tanesi için 4 kredi ödediniz; 4 kredi iade edildi.",
+        "You paid 4 credits for 1 of 2 outputs; 4 were given back.")]
+    [InlineData(8, 10, 2, 2, "10 kredi ödediniz: ayrılan 8 kredi ve iş beklenenden fazla sürdüğü için 2 kredi daha.",
+        "You paid 10 credits: the 8 that were held, and 2 more because the work took more than expected.")]
     [InlineData(8, 0, 0, 0, "Sizden ücret alınmadı.", "You were not charged.")]
     public void A_receipt_says_in_a_sentence_what_was_paid(long held, long captured, long extra, int stored, string turkish, string english)
     {
         var receipt = new Receipt(held, captured, extra, captured == 0 ? held : 0, captured == 0 ? 0 : held + extra - captured, 1, null, "");
-        Assert.Equal((turkish, english), (UserMessages.ForReceipt(receipt.Held, receipt.Captured, receipt.Extra, stored, 2, "tr"), UserMessages.ForReceipt(receipt.Held, receipt.Captured, receipt.Extra, stored, 2, "en")));
+        Assert.Equal((turkish, english), (UserMessages.ForReceipt(receipt.Held, receipt.Captured, receipt.Extra, stored, 2, "tr"),
+            UserMessages.ForReceipt(receipt.Held, receipt.Captured, receipt.Extra, stored, 2, "en")));
     }
 
     [Theory]
-    [InlineData(20, 12, 3, 3, "Model en çok 5 çıktı yapabilirdi, 3 tane yapmayı seçti; 3 tanesi için 12 kredi ödediniz; 8 kredi iade edildi.", "The model chose to make 3 of up to 5 outputs. You paid 12 credits for 3; 8 were given back.")]
-    [InlineData(20, 4, 1, 2, "Model en çok 5 çıktı yapabilirdi, 2 tane yapmayı seçti; 1 tanesi için 4 kredi ödediniz; 16 kredi iade edildi.", "The model chose to make 2 of up to 5 outputs. You paid 4 credits for 1; 16 were given back.")]
-    public void A_receipt_of_a_group_says_that_the_model_chose_how_many(long held, long captured, int stored, int chosen, string turkish, string english)
+    [InlineData(20, 12, 3, 3, "Model en çok 5 çıktı yapabilirdi, 3 tane yapmayı seçti; 3 tanesi için 12 kredi ödediniz; 8 kredi iade edildi.",
+        "The model chose to make 3 of up to 5 outputs. You paid 12 credits for 3; 8 were given back.")]
+    [InlineData(20, 4, 1, 2, "Model en çok 5 çıktı yapabilirdi, 2 tane yapmayı seçti; 1 tanesi için 4 kredi ödediniz; 16 kredi iade edildi.",
+        "The model chose to make 2 of up to 5 outputs. You paid 4 credits for 1; 16 were given back.")]
+    public void A_receipt_of_a_group_says_that_the_model_chose_how_many(
+        long held, long captured, int stored, int chosen, string turkish, string english)
     {
         var receipt = new Receipt(held, captured, 0, 0, held - captured, 1, null, "");
-        Assert.Equal((turkish, english), (UserMessages.ForReceipt(receipt.Held, receipt.Captured, receipt.Extra, stored, 5, "tr", chosen), UserMessages.ForReceipt(receipt.Held, receipt.Captured, receipt.Extra, stored, 5, "en", chosen)));
+        Assert.Equal((turkish, english), (UserMessages.ForReceipt(receipt.Held, receipt.Captured, receipt.Extra, stored, 5, "tr", chosen),
+            UserMessages.ForReceipt(receipt.Held, receipt.Captured, receipt.Extra, stored, 5, "en", chosen)));
     }
 
     private static readonly Lazy<Task<(ApiUser User, string Path)>> ExpiredSession = new(async () =>

@@ -36,7 +36,8 @@ public sealed class LifecycleTests
         var shown = (await user.GetAsync("/api/models")).Body["models"]![0]!;
         Assert.Equal(
             ("deprecated", true, "seedream-4.5", "2026-10-01", "2027-01-31"),
-            ((string?)shown["lifecycle"], (bool)shown["available"]!, (string?)shown["successor"], (string?)shown["deprecatedSince"], (string?)shown["sunset"]));
+            ((string?)shown["lifecycle"], (bool)shown["available"]!, (string?)shown["successor"], (string?)shown["deprecatedSince"],
+                (string?)shown["sunset"]));
     }
 
     [Fact]

@@ -18,7 +18,8 @@ public sealed class MediaAccessTests
     {
         var (system, user, media) = await StoredAsync();
         var before = TimeProvider.System.GetUtcNow();
-        var session = await user.GetAsync($"/api/generations/{await system.ScalarAsync<Guid>($"SELECT session_id FROM media WHERE media_id = '{media}'")}");
+        var session = await user.GetAsync(
+            $"/api/generations/{await system.ScalarAsync<Guid>($"SELECT session_id FROM media WHERE media_id = '{media}'")}");
         var shown = session.Body["media"]![0]!;
         Assert.InRange(shown["urlExpiresAt"]!.GetValue<DateTimeOffset>() - before, TimeSpan.FromMinutes(59), TimeSpan.FromMinutes(61));
 
@@ -90,8 +91,10 @@ public sealed class MediaAccessTests
             (await Reply.ReadAsync(await anybody.GetAsync(forged))).AssertProblem(HttpStatusCode.Forbidden, "url_not_signed");
         }
 
-        var yesterday = new FolderMediaStore(Options.Create(new MediaOptions { Folder = { Root = system.MediaFolder } }), new FakeTimeProvider(TimeProvider.System.GetUtcNow() - TimeSpan.FromDays(1)));
-        (await Reply.ReadAsync(await anybody.GetAsync(yesterday.SignedUrl(MediaKey.Parse(key), TimeSpan.FromHours(1))))).AssertProblem(HttpStatusCode.Forbidden, "url_expired");
+        var yesterday = new FolderMediaStore(Options.Create(new MediaOptions { Folder = { Root = system.MediaFolder } }), new FakeTimeProvider(
+            TimeProvider.System.GetUtcNow() - TimeSpan.FromDays(1)));
+        (await Reply.ReadAsync(await anybody.GetAsync(yesterday.SignedUrl(MediaKey.Parse(key), TimeSpan.FromHours(1)))))
+            .AssertProblem(HttpStatusCode.Forbidden, "url_expired");
 
         File.Delete(Path.Combine(system.MediaFolder, otherKey!)); // as a lifecycle rule would
         await system.ExecuteAsync($"UPDATE media SET object_key = '{key}' WHERE media_id = '{otherMedia}'");
@@ -140,7 +143,8 @@ public sealed class MediaAccessTests
         Assert.Equal(HttpStatusCode.OK, answer.StatusCode);
         Assert.Equal("image/jpeg", answer.Content.Headers.ContentType?.MediaType);
         Assert.Equal((string?)end["media"]![0]!["sha256"], Convert.ToHexStringLower(SHA256.HashData(await answer.Content.ReadAsByteArrayAsync())));
-        Assert.False(Directory.Exists(system.MediaFolder) && Directory.EnumerateFiles(system.MediaFolder, "*.jpg", SearchOption.AllDirectories).Any());
+        Assert.False(Directory.Exists(system.MediaFolder) && Directory.EnumerateFiles(system.MediaFolder, "*.jpg", SearchOption.AllDirectories)
+            .Any());
     }
 
     private static async Task<(TestSystem System, ApiUser User, Guid Media)> StoredAsync()

@@ -39,7 +39,8 @@ public sealed class ProvidersTests
         var health = new ProviderHealth(redis, new() { Prefix = prefix });
         await health.PublishAsync(new WorkerReport("one:1", DateTimeOffset.UnixEpoch, [new ProviderReport("ark", "closed", null, 1, 0, 2, 3, null)]));
         Assert.Equal("ark", Assert.Single(Assert.Single(await health.ReadAsync()).Providers).Provider);
-        Assert.InRange((await redis.GetDatabase().KeyTimeToLiveAsync($"{prefix}:workers:one:1"))!.Value, TimeSpan.FromSeconds(5), TimeSpan.FromSeconds(15));
+        Assert.InRange((await redis.GetDatabase().KeyTimeToLiveAsync($"{prefix}:workers:one:1"))!.Value, TimeSpan.FromSeconds(5),
+            TimeSpan.FromSeconds(15));
         await health.ForgetAsync("one:1");
         Assert.Empty(await health.ReadAsync());
     }

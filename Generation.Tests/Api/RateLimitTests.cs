@@ -24,7 +24,8 @@ public sealed class RateLimitTests
         Assert.Equal("\"key\";q=3;w=60", accepted.Headers.GetValues("RateLimit-Policy").Single());
         Assert.Equal("\"key\";r=2;t=20", accepted.Headers.GetValues("RateLimit").Single());
         (await busy.SubmitAsync(Body)).AssertStatus(HttpStatusCode.Accepted);
-        (await busy.SubmitAsync("""{"model":"seedream-4","params":{}}""")).AssertProblem(HttpStatusCode.BadRequest, "validation_failed"); // counts too
+        // counts too
+        (await busy.SubmitAsync("""{"model":"seedream-4","params":{}}""")).AssertProblem(HttpStatusCode.BadRequest, "validation_failed");
 
         var refused = (await busy.SubmitAsync(Body)).AssertProblem(HttpStatusCode.TooManyRequests, "rate_limited");
         Assert.Equal(TimeSpan.FromSeconds(20), refused.Headers.RetryAfter!.Delta); // 3 a minute
@@ -133,7 +134,8 @@ public sealed class RateLimitTests
         var user = await system.NewUserAsync();
         var started = TimeProvider.System.GetTimestamp();
         var answers = new ConcurrentBag<Reply>();
-        await Parallel.ForEachAsync(Enumerable.Range(0, 5 * Limit), new ParallelOptions { MaxDegreeOfParallelism = 16 }, async (_, _) => answers.Add(await user.SubmitAsync(Body)));
+        await Parallel.ForEachAsync(Enumerable.Range(0, 5 * Limit), new ParallelOptions { MaxDegreeOfParallelism = 16 }, async (_, _) => answers.Add(
+            await user.SubmitAsync(Body)));
 
         var accepted = answers.Count(a => a.Status == HttpStatusCode.Accepted);
         Assert.InRange(accepted, Limit, Limit + 1 + (TimeProvider.System.GetElapsedTime(started).TotalSeconds * Limit / 60));

@@ -20,7 +20,8 @@ public sealed class RefusalTests
         ["an array"] = ("""[{"model":"seedream-4","params":{"prompt":"x"}}]""", 400, Malformed, ""),
         ["a string"] = ("\"seedream-4\"", 400, Malformed, ""),
         ["null"] = ("null", 400, Malformed, ""),
-        ["deep nesting"] = ($$$"""{"model":"seedream-4","params":{"prompt":{{{new string('[', 5_000)}}}{{{new string(']', 5_000)}}}}}""", 400, Malformed, ""),
+        ["deep nesting"] = ($$$"""{"model":"seedream-4","params":{"prompt":{{{new string('[', 5_000)}}}{{{new string(']', 5_000)}}}}}""", 400,
+            Malformed, ""),
         ["U+0000 in a value"] = ("""{"model":"seedream-4","params":{"prompt":"a\u0000b"}}""", 400, Malformed, ""),
         ["U+0000 in a name"] = ("""{"model":"seedream-4","params":{"prompt":"a","b\u0000":1}}""", 400, Malformed, ""),
         ["half a surrogate pair in a value"] = ("""{"model":"seedream-4","params":{"prompt":"a\ud83d"}}""", 400, Malformed, ""),
@@ -43,9 +44,11 @@ public sealed class RefusalTests
         ["a blank prompt"] = ("""{"model":"seedream-4","params":{"prompt":" \n\t "}}""", 400, Validation, "params.prompt"),
         ["a number as prompt"] = ("""{"model":"seedream-4","params":{"prompt":7}}""", 400, Validation, "params.prompt"),
         ["a list of prompts"] = ("""{"model":"seedream-4","params":{"prompt":["x"]}}""", 400, Validation, "params.prompt"),
-        ["too long a prompt"] = ($$$"""{"model":"seedream-4","params":{"prompt":"{{{new string('x', 4_001)}}}"}}""", 400, Validation, "params.prompt"),
+        ["too long a prompt"] = ($$$"""{"model":"seedream-4","params":{"prompt":"{{{new string('x', 4_001)}}}"}}""", 400, Validation,
+            "params.prompt"),
         ["an unknown parameter"] = ("""{"model":"seedream-4","params":{"prompt":"x","steps":50}}""", 400, Validation, "params.steps"),
-        ["another model's parameter"] = ("""{"model":"seedream-4.5","params":{"prompt":"x","optimize_prompt":"fast"}}""", 400, Validation, "params.optimize_prompt"),
+        ["another model's parameter"] = ("""{"model":"seedream-4.5","params":{"prompt":"x","optimize_prompt":"fast"}}""", 400, Validation,
+            "params.optimize_prompt"),
         ["n of 0"] = ("""{"model":"seedream-4","params":{"prompt":"x","n":0}}""", 400, Validation, "params.n"),
         ["n below 0"] = ("""{"model":"seedream-4","params":{"prompt":"x","n":-1}}""", 400, Validation, "params.n"),
         ["n of 16"] = ("""{"model":"seedream-4","params":{"prompt":"x","n":16}}""", 400, Validation, "params.n"),
@@ -63,20 +66,25 @@ public sealed class RefusalTests
         ["a size with spaces"] = ("""{"model":"seedream-4","params":{"prompt":"x","size":"2048 x 2048"}}""", 400, Validation, "params.size"),
         ["a size as number"] = ("""{"model":"seedream-4","params":{"prompt":"x","size":2048}}""", 400, Validation, "params.size"),
         ["watermark as text"] = ("""{"model":"seedream-4","params":{"prompt":"x","watermark":"yes"}}""", 400, Validation, "params.watermark"),
-        ["an unknown choice"] = ("""{"model":"seedream-4","params":{"prompt":"x","optimize_prompt":"slow"}}""", 400, Validation, "params.optimize_prompt"),
+        ["an unknown choice"] = ("""{"model":"seedream-4","params":{"prompt":"x","optimize_prompt":"slow"}}""", 400, Validation,
+            "params.optimize_prompt"),
         ["all of it"] = (
-            """{"model":"seedream-4","extra":1,"clientKey":7,"params":{"size":"8K","n":99,"watermark":1,"optimize_prompt":[],"steps":2}}""", 400, Validation,
+            """{"model":"seedream-4","extra":1,"clientKey":7,"params":{"size":"8K","n":99,"watermark":1,"optimize_prompt":[],"steps":2}}""", 400,
+                Validation,
             "clientKey extra params.n params.optimize_prompt params.prompt params.size params.steps params.watermark"),
         ["a number as key"] = ("""{"model":"seedream-4","clientKey":5,"params":{"prompt":"x"}}""", 400, Validation, "clientKey"),
         ["an empty key"] = ("""{"model":"seedream-4","clientKey":"","params":{"prompt":"x"}}""", 400, Validation, "clientKey"),
         ["a key with a line break"] = ("""{"model":"seedream-4","clientKey":"a\nb","params":{"prompt":"x"}}""", 400, Validation, "clientKey"),
         ["a key beyond ASCII"] = ("""{"model":"seedream-4","clientKey":"schlüssel","params":{"prompt":"x"}}""", 400, Validation, "clientKey"),
-        ["too long a key"] = ($$$"""{"model":"seedream-4","clientKey":"{{{new string('k', 201)}}}","params":{"prompt":"x"}}""", 400, Validation, "clientKey"),
+        ["too long a key"] = ($$$"""{"model":"seedream-4","clientKey":"{{{new string('k', 201)}}}","params":{"prompt":"x"}}""", 400, Validation,
+            "clientKey"),
         ["a name twice"] = ("""{"model":"seedream-4","params":{"prompt":"x","n":1,"n":15}}""", 400, Malformed, ""),
-        ["a body of more than 256 KiB"] = ($$$"""{"model":"seedream-4","params":{"prompt":"{{{new string('x', 256 << 10)}}}"}}""", 413, "body_too_large", ""),
+        ["a body of more than 256 KiB"] = ($$$"""{"model":"seedream-4","params":{"prompt":"{{{new string('x', 256 << 10)}}}"}}""", 413,
+            "body_too_large", ""),
     };
 
-    private static readonly Dictionary<string, (string Path, string Body, int Status, string Code, string Fields)> AliasBodies = new(StringComparer.Ordinal)
+    private static readonly Dictionary<string, (string Path, string Body, int Status, string Code, string Fields)> AliasBodies = new(
+        StringComparer.Ordinal)
     {
         ["an unknown tool"] = ("/api/images/midjourney/generate", """{"prompt":"x"}""", 404, "tool_not_found", ""),
         ["a retired tool"] = ("/api/images/seedream3/generate", """{"prompt":"x"}""", 410, "model_retired", ""),
@@ -84,8 +92,10 @@ public sealed class RefusalTests
         ["an unknown model"] = ("/api/image/generate", """{"model":"dall-e","prompt":"x"}""", 404, "model_not_found", ""),
         ["a number as model"] = ("/api/image/generate", """{"model":5,"prompt":"x"}""", 400, Validation, "model"),
         ["no prompt"] = ("/api/image/generate", "{}", 400, Validation, "params.prompt"),
-        ["wrong flat parameters"] = ("/api/images/seedream4/generate", """{"size":"8K","n":99}""", 400, Validation, "params.n params.prompt params.size"),
-        ["wrong nested parameters"] = ("/api/images/seedream4/generate", """{"params":{"size":"8K","n":99}}""", 400, Validation, "params.n params.prompt params.size"),
+        ["wrong flat parameters"] = ("/api/images/seedream4/generate", """{"size":"8K","n":99}""", 400, Validation,
+            "params.n params.prompt params.size"),
+        ["wrong nested parameters"] = ("/api/images/seedream4/generate", """{"params":{"size":"8K","n":99}}""", 400, Validation,
+            "params.n params.prompt params.size"),
         ["nested and flat at once"] = ("/api/image/generate", """{"params":{"prompt":"x"},"n":4}""", 400, Validation, "n"),
         ["params in an array"] = ("/api/image/generate", """{"params":["x"]}""", 400, Validation, "params"),
         ["no JSON"] = ("/api/image/generate", "prompt=x", 400, Malformed, ""),
@@ -208,12 +218,14 @@ public sealed class RefusalTests
         {
             (HttpMethod.Post, "/api/generations"), (HttpMethod.Get, "/api/generations"), (HttpMethod.Get, $"/api/generations/{Guid.NewGuid()}"),
             (HttpMethod.Get, $"/api/generations/{Guid.NewGuid()}/events"), (HttpMethod.Post, $"/api/generations/{Guid.NewGuid()}/cancel"),
-            (HttpMethod.Post, "/api/images/seedream4/generate"), (HttpMethod.Post, "/api/image/generate"), (HttpMethod.Get, $"/api/media/{Guid.NewGuid()}"),
+            (HttpMethod.Post, "/api/images/seedream4/generate"), (HttpMethod.Post, "/api/image/generate"),
+                (HttpMethod.Get, $"/api/media/{Guid.NewGuid()}"),
             (HttpMethod.Get, "/api/models"), (HttpMethod.Get, "/api/credits"), (HttpMethod.Post, "/api/admin/mock-overrides"),
         })
         {
             using var request = new HttpRequestMessage(method, path);
-            var value = authorization?.Replace("{key}", user.Key).Replace("{KEY}", user.Key.ToUpperInvariant()).Replace("{long}", new string('k', 5_000));
+            var value = authorization?.Replace("{key}", user.Key).Replace("{KEY}", user.Key.ToUpperInvariant())
+                .Replace("{long}", new string('k', 5_000));
             if (value is not null)
             {
                 request.Headers.TryAddWithoutValidation("Authorization", value);
@@ -281,7 +293,8 @@ public sealed class RefusalTests
     public async Task A_bad_address_is_a_problem(string method, string path, int status, string code)
     {
         var user = await (await ApiSystem.Queued).NewUserAsync();
-        var reply = await user.SendAsync(new HttpMethod(method), path, null, ("Accept", path.EndsWith("/events", StringComparison.Ordinal) ? "text/event-stream" : "*/*"));
+        var reply = await user.SendAsync(new HttpMethod(method), path, null, (
+            "Accept", path.EndsWith("/events", StringComparison.Ordinal) ? "text/event-stream" : "*/*"));
         reply.AssertProblem((HttpStatusCode)status, code);
         if (status == 400)
         {
@@ -296,5 +309,6 @@ public sealed class RefusalTests
         (await user.SendAsync(HttpMethod.Post, "/api/admin/mock-overrides")).AssertProblem(HttpStatusCode.Forbidden, "forbidden");
     }
 
-    private static string Fields(Reply reply) => string.Join(' ', (reply.Body["errors"]?.AsObject() ?? []).Select(e => e.Key).Order(StringComparer.Ordinal));
+    private static string Fields(Reply reply) => string.Join(' ', (reply.Body["errors"]?.AsObject() ?? []).Select(e => e.Key)
+        .Order(StringComparer.Ordinal));
 }

@@ -25,11 +25,14 @@ public sealed class RetryTests
         await system.AssertBooksAreCleanAsync();
 
         // Another key is another wish; and what has completed, runs or is somebody else's is not retried.
-        var third = (await user.SendAsync(HttpMethod.Post, $"/api/generations/{failed}/retry", null, ("Idempotency-Key", "once more"))).AssertStatus(HttpStatusCode.Accepted);
+        var third = (await user.SendAsync(HttpMethod.Post, $"/api/generations/{failed}/retry", null, ("Idempotency-Key", "once more")))
+            .AssertStatus(HttpStatusCode.Accepted);
         Assert.NotEqual(retry.SessionId, third.SessionId);
         (await user.SendAsync(HttpMethod.Post, $"/api/generations/{retry.SessionId}/retry")).AssertProblem(HttpStatusCode.Conflict, "not_retryable");
-        (await (await system.NewUserAsync()).SendAsync(HttpMethod.Post, $"/api/generations/{failed}/retry")).AssertProblem(HttpStatusCode.NotFound, "not_found");
-        (await user.SendAsync(HttpMethod.Post, $"/api/generations/{failed}/retry", null, ("Idempotency-Key", new string('x', 300)))).AssertProblem(HttpStatusCode.BadRequest, "validation_failed");
+        (await (await system.NewUserAsync()).SendAsync(HttpMethod.Post, $"/api/generations/{failed}/retry"))
+            .AssertProblem(HttpStatusCode.NotFound, "not_found");
+        (await user.SendAsync(HttpMethod.Post, $"/api/generations/{failed}/retry", null, ("Idempotency-Key", new string('x', 300))))
+            .AssertProblem(HttpStatusCode.BadRequest, "validation_failed");
         await system.EndOfAsync(third.SessionId, user.Http);
     }
 
@@ -48,7 +51,8 @@ public sealed class RetryTests
             await system.EndOfAsync((await rich.SubmitAsync(Body("a success, or the breaker would open"))).SessionId, rich.Http);
         }
 
-        var refused = (await rich.SubmitAsync(Body("[fault=input-text]"))).AssertStatus(HttpStatusCode.Accepted).SessionId; // the user's own doing: no dead letter
+        // the user's own doing: no dead letter
+        var refused = (await rich.SubmitAsync(Body("[fault=input-text]"))).AssertStatus(HttpStatusCode.Accepted).SessionId;
         await system.EndOfAsync(refused, rich.Http);
         (await rich.GetAsync("/api/admin/dead-letters")).AssertProblem(HttpStatusCode.Forbidden, "forbidden");
 
@@ -59,12 +63,14 @@ public sealed class RetryTests
         Assert.Null(second["nextBefore"]);
         var letter = second["deadLetters"]![0]!;
         Assert.Equal(("provider_unavailable", 4, "ark"), ((string?)letter["reason"], (int)letter["releasedCredits"]!, (string?)letter["provider"]));
-        Assert.Equal(["InternalServiceError", "InternalServiceError"], letter["history"]!.AsArray().Where(h => (string?)h!["what"] == "call").Select(h => (string?)h!["providerCode"]));
+        Assert.Equal(["InternalServiceError", "InternalServiceError"],
+            letter["history"]!.AsArray().Where(h => (string?)h!["what"] == "call").Select(h => (string?)h!["providerCode"]));
         Assert.False(string.IsNullOrEmpty((string?)letter["lastError"]));
 
         // The poor user has spent what came back.
         await system.EndOfAsync((await poor.SubmitAsync(Body("all that is left"))).SessionId, poor.Http);
-        var one = (await RedriveAsync(admin, new JsonObject { ["sessionIds"] = new JsonArray(dead[0], Guid.NewGuid()) })).AssertStatus(HttpStatusCode.OK).Body;
+        var one = (await RedriveAsync(admin, new JsonObject { ["sessionIds"] = new JsonArray(dead[0], Guid.NewGuid()) }))
+            .AssertStatus(HttpStatusCode.OK).Body;
         Assert.Equal((1, 1), ((int)one["redriven"]!, one["notFound"]!.AsArray().Count));
         var all = (await RedriveAsync(admin, new JsonObject { ["all"] = true })).Body;
         Assert.Equal((1, 2), ((int)all["redriven"]!, all["results"]!.AsArray().Count)); // the first is redriven already, the poor one's cannot be
@@ -94,11 +100,13 @@ public sealed class RetryTests
     public async Task A_redrive_that_does_not_say_of_what_is_refused(string body, string field)
     {
         var admin = await (await ApiSystem.Queued).NewUserAsync(role: "admin");
-        var refused = (await admin.SendAsync(HttpMethod.Post, "/api/admin/dead-letters/redrive", body)).AssertProblem(HttpStatusCode.BadRequest, "validation_failed");
+        var refused = (await admin.SendAsync(HttpMethod.Post, "/api/admin/dead-letters/redrive", body))
+            .AssertProblem(HttpStatusCode.BadRequest, "validation_failed");
         Assert.NotNull(refused.Body["errors"]![field]);
     }
 
-    private static Task<Reply> RedriveAsync(ApiUser admin, JsonObject body) => admin.SendAsync(HttpMethod.Post, "/api/admin/dead-letters/redrive", body.ToJsonString());
+    private static Task<Reply> RedriveAsync(ApiUser admin, JsonObject body) =>
+        admin.SendAsync(HttpMethod.Post, "/api/admin/dead-letters/redrive", body.ToJsonString());
 
     private static IEnumerable<Guid> Ids(JsonNode list) => list.AsArray().Select(l => Guid.Parse((string)l!["sessionId"]!));
 

@@ -6,7 +6,8 @@ namespace Generation.Tests.Api;
 /// <summary>What the database refuses by itself, whatever a service does: other users' rows, changes of the ledger, impossible states.</summary>
 public sealed class RightsTests
 {
-    private static readonly string[] OwnedTables = ["generation_sessions", "media", "images", "credit_accounts", "credit_lots", "credit_reservations", "credit_transactions"];
+    private static readonly string[] OwnedTables = ["generation_sessions", "media", "images", "credit_accounts", "credit_lots", "credit_reservations",
+        "credit_transactions"];
 
     [Fact]
     public async Task A_reader_sees_the_rows_of_its_user_and_no_others()
@@ -20,7 +21,8 @@ public sealed class RightsTests
             foreach (var user in new[] { one, other })
             {
                 var sees = await InRoleAsync(system, "generation_reader", user.UserId.ToString(),
-                    $"SELECT format('%s own, %s others', count(*) FILTER (WHERE user_id = '{user.UserId}') > 0, count(*) FILTER (WHERE user_id <> '{user.UserId}')) FROM {table}");
+                    $"SELECT format('%s own, %s others', count(*) FILTER (WHERE user_id = '{user.UserId}') > 0, count(*) FILTER (WHERE user_id <> "
+                        + $"'{user.UserId}')) FROM {table}");
                 Assert.Equal((table, "t own, 0 others"), (table, sees));
             }
 
@@ -34,7 +36,8 @@ public sealed class RightsTests
     [InlineData("UPDATE credit_accounts SET available = 1000000")]
     [InlineData("UPDATE credit_lots SET available = 1000000")]
     [InlineData("INSERT INTO media SELECT * FROM media")]
-    [InlineData("INSERT INTO credit_transactions (user_id, type, from_bucket, to_bucket, amount, available_after, reserved_after) VALUES (gen_random_uuid(), 'bonus', 'external', 'available', 1, 1, 0)")]
+    [InlineData("INSERT INTO credit_transactions (user_id, type, from_bucket, to_bucket, amount, available_after, reserved_after) VALUES "
+        + "(gen_random_uuid(), 'bonus', 'external', 'available', 1, 1, 0)")]
     [InlineData("TRUNCATE credit_transactions")]
     [InlineData("SELECT * FROM users")]
     [InlineData("SELECT * FROM api_keys")]
@@ -51,7 +54,8 @@ public sealed class RightsTests
         var system = await ApiSystem.Queued;
         // As the services log in: SET ROLE is judged by the login, so the last row needs one that is no superuser.
         var refused = await Assert.ThrowsAsync<PostgresException>(() => InRoleAsync(
-            system, "generation_reader", system.UserId.ToString(), sql, login: sql.StartsWith("SET", StringComparison.Ordinal) ? "generation_reader" : null));
+            system, "generation_reader", system.UserId.ToString(), sql, login: sql.StartsWith("SET", StringComparison.Ordinal) ? "generation_reader"
+                : null));
         Assert.Equal(PostgresErrorCodes.InsufficientPrivilege, refused.SqlState);
     }
 
@@ -100,9 +104,12 @@ public sealed class RightsTests
     [InlineData("UPDATE generation_sessions SET status = 'completed' WHERE session_id = {s}")]
     [InlineData("UPDATE generation_sessions SET completed_at = now() WHERE session_id = {s}")]
     [InlineData("UPDATE generation_sessions SET status = 'completed', completed_at = now(), progress = 100 WHERE session_id = {s}")]
-    [InlineData("UPDATE generation_sessions SET status = 'completed', completed_at = now(), progress = 100, captured_credits = 0 WHERE session_id = {s}")]
-    [InlineData("UPDATE generation_sessions SET status = 'completed', completed_at = now(), progress = 99, captured_credits = 4 WHERE session_id = {s}")]
-    [InlineData("UPDATE generation_sessions SET status = 'failed', completed_at = now(), captured_credits = 4, error_code = 'x' WHERE session_id = {s}")]
+    [InlineData("UPDATE generation_sessions SET status = 'completed', completed_at = now(), progress = 100, captured_credits = 0 WHERE session_id = "
+        + "{s}")]
+    [InlineData("UPDATE generation_sessions SET status = 'completed', completed_at = now(), progress = 99, captured_credits = 4 WHERE session_id = "
+        + "{s}")]
+    [InlineData("UPDATE generation_sessions SET status = 'failed', completed_at = now(), captured_credits = 4, error_code = 'x' WHERE session_id = "
+        + "{s}")]
     [InlineData("UPDATE generation_sessions SET status = 'failed', completed_at = now(), captured_credits = 0 WHERE session_id = {s}")]
     [InlineData("UPDATE generation_sessions SET status = 'canceled', completed_at = now(), captured_credits = 5 WHERE session_id = {s}")]
     [InlineData("UPDATE generation_sessions SET status = 'processing', started_at = now() WHERE session_id = {s}")]
@@ -126,23 +133,30 @@ public sealed class RightsTests
     [InlineData("UPDATE credit_accounts SET reserved = -1 WHERE user_id = {u}")]
     [InlineData("UPDATE credit_lots SET available = available + 1 WHERE user_id = {u}")]
     [InlineData("UPDATE credit_lots SET available = available + 8, held = held - 8 WHERE user_id = {u}")]
-    [InlineData("UPDATE credit_reservation_draws AS d SET captured = d.amount + 1 FROM credit_reservations AS r WHERE r.reservation_id = d.reservation_id AND r.session_id = {s}")]
-    [InlineData("INSERT INTO credit_transactions (user_id, type, from_bucket, to_bucket, amount, available_after, reserved_after, lot_id) SELECT {u}, 'bonus', 'external', 'available', 0, 1, 0, lot_id FROM credit_lots LIMIT 1")]
-    [InlineData("INSERT INTO credit_transactions (user_id, type, from_bucket, to_bucket, amount, available_after, reserved_after, lot_id) SELECT {u}, 'bonus', 'available', 'available', 1, 1, 0, lot_id FROM credit_lots LIMIT 1")]
-    [InlineData("INSERT INTO credit_transactions (user_id, type, from_bucket, to_bucket, amount, available_after, reserved_after, lot_id) SELECT {u}, 'gift', 'external', 'available', 1, 1, 0, lot_id FROM credit_lots LIMIT 1")]
+    [InlineData("UPDATE credit_reservation_draws AS d SET captured = d.amount + 1 FROM credit_reservations AS r WHERE r.reservation_id = "
+        + "d.reservation_id AND r.session_id = {s}")]
+    [InlineData("INSERT INTO credit_transactions (user_id, type, from_bucket, to_bucket, amount, available_after, reserved_after, lot_id) SELECT "
+        + "{u}, 'bonus', 'external', 'available', 0, 1, 0, lot_id FROM credit_lots LIMIT 1")]
+    [InlineData("INSERT INTO credit_transactions (user_id, type, from_bucket, to_bucket, amount, available_after, reserved_after, lot_id) SELECT "
+        + "{u}, 'bonus', 'available', 'available', 1, 1, 0, lot_id FROM credit_lots LIMIT 1")]
+    [InlineData("INSERT INTO credit_transactions (user_id, type, from_bucket, to_bucket, amount, available_after, reserved_after, lot_id) SELECT "
+        + "{u}, 'gift', 'external', 'available', 1, 1, 0, lot_id FROM credit_lots LIMIT 1")]
     [InlineData("UPDATE outbox SET dispatched_at = now(), message_id = NULL WHERE session_id = {s}")]
     public async Task An_impossible_row_is_refused(string sql)
     {
         var system = await ApiSystem.Queued;
         var user = await system.NewUserAsync();
         var id = await user.AcceptedAsync();
-        var refused = await Assert.ThrowsAsync<PostgresException>(() => InRoleAsync(system, null, null, sql.Replace("{s}", $"'{id}'").Replace("{u}", $"'{user.UserId}'")));
+        var refused = await Assert.ThrowsAsync<PostgresException>(
+            () => InRoleAsync(system, null, null, sql.Replace("{s}", $"'{id}'").Replace("{u}", $"'{user.UserId}'")));
         Assert.Equal(PostgresErrorCodes.CheckViolation, refused.SqlState);
     }
 
     [Theory]
-    [InlineData("INSERT INTO credit_reservations (reservation_id, session_id, user_id, amount, expires_at) SELECT gen_random_uuid(), session_id, user_id, amount, now() FROM credit_reservations WHERE session_id = {s}")]
-    [InlineData("INSERT INTO credit_transactions (user_id, type, from_bucket, to_bucket, amount, available_after, reserved_after, reservation_id) SELECT user_id, 'reservation', 'available', 'reserved', 4, 0, 0, reservation_id FROM credit_reservations WHERE session_id = {s}")]
+    [InlineData("INSERT INTO credit_reservations (reservation_id, session_id, user_id, amount, expires_at) SELECT gen_random_uuid(), session_id, "
+        + "user_id, amount, now() FROM credit_reservations WHERE session_id = {s}")]
+    [InlineData("INSERT INTO credit_transactions (user_id, type, from_bucket, to_bucket, amount, available_after, reserved_after, reservation_id) "
+        + "SELECT user_id, 'reservation', 'available', 'reserved', 4, 0, 0, reservation_id FROM credit_reservations WHERE session_id = {s}")]
     [InlineData("UPDATE generation_sessions SET client_key = 'twice' WHERE user_id = {u}")]
     public async Task A_second_row_of_what_there_is_once_is_refused(string sql)
     {
@@ -150,7 +164,8 @@ public sealed class RightsTests
         var user = await system.NewUserAsync();
         var id = await user.AcceptedAsync();
         await user.AcceptedAsync();
-        var refused = await Assert.ThrowsAsync<PostgresException>(() => InRoleAsync(system, null, null, sql.Replace("{s}", $"'{id}'").Replace("{u}", $"'{user.UserId}'")));
+        var refused = await Assert.ThrowsAsync<PostgresException>(
+            () => InRoleAsync(system, null, null, sql.Replace("{s}", $"'{id}'").Replace("{u}", $"'{user.UserId}'")));
         Assert.Equal(PostgresErrorCodes.UniqueViolation, refused.SqlState);
     }
 

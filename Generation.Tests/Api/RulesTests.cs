@@ -42,7 +42,8 @@ public sealed class RulesTests
     [InlineData("""{"first_frame":null,"reference_images":["https://a.example/1.png"]}""", null, null)]
     [InlineData("""{"resolution":"1080p","duration":8}""", null, null)]
     [InlineData("""{"resolution":"720p","duration":5}""", null, null)]
-    [InlineData("""{"first_frame":"https://a.example/1.png","reference_images":["https://a.example/1.png"]}""", "reference_images", "cannot be used together with first_frame")]
+    [InlineData("""{"first_frame":"https://a.example/1.png","reference_images":["https://a.example/1.png"]}""", "reference_images",
+        "cannot be used together with first_frame")]
     [InlineData("""{"last_frame":"https://a.example/1.png"}""", "last_frame", "needs first_frame beside it")]
     [InlineData("""{"resolution":"1080p","duration":5}""", "duration", "must be 8 when resolution is 1080p")]
     [InlineData("""{"resolution":"1080p"}""", "duration", "must be 8 when resolution is 1080p")] // the default is 6
@@ -50,12 +51,14 @@ public sealed class RulesTests
     [InlineData("""{"first_frame":"https://10.0.0.1/1.png"}""", "first_frame", "must be an https address of a picture")]
     [InlineData("""{"first_frame":"https://user:password@a.example/1.png"}""", "first_frame", "must be an https address of a picture")]
     [InlineData("""{"reference_images":[]}""", "reference_images", "must be a list of 1 to 3")]
-    [InlineData("""{"reference_images":["https://a.example/1","https://a.example/2","https://a.example/3","https://a.example/4"]}""", "reference_images", "must be a list of 1 to 3")]
+    [InlineData("""{"reference_images":["https://a.example/1","https://a.example/2","https://a.example/3","https://a.example/4"]}""",
+        "reference_images", "must be a list of 1 to 3")]
     [InlineData("""{"group":true,"n":4}""", null, null)]
     [InlineData("""{"group":true,"reference_images":["https://a.example/1","https://a.example/2"]}""", null, null)]
     [InlineData("""{"group":true,"n":2,"reference_images":["https://a.example/1","https://a.example/2"]}""", null, null)]
     [InlineData("""{"group":false,"n":15,"reference_images":["https://a.example/1"]}""", null, null)]
-    [InlineData("""{"group":true,"n":3,"reference_images":["https://a.example/1","https://a.example/2"]}""", "n", "must be at most 2 beside 2 reference_images when group is true")]
+    [InlineData("""{"group":true,"n":3,"reference_images":["https://a.example/1","https://a.example/2"]}""", "n",
+        "must be at most 2 beside 2 reference_images when group is true")]
     [InlineData("""{"reference_images":["https://a.example/1",7]}""", "reference_images", "must be a list of 1 to 3")]
     public void A_rule_that_is_broken_names_the_field_to_blame(string given, string? field, string? problem)
     {
@@ -90,7 +93,8 @@ public sealed class RulesTests
 
     [Theory]
     [InlineData("seedance-2", """{"prompt":"p","last_frame":"https://a.example/1.png"}""", "params.last_frame")]
-    [InlineData("seedance-2", """{"prompt":"p","first_frame":"https://a.example/1.png","reference_images":["https://a.example/1.png"]}""", "params.reference_images")]
+    [InlineData("seedance-2", """{"prompt":"p","first_frame":"https://a.example/1.png","reference_images":["https://a.example/1.png"]}""",
+        "params.reference_images")]
     [InlineData("seedance-2", """{"prompt":"p","duration":-1}""", "params.duration")]
     [InlineData("seedance-2", """{"prompt":"p","seed":1}""", "params.seed")]
     [InlineData("seedance-2-fast", """{"prompt":"p","resolution":"1080p"}""", "params.resolution")]
@@ -129,7 +133,8 @@ public sealed class RulesTests
             var id = (string)model!["id"]!;
             var properties = model["parameters"]!["properties"]!;
             var resolutions = properties["resolution"]!["enum"]!.AsArray().Select(r => (string)r!).ToList();
-            Assert.Equal(resolutions.Order(StringComparer.Ordinal), model["prices"]!.AsArray().Select(p => (string)p!["variant"]!).Order(StringComparer.Ordinal));
+            Assert.Equal(resolutions.Order(StringComparer.Ordinal),
+                model["prices"]!.AsArray().Select(p => (string)p!["variant"]!).Order(StringComparer.Ordinal));
             foreach (var resolution in resolutions)
             {
                 var price = model["prices"]!.AsArray().Single(p => (string?)p!["variant"] == resolution)!;
@@ -139,7 +144,8 @@ public sealed class RulesTests
                     var tokens = Math.Ceiling(mostPixels[(id == "seedance-1-pro", resolution)] * (24m * seconds + 1) / 1024);
                     var cost = Math.Ceiling(tokens * perToken);
                     Assert.True(cost <= perSecond * seconds, $"{id} {resolution} {seconds} s: {cost} of {perSecond * seconds}");
-                    Assert.True(cost > perSecond * seconds / 2m, $"{id} {resolution} {seconds} s holds far more than it costs: {cost} of {perSecond * seconds}");
+                    Assert.True(cost > perSecond * seconds / 2m,
+                        $"{id} {resolution} {seconds} s holds far more than it costs: {cost} of {perSecond * seconds}");
                 }
             }
         }

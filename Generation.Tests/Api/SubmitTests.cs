@@ -94,14 +94,16 @@ public sealed class SubmitTests
 
     [Theory]
     [InlineData("keys in another order", """{"params":{"n":2,"size":"2K","prompt":"a lighthouse at dusk"},"model":"seedream-4"}""", true)]
-    [InlineData("white space", "{ \"model\" : \"seedream-4\",\n\t\"params\": { \"prompt\":\"a lighthouse at dusk\", \"size\":\"2K\" , \"n\":2 } }\r\n", true)]
+    [InlineData("white space",
+        "{ \"model\" : \"seedream-4\",\n\t\"params\": { \"prompt\":\"a lighthouse at dusk\", \"size\":\"2K\" , \"n\":2 } }\r\n", true)]
     [InlineData("escapes", """{"model":"seedream\u002d4","params":{"prompt":"a \u006cighthouse at dusk","size":"2K","n":2}}""", true)]
     [InlineData("another number", """{"model":"seedream-4","params":{"prompt":"a lighthouse at dusk","size":"2K","n":3}}""", false)]
     [InlineData("another prompt", """{"model":"seedream-4","params":{"prompt":"a lighthouse at dusk ","size":"2K","n":2}}""", false)]
     [InlineData("another size", """{"model":"seedream-4","params":{"prompt":"a lighthouse at dusk","size":"4K","n":2}}""", false)]
     [InlineData("another model", """{"model":"seedream-4.5","params":{"prompt":"a lighthouse at dusk","size":"2K","n":2}}""", false)]
     [InlineData("a default left out", """{"model":"seedream-4","params":{"prompt":"a lighthouse at dusk","n":2}}""", false)]
-    [InlineData("a default added", """{"model":"seedream-4","params":{"prompt":"a lighthouse at dusk","size":"2K","n":2,"watermark":false}}""", false)]
+    [InlineData("a default added", """{"model":"seedream-4","params":{"prompt":"a lighthouse at dusk","size":"2K","n":2,"watermark":false}}""",
+        false)]
     [InlineData("a body that would be refused", """{"model":"seedream-4","params":{"prompt":"","size":"2K","n":99}}""", false)]
     [InlineData("a model that is not there", """{"model":"seedream-5","params":{"prompt":"x"}}""", false)]
     [InlineData("a retired model", """{"model":"seedream-3","params":{"prompt":"x"}}""", false)]
@@ -141,7 +143,8 @@ public sealed class SubmitTests
         var first = (await user.SubmitAsync(Lighthouse, ("Idempotency-Key", "k"))).AssertStatus(HttpStatusCode.Accepted);
         var replay = (await user.SubmitAsync(Lighthouse, ("Idempotency-Key", "k"))).AssertStatus(HttpStatusCode.Accepted);
         Assert.Equal((first.SessionId, true), (replay.SessionId, replay.IsReplay));
-        (await user.SubmitAsync(Lighthouse.Replace("dusk", "dawn"), ("Idempotency-Key", "k"))).AssertProblem(HttpStatusCode.UnprocessableEntity, "idempotency_key_reused");
+        (await user.SubmitAsync(Lighthouse.Replace("dusk", "dawn"), ("Idempotency-Key", "k")))
+            .AssertProblem(HttpStatusCode.UnprocessableEntity, "idempotency_key_reused");
         (await user.SubmitAsync(Lighthouse, ("Idempotency-Key", "other"))).AssertProblem(HttpStatusCode.PaymentRequired, "insufficient_credits");
     }
 
@@ -170,8 +173,10 @@ public sealed class SubmitTests
     public async Task A_refused_request_leaves_its_key_free()
     {
         var user = await (await ApiSystem.Queued).NewUserAsync(credits: 8);
-        (await user.SubmitAsync(Lighthouse.Replace("2K", "8K"), ("Idempotency-Key", "k"))).AssertProblem(HttpStatusCode.BadRequest, "validation_failed");
-        (await user.SubmitAsync(Lighthouse.Replace("2K", "4K"), ("Idempotency-Key", "k"))).AssertProblem(HttpStatusCode.PaymentRequired, "insufficient_credits");
+        (await user.SubmitAsync(Lighthouse.Replace("2K", "8K"), ("Idempotency-Key", "k")))
+            .AssertProblem(HttpStatusCode.BadRequest, "validation_failed");
+        (await user.SubmitAsync(Lighthouse.Replace("2K", "4K"), ("Idempotency-Key", "k")))
+            .AssertProblem(HttpStatusCode.PaymentRequired, "insufficient_credits");
         Assert.False((await user.SubmitAsync(Lighthouse, ("Idempotency-Key", "k"))).AssertStatus(HttpStatusCode.Accepted).IsReplay);
     }
 
@@ -185,7 +190,8 @@ public sealed class SubmitTests
         Assert.Equal((2L, 8L, 8L), ((long)held.Body["available"]!, (long)held.Body["needed"]!, (long)held.Body["held"]!));
         Assert.Contains("held by", (string?)held.Body["detail"], StringComparison.Ordinal);
 
-        var never = (await user.SubmitAsync(Lighthouse.Replace("\"n\":2", "\"n\":15"))).AssertProblem(HttpStatusCode.PaymentRequired, "insufficient_credits");
+        var never = (await user.SubmitAsync(Lighthouse.Replace("\"n\":2", "\"n\":15")))
+            .AssertProblem(HttpStatusCode.PaymentRequired, "insufficient_credits");
         Assert.Equal((2L, 60L, 8L), ((long)never.Body["available"]!, (long)never.Body["needed"]!, (long)never.Body["held"]!));
         Assert.DoesNotContain("held by", (string?)never.Body["detail"], StringComparison.Ordinal);
         Assert.Equal(1, await user.SessionsAsync());
@@ -244,7 +250,8 @@ public sealed class SubmitTests
         var user = await (await ApiSystem.Queued).NewUserAsync();
         const string Prompt = "灯台 🏮 'quoted' \\\\ ж\\u0007 </script> {0} $1 %s";
         var id = await user.AcceptedAsync(Prompt);
-        Assert.Equal("灯台 🏮 'quoted' \\ ж\u0007 </script> {0} $1 %s", (string?)(await user.GetAsync($"/api/generations/{id}")).Body["params"]!["prompt"]);
+        Assert.Equal("灯台 🏮 'quoted' \\ ж\u0007 </script> {0} $1 %s",
+            (string?)(await user.GetAsync($"/api/generations/{id}")).Body["params"]!["prompt"]);
     }
 
     [Fact]
@@ -296,9 +303,11 @@ public sealed class SubmitTests
     public async Task Two_bodies_with_one_key_at_once_have_one_winner()
     {
         var user = await (await ApiSystem.Queued).NewUserAsync();
-        var replies = await Task.WhenAll(Enumerable.Range(0, 40).Select(i => user.SubmitAsync(Lighthouse.Replace("dusk", i % 2 == 0 ? "dusk" : "dawn"), ("Idempotency-Key", "k"))));
+        var replies = await Task.WhenAll(Enumerable.Range(0, 40).Select(
+            i => user.SubmitAsync(Lighthouse.Replace("dusk", i % 2 == 0 ? "dusk" : "dawn"), ("Idempotency-Key", "k"))));
         Assert.Equal(20, replies.Count(r => r.Status == HttpStatusCode.Accepted));
-        Assert.All(replies.Where(r => r.Status != HttpStatusCode.Accepted), r => r.AssertProblem(HttpStatusCode.UnprocessableEntity, "idempotency_key_reused"));
+        Assert.All(replies.Where(r => r.Status != HttpStatusCode.Accepted), r =>
+            r.AssertProblem(HttpStatusCode.UnprocessableEntity, "idempotency_key_reused"));
         Assert.Single(replies, r => r.Status == HttpStatusCode.Accepted && !r.IsReplay);
         Assert.Equal(1, await user.SessionsAsync());
     }
@@ -311,7 +320,8 @@ public sealed class SubmitTests
         var replies = await Task.WhenAll(Enumerable.Range(0, 1_000).Select(i =>
             user.SubmitAsync($$$"""{"model":"seedream-4","params":{"prompt":"picture {{{i}}}"}}""", ("Idempotency-Key", $"k{i}"))));
         Assert.Equal(300, replies.Count(r => r.Status == HttpStatusCode.Accepted));
-        Assert.All(replies.Where(r => r.Status != HttpStatusCode.Accepted), r => r.AssertProblem(HttpStatusCode.PaymentRequired, "insufficient_credits"));
+        Assert.All(replies.Where(r => r.Status != HttpStatusCode.Accepted), r =>
+            r.AssertProblem(HttpStatusCode.PaymentRequired, "insufficient_credits"));
         Assert.Equal(300, await user.SessionsAsync());
         Assert.Equal(
             (0L, 1_200L),

@@ -18,7 +18,8 @@ public sealed class UploadTests
         var sent = Picture();
         var upload = (await SendAsync(user.Http, sent)).AssertStatus(HttpStatusCode.Created).Body;
         Assert.Equal($"upload:{upload["uploadId"]}", (string?)upload["reference"]);
-        Assert.Equal(("image/jpeg", sent.Length, 512, 512), ((string?)upload["contentType"], (int)upload["bytes"]!, (int)upload["width"]!, (int)upload["height"]!));
+        Assert.Equal(("image/jpeg", sent.Length, 512, 512), ((string?)upload["contentType"], (int)upload["bytes"]!, (int)upload["width"]!,
+            (int)upload["height"]!));
         Assert.Equal(Convert.ToHexStringLower(SHA256.HashData(sent)), (string?)upload["sha256"]);
         var key = await system.ScalarAsync<string>($"SELECT object_key FROM uploads WHERE upload_id = '{upload["uploadId"]}'");
         Assert.Equal(sent, await File.ReadAllBytesAsync(Path.Combine(system.MediaFolder, key!)));
@@ -33,7 +34,8 @@ public sealed class UploadTests
         foreach (var named in new[] { reference, $"upload:{Guid.NewGuid()}" })
         {
             var refused = (await stranger.SubmitAsync(Video(named))).AssertProblem(HttpStatusCode.BadRequest, "validation_failed");
-            Assert.Contains("is not there, or not yours", refused.Body["errors"]!["params.first_frame"]![0]!.GetValue<string>(), StringComparison.Ordinal);
+            Assert.Contains("is not there, or not yours", refused.Body["errors"]!["params.first_frame"]![0]!.GetValue<string>(),
+                StringComparison.Ordinal);
         }
 
         await stranger.AssertNothingHappenedAsync();
@@ -75,7 +77,8 @@ public sealed class UploadTests
         var user = await system.NewUserAsync();
         using var endless = new StreamContent(new Endless(Picture(), (30L << 20) + 1));
         using var form = new MultipartFormDataContent { { endless, "file", "large.jpg" } };
-        (await Reply.ReadAsync(await user.Http.PostAsync("/api/uploads", form))).AssertProblem(HttpStatusCode.RequestEntityTooLarge, "body_too_large");
+        (await Reply.ReadAsync(await user.Http.PostAsync("/api/uploads", form)))
+            .AssertProblem(HttpStatusCode.RequestEntityTooLarge, "body_too_large");
         await AssertNothingIsKeptAsync(system, user);
     }
 
@@ -118,7 +121,8 @@ public sealed class UploadTests
     private static async Task<Reply> SendAsync(HttpClient http, byte[] file)
     {
         using var content = new ByteArrayContent(file) { Headers = { ContentType = new MediaTypeHeaderValue("image/png") } };
-        using var form = new MultipartFormDataContent { { new StringContent("a note before the file"), "note" }, { content, "file", "reference.png" } };
+        using var form = new MultipartFormDataContent { { new StringContent("a note before the file"), "note" },
+            { content, "file", "reference.png" } };
         return await Reply.ReadAsync(await http.PostAsync("/api/uploads", form));
     }
 

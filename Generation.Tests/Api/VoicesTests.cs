@@ -6,7 +6,9 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Generation.Tests.Api;
 
-/// <summary>GET /api/voices: read in pages, kept for five minutes, read again when asked for, and handed out while ElevenLabs is unavailable.</summary>
+/// <summary>
+/// GET /api/voices: read in pages, kept for five minutes, read again when asked for, and handed out while ElevenLabs is unavailable.
+/// </summary>
 public sealed class VoicesTests
 {
     [Fact]
@@ -21,7 +23,8 @@ public sealed class VoicesTests
         var first = lists[0]!["voices"]![0]!.AsObject();
         Assert.Equal(["voiceId", "name", "category", "description", "previewUrl", "labels", "languages"], first.Select(field => field.Key));
         Assert.Equal(("Rachel", "premade", "american"), ((string?)first["name"], (string?)first["category"], (string?)first["labels"]!["accent"]));
-        Assert.Contains(lists[0]!["voices"]!.AsArray(), voice => (string?)voice!["category"] == "famous_in_future"); // a word that nobody knows comes through
+        // a word that nobody knows comes through
+        Assert.Contains(lists[0]!["voices"]!.AsArray(), voice => (string?)voice!["category"] == "famous_in_future");
         Assert.Equal((true, false, null), ((bool)lists[0]!["complete"]!, (bool)lists[0]!["stale"]!, (string?)lists[0]!["warning"]));
 
         time.Advance(TimeSpan.FromMinutes(4.9));
@@ -90,14 +93,16 @@ public sealed class VoicesTests
     {
         await using var refused = await StartAsync(new ShiftedClock(), 23, ("Providers:ElevenLabs:ApiKey", "wrong"));
         using var wrong = await refused.Http.GetAsync("/api/voices");
-        Assert.Equal((HttpStatusCode.ServiceUnavailable, "voices_unavailable"), (wrong.StatusCode, (string?)(await TestSystem.ReadAsync(wrong))["code"]));
+        Assert.Equal((HttpStatusCode.ServiceUnavailable, "voices_unavailable"),
+            (wrong.StatusCode, (string?)(await TestSystem.ReadAsync(wrong))["code"]));
         using var stranger = new HttpClient { BaseAddress = refused.Http.BaseAddress };
         using var unknown = await stranger.GetAsync("/api/voices");
         Assert.Equal(HttpStatusCode.Unauthorized, unknown.StatusCode);
 
         await using var keyless = await StartAsync(new ShiftedClock(), 23, ("Providers:ElevenLabs:ApiKey", ""));
         using var none = await keyless.Http.GetAsync("/api/voices");
-        Assert.Equal((HttpStatusCode.ServiceUnavailable, "voices_not_configured"), (none.StatusCode, (string?)(await TestSystem.ReadAsync(none))["code"]));
+        Assert.Equal((HttpStatusCode.ServiceUnavailable, "voices_not_configured"),
+            (none.StatusCode, (string?)(await TestSystem.ReadAsync(none))["code"]));
         Assert.Equal(0, await PagesAsync(keyless));
     }
 
@@ -107,7 +112,8 @@ public sealed class VoicesTests
         return (int)(await sim.GetFromJsonAsync<JsonObject>("/sim/elevenlabs/asked"))!["pages"]!;
     }
 
-    private static Task<TestSystem> StartAsync(ShiftedClock time, int voices = 23, params (string Name, string Value)[] settings) => TestSystem.StartAsync(options =>
+    private static Task<TestSystem> StartAsync(ShiftedClock time, int voices = 23, params (string Name, string Value)[] settings) =>
+        TestSystem.StartAsync(options =>
     {
         (options.Workers, options.Relays) = (0, 0);
         options.Sim["Sim:ElevenLabsVoices"] = $"{voices}";

@@ -98,7 +98,8 @@ public sealed class WatchTests
         string? cursor = null;
         do
         {
-            var page = (await user.GetAsync($"/api/generations?limit=3{(cursor is null ? "" : $"&cursor={cursor}")}")).AssertStatus(HttpStatusCode.OK).Body;
+            var page = (await user.GetAsync($"/api/generations?limit=3{(cursor is null ? "" : $"&cursor={cursor}")}"))
+                .AssertStatus(HttpStatusCode.OK).Body;
             var ids = page["generations"]!.AsArray().Select(g => g!["sessionId"]!.GetValue<Guid>()).ToList();
             Assert.InRange(ids.Count, 1, 3);
             seen.AddRange(ids);
@@ -136,7 +137,8 @@ public sealed class WatchTests
         var canceled = (await user.SendAsync(HttpMethod.Post, $"/api/generations/{id}/cancel")).AssertStatus(HttpStatusCode.OK).Body;
         Assert.Equal("canceled", (string?)canceled["status"]);
         Assert.NotNull(canceled["completedAt"]);
-        Assert.Equal((12L, 0L, 12L), ((long)canceled["receipt"]!["held"]!, (long)canceled["receipt"]!["captured"]!, (long)canceled["receipt"]!["released"]!));
+        Assert.Equal((12L, 0L, 12L), ((long)canceled["receipt"]!["held"]!, (long)canceled["receipt"]!["captured"]!,
+            (long)canceled["receipt"]!["released"]!));
         Assert.Contains("not charged", (string?)canceled["receipt"]!["summary"], StringComparison.Ordinal);
 
         var again = (await user.SendAsync(HttpMethod.Post, $"/api/generations/{id}/cancel")).AssertProblem(HttpStatusCode.Conflict, "already_ended");

@@ -41,7 +41,8 @@ internal sealed class AppHostProcess : IAsyncDisposable
     {
         var run = new AppHostProcess(dataFolder ?? TestServers.NewFolder("apphost"), port ?? Ports.Free());
         var project = Path.GetFullPath(Path.Combine(AppContext.BaseDirectory, "../../../..", "Generation.AppHost"));
-        var program = Path.Combine(project, AppContext.BaseDirectory[AppContext.BaseDirectory.LastIndexOf("/bin/", StringComparison.Ordinal)..].Trim('/'), "Generation.AppHost.dll");
+        var program = Path.Combine(project, AppContext.BaseDirectory[AppContext.BaseDirectory.LastIndexOf("/bin/", StringComparison.Ordinal)..].Trim(
+            '/'), "Generation.AppHost.dll");
         run.host = await ChildProcess.StartAsync(new ChildCommand("dotnet", [program, .. arguments])
         {
             WorkingDirectory = project,
@@ -78,7 +79,8 @@ internal sealed class AppHostProcess : IAsyncDisposable
                 Assert.Fail($"'{text}' was not printed {times} times within {Limit}:\n{Output}");
             }
 
-            if (host!.Exited.IsCompleted && Output.Split(text).Length <= times) Assert.Fail($"It exited before it printed '{text}' {times} times:\n{Output}");
+            if (host!.Exited.IsCompleted && Output.Split(text).Length <= times) Assert.Fail(
+                $"It exited before it printed '{text}' {times} times:\n{Output}");
         }
     }
 
@@ -113,8 +115,10 @@ internal sealed class AppHostProcess : IAsyncDisposable
         using var limit = new CancellationTokenSource(within);
         while (Living() is { Count: > 0 } left)
         {
-            if (limit.IsCancellationRequested) Assert.Fail($"Left after {within}:\n{string.Join('\n', left.Select(process => $"{process.Key} {process.Value}"))}\n{Output}");
-            await Task.Delay(TimeSpan.FromMilliseconds(200), TimeProvider.System, CancellationToken.None); // no children of ours: there is nothing to wait on
+            if (limit.IsCancellationRequested) Assert.Fail(
+                $"Left after {within}:\n{string.Join('\n', left.Select(process => $"{process.Key} {process.Value}"))}\n{Output}");
+            // no children of ours: there is nothing to wait on
+            await Task.Delay(TimeSpan.FromMilliseconds(200), TimeProvider.System, CancellationToken.None);
         }
     }
 

@@ -34,7 +34,8 @@ public sealed class AppHostTests
         using var api = app.CreateHttpClient("api", "http");
         Assert.Equal(port, api.BaseAddress!.Port);
         api.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", "gk_dev_demo");
-        using var accepted = await api.PostAsJsonAsync("/api/generations", new { model = "seedream-4", @params = new { prompt = "a lighthouse at dusk" } }, cancellation);
+        using var accepted = await api.PostAsJsonAsync("/api/generations",
+            new { model = "seedream-4", @params = new { prompt = "a lighthouse at dusk" } }, cancellation);
         Assert.Equal(HttpStatusCode.Accepted, accepted.StatusCode);
         var links = (await accepted.Content.ReadFromJsonAsync<JsonElement>(cancellation)).GetProperty("links");
 
@@ -43,7 +44,8 @@ public sealed class AppHostTests
         Assert.Contains("event: done", events, StringComparison.Ordinal);
         var session = await api.GetFromJsonAsync<JsonElement>(links.GetProperty("self").GetString(), cancellation);
         Assert.Equal("completed", session.GetProperty("status").GetString());
-        var picture = await Http.GetByteArrayAsync(new Uri(api.BaseAddress, session.GetProperty("media")[0].GetProperty("url").GetString()), cancellation);
+        var picture = await Http.GetByteArrayAsync(new Uri(api.BaseAddress, session.GetProperty("media")[0].GetProperty("url").GetString()),
+            cancellation);
         Assert.True(picture.Length > 10_000);
 
         await app.StopAsync(cancellation);
@@ -67,7 +69,8 @@ public sealed class AppHostTests
             Assert.Equal(HttpStatusCode.OK, ready.StatusCode);
         }
 
-        var api = first.Living().Single(process => process.Value.Contains("Generation.Api.dll", StringComparison.Ordinal) && !process.Value.Contains("monitor-process", StringComparison.Ordinal)).Key;
+        var api = first.Living().Single(process => process.Value.Contains("Generation.Api.dll", StringComparison.Ordinal) && !process.Value.Contains(
+            "monitor-process", StringComparison.Ordinal)).Key;
         _ = Native.Kill(api, (int)UnixSignal.Kill);
         await first.WaitForAsync("; it is started again in 1 s");
         await UntilReadyAsync(first.Port);
@@ -87,7 +90,8 @@ public sealed class AppHostTests
             Assert.Equal(0, await run.ExitCodeAsync());
             await run.AssertNothingIsLeftAsync(TimeSpan.FromSeconds(20)); // the orchestrator's own processes end after the AppHost
             string[][] order = [["api", "worker"], ["relay", "provider-sim"], ["redis"], ["postgres"]];
-            var stops = order.Select(names => names.Select(name => run.Output.IndexOf($"{name,-12}  stopped", StringComparison.Ordinal)).ToList()).ToList();
+            var stops = order.Select(names => names.Select(name => run.Output.IndexOf($"{name,-12}  stopped", StringComparison.Ordinal)).ToList())
+                .ToList();
             Assert.All(stops, group => Assert.All(group, at => Assert.True(at >= 0, run.Output)));
             for (var i = 1; i < stops.Count; i++) Assert.True(stops[i - 1].Max() < stops[i].Min(), run.Output);
         }
@@ -100,7 +104,8 @@ public sealed class AppHostTests
         await using (var killed = await AppHostProcess.StartAsync(dataFolder))
         {
             await killed.WaitForAsync("Everything runs");
-            Assert.True(killed.Living().Count >= 8, string.Join('\n', killed.Living().Values)); // AppHost, orchestrator, dashboard, two servers, four services
+            // AppHost, orchestrator, dashboard, two servers, four services
+            Assert.True(killed.Living().Count >= 8, string.Join('\n', killed.Living().Values));
             using var accepted = await Http.SendAsync(Submit(killed.Port, "kept"));
             Assert.Equal(HttpStatusCode.Accepted, accepted.StatusCode);
             killed.Signal(UnixSignal.Kill);
@@ -122,7 +127,8 @@ public sealed class AppHostTests
         var taken = ((IPEndPoint)squatter.LocalEndpoint).Port;
         await using var blocked = await AppHostProcess.StartAsync(port: taken);
         Assert.Equal(1, await blocked.ExitCodeAsync());
-        Assert.Equal($"Port {taken} is taken by another program, and the Api is to listen on it. Choose another one: PORT={taken + 1} eng/run", blocked.Output.Trim());
+        Assert.Equal($"Port {taken} is taken by another program, and the Api is to listen on it. Choose another one: PORT={taken + 1} eng/run",
+            blocked.Output.Trim());
 
         var folder = TestServers.NewFolder("owned");
         using var owned = DataFolderLock.Take(folder);

@@ -28,24 +28,29 @@ public sealed partial class ManifestTests(TestS3 s3)
         foreach (var project in OfType("project.v0"))
         {
             var resource = resources[project]!;
-            Assert.Equal(Path.Combine(Root, $"Generation.{char.ToUpperInvariant(project[0])}{project[1..]}", $"Generation.{char.ToUpperInvariant(project[0])}{project[1..]}.csproj"), (string?)resource["path"]);
+            Assert.Equal(Path.Combine(Root, $"Generation.{char.ToUpperInvariant(project[0])}{project[1..]}",
+                $"Generation.{char.ToUpperInvariant(project[0])}{project[1..]}.csproj"), (string?)resource["path"]);
             Assert.All(resource["bindings"]!.AsObject(), binding =>
             {
                 Assert.Contains(binding.Key, (string[])["http", "https"]); // one binding a scheme, named like it
                 Assert.Equal(binding.Key, (string?)binding.Value!["scheme"]);
-                Assert.Equal(("tcp", "http", 8080), ((string?)binding.Value["protocol"], (string?)binding.Value["transport"], (int?)binding.Value["targetPort"]));
+                Assert.Equal(("tcp", "http", 8080), ((string?)binding.Value["protocol"], (string?)binding.Value["transport"],
+                    (int?)binding.Value["targetPort"]));
                 Assert.Equal(project == "api", (bool?)binding.Value["external"] ?? false);
             });
-            Assert.DoesNotContain(resource["env"]!.AsObject(), variable => variable.Key is "ASPNETCORE_ENVIRONMENT" or "DOTNET_ENVIRONMENT" or "MOCK_MODE");
+            Assert.DoesNotContain(resource["env"]!.AsObject(), variable =>
+                variable.Key is "ASPNETCORE_ENVIRONMENT" or "DOTNET_ENVIRONMENT" or "MOCK_MODE");
             Assert.DoesNotMatch("gk_dev|sim-|Development|localhost|127\\.0\\.0\\.1", resource["env"]!.ToJsonString());
-            Assert.All(References(resource["env"]!.ToJsonString()), reference => Assert.True(resources.ContainsKey(reference.Split('.')[0]), reference));
+            Assert.All(References(resource["env"]!.ToJsonString()), reference =>
+                Assert.True(resources.ContainsKey(reference.Split('.')[0]), reference));
         }
 
         // The owner's login is the relay's alone, and a service has its own password.
         foreach (var service in new[] { "api", "worker" })
         {
             Assert.DoesNotContain("owner", resources[service]!["env"]!.ToJsonString(), StringComparison.Ordinal);
-            Assert.EndsWith($"Username=generation_{service};Password={{database-{service}-password.value}}", (string?)resources[service]!["env"]!["ConnectionStrings__generation"], StringComparison.Ordinal);
+            Assert.EndsWith($"Username=generation_{service};Password={{database-{service}-password.value}}",
+                (string?)resources[service]!["env"]!["ConnectionStrings__generation"], StringComparison.Ordinal);
         }
 
         foreach (var parameter in OfType("parameter.v0"))
@@ -56,10 +61,12 @@ public sealed partial class ManifestTests(TestS3 s3)
         }
 
         // Azure Files is no disk for a database: initdb fails on it.
-        Assert.All(OfType("container.v0"), container => Assert.True(resources[container]!["volumes"] is null && resources[container]!["bindMounts"] is null, container));
+        Assert.All(OfType("container.v0"), container => Assert.True(resources[container]!["volumes"] is null && resources[container]!["bindMounts"]
+            is null, container));
         Assert.Equal(servers == "containers" ? ["postgres", "redis"] : [], OfType("container.v0").Order(StringComparer.Ordinal));
 
-        IEnumerable<string> OfType(string type) => resources.Where(resource => (string?)resource.Value!["type"] == type).Select(resource => resource.Key);
+        IEnumerable<string> OfType(string type) => resources.Where(resource => (string?)resource.Value!["type"] == type).Select(resource =>
+            resource.Key);
     }
 
     [Theory]
@@ -69,11 +76,13 @@ public sealed partial class ManifestTests(TestS3 s3)
     public async Task An_image_runs_as_an_ordinary_user_and_says_what_to_ask(string service)
     {
         var (exitCode, output) = await ChildProcess.RunAsync(
-            new ChildCommand("dotnet", "msbuild", Path.Combine(Root, $"Generation.{service}"), "-getProperty:ContainerUser,ContainerRepository", "-getItem:ContainerPort,ContainerLabel"),
+            new ChildCommand("dotnet", "msbuild", Path.Combine(Root, $"Generation.{service}"), "-getProperty:ContainerUser,ContainerRepository",
+                "-getItem:ContainerPort,ContainerLabel"),
             CancellationToken.None);
         Assert.True(exitCode == 0, output);
         var image = JsonNode.Parse(output)!;
-        Assert.Equal(("app", $"generation/{service.ToLowerInvariant()}"), ((string?)image["Properties"]!["ContainerUser"], (string?)image["Properties"]!["ContainerRepository"]));
+        Assert.Equal(("app", $"generation/{service.ToLowerInvariant()}"),
+            ((string?)image["Properties"]!["ContainerUser"], (string?)image["Properties"]!["ContainerRepository"]));
         Assert.Equal("8080", (string?)image["Items"]!["ContainerPort"]![0]!["Identity"]);
         Assert.Contains(image["Items"]!["ContainerLabel"]!.AsArray(), label => (string?)label!["Value"] == "/readyz");
     }
@@ -86,12 +95,23 @@ public sealed partial class ManifestTests(TestS3 s3)
         var bucket = (await s3.NewBucketAsync()).S3;
         var redis = await TestRedis.Shared;
         var postgres = new PostgresProcess(
-            new PostgresOptions { Folder = TestServers.NewFolder("deployed"), RecordPath = TestServers.NewRecordPath("deployed"), ServerArguments = ["-c", "fsync=off"] }, TimeProvider.System);
+            new PostgresOptions
+            {
+                Folder = TestServers.NewFolder("deployed"),
+                RecordPath = TestServers.NewRecordPath("deployed"),
+                ServerArguments = ["-c", "fsync=off"]
+            }, TimeProvider.System);
         await postgres.StartAsync(CancellationToken.None);
         await using var running = new Running(postgres);
         await CreateOwnerAsync(postgres); // as a managed server gives one: no superuser
 
-        var ports = new Dictionary<string, int>(StringComparer.Ordinal) { ["relay"] = Ports.Free(), ["api"] = Ports.Free(), ["worker"] = Ports.Free() };
+        var ports = new Dictionary<string, int>(StringComparer.Ordinal)
+        {
+            ["relay"] = Ports.Free(),
+            ["api"] = Ports.Free(),
+            ["worker"] =
+            Ports.Free()
+        };
         var given = new Dictionary<string, string>(StringComparer.Ordinal)
         {
             ["database"] = $"Host=127.0.0.1;Port={postgres.Port};Database=customers;SSL Mode=Disable",
@@ -107,7 +127,8 @@ public sealed partial class ManifestTests(TestS3 s3)
             ["openai-base-url"] = $"{sim.Address.GetLeftPart(UriPartial.Authority)}/v1",
         };
         IReadOnlyDictionary<string, string?> EnvironmentOf(string service) => resources[service]!["env"]!.AsObject()
-            .ToDictionary(variable => variable.Key, variable => (string?)Resolve(resources, (string)variable.Value!, given, ports), StringComparer.Ordinal);
+            .ToDictionary(variable => variable.Key, variable =>
+                (string?)Resolve(resources, (string)variable.Value!, given, ports), StringComparer.Ordinal);
 
         foreach (var service in new[] { ("relay", "Relay"), ("api", "Api"), ("worker", "Worker") })
         {
@@ -115,8 +136,10 @@ public sealed partial class ManifestTests(TestS3 s3)
             await UntilReadyAsync(ports[service.Item1], running);
         }
 
-        Assert.Equal(3L, await ScalarAsync(postgres, "SELECT count(DISTINCT usename) FROM pg_stat_activity WHERE usename IN ('generation_api', 'generation_relay', 'generation_worker')"));
-        var (exitCode, output) = await ChildProcess.RunAsync(running.Command("Relay", ["create-admin", "ada"], EnvironmentOf("relay")), CancellationToken.None);
+        Assert.Equal(3L, await ScalarAsync(postgres,
+            "SELECT count(DISTINCT usename) FROM pg_stat_activity WHERE usename IN ('generation_api', 'generation_relay', 'generation_worker')"));
+        var (exitCode, output) = await ChildProcess.RunAsync(
+            running.Command("Relay", ["create-admin", "ada"], EnvironmentOf("relay")), CancellationToken.None);
         Assert.True(exitCode == 0, output);
         var key = output.Split('\n').Single(line => line.StartsWith("gk_live_", StringComparison.Ordinal));
 
@@ -158,7 +181,8 @@ public sealed partial class ManifestTests(TestS3 s3)
     {
         var path = Path.Combine(TestServers.NewFolder("manifest"), "manifest.json");
         var project = Path.Combine(Root, "Generation.AppHost");
-        var program = Path.Combine(project, AppContext.BaseDirectory[AppContext.BaseDirectory.LastIndexOf("/bin/", StringComparison.Ordinal)..].Trim('/'), "Generation.AppHost.dll");
+        var program = Path.Combine(project, AppContext.BaseDirectory[AppContext.BaseDirectory.LastIndexOf("/bin/", StringComparison.Ordinal)..].Trim(
+            '/'), "Generation.AppHost.dll");
         var (exitCode, output) = await ChildProcess.RunAsync(
             new ChildCommand("dotnet", program, "--publisher", "manifest", "--output-path", path)
             {
@@ -174,7 +198,8 @@ public sealed partial class ManifestTests(TestS3 s3)
     }
 
     /// <summary>What azd fills in: a parameter that was given, its default, or a generated password; a binding's port or address.</summary>
-    private static string Resolve(JsonObject resources, string text, Dictionary<string, string> given, Dictionary<string, int> ports) => Reference().Replace(text, match =>
+    private static string Resolve(JsonObject resources, string text, Dictionary<string, string> given, Dictionary<string, int> ports) =>
+        Reference().Replace(text, match =>
     {
         var parts = match.Groups["reference"].Value.Split('.');
         return parts switch
@@ -189,7 +214,8 @@ public sealed partial class ManifestTests(TestS3 s3)
         string Parameter(string name)
         {
             if (given.TryGetValue(name, out var value)) return value;
-            var standard = resources[name]!["inputs"]!["value"]!["default"] ?? throw new InvalidOperationException($"The parameter {name} has no default and was not given.");
+            var standard = resources[name]!["inputs"]!["value"]!["default"]
+                ?? throw new InvalidOperationException($"The parameter {name} has no default and was not given.");
             return given[name] = (string?)standard["value"] ?? Secrets.NewPassword(); // generate: the same in every place
         }
     });
@@ -198,7 +224,8 @@ public sealed partial class ManifestTests(TestS3 s3)
     {
         await using var admin = new NpgsqlConnection(postgres.ConnectionString("postgres") + ";Pooling=false");
         await admin.OpenAsync();
-        foreach (var sql in new[] { "CREATE ROLE keeper LOGIN CREATEROLE PASSWORD 'a-password-of-the-owner'", "CREATE DATABASE customers OWNER keeper" })
+        foreach (var sql in new[] { "CREATE ROLE keeper LOGIN CREATEROLE PASSWORD 'a-password-of-the-owner'",
+            "CREATE DATABASE customers OWNER keeper" })
         {
             await using var command = new NpgsqlCommand(sql, admin);
             await command.ExecuteNonQueryAsync();
@@ -257,16 +284,21 @@ public sealed partial class ManifestTests(TestS3 s3)
         public bool AnyHasEnded => children.Any(child => child.Exited.IsCompleted);
 
         public async Task StartAsync(string service, string[] arguments, IReadOnlyDictionary<string, string?> environment) =>
-            children.Add(await ChildProcess.StartAsync(Command(service, arguments, environment) with { RecordPath = TestServers.NewRecordPath(service) }, line =>
+            children.Add(await ChildProcess.StartAsync(Command(
+                service, arguments, environment) with
+            { RecordPath = TestServers.NewRecordPath(service) }, line =>
             {
                 lock (lines) lines.Add($"{service}: {line}");
             }));
 
         public ChildCommand Command(string service, string[] arguments, IReadOnlyDictionary<string, string?> environment)
         {
-            var all = System.Environment.GetEnvironmentVariables().Keys.Cast<string>().Where(name => !OfTheMachine.Contains(name)).ToDictionary(name => name, _ => (string?)null, StringComparer.Ordinal);
+            var all = System.Environment.GetEnvironmentVariables().Keys.Cast<string>().Where(name => !OfTheMachine.Contains(name))
+                .ToDictionary(name => name, _ => (string?)null, StringComparer.Ordinal);
             foreach (var (name, value) in environment) all[name] = value;
-            return new ChildCommand("dotnet", [Path.Combine(AppContext.BaseDirectory, $"Generation.{service}.dll"), .. arguments]) { WorkingDirectory = AppContext.BaseDirectory, Environment = all };
+            return new ChildCommand("dotnet", [Path.Combine(AppContext.BaseDirectory, $"Generation.{service}.dll"),
+                .. arguments])
+            { WorkingDirectory = AppContext.BaseDirectory, Environment = all };
         }
 
         public async ValueTask DisposeAsync()

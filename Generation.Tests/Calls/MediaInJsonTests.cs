@@ -21,12 +21,14 @@ public sealed class MediaInJsonTests
         var answer = new JsonObject
         {
             ["created"] = 7,
-            ["data"] = new JsonArray([.. pictures.Select(p => (JsonNode)new JsonObject { ["b64_json"] = Convert.ToBase64String(p), ["size"] = "a \"quoted\" \\ one" })]),
+            ["data"] = new JsonArray([.. pictures.Select(p => (
+                JsonNode)new JsonObject { ["b64_json"] = Convert.ToBase64String(p), ["size"] = "a \"quoted\" \\ one" })]),
             ["usage"] = new JsonObject { ["total_tokens"] = 3, ["empty"] = new JsonArray(), ["none"] = null },
         };
         var read = new Dictionary<string, byte[]>();
         var rest = await MediaInJson.ReadAsync(
-            new InPieces(Encoding.UTF8.GetBytes(answer.ToJsonString()), pieceBytes), IsMedia, async (path, bytes) => read[path] = await AllOf(bytes), MaxRest, Token);
+            new InPieces(Encoding.UTF8.GetBytes(answer.ToJsonString()), pieceBytes), IsMedia, async (path, bytes) =>
+                read[path] = await AllOf(bytes), MaxRest, Token);
 
         for (var i = 0; i < pictures.Length; i++)
         {
@@ -71,7 +73,8 @@ public sealed class MediaInJsonTests
     [InlineData("", typeof(EndOfStreamException))]
     public async Task A_broken_answer_is_an_error_of_its_kind(string answer, Type error)
     {
-        var thrown = await Record.ExceptionAsync(() => MediaInJson.ReadAsync(Utf8(answer), IsMedia, async (_, media) => await AllOf(media), MaxRest, Token));
+        var thrown = await Record.ExceptionAsync(() => MediaInJson.ReadAsync(
+            Utf8(answer), IsMedia, async (_, media) => await AllOf(media), MaxRest, Token));
         Assert.IsType(error, thrown);
     }
 
@@ -90,7 +93,8 @@ public sealed class MediaInJsonTests
     public async Task Events_come_with_their_names_until_the_stream_says_that_it_is_done(int pieceBytes)
     {
         var picture = RandomNumberGenerator.GetBytes(30_000);
-        var events = $": a comment\r\nevent: one\r\ndata: {{\"b\":\"{Convert.ToBase64String(picture)}\"}}\r\n\r\ndata:{{\"b\":\"\"}}\n\nevent: two\ndata: {{}}\n\ndata: [DONE]\n\ndata: {{}}\n\n";
+        var events = $": a comment\r\nevent: one\r\ndata: {{\"b\":\"{Convert.ToBase64String(picture)}\"}}\r\n\r\ndata:{{\"b\":\"\"}}\n\nevent: "
+            + "two\ndata: {}\n\ndata: [DONE]\n\ndata: {}\n\n";
         var seen = new List<(string, byte[])>();
         await ServerEvents.ReadAsync(
             new InPieces(Encoding.UTF8.GetBytes(events), pieceBytes),

@@ -35,7 +35,9 @@ internal static class AuditBooks
 
         var other = await system.AddUserAsync("other", 100, "admin");
         var administration = new CreditAdministration(system.Db, TimeProvider.System);
-        Assert.Equal(AdminActionOutcome.Done, (await administration.GrantAsync(AdminCommand("overdue"), 50, "bonus", 100, TimeProvider.System.GetUtcNow().AddSeconds(-1), default)).Outcome);
+        Assert.Equal(AdminActionOutcome.Done, (
+            await administration.GrantAsync(AdminCommand("overdue"), 50, "bonus", 100, TimeProvider.System.GetUtcNow().AddSeconds(-1),
+            default)).Outcome);
         Assert.Equal(AdminActionOutcome.Done, (await administration.AdjustAsync(AdminCommand("more"), 20, default)).Outcome);
         Assert.Equal(AdminActionOutcome.Done, (await administration.AdjustAsync(AdminCommand("less"), -10, default)).Outcome);
         Assert.Equal(AdminActionOutcome.Done, (await administration.FreezeAsync(AdminCommand("frozen"), true, default)).Outcome);
@@ -47,7 +49,8 @@ internal static class AuditBooks
             DO $$
             DECLARE found record;
             BEGIN
-                FOR found IN SELECT conrelid::regclass AS owner, conname FROM pg_constraint WHERE contype = 'c' AND connamespace = 'public'::regnamespace LOOP
+                FOR found IN SELECT conrelid::regclass AS owner, conname FROM pg_constraint WHERE contype = 'c'
+                    AND connamespace = 'public'::regnamespace LOOP
                     EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', found.owner, found.conname);
                 END LOOP;
             END $$

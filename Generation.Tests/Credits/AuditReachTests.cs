@@ -30,7 +30,8 @@ public sealed class AuditReachTests
         Assert.Empty(clean["differences"]!.AsArray());
         Assert.Equal(
             (2, 1, 1, 2, 0),
-            ((int)clean["checked"]!["users"]!, (int)clean["checked"]!["sessions"]!, (int)clean["checked"]!["reservations"]!, (int)clean["checked"]!["transactions"]!, (int)clean["checked"]!["media"]!));
+            ((int)clean["checked"]!["users"]!, (int)clean["checked"]!["sessions"]!, (int)clean["checked"]!["reservations"]!,
+                (int)clean["checked"]!["transactions"]!, (int)clean["checked"]!["media"]!));
         Assert.True((double?)clean["seconds"] > 0);
         Assert.NotEqual(default, (DateTimeOffset)clean["startedAt"]!);
         Assert.Equal(LedgerAudit.Rules.Count, clean["totals"]!.AsObject().Count);
@@ -41,7 +42,8 @@ public sealed class AuditReachTests
         var difference = Assert.Single(broken["differences"]!.AsArray(), d => (string?)d!["rule"] == "replay-gives-available")!;
         Assert.Equal(
             ("user", system.UserId.ToString(), "996", "1001", "Replaying the ledger gives what is available."),
-            ((string?)difference["idKind"], (string?)difference["id"], (string?)difference["expected"], (string?)difference["actual"], (string?)difference["says"]));
+            ((string?)difference["idKind"], (string?)difference["id"], (string?)difference["expected"], (string?)difference["actual"],
+                (string?)difference["says"]));
     }
 
     [Fact]
@@ -118,11 +120,14 @@ public sealed class AuditReachTests
             o.Settings["Relay:AuditInterval"] = "00:00:00.200";
         });
         var log = system.Relays[0];
-        await UntilAsync(() => Task.FromResult(log.Log.Any(line => line.StartsWith("Information", StringComparison.Ordinal) && line.Contains("ledger.audit The ledger is clean", StringComparison.Ordinal))));
+        await UntilAsync(() => Task.FromResult(log.Log.Any(
+            line => line.StartsWith("Information", StringComparison.Ordinal)
+            && line.Contains("ledger.audit The ledger is clean", StringComparison.Ordinal))));
 
         // 37 rows: a number that no other relay of this process reports.
         await system.ExecuteAsync(
-            $"INSERT INTO credit_lots (lot_id, user_id, kind, granted, available, reference) SELECT gen_random_uuid(), '{system.UserId}', 'grant', 1, 1, n::text FROM generate_series(1, 37) AS n");
+            $"INSERT INTO credit_lots (lot_id, user_id, kind, granted, available, reference) SELECT gen_random_uuid(), '{system.UserId}', 'grant', "
+                + "1, 1, n::text FROM generate_series(1, 37) AS n");
         var id = await system.ScalarAsync<string>("SELECT lot_id::text FROM credit_lots WHERE reference <> 'opening' ORDER BY lot_id LIMIT 1");
         await UntilAsync(() => Task.FromResult(log.Log.Any(line =>
             line.StartsWith("Critical", StringComparison.Ordinal) && line.Contains("ledger.audit", StringComparison.Ordinal)
@@ -135,7 +140,8 @@ public sealed class AuditReachTests
 
         await system.ExecuteAsync("DELETE FROM credit_lots WHERE reference <> 'opening'");
         var lines = log.Log.Count;
-        await UntilAsync(() => Task.FromResult(log.Log.Skip(lines).Any(line => line.Contains("ledger.audit The ledger is clean", StringComparison.Ordinal))));
+        await UntilAsync(() => Task.FromResult(log.Log.Skip(lines).Any(
+            line => line.Contains("ledger.audit The ledger is clean", StringComparison.Ordinal))));
         await UntilAsync(() =>
         {
             seen.Clear();
@@ -153,7 +159,9 @@ public sealed class AuditReachTests
         Assert.Equal((AuditCommand.Clean, true), (code, said.EndsWith("The ledger is clean.", StringComparison.Ordinal)));
         Assert.DoesNotContain("\e[", said, StringComparison.Ordinal); // this is no terminal
 
-        var id = Assert.Single(await books.BreakAsync("UPDATE credit_accounts SET reserved = reserved + 1 WHERE user_id = (SELECT user_id FROM users WHERE handle = 'other') RETURNING user_id"));
+        var id = Assert.Single(await books.BreakAsync(
+            "UPDATE credit_accounts SET reserved = reserved + 1 WHERE user_id = (SELECT user_id FROM users WHERE handle = 'other') RETURNING "
+            + "user_id"));
         (code, said) = await CommandAsync(books.ConnectionString);
         Assert.Equal(AuditCommand.Differences, code);
         Assert.Contains("reserved-is-held  1  What is reserved is the sum of the open holds.", said, StringComparison.Ordinal);
@@ -174,7 +182,8 @@ public sealed class AuditReachTests
         return connection; // closing it rolls back
     }
 
-    private const string IsWaiting = "EXISTS (SELECT FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database WHERE d.datname = current_database() AND NOT l.granted)";
+    private const string IsWaiting =
+        "EXISTS (SELECT FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database WHERE d.datname = current_database() AND NOT l.granted)";
 
     private static async Task<JsonObject> AuditAsync(HttpClient admin, bool mayWait = false)
     {

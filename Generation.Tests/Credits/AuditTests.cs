@@ -24,7 +24,8 @@ public sealed class AuditTests
         { "session-has-hold", $"DELETE FROM credit_reservations WHERE session_id = {Whole} RETURNING session_id" },
         { "session-held-is-hold", $"UPDATE generation_sessions SET held_credits = held_credits + 1 WHERE session_id = {Whole} RETURNING session_id" },
         { "session-held-is-price", $"UPDATE generation_sessions SET unit_price = unit_price + 1 WHERE session_id = {Waiting} RETURNING session_id" },
-        { "session-charge-is-captured", $"UPDATE generation_sessions SET captured_credits = captured_credits + 1 WHERE session_id = {Partial} RETURNING session_id" },
+        { "session-charge-is-captured",
+            $"UPDATE generation_sessions SET captured_credits = captured_credits + 1 WHERE session_id = {Partial} RETURNING session_id" },
         { "session-extra-is-charged", $"UPDATE generation_sessions SET extra_credits = 1 WHERE session_id = {Whole} RETURNING session_id" },
         { "session-extra-follows-hold", $"UPDATE generation_sessions SET shortfall_credits = 1 WHERE session_id = {Partial} RETURNING session_id" },
         { "session-charge-is-stored", $"DELETE FROM media WHERE session_id = {Partial} RETURNING session_id" },
@@ -32,7 +33,8 @@ public sealed class AuditTests
         {
             "failed-has-no-output",
             $"""
-            INSERT INTO media (media_id, session_id, user_id, ordinal, kind, object_key, content_type, bytes, sha256, credits, lease_token, session_version)
+            INSERT INTO media (media_id, session_id, user_id, ordinal, kind, object_key, content_type, bytes, sha256, credits, lease_token,
+                session_version)
             SELECT gen_random_uuid(), {Failed}, user_id, 0, kind, 'another', content_type, bytes, sha256, credits, lease_token, session_version
             FROM media WHERE session_id = {Whole}
             RETURNING session_id
@@ -40,9 +42,11 @@ public sealed class AuditTests
         },
         { "hold-of-session-user", $"UPDATE credit_reservations SET user_id = {Other} WHERE session_id = {Whole} RETURNING reservation_id" },
         { "hold-closes-with-session", $"UPDATE credit_reservations SET status = 'held' WHERE session_id = {Failed} RETURNING reservation_id" },
-        { "hold-open-while-session-runs", $"UPDATE credit_reservations SET status = 'released' WHERE session_id = {Waiting} RETURNING reservation_id" },
+        { "hold-open-while-session-runs",
+            $"UPDATE credit_reservations SET status = 'released' WHERE session_id = {Waiting} RETURNING reservation_id" },
 
-        { "hold-has-session", $"WITH gone AS (DELETE FROM generation_sessions WHERE session_id = {Whole} RETURNING session_id) SELECT reservation_id FROM credit_reservations JOIN gone USING (session_id)" },
+        { "hold-has-session", $"WITH gone AS (DELETE FROM generation_sessions WHERE session_id = {Whole} RETURNING session_id) SELECT "
+            + "reservation_id FROM credit_reservations JOIN gone USING (session_id)" },
         { "hold-is-divided", $"UPDATE credit_reservations SET released = released + 1 WHERE session_id = {Failed} RETURNING reservation_id" },
         { "hold-is-drawn", $"UPDATE credit_reservation_draws SET amount = amount + 1 WHERE {DrawOf(Waiting)} RETURNING reservation_id" },
         { "hold-capture-is-drawn", $"UPDATE credit_reservation_draws SET captured = captured + 1 WHERE {DrawOf(Whole)} RETURNING reservation_id" },
@@ -53,18 +57,24 @@ public sealed class AuditTests
         { "hold-release-is-booked", $"DELETE FROM credit_transactions WHERE type = 'refund' AND session_id = {Failed} RETURNING reservation_id" },
         { "hold-extra-is-booked", $"UPDATE credit_reservations SET extra = 1 WHERE session_id = {Whole} RETURNING reservation_id" },
         { "draw-has-hold", $"DELETE FROM credit_reservations WHERE session_id = {Whole} RETURNING reservation_id" },
-        { "draw-from-own-lot", $"UPDATE credit_reservation_draws SET lot_id = (SELECT lot_id FROM credit_lots WHERE user_id = {Other}) WHERE {DrawOf(Whole)} RETURNING reservation_id" },
+        { "draw-from-own-lot", $"UPDATE credit_reservation_draws SET lot_id = (SELECT lot_id FROM credit_lots WHERE user_id = {Other}) WHERE "
+            + $"{DrawOf(Whole)} RETURNING reservation_id" },
 
         { "media-has-session", $"UPDATE media SET session_id = gen_random_uuid() WHERE session_id = {Whole} RETURNING media_id" },
         { "media-of-session-user", $"UPDATE media SET user_id = {Other} WHERE session_id = {Whole} RETURNING media_id" },
         { "media-costs-its-price", $"UPDATE media SET credits = credits + 1 WHERE session_id = {Whole} RETURNING media_id" },
 
-        { "row-is-possible", $"UPDATE credit_transactions SET from_bucket = 'external' WHERE type = 'usage' AND session_id = {Whole} RETURNING transaction_id" },
-        { "row-of-own-hold", $"UPDATE credit_transactions SET session_id = {Failed} WHERE type = 'usage' AND session_id = {Whole} RETURNING transaction_id" },
-        { "row-amount-is-of-hold", $"UPDATE credit_transactions SET amount = amount - 1 WHERE type = 'usage' AND session_id = {Whole} RETURNING transaction_id" },
+        { "row-is-possible", $"UPDATE credit_transactions SET from_bucket = 'external' WHERE type = 'usage' AND session_id = {Whole} RETURNING "
+            + "transaction_id" },
+        { "row-of-own-hold", $"UPDATE credit_transactions SET session_id = {Failed} WHERE type = 'usage' AND session_id = {Whole} RETURNING "
+            + "transaction_id" },
+        { "row-amount-is-of-hold",
+            $"UPDATE credit_transactions SET amount = amount - 1 WHERE type = 'usage' AND session_id = {Whole} RETURNING transaction_id" },
         { "row-of-own-lot", $"UPDATE credit_transactions SET user_id = {Other} WHERE lot_id = {Bought} RETURNING transaction_id" },
-        { "row-of-own-action", $"UPDATE credit_transactions SET user_id = {Other} WHERE admin_action_id = (SELECT admin_action_id FROM admin_actions WHERE idempotency_key = 'less') RETURNING transaction_id" },
-        { "row-carries-balances", $"UPDATE credit_transactions SET available_after = available_after + 1 WHERE type = 'usage' AND session_id = {Whole} RETURNING transaction_id" },
+        { "row-of-own-action", $"UPDATE credit_transactions SET user_id = {Other} WHERE admin_action_id = (SELECT admin_action_id FROM "
+            + "admin_actions WHERE idempotency_key = 'less') RETURNING transaction_id" },
+        { "row-carries-balances", "UPDATE credit_transactions SET available_after = available_after + 1 WHERE type = 'usage' AND session_id = "
+            + $"{Whole} RETURNING transaction_id" },
 
         { "account-exists", $"DELETE FROM credit_accounts WHERE user_id = {Other} RETURNING user_id" },
         { "account-not-negative", $"UPDATE credit_accounts SET reserved = -1 WHERE user_id = {Other} RETURNING user_id" },
@@ -84,7 +94,8 @@ public sealed class AuditTests
         { "lot-grant-is-booked", $"UPDATE credit_lots SET granted = granted + 1, available = available + 1 WHERE lot_id = {Bought} RETURNING lot_id" },
         { "lot-expiry-is-explained", $"UPDATE credit_lots SET expired = expired + 1 WHERE user_id = {Other} RETURNING lot_id" },
 
-        { "action-is-booked", "UPDATE admin_actions SET result = jsonb_set(result, '{amount}', '21') WHERE idempotency_key = 'more' RETURNING admin_action_id" },
+        { "action-is-booked", "UPDATE admin_actions SET result = jsonb_set(result, '{amount}', '21') WHERE idempotency_key = 'more' RETURNING "
+            + "admin_action_id" },
         { "ledger-only-grows", "ALTER TABLE credit_transactions DISABLE TRIGGER credit_transactions_append_only; SELECT 'credit_transactions'" },
     };
 

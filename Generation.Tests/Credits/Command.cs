@@ -150,7 +150,8 @@ internal sealed record Script(Command[] Commands)
         from wealth in Gen.Frequency((9, Gen.Choose(20, 80)), (1, Gen.Constant(0)))
         from length in Gen.Choose(longest / 2, longest)
         from commands in Command.Any().ArrayOf(length)
-        select new Script([.. Enumerable.Range(0, LedgerCase.Users).Where(_ => wealth > 0).Select(n => new Command.Grant(n, wealth / (n + 1), "purchase", 100, null)), .. commands]),
+        select new Script([.. Enumerable.Range(0, LedgerCase.Users).Where(_ => wealth > 0)
+            .Select(n => new Command.Grant(n, wealth / (n + 1), "purchase", 100, null)), .. commands]),
         Shorter);
 
     public override string ToString() => $"\n  {string.Join("\n  ", Commands.AsEnumerable())}\n";
@@ -168,8 +169,10 @@ internal sealed record Script(Command[] Commands)
         {
             IEnumerable<Command> simpler = all[at] switch
             {
-                Command.Submit { Orders: { Length: > 1 } orders } => orders.Select((_, n) => new Command.Submit([.. orders[..n], .. orders[(n + 1)..]])),
-                Command.Settle { Endings: { Length: > 1 } endings } settle => endings.Select((_, n) => settle with { Endings = [.. endings[..n], .. endings[(n + 1)..]] }),
+                Command.Submit { Orders: { Length: > 1 } orders } =>
+                    orders.Select((_, n) => new Command.Submit([.. orders[..n], .. orders[(n + 1)..]])),
+                Command.Settle { Endings: { Length: > 1 } endings } settle =>
+                    endings.Select((_, n) => settle with { Endings = [.. endings[..n], .. endings[(n + 1)..]] }),
                 _ => [],
             };
             foreach (var command in simpler) yield return new Script([.. all[..at], command, .. all[(at + 1)..]]);

@@ -24,7 +24,8 @@ public sealed class CostTests(CostTests.Books books) : IClassFixture<CostTests.B
 
         Assert.Equal(("completed", 3, 5), (end.Status, end.Captured, end.Released));
         Assert.Equal(
-            ["purchase external available 100 100 0", "reservation available reserved 8 92 8", "usage reserved spent 3 92 5", "adjustment reserved available 5 97 0"],
+            ["purchase external available 100 100 0", "reservation available reserved 8 92 8", "usage reserved spent 3 92 5",
+                "adjustment reserved available 5 97 0"],
             await ledger.LedgerAsync(user));
         Assert.Equal(["97 0 3 0"], await ledger.LotsAsync(user));
         await ledger.AssertBooksAreCleanAsync();
@@ -39,7 +40,8 @@ public sealed class CostTests(CostTests.Books books) : IClassFixture<CostTests.B
         var end = await ledger.FinishAsync(session, CostPolicy.ChargeAvailable);
 
         Assert.Equal(("completed", 8, 0), (end.Status, end.Captured, end.Released));
-        Assert.Equal(["purchase external available 8 8 0", "reservation available reserved 8 0 8", "usage reserved spent 8 0 0"], await ledger.LedgerAsync(user));
+        Assert.Equal(["purchase external available 8 8 0", "reservation available reserved 8 0 8", "usage reserved spent 8 0 0"],
+            await ledger.LedgerAsync(user));
         Assert.Empty(await ShortfallsAsync(user));
     }
 
@@ -49,7 +51,8 @@ public sealed class CostTests(CostTests.Books books) : IClassFixture<CostTests.B
     [InlineData(CostPolicy.ChargeAvailable, 12, 4, 0)] // exactly enough
     [InlineData(CostPolicy.ChargeAvailable, 11, 3, 1)] // some
     [InlineData(CostPolicy.ChargeAvailable, 8, 0, 4)] // nothing
-    public async Task More_than_was_held_follows_the_policy_and_what_nobody_paid_is_recorded(CostPolicy policy, long granted, long charged, long shortfall)
+    public async Task More_than_was_held_follows_the_policy_and_what_nobody_paid_is_recorded(
+        CostPolicy policy, long granted, long charged, long shortfall)
     {
         var (user, session) = await StartAsync(granted, outputs: 2);
         await StoreAsync(session, 500, 700);
@@ -59,7 +62,8 @@ public sealed class CostTests(CostTests.Books books) : IClassFixture<CostTests.B
         Assert.Equal(("completed", 8 + charged, 0), (end.Status, end.Captured, end.Released));
         Assert.Equal(
             [$"{8 + charged} {charged} {shortfall}"],
-            await ledger.LinesAsync("SELECT captured_credits, extra_credits, shortfall_credits FROM generation_sessions WHERE session_id = $1", session.SessionId));
+            await ledger.LinesAsync("SELECT captured_credits, extra_credits, shortfall_credits FROM generation_sessions WHERE session_id = $1",
+                session.SessionId));
         List<string> rows = [$"usage reserved spent 8 {granted - 8} 0"];
         if (charged > 0) rows.Add($"usage available spent {charged} {granted - 8 - charged} 0");
         Assert.Equal(rows, (await ledger.LedgerAsync(user)).Skip(2));
@@ -222,14 +226,16 @@ public sealed class CostTests(CostTests.Books books) : IClassFixture<CostTests.B
     {
         var settings = new SettingsOptions();
         Task<Price?> CurrentAsync() => new PriceList(ledger.Db, settings, TimeProvider.System)
-            .QuoteAsync(ModelRegistry.BuiltIn[0], new() { ["n"] = 1 }, CancellationToken.None).AsTask().ContinueWith(q => q.Result?.Price, TaskScheduler.Default);
+            .QuoteAsync(ModelRegistry.BuiltIn[0], new() { ["n"] = 1 }, CancellationToken.None).AsTask()
+                .ContinueWith(q => q.Result?.Price, TaskScheduler.Default);
         var user = await ledger.AddUserAsync($"user-{Guid.NewGuid():N}");
         await ledger.GrantAsync(user, 100);
         var old = (await CurrentAsync())!;
         var running = await ledger.StartWorkAsync(user, old, outputs: 2);
 
         await ledger.ExecuteAsync("UPDATE model_pricing SET retired_at = now() WHERE price_version = $1", old.Version);
-        await ledger.ExecuteAsync("INSERT INTO model_pricing (model, credits, usage_field, credits_per_unit) VALUES ('seedream-4', 9, 'tokens', 0.5)");
+        await ledger.ExecuteAsync(
+            "INSERT INTO model_pricing (model, credits, usage_field, credits_per_unit) VALUES ('seedream-4', 9, 'tokens', 0.5)");
         var now = (await CurrentAsync())!;
         var late = await ledger.StartWorkAsync(user, now);
         await StoreAsync(running, 1_000, 1_000);
@@ -277,7 +283,8 @@ public sealed class CostTests(CostTests.Books books) : IClassFixture<CostTests.B
 
     private async Task DeliverAsync(ClaimedSession session, int ordinal, string result)
     {
-        var intent = await ledger.Leases.RecordIntentAsync(session, ordinal, 1, TimeSpan.FromMinutes(1), callbackTokenHash: null, CancellationToken.None);
+        var intent = await ledger.Leases.RecordIntentAsync(session, ordinal, 1, TimeSpan.FromMinutes(1), callbackTokenHash: null,
+            CancellationToken.None);
         Assert.True(await ledger.Leases.RecordTaskAsync(session, intent!.Value, ProviderTaskState.Delivered, CancellationToken.None, result: result));
     }
 

@@ -16,16 +16,20 @@ public sealed class GroupedWritesTests
         var sessions = new List<ClaimedSession>();
         for (var i = 0; i < 24; i++) sessions.Add(await ledger.StartWorkAsync(user, price));
         await Task.WhenAll(sessions.Skip(1).Select(session => ledger.StoreAsync(session, 0))); // all but the first: it fails
-        await ledger.ExecuteAsync("UPDATE generation_sessions SET cancel_requested_at = now() WHERE session_id = $1", sessions[1].SessionId); // too late
+        // too late
+        await ledger.ExecuteAsync("UPDATE generation_sessions SET cancel_requested_at = now() WHERE session_id = $1", sessions[1].SessionId);
         await ledger.ExecuteAsync("UPDATE generation_sessions SET lease_token = lease_token + 1 WHERE session_id = $1", sessions[2].SessionId);
 
-        var ends = await Task.WhenAll(sessions.Select(session => ledger.Settlement().EndAsync(LedgerDatabase.Fenced(session), CancellationToken.None)));
+        var ends = await Task.WhenAll(sessions.Select(
+            session => ledger.Settlement().EndAsync(LedgerDatabase.Fenced(session), CancellationToken.None)));
 
         Assert.Equal(("failed", 0L), (ends[0]!.Status, ends[0]!.Captured));
         Assert.Equal("completed", ends[1]!.Status);
         Assert.Null(ends[2]);
-        Assert.All(ends.Index().Skip(3), end => Assert.Equal((sessions[end.Index].SessionId, "completed", 4L), (end.Item!.SessionId, end.Item.Status, end.Item.Captured)));
-        Assert.Equal("processing", await ledger.ScalarAsync<string>("SELECT status FROM generation_sessions WHERE session_id = $1", sessions[2].SessionId));
+        Assert.All(ends.Index().Skip(3), end => Assert.Equal((sessions[end.Index].SessionId, "completed", 4L),
+            (end.Item!.SessionId, end.Item.Status, end.Item.Captured)));
+        Assert.Equal("processing", await ledger.ScalarAsync<string>("SELECT status FROM generation_sessions WHERE session_id = $1",
+            sessions[2].SessionId));
         Assert.InRange(await ledger.ScalarAsync<long>("SELECT count(DISTINCT xmin::text) FROM credit_reservations WHERE status <> 'held'"), 1, 12);
         Assert.InRange(await ledger.ScalarAsync<long>("SELECT count(DISTINCT xmin::text) FROM media"), 1, 12);
         await ledger.AssertBooksAreCleanAsync();
@@ -67,7 +71,8 @@ public sealed class GroupedWritesTests
         await using (var connection = await ledger.Db.OpenConnectionAsync())
         await using (var transaction = await connection.BeginTransactionAsync())
         {
-            await using (var command = new NpgsqlCommand($"SELECT FROM generation_sessions WHERE session_id = '{locked.SessionId}' FOR UPDATE", connection)) await command.ExecuteNonQueryAsync();
+            await using (var command = new NpgsqlCommand($"SELECT FROM generation_sessions WHERE session_id = '{locked.SessionId}' FOR UPDATE",
+                connection)) await command.ExecuteNonQueryAsync();
             held = ledger.StoreAsync(locked, 0);
             Assert.NotNull(await ledger.StoreAsync(free, 0));
             Assert.Equal("completed", (await ledger.Settlement().EndAsync(LedgerDatabase.Fenced(free), CancellationToken.None))!.Status);
@@ -94,7 +99,8 @@ public sealed class GroupedWritesTests
 
         async Task<(bool IsDuplicate, long Version)> StoreAsync(string extension)
         {
-            var stored = Assert.NotNull(await ledger.Leases.StoreMediaAsync(LedgerDatabase.OutputOf(session, 0, extension: extension), CancellationToken.None));
+            var stored = Assert.NotNull(await ledger.Leases.StoreMediaAsync(
+                LedgerDatabase.OutputOf(session, 0, extension: extension), CancellationToken.None));
             return (stored.IsDuplicate, stored.Version);
         }
     }
@@ -114,11 +120,13 @@ public sealed class GroupedWritesTests
         var late = await ledger.StartWorkAsync(user, price);
         await ledger.ExecuteAsync("UPDATE generation_sessions SET cancel_requested_at = now() WHERE session_id = $1", late.SessionId);
         var ends = await Task.WhenAll(
-            EndAsync(single, LedgerDatabase.OutputOf(single, 0)), EndAsync(second, LedgerDatabase.OutputOf(second, 1)), EndAsync(late, LedgerDatabase.OutputOf(late, 0)));
+            EndAsync(single, LedgerDatabase.OutputOf(single, 0)), EndAsync(second, LedgerDatabase.OutputOf(second, 1)),
+                EndAsync(late, LedgerDatabase.OutputOf(late, 0)));
         Assert.Equal([("completed", 4, 0), ("completed", 8, 0), ("completed", 4, 0)], ends.Select(e => (e!.Status, e.Captured, e.Released)));
         Assert.Equal(4, ends[0]!.Version); // submitted, claimed, stored, ended: whoever watches sees each
         Assert.Equal(3L, await ledger.ScalarAsync<long>("SELECT session_version FROM media WHERE session_id = $1", single.SessionId));
-        Assert.Equal(3L, await ledger.ScalarAsync<long>("SELECT count(*) FROM media AS m JOIN generation_sessions AS s USING (session_id) WHERE m.xmin = s.xmin"));
+        Assert.Equal(3L, await ledger.ScalarAsync<long>(
+            "SELECT count(*) FROM media AS m JOIN generation_sessions AS s USING (session_id) WHERE m.xmin = s.xmin"));
 
         // A reply that was lost: the same again changes nothing, and no second row is written.
         Assert.Null(await EndAsync(single, LedgerDatabase.OutputOf(single, 0)));
@@ -132,7 +140,8 @@ public sealed class GroupedWritesTests
         Assert.NotNull(await ledger.StoreAsync(taken, 0));
         var other = await EndAsync(taken, LedgerDatabase.OutputOf(taken, 0, extension: "jpg"));
         Assert.Equal(("completed", true, false), (other!.Status, other.LastOutputIsDuplicate, ends[0]!.LastOutputIsDuplicate));
-        Assert.EndsWith(".png", await ledger.ScalarAsync<string>("SELECT object_key FROM media WHERE session_id = $1", taken.SessionId), StringComparison.Ordinal);
+        Assert.EndsWith(".png", await ledger.ScalarAsync<string>("SELECT object_key FROM media WHERE session_id = $1", taken.SessionId),
+            StringComparison.Ordinal);
 
         // What the database refuses about the output is no end either; and its neighbours in the group are none the worse.
         var (bad, good) = (await ledger.StartWorkAsync(user, price), await ledger.StartWorkAsync(user, price));
@@ -141,7 +150,8 @@ public sealed class GroupedWritesTests
         await Assert.ThrowsAsync<PostgresException>(() => refused);
         Assert.Equal("processing", await ledger.ScalarAsync<string>("SELECT status FROM generation_sessions WHERE session_id = $1", bad.SessionId));
 
-        Task<Settled?> EndAsync(ClaimedSession session, StoredOutput output) => settlement.EndAsync(LedgerDatabase.Fenced(session) with { LastOutput = output }, CancellationToken.None);
+        Task<Settled?> EndAsync(ClaimedSession session, StoredOutput output) =>
+            settlement.EndAsync(LedgerDatabase.Fenced(session) with { LastOutput = output }, CancellationToken.None);
     }
 
     /// <summary>
@@ -157,10 +167,13 @@ public sealed class GroupedWritesTests
         var settlement = ledger.Settlement();
         for (var round = 0; round < 6; round++)
         {
-            var (bad, good, other) = (await ledger.StartWorkAsync(user, price), await ledger.StartWorkAsync(user, price), await ledger.StartWorkAsync(user, price));
+            var (bad, good, other) = (await ledger.StartWorkAsync(user, price), await ledger.StartWorkAsync(user, price), await ledger.StartWorkAsync(
+                user, price));
             var unusable = LedgerDatabase.OutputOf(bad, 0) with { Usage = "no JSON" };
-            await Assert.ThrowsAsync<PostgresException>(() => settlement.EndAsync(LedgerDatabase.Fenced(bad) with { LastOutput = unusable }, CancellationToken.None));
-            var end = await settlement.EndAsync(LedgerDatabase.Fenced(good) with { LastOutput = LedgerDatabase.OutputOf(good, 0) }, CancellationToken.None);
+            await Assert.ThrowsAsync<PostgresException>(() => settlement.EndAsync(
+                LedgerDatabase.Fenced(bad) with { LastOutput = unusable }, CancellationToken.None));
+            var end = await settlement.EndAsync(LedgerDatabase.Fenced(good) with { LastOutput = LedgerDatabase.OutputOf(good, 0) },
+                CancellationToken.None);
             Assert.Equal("completed", end?.Status);
             await Assert.ThrowsAsync<PostgresException>(() => ledger.Leases.StoreMediaAsync(unusable, CancellationToken.None));
             Assert.NotNull(await ledger.StoreAsync(other, 0));
@@ -174,7 +187,8 @@ public sealed class GroupedWritesTests
         var (user, price) = (await ledger.AddUserAsync("some"), await ledger.AddPriceAsync(4));
         await ledger.GrantAsync(user, 1_000);
         var sessions = new List<Guid>();
-        for (var i = 0; i < 5; i++) sessions.Add((await ledger.Writers[0].SubmitAsync(LedgerDatabase.Request(user, $"key-{i}", price, 1), CancellationToken.None)).SessionId);
+        for (var i = 0; i < 5; i++) sessions.Add((
+            await ledger.Writers[0].SubmitAsync(LedgerDatabase.Request(user, $"key-{i}", price, 1), CancellationToken.None)).SessionId);
         Assert.NotNull(await ledger.ClaimAsync(sessions[1]));
         await ledger.ExecuteAsync("UPDATE generation_sessions SET wake_at = now() + interval '1 hour' WHERE session_id = $1", sessions[2]);
         await ledger.Settlement().EndAsync(new Settle(sessions[3], SettleGuard.Queued) { Canceled = true }, CancellationToken.None);
@@ -244,7 +258,8 @@ public sealed class GroupCommitRulesTests
     [Fact]
     public async Task What_is_refused_for_its_content_is_written_one_by_one()
     {
-        fault = text => text.Contains('c', StringComparison.Ordinal) ? new PostgresException("bad", "ERROR", "ERROR", PostgresErrorCodes.CheckViolation) : null;
+        fault = text => text.Contains('c', StringComparison.Ordinal)
+            ? new PostgresException("bad", "ERROR", "ERROR", PostgresErrorCodes.CheckViolation) : null;
         var group = Group(maxGroup: 10);
         var first = group.WriteAsync("a", CancellationToken.None);
         await begun.Task;

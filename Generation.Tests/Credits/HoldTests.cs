@@ -121,7 +121,8 @@ public sealed class HoldTests(CostTests.Books books) : IClassFixture<CostTests.B
 
         Assert.Equal(["0 0 0 3", "20 0 0 0"], await ledger.LotsAsync(user));
         Assert.Equal(["refund reserved available 8 23 0", "expiry available expired 3 20 0"], (await ledger.LedgerAsync(user)).TakeLast(2));
-        Assert.Equal(["expired 0 8"], await ledger.LinesAsync("SELECT status, captured, released FROM credit_reservations WHERE session_id = $1", session.SessionId));
+        Assert.Equal(["expired 0 8"], await ledger.LinesAsync("SELECT status, captured, released FROM credit_reservations WHERE session_id = $1",
+            session.SessionId));
         Assert.Equal(["hold_abandoned"], await ledger.LinesAsync("SELECT code FROM error_events WHERE user_id = $1", user));
         Assert.Empty(await ledger.Settlement(CostPolicy.ChargeAvailable).SettleAsync([LedgerDatabase.Fenced(session)], CancellationToken.None));
         await ledger.AssertBooksAreCleanAsync();
@@ -140,8 +141,10 @@ public sealed class HoldTests(CostTests.Books books) : IClassFixture<CostTests.B
         }
 
         await ledger.JumpAsync(TimeSpan.FromMinutes(200), user); // past the deadline: workers and relays both want to end them
-        var sweeps = Enumerable.Repeat(0, 3).Select(_ => ledger.SessionSweeps(CostPolicy.ChargeAvailable).EndOverdueAsync(CancellationToken.None)).ToList();
-        var finishes = sessions.ConvertAll(session => ledger.Settlement(CostPolicy.ChargeAvailable).SettleAsync([LedgerDatabase.Fenced(session)], CancellationToken.None));
+        var sweeps = Enumerable.Repeat(0, 3).Select(_ => ledger.SessionSweeps(CostPolicy.ChargeAvailable).EndOverdueAsync(CancellationToken.None))
+            .ToList();
+        var finishes = sessions.ConvertAll(session => ledger.Settlement(CostPolicy.ChargeAvailable).SettleAsync(
+            [LedgerDatabase.Fenced(session)], CancellationToken.None));
 
         Assert.Equal(20, (await Task.WhenAll(finishes)).Sum(end => end.Count) + (await Task.WhenAll(sweeps)).Sum());
         Assert.Equal(["100 0 100 0"], await ledger.LotsAsync(user));
@@ -150,5 +153,6 @@ public sealed class HoldTests(CostTests.Books books) : IClassFixture<CostTests.B
 
     /// <summary>Minutes until the user's open holds end; they are of the same age.</summary>
     private Task<double> LeftAsync(Guid user) => ledger.ScalarAsync<double>(
-        "SELECT min(extract(epoch FROM expires_at - now()) / 60)::double precision FROM credit_reservations WHERE user_id = $1 AND status = 'held'", user)!;
+        "SELECT min(extract(epoch FROM expires_at - now()) / 60)::double precision FROM credit_reservations WHERE user_id = $1 AND status = 'held'",
+            user)!;
 }

@@ -20,7 +20,8 @@ internal sealed class LedgerCase
     private const int WakeMinutes = 10;
 
     /// <summary>Two that are flat, two that go by tokens: 400 tokens are the four credits that are held.</summary>
-    public static readonly ModelPrice[] Prices = [new("flat", 4, null), new("dear", 9, null), new("metered", 4, 0.01m), new("metered, fine", 4, 0.0099999m)];
+    public static readonly ModelPrice[] Prices = [new("flat", 4, null), new("dear", 9, null), new("metered", 4, 0.01m),
+        new("metered, fine", 4, 0.0099999m)];
 
     private readonly LedgerDatabase real;
     private readonly Price[] prices;
@@ -41,7 +42,8 @@ internal sealed class LedgerCase
     public static async Task<Price[]> AddPricesAsync(LedgerDatabase real)
     {
         var rows = new List<Price>();
-        foreach (var price in Prices) rows.Add(await real.AddPriceAsync(price.Listed, price.CreditsPerToken is null ? null : "tokens", price.CreditsPerToken));
+        foreach (var price in Prices) rows.Add(await real.AddPriceAsync(
+            price.Listed, price.CreditsPerToken is null ? null : "tokens", price.CreditsPerToken));
         return [.. rows];
     }
 
@@ -58,7 +60,8 @@ internal sealed class LedgerCase
         }
 
         // Nothing is left: the deadlines pass, the sweeps do the rest.
-        foreach (var command in new Command[] { new Command.Jump(400), new Command.EndOverdue(CostPolicy.Absorb), new Command.ReleaseAbandoned(), new Command.ExpireLots() })
+        foreach (var command in new Command[] { new Command.Jump(400), new Command.EndOverdue(CostPolicy.Absorb), new Command.ReleaseAbandoned(),
+            new Command.ExpireLots() })
         {
             await run.DoAsync(command);
             await run.CompareAsync(command);
@@ -88,7 +91,8 @@ internal sealed class LedgerCase
                 await DoAsync(isChanged ? adminAction with { Amount = adminAction.Amount + 1, IsFrozen = !adminAction.IsFrozen } : adminAction);
                 break;
             case Command.Submit(var orders):
-                await SubmitAsync(orders.Select(o => new Request(model.Users[o.User], $"{Handle(name, o.User)}.{o.Key}", Prices[o.Price], o.Outputs)));
+                await SubmitAsync(orders.Select(o => new Request(
+                    model.Users[o.User], $"{Handle(name, o.User)}.{o.Key}", Prices[o.Price], o.Outputs)));
                 break;
             case Command.RepeatSubmit(var which) when Pick(which) is { } session:
                 await SubmitAsync([new Request(session.User, session.Key, session.Price, session.Outputs)]);
@@ -96,7 +100,8 @@ internal sealed class LedgerCase
             case Command.Claim(var which) when Pick(which) is { } session:
                 await ClaimAsync(session);
                 break;
-            case Command.Store(var which, var isLate, var ordinal, var usage) when Pick(which) is { } session && Claimed(session, isLate) is { } claim:
+            case Command.Store(var which, var isLate, var ordinal, var usage) when Pick(which) is { } session
+                && Claimed(session, isLate) is { } claim:
                 await StoreAsync(session, claim, ordinal % session.Outputs, usage);
                 break;
             case Command.Suspend(var which, var isLate) when Pick(which) is { } session && Claimed(session, isLate) is { } claim:
@@ -105,7 +110,8 @@ internal sealed class LedgerCase
                     await real.Leases.SuspendAsync(claim, TimeSpan.FromMinutes(WakeMinutes), CancellationToken.None));
                 break;
             case Command.Settle(var endings, var policy):
-                await SettleAsync(endings.Select(e => (Session: Pick(e.Session), Ending: e)).Where(e => e.Session is not null && Claimed(e.Session, e.Ending.IsLate) is not null)
+                await SettleAsync(endings.Select(e => (Session: Pick(e.Session), Ending: e))
+                    .Where(e => e.Session is not null && Claimed(e.Session, e.Ending.IsLate) is not null)
                     .Select(e => (e.Session!, Claimed(e.Session!, e.Ending.IsLate)!, e.Ending.IsCanceled)), policy);
                 break;
             case Command.Finish(var which, var minutes, var usage, var policy) when Pick(which) is { } session:
@@ -146,12 +152,14 @@ internal sealed class LedgerCase
             case Command.Jump(var passed):
                 await JumpAsync(passed);
                 break;
-            case Command.Abandon(var which) when Pick(which) is { IsOver: false, Stored.Count: 0 } session: // of others the audit would say, rightly, that they were not paid
+            // of others the audit would say, rightly, that they were not paid
+            case Command.Abandon(var which) when Pick(which) is { IsOver: false, Stored.Count: 0 } session:
                 LedgerModel.Abandon(session);
                 await real.ExecuteAsync(
                     """
                     UPDATE generation_sessions
-                    SET status = 'canceled', phase = 'canceled', captured_credits = 0, completed_at = now(), lease_owner = NULL, lease_until = NULL, wake_at = NULL,
+                    SET status = 'canceled', phase = 'canceled', captured_credits = 0, completed_at = now(), lease_owner = NULL, lease_until = NULL,
+                        wake_at = NULL,
                         lease_token = lease_token + 1
                     WHERE session_id = $1
                     """,
@@ -164,34 +172,42 @@ internal sealed class LedgerCase
     {
         if (!adminActions.Exists(d => d.Key == adminAction.Key)) adminActions.Add(adminAction);
         var user = model.Users[adminAction.User];
-        var request = new AdminAction(adminAction.Key, SHA256.HashData(Encoding.UTF8.GetBytes(adminAction.ToString())), real.AdministratorId, userIds[adminAction.User], "test");
+        var request = new AdminAction(adminAction.Key, SHA256.HashData(Encoding.UTF8.GetBytes(adminAction.ToString())), real.AdministratorId,
+            userIds[adminAction.User], "test");
         var (expected, answer) = adminAction switch
         {
-            { IsFrozen: { } frozen } => (model.Freeze(adminAction.Key, user, frozen), await real.Administration.FreezeAsync(request, frozen, CancellationToken.None)),
+            { IsFrozen: { } frozen } => (model.Freeze(adminAction.Key, user, frozen),
+                await real.Administration.FreezeAsync(request, frozen, CancellationToken.None)),
             { Kind: { } kind } => (
                 model.Grant(adminAction.Key, user, adminAction.Amount, kind, adminAction.Priority, adminAction.ExpiresIn),
                 await real.Administration.GrantAsync(
                     request, adminAction.Amount, kind, adminAction.Priority,
                     adminAction.ExpiresIn is { } minutes ? TimeProvider.System.GetUtcNow().AddMinutes(minutes) : null, CancellationToken.None)),
             { Amount: 0 } => (AdminActionOutcome.Done, null), // a changed adjustment of -1: asks for nothing, which the API refuses
-            _ => (model.Adjust(adminAction.Key, user, adminAction.Amount), await real.Administration.AdjustAsync(request, adminAction.Amount, CancellationToken.None)),
+            _ => (model.Adjust(adminAction.Key, user, adminAction.Amount),
+                await real.Administration.AdjustAsync(request, adminAction.Amount, CancellationToken.None)),
         };
         if (answer is not null) Assert.Equal((expected, user.Available, user.Reserved), (answer.Outcome, answer.Available, answer.Reserved));
     }
 
-    /// <summary>All are sent before the first is answered. A key stands for one body in such a group: which of two would come first is nobody's promise.</summary>
+    /// <summary>
+    /// All are sent before the first is answered. A key stands for one body in such a group: which of two would come first is nobody's promise.
+    /// </summary>
     private async Task SubmitAsync(IEnumerable<Request> asked)
     {
         var requests = asked.GroupBy(r => r.Key).SelectMany(same => same.Where(r => r == same.First())).ToList();
         var answers = await Task.WhenAll(requests.Select(r => real.Writers[0].SubmitAsync(
-            LedgerDatabase.Request(userIds[model.Users.IndexOf(r.User)], r.Key, prices[Array.IndexOf(Prices, r.Price)], r.Outputs, r.Body), CancellationToken.None)));
+            LedgerDatabase.Request(userIds[model.Users.IndexOf(r.User)], r.Key, prices[Array.IndexOf(Prices, r.Price)], r.Outputs, r.Body),
+                CancellationToken.None)));
         foreach (var (request, answer) in requests.Zip(answers))
         {
-            var expected = model.Submit(request.User, request.Key, request.Body, request.Price, request.Outputs, (int)LedgerDatabase.Lifetime.TotalMinutes);
+            var expected = model.Submit(request.User, request.Key, request.Body, request.Price, request.Outputs, (
+                int)LedgerDatabase.Lifetime.TotalMinutes);
             Assert.Equal(expected, answer.Outcome);
             var session = model.Sessions.Find(s => s.Key == request.Key);
             if (expected == SubmitOutcome.Accepted) session!.Id = answer.SessionId;
-            if (session is not null && expected is SubmitOutcome.Accepted or SubmitOutcome.Replayed) Assert.Equal((session!.Id, session.Held), (answer.SessionId, answer.HeldCredits));
+            if (session is not null && expected is SubmitOutcome.Accepted or SubmitOutcome.Replayed) Assert.Equal(
+                (session!.Id, session.Held), (answer.SessionId, answer.HeldCredits));
         }
 
         if (requests is [var only]) Assert.Equal((only.User.Available, only.User.Reserved), (answers[0].Available, answers[0].Reserved));
@@ -219,10 +235,12 @@ internal sealed class LedgerCase
         var list = endings.ToList();
         if (list.Count == 0) return;
         var ended = model.Settle([.. list.Select(e => new ModelSettle(e.Session, SettleGuard.Fenced, e.Claim.LeaseToken, e.IsCanceled))], policy);
-        var settled = await real.Settlement(policy).SettleAsync([.. list.Select(e => LedgerDatabase.Fenced(e.Claim) with { Canceled = e.IsCanceled })], CancellationToken.None);
+        var settled = await real.Settlement(policy).SettleAsync(
+            [.. list.Select(e => LedgerDatabase.Fenced(e.Claim) with { Canceled = e.IsCanceled })], CancellationToken.None);
         Assert.Equal(
             ended.Select(s => $"{s.Key} {s.Status} {s.Captured + s.Extra} {s.Released}").Order(StringComparer.Ordinal),
-            settled.Select(s => $"{model.Sessions.Single(m => m.Id == s.SessionId).Key} {s.Status} {s.Captured} {s.Released}").Order(StringComparer.Ordinal));
+            settled.Select(s => $"{model.Sessions.Single(m => m.Id == s.SessionId).Key} {s.Status} {s.Captured} {s.Released}")
+                .Order(StringComparer.Ordinal));
     }
 
     /// <summary>Four in five mean one that is not over, if there is one.</summary>
@@ -239,7 +257,11 @@ internal sealed class LedgerCase
     {
         await using var batch = real.Db.CreateBatch();
         batch.BatchCommands.Add(new NpgsqlBatchCommand(StateSql) { Parameters = { new() { Value = userIds } } });
-        batch.BatchCommands.Add(new NpgsqlBatchCommand(LedgerSql) { Parameters = { new() { Value = userIds }, new() { Value = lastTransactionId } } });
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(LedgerSql)
+        {
+            Parameters =
+            { new() { Value = userIds }, new() { Value = lastTransactionId } }
+        });
         await using var reader = await batch.ExecuteReaderAsync();
         var state = new List<string>();
         while (await reader.ReadAsync()) state.Add(reader.GetString(0));
@@ -254,13 +276,15 @@ internal sealed class LedgerCase
             replayed[user] = (available + Delta("available"), reserved + Delta("reserved"));
             Assert.True(
                 replayed[user] == (reader.GetInt64(6), reader.GetInt64(7)),
-                $"After {command} the ledger says {booked[^1]} leaves {reader.GetInt64(6)} available, {reader.GetInt64(7)} reserved; replayed it is {replayed[user]}.");
+                $"After {command} the ledger says {booked[^1]} leaves {reader.GetInt64(6)} available, {reader.GetInt64(7)} reserved; replayed it is "
+                    + $"{replayed[user]}.");
 
             long Delta(string bucket) => (to == bucket ? amount : 0) - (from == bucket ? amount : 0);
         }
 
         Same(command, "state", Describe(), state);
-        Same(command, "booked", model.TakeEntries().Select(e => $"{e.User} {e.Type} {e.From} {e.To} {e.Amount} {e.Session ?? "-"} {e.Lot ?? "-"}"), booked);
+        Same(command, "booked", model.TakeEntries().Select(e => $"{e.User} {e.Type} {e.From} {e.To} {e.Amount} {e.Session ?? "-"} {e.Lot ?? "-"}"),
+            booked);
         foreach (var user in model.Users) Assert.Equal((user.Available, user.Reserved), replayed.GetValueOrDefault(user.Name));
     }
 
@@ -272,7 +296,8 @@ internal sealed class LedgerCase
         missing.RemoveAll(real.Contains);
         real.RemoveAll(line => model.Remove(line));
         Assert.Fail(
-            $"After {command}, {what}:\nexpected  {string.Join("\n          ", missing.Concat(model.Where(line => !missing.Contains(line))).Distinct())}\n"
+            $"After {command}, {what}:\nexpected  "
+                + $"{string.Join("\n          ", missing.Concat(model.Where(line => !missing.Contains(line))).Distinct())}\n"
             + $"found     {string.Join("\n          ", real)}");
     }
 
@@ -283,7 +308,8 @@ internal sealed class LedgerCase
             yield return $"account {user.Name} available {user.Available} reserved {user.Reserved} frozen {(user.Frozen ? "t" : "f")}";
             foreach (var lot in user.Lots)
             {
-                yield return $"lot {lot.Name} available {lot.Available} held {lot.Held} spent {lot.Spent} expired {lot.Expired} withdrawn {lot.Withdrawn} of {lot.Granted}";
+                yield return $"lot {lot.Name} available {lot.Available} held {lot.Held} spent {lot.Spent} expired {lot.Expired} withdrawn "
+                    + $"{lot.Withdrawn} of {lot.Granted}";
             }
         }
 
@@ -291,14 +317,17 @@ internal sealed class LedgerCase
         {
             var status = session.Status ?? (session.Phase == ModelPhase.Queued ? "queued" : "processing");
             var charged = session.IsOver ? $"{session.Captured + session.Extra}" : "-";
-            yield return $"session {session.Key} {status} captured {charged} extra {session.Extra} shortfall {session.Shortfall} token {session.Token}";
+            yield return $"session {session.Key} {status} captured {charged} extra {session.Extra} shortfall {session.Shortfall} token "
+                + $"{session.Token}";
             var left = session.HoldStatus == "held" ? $" for {session.HoldUntil - model.Now}" : "";
-            yield return $"hold {session.Key} {session.HoldStatus} {session.Held} captured {session.Captured} released {session.Released} extra {session.Extra}{left}";
+            yield return $"hold {session.Key} {session.HoldStatus} {session.Held} captured {session.Captured} released {session.Released} extra "
+                + $"{session.Extra}{left}";
             if (session.Shortfall > 0) yield return $"shortfall {session.Key} {session.Shortfall} charged {session.Captured + session.Extra}";
             foreach (var (ordinal, cost) in session.Stored) yield return $"output {session.Key} {ordinal} costs {cost}";
             foreach (var (draw, n) in session.Draws.Select((draw, n) => (draw, n + 1)))
             {
-                yield return $"draw {session.Key} {n} lot {draw.Lot.Name} {draw.Amount} captured {draw.Captured} released {draw.Released}{(draw.IsExtra ? " extra" : "")}";
+                yield return $"draw {session.Key} {n} lot {draw.Lot.Name} {draw.Amount} captured {draw.Captured} released "
+                    + $"{draw.Released}{(draw.IsExtra ? " extra" : "")}";
             }
         }
     }
@@ -308,10 +337,12 @@ internal sealed class LedgerCase
         SELECT format('account %s available %s reserved %s frozen %s', u.handle, a.available, a.reserved, a.frozen_at IS NOT NULL)
         FROM credit_accounts AS a JOIN users AS u USING (user_id) WHERE a.user_id = ANY ($1)
         UNION ALL
-        SELECT format('lot %s available %s held %s spent %s expired %s withdrawn %s of %s', substr(reference, 7), available, held, spent, expired, withdrawn, granted)
+        SELECT format('lot %s available %s held %s spent %s expired %s withdrawn %s of %s', substr(reference, 7), available, held, spent, expired,
+            withdrawn, granted)
         FROM credit_lots WHERE user_id = ANY ($1)
         UNION ALL
-        SELECT format('session %s %s captured %s extra %s shortfall %s token %s', client_key, status, coalesce(captured_credits::text, '-'), extra_credits, shortfall_credits, lease_token)
+        SELECT format('session %s %s captured %s extra %s shortfall %s token %s', client_key, status, coalesce(captured_credits::text, '-'),
+            extra_credits, shortfall_credits, lease_token)
         FROM generation_sessions WHERE user_id = ANY ($1)
         UNION ALL
         SELECT format('hold %s %s %s captured %s released %s extra %s', s.client_key, v.status, v.amount, v.captured, v.released, v.extra)
@@ -324,7 +355,8 @@ internal sealed class LedgerCase
         SELECT format('output %s %s costs %s', s.client_key, m.ordinal, m.credits)
         FROM media AS m JOIN generation_sessions AS s USING (session_id) WHERE s.user_id = ANY ($1)
         UNION ALL
-        SELECT format('draw %s %s lot %s %s captured %s released %s', s.client_key, d.ordinal, substr(l.reference, 7), d.amount, d.captured, d.released)
+        SELECT format('draw %s %s lot %s %s captured %s released %s', s.client_key, d.ordinal, substr(l.reference, 7), d.amount, d.captured,
+            d.released)
                || CASE WHEN d.extra THEN ' extra' ELSE '' END
         FROM credit_reservation_draws AS d
         JOIN credit_reservations AS v USING (reservation_id)
@@ -335,7 +367,8 @@ internal sealed class LedgerCase
 
     private const string LedgerSql =
         """
-        SELECT concat_ws(' ', u.handle, t.type, t.from_bucket, t.to_bucket, t.amount, coalesce(s.client_key, '-'), coalesce(substr(l.reference, 7), '-')), t.transaction_id,
+        SELECT concat_ws(' ', u.handle, t.type, t.from_bucket, t.to_bucket, t.amount, coalesce(s.client_key, '-'),
+            coalesce(substr(l.reference, 7), '-')), t.transaction_id,
                u.handle, t.from_bucket, t.to_bucket, t.amount, t.available_after, t.reserved_after
         FROM credit_transactions AS t
         JOIN users AS u USING (user_id)

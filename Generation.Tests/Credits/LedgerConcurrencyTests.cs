@@ -12,7 +12,8 @@ namespace Generation.Tests.Credits;
 
 /// <summary>
 /// Everything that touches credits at once, by 64 hands on as many connections, over few users (whom all want) and many. It runs for
-/// <c>LEDGER_CONCURRENCY_SECONDS</c> (default 10; 60 with <c>GENERATION_FULL=1</c>); what each hand does follows from the seed, who comes first does not.
+/// <c>LEDGER_CONCURRENCY_SECONDS</c> (default 10; 60 with <c>GENERATION_FULL=1</c>); what each hand does follows from the seed, who comes first does
+/// not.
 /// </summary>
 [Trait("tier", "slow")]
 public sealed class LedgerConcurrencyTests
@@ -24,7 +25,8 @@ public sealed class LedgerConcurrencyTests
     private const int Keys = 400; // a user's, so that they are repeated
 
     private static readonly TimeSpan Duration =
-        TimeSpan.FromSeconds(int.Parse(Environment.GetEnvironmentVariable("LEDGER_CONCURRENCY_SECONDS") ?? (FullTier.IsOn ? "60" : "10"), CultureInfo.InvariantCulture));
+        TimeSpan.FromSeconds(int.Parse(Environment.GetEnvironmentVariable("LEDGER_CONCURRENCY_SECONDS") ?? (FullTier.IsOn ? "60" : "10"),
+            CultureInfo.InvariantCulture));
 
     private readonly ConcurrentDictionary<Guid, ClaimedSession> claims = new();
     private readonly ConcurrentDictionary<Guid, Guid> open = new(); // session, user
@@ -69,8 +71,10 @@ public sealed class LedgerConcurrencyTests
         await AssertAnEndStayedAnEndAsync();
 
         // Nobody's call was for nothing.
-        TestContext.Current.TestOutputHelper!.WriteLine(string.Join(", ", done.OrderBy(d => d.Key, StringComparer.Ordinal).Select(d => $"{d.Key} {d.Value}")));
-        Assert.All(["granted", "adjusted", "accepted", "replayed", "claimed", "stored", "completed", "failed", "canceled", "expired"], what => Assert.True(done.ContainsKey(what), what));
+        TestContext.Current.TestOutputHelper!.WriteLine(string.Join(
+            ", ", done.OrderBy(d => d.Key, StringComparer.Ordinal).Select(d => $"{d.Key} {d.Value}")));
+        Assert.All(["granted", "adjusted", "accepted", "replayed", "claimed", "stored", "completed", "failed", "canceled", "expired"], what =>
+            Assert.True(done.ContainsKey(what), what));
     }
 
     private async Task WorkAsync(Random random, CancellationToken time)
@@ -108,7 +112,8 @@ public sealed class LedgerConcurrencyTests
                 case < 91 when Any(random) is { } session: // its worker dies, or it runs out of time
                     await ledger.ExecuteAsync(
                         random.Next(2) == 0
-                            ? "UPDATE generation_sessions SET lease_until = now() - interval '1 second' WHERE session_id = $1 AND lease_until IS NOT NULL"
+                            ? "UPDATE generation_sessions SET lease_until = now() - interval '1 second' WHERE session_id = $1 AND lease_until IS "
+                                + "NOT NULL"
                             : "UPDATE generation_sessions SET deadline = now() WHERE session_id = $1 AND completed_at IS NULL",
                         session.Key);
                     break;
@@ -125,7 +130,9 @@ public sealed class LedgerConcurrencyTests
                     Count("expired", await ledger.Holds.ExpireLotsAsync(CancellationToken.None));
                     break;
                 case < 96:
-                    await ledger.ExecuteAsync("UPDATE credit_reservations SET expires_at = now() WHERE session_id = (SELECT session_id FROM generation_sessions WHERE completed_at IS NULL LIMIT 1)");
+                    await ledger.ExecuteAsync(
+                        "UPDATE credit_reservations SET expires_at = now() WHERE session_id = (SELECT session_id FROM generation_sessions WHERE "
+                        + "completed_at IS NULL LIMIT 1)");
                     Count("extended", await ledger.Holds.ExtendAsync(CancellationToken.None));
                     Assert.Empty(await ledger.Holds.ReleaseAbandonedAsync(CancellationToken.None));
                     break;
@@ -144,10 +151,12 @@ public sealed class LedgerConcurrencyTests
         var key = $"deed {random.Next(2_000)}"; // everybody's: sometimes of two users at the same moment
         var amount = random.Next(1, 60);
         var isGrant = random.Next(3) > 0;
-        var adminAction = new AdminAction(key, SHA256.HashData(Encoding.UTF8.GetBytes($"{user} {isGrant} {amount}")), ledger.AdministratorId, user, "load");
+        var adminAction = new AdminAction(key, SHA256.HashData(Encoding.UTF8.GetBytes($"{user} {isGrant} {amount}")), ledger.AdministratorId, user,
+            "load");
         var answer = isGrant
             ? await ledger.Administration.GrantAsync(
-                adminAction, amount, "bonus", 50 * random.Next(1, 4), random.Next(2) == 0 ? null : TimeProvider.System.GetUtcNow() + TimeSpan.FromHours(1), CancellationToken.None)
+                adminAction, amount, "bonus", 50 * random.Next(1, 4), random.Next(2) == 0 ? null : TimeProvider.System.GetUtcNow()
+                    + TimeSpan.FromHours(1), CancellationToken.None)
             : await ledger.Administration.AdjustAsync(adminAction, -amount, CancellationToken.None);
         Count(answer.Outcome == AdminActionOutcome.Done ? isGrant ? "granted" : "adjusted" : answer.Outcome.ToString());
     }
@@ -157,12 +166,14 @@ public sealed class LedgerConcurrencyTests
     {
         var key = random.Next(Keys);
         var request = LedgerDatabase.Request(user, $"key {key}", prices[key % 2], 1 + (key % 3), body: $"{key}");
-        var results = await Task.WhenAll(Enumerable.Range(0, random.Next(4) == 0 ? 2 : 1).Select(_ => ledger.Writers[random.Next(Apis)].SubmitAsync(request, CancellationToken.None)));
+        var results = await Task.WhenAll(Enumerable.Range(0, random.Next(4) == 0 ? 2 : 1).Select(
+            _ => ledger.Writers[random.Next(Apis)].SubmitAsync(request, CancellationToken.None)));
         foreach (var result in results)
         {
             Assert.Contains(
                 result.Outcome,
-                new[] { SubmitOutcome.Accepted, SubmitOutcome.Replayed, SubmitOutcome.NotEnoughCredits, SubmitOutcome.Unavailable /* locked elsewhere for two seconds */ });
+                new[] { SubmitOutcome.Accepted, SubmitOutcome.Replayed, SubmitOutcome.NotEnoughCredits,
+                    SubmitOutcome.Unavailable /* locked elsewhere for two seconds */ });
             Count(result.Outcome.ToString().ToLowerInvariant());
             if (result.Outcome is SubmitOutcome.Accepted or SubmitOutcome.Replayed)
             {
@@ -207,7 +218,8 @@ public sealed class LedgerConcurrencyTests
     private Task SettleSeveralAsync(Random random, CostPolicy policy)
     {
         var some = Enumerable.Range(0, random.Next(2, 12)).Select(_ => Any(random)).OfType<KeyValuePair<Guid, Guid>>().Select(session => session.Key);
-        return SettleAsync([.. some.Where(claims.ContainsKey).Select(session => LedgerDatabase.Fenced(claims[session]) with { Canceled = random.Next(3) == 0 })], policy);
+        return SettleAsync([.. some.Where(claims.ContainsKey)
+            .Select(session => LedgerDatabase.Fenced(claims[session]) with { Canceled = random.Next(3) == 0 })], policy);
     }
 
     private async Task SettleAsync(IReadOnlyList<Settle> requests, CostPolicy policy)
@@ -222,7 +234,8 @@ public sealed class LedgerConcurrencyTests
 
     private async Task AssertAnEndStayedAnEndAsync()
     {
-        var rows = (await ledger.LinesAsync("SELECT session_id, status, captured_credits FROM generation_sessions")).Select(line => line.Split(' ')).ToDictionary(row => Guid.Parse(row[0]), row => row[1..]);
+        var rows = (await ledger.LinesAsync("SELECT session_id, status, captured_credits FROM generation_sessions")).Select(line => line.Split(' '))
+            .ToDictionary(row => Guid.Parse(row[0]), row => row[1..]);
         Assert.All(ends, end => Assert.Equal([end.Value.Status, end.Value.Captured.ToString(CultureInfo.InvariantCulture)], rows[end.Key]));
         Assert.Equal(accepted.Values.Order(), rows.Keys.Order());
     }

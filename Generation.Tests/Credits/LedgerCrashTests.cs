@@ -36,7 +36,9 @@ public sealed class LedgerCrashTests
 
         // Four credits are held for a picture; of 1K it costs three, of 2K nine.
         await system.ExecuteAsync("UPDATE model_pricing SET retired_at = now() WHERE model = 'seedream-4'");
-        await system.ExecuteAsync("INSERT INTO model_pricing (model, credits, usage_field, credits_per_unit, usd_per_output) VALUES ('seedream-4', 4, 'total_tokens', 0.0005, 0.03)");
+        await system.ExecuteAsync(
+            "INSERT INTO model_pricing (model, credits, usage_field, credits_per_unit, usd_per_output) VALUES ('seedream-4', 4, 'total_tokens', "
+            + "0.0005, 0.03)");
         var users = new List<(Guid UserId, string Key)>();
         for (var n = 0; n < Users; n++)
         {
@@ -51,7 +53,8 @@ public sealed class LedgerCrashTests
         for (var kill = 0; kill < Kills; kill++)
         {
             var round = kill;
-            clients.AddRange(Enumerable.Range(0, Users * ClientsPerUser).Select(n => SendPaidAsync(system, apis, n, users[n % Users].Key, round, new Random(Seed + (100 * round) + n))));
+            clients.AddRange(Enumerable.Range(0, Users * ClientsPerUser)
+                .Select(n => SendPaidAsync(system, apis, n, users[n % Users].Key, round, new Random(Seed + (100 * round) + n))));
 
             // A random moment is some steps of the pipeline later, unless everything has come to its end before.
             var steps = await StepsAsync(system) + random.Next(1, 12);
@@ -96,17 +99,22 @@ public sealed class LedgerCrashTests
         TestContext.Current.TestOutputHelper!.WriteLine(
             await system.ScalarAsync<string>(
                 """
-                SELECT format('%s completed, %s failed, %s canceled; %s paid beyond their hold, %s less, %s short', count(*) FILTER (WHERE status = 'completed'),
-                              count(*) FILTER (WHERE status = 'failed'), count(*) FILTER (WHERE status = 'canceled'), count(*) FILTER (WHERE extra_credits > 0),
+                SELECT format('%s completed, %s failed, %s canceled; %s paid beyond their hold, %s less, %s short',
+                    count(*) FILTER (WHERE status = 'completed'),
+                              count(*) FILTER (WHERE status = 'failed'), count(*) FILTER (WHERE status = 'canceled'),
+                                  count(*) FILTER (WHERE extra_credits > 0),
                               count(*) FILTER (WHERE captured_credits BETWEEN 1 AND held_credits - 1), count(*) FILTER (WHERE shortfall_credits > 0))
                 FROM generation_sessions
                 """) + $"; {refused.Count} refused; {underLoad} of {Kills} kills under load");
         Assert.True(underLoad > Kills / 2, $"Only {underLoad} of {Kills} kills met any work.");
-        Assert.True(await system.ScalarAsync<bool>("SELECT bool_or(status = 'completed') AND bool_or(extra_credits > 0) AND bool_or(captured_credits BETWEEN 1 AND held_credits - 1) FROM generation_sessions"));
+        Assert.True(await system.ScalarAsync<bool>(
+            "SELECT bool_or(status = 'completed') AND bool_or(extra_credits > 0) AND bool_or(captured_credits BETWEEN 1 AND held_credits - 1) FROM "
+            + "generation_sessions"));
     }
 
     /// <summary>The dead one keeps its place until then: clients find nobody there.</summary>
-    private static async Task ReplaceAsync(ProcessService[] fleet, int victim, Func<Task<ITestService>> add) => Volatile.Write(ref fleet[victim], (ProcessService)await add());
+    private static async Task ReplaceAsync(ProcessService[] fleet, int victim, Func<Task<ITestService>> add) =>
+        Volatile.Write(ref fleet[victim], (ProcessService)await add());
 
     private static int OutputsOf(int key) => 1 + (key % 2);
 
@@ -116,14 +124,25 @@ public sealed class LedgerCrashTests
         for (var number = KeysPerRound * round; number < KeysPerRound * (round + 1); number++)
         {
             var key = $"{apiKey} {number}"; // the other client of this user sends the same
-            var body = new { model = "seedream-4", @params = new { prompt = $"{key}. [latency={100 + (37 * number % 300)}]", size = number % 3 == 0 ? "2K" : "1K", n = OutputsOf(number) } };
+            var body = new
+            {
+                model = "seedream-4",
+                @params = new
+                {
+                    prompt = $"{key}. [latency={100 + (37 * number % 300)}]",
+                    size = number % 3 == 0
+                ? "2K" : "1K",
+                    n = OutputsOf(number)
+                }
+            };
             for (var attempt = client; ; attempt++)
             {
                 using var http = system.Client(Volatile.Read(ref apis[attempt % apis.Length]), apiKey);
                 try
                 {
                     using var response = await system.PostAsync(body, key, http);
-                    Assert.Contains(response.StatusCode, new[] { HttpStatusCode.Accepted, HttpStatusCode.PaymentRequired, HttpStatusCode.ServiceUnavailable });
+                    Assert.Contains(response.StatusCode, new[] { HttpStatusCode.Accepted, HttpStatusCode.PaymentRequired,
+                        HttpStatusCode.ServiceUnavailable });
                     if (response.StatusCode == HttpStatusCode.PaymentRequired)
                     {
                         refused.Add(key);
@@ -157,7 +176,8 @@ public sealed class LedgerCrashTests
         "SELECT (SELECT count(*) FROM credit_transactions) + (SELECT count(*) FROM media) + (SELECT count(*) + count(result) FROM provider_tasks)");
 
     private static async Task<bool> IsOverAsync(TestSystem system, List<Task> clients) =>
-        clients.TrueForAll(c => c.IsCompleted) && await system.ScalarAsync<bool>("SELECT NOT EXISTS (SELECT FROM generation_sessions WHERE completed_at IS NULL)");
+        clients.TrueForAll(c => c.IsCompleted) && await system.ScalarAsync<bool>(
+            "SELECT NOT EXISTS (SELECT FROM generation_sessions WHERE completed_at IS NULL)");
 
     private static async Task<List<Guid>> IdsAsync(TestSystem system)
     {

@@ -50,7 +50,8 @@ internal sealed class LedgerDatabase : IAsyncDisposable
         }.ConnectionString);
         var loggers = new LoggerFactory([Errors]);
         Notifier = new ChangeNotifier(service, loggers.CreateLogger<ChangeNotifier>());
-        Writers = [.. Enumerable.Repeat(0, writers).Select(_ => new SubmitWriter(service, Notifier, Patient, TimeProvider.System, loggers.CreateLogger<SubmitWriter>()))];
+        Writers = [.. Enumerable.Repeat(0, writers).Select(_ => new SubmitWriter(
+            service, Notifier, Patient, TimeProvider.System, loggers.CreateLogger<SubmitWriter>()))];
         Leases = new Leases(service, Notifier, TimeProvider.System);
         Holds = new HoldSweeps(service);
         Administration = new CreditAdministration(service, TimeProvider.System);
@@ -151,7 +152,8 @@ internal sealed class LedgerDatabase : IAsyncDisposable
     /// <summary>A session that is held and claimed: work in progress.</summary>
     public async Task<ClaimedSession> StartWorkAsync(Guid user, Price price, int outputs = 1, string? key = null, bool mock = false)
     {
-        var result = await Writers[0].SubmitAsync(Request(user, key ?? Guid.NewGuid().ToString(), price, outputs, mock: mock), CancellationToken.None);
+        var result = await Writers[0].SubmitAsync(Request(user, key ?? Guid.NewGuid().ToString(), price, outputs, mock: mock),
+            CancellationToken.None);
         Assert.Equal(SubmitOutcome.Accepted, result.Outcome);
         return await ClaimAsync(result.SessionId) ?? throw new InvalidOperationException("A session that was just accepted could not be claimed.");
     }
@@ -189,7 +191,8 @@ internal sealed class LedgerDatabase : IAsyncDisposable
             UPDATE credit_reservations SET expires_at = expires_at - $1, created_at = created_at - $1 WHERE user_id = ANY ($2)
         )
         UPDATE generation_sessions
-        SET deadline = deadline - $1, lease_until = lease_until - $1, wake_at = wake_at - $1, created_at = created_at - $1, started_at = started_at - $1
+        SET deadline = deadline - $1, lease_until = lease_until - $1, wake_at = wake_at - $1, created_at = created_at - $1, started_at = started_at
+            - $1
         WHERE user_id = ANY ($2)
         """,
         by, users);
@@ -224,7 +227,8 @@ internal sealed class LedgerDatabase : IAsyncDisposable
 
     /// <summary>The user's ledger in the order in which it was written: type, from, to, amount, available and reserved after.</summary>
     public Task<List<string>> LedgerAsync(Guid user) => LinesAsync(
-        "SELECT type, from_bucket, to_bucket, amount, available_after, reserved_after FROM credit_transactions WHERE user_id = $1 ORDER BY transaction_id", user);
+        "SELECT type, from_bucket, to_bucket, amount, available_after, reserved_after FROM credit_transactions WHERE user_id = $1 ORDER BY "
+            + "transaction_id", user);
 
     /// <summary>The user's lots in the order in which they were granted: available, held, spent, expired.</summary>
     public Task<List<string>> LotsAsync(Guid user) => LinesAsync(

@@ -83,7 +83,8 @@ internal sealed class LedgerModel
     {
         user.HasAccount = true;
         Expire(user);
-        if (adminActions.TryGetValue(key, out var before)) return before == (user.Name, content) ? AdminActionOutcome.Replayed : AdminActionOutcome.KeyReused;
+        if (adminActions.TryGetValue(key, out var before)) return before == (user.Name, content) ? AdminActionOutcome.Replayed
+            : AdminActionOutcome.KeyReused;
         adminActions[key] = (user.Name, content);
         return null;
     }
@@ -99,7 +100,8 @@ internal sealed class LedgerModel
     public SubmitOutcome Submit(ModelUser user, string key, string body, ModelPrice price, int outputs, int lifetimeMinutes)
     {
         Expire(user);
-        if (Sessions.Find(s => s.User == user && s.Key == key) is { } known) return known.Body == body ? SubmitOutcome.Replayed : SubmitOutcome.Conflict;
+        if (Sessions.Find(s => s.User == user && s.Key == key) is { } known) return known.Body == body ? SubmitOutcome.Replayed
+            : SubmitOutcome.Conflict;
         if (!user.HasAccount) return SubmitOutcome.NoAccount;
         if (user.Frozen) return SubmitOutcome.Frozen;
         var amount = price.Listed * outputs;
@@ -262,7 +264,8 @@ internal sealed class LedgerModel
 
     public void ExtendHolds()
     {
-        foreach (var session in Sessions.Where(s => s.HoldStatus == "held" && !s.IsOver && s.HoldUntil - Now < HoldMinutes / 2)) session.HoldUntil = Now + HoldMinutes;
+        foreach (var session in Sessions.Where(s => s.HoldStatus == "held" && !s.IsOver && s.HoldUntil - Now < HoldMinutes / 2)) session.HoldUntil =
+            Now + HoldMinutes;
     }
 
     public void ReleaseAbandoned()
@@ -272,7 +275,8 @@ internal sealed class LedgerModel
 
     public void ExpireLots() => Users.ForEach(Expire);
 
-    public void EndOverdue(CostPolicy policy) => Settle([.. Sessions.Where(s => s.Deadline <= Now).Select(s => new ModelSettle(s, SettleGuard.Deadline, 0, false))], policy);
+    public void EndOverdue(CostPolicy policy) => Settle(
+        [.. Sessions.Where(s => s.Deadline <= Now).Select(s => new ModelSettle(s, SettleGuard.Deadline, 0, false))], policy);
 
     public void RevokeDeadLeases(CostPolicy policy)
     {
@@ -309,7 +313,8 @@ internal sealed class LedgerModel
     private List<(ModelLot Lot, long Part)> Draw(ModelUser user, long amount)
     {
         var parts = new List<(ModelLot, long)>();
-        foreach (var lot in user.Lots.Where(l => l.Available > 0 && !(l.ExpiresAt <= Now)).OrderBy(l => l.Priority).ThenBy(l => l.ExpiresAt ?? int.MaxValue))
+        foreach (var lot in user.Lots.Where(l => l.Available > 0 && !(l.ExpiresAt <= Now)).OrderBy(l => l.Priority)
+            .ThenBy(l => l.ExpiresAt ?? int.MaxValue))
         {
             var part = Math.Min(amount, lot.Available);
             if (part > 0) parts.Add((lot, part));

@@ -13,13 +13,15 @@ namespace Generation.Tests.Credits;
 [Trait("tier", "slow")]
 public sealed class LedgerProperties
 {
-    private static readonly int Cases = int.Parse(Environment.GetEnvironmentVariable("LEDGER_CASES") ?? (FullTier.IsOn ? "200" : "60"), CultureInfo.InvariantCulture);
+    private static readonly int Cases = int.Parse(Environment.GetEnvironmentVariable("LEDGER_CASES") ?? (FullTier.IsOn ? "200" : "60"),
+        CultureInfo.InvariantCulture);
     private const int LongestScript = 25;
 
     private const string Reached =
         """
         SELECT k.type || ' from ' || k.from_bucket, count(t.transaction_id)
-        FROM (VALUES ('purchase', 'external'), ('bonus', 'external'), ('adjustment', 'external'), ('adjustment', 'available'), ('reservation', 'available'), ('usage', 'reserved'),
+        FROM (VALUES ('purchase', 'external'), ('bonus', 'external'), ('adjustment', 'external'), ('adjustment', 'available'),
+            ('reservation', 'available'), ('usage', 'reserved'),
                      ('usage', 'available'), ('adjustment', 'reserved'), ('refund', 'reserved'), ('expiry', 'available')) AS k (type, from_bucket)
         LEFT JOIN credit_transactions AS t USING (type, from_bucket)
         GROUP BY 1
@@ -32,7 +34,8 @@ public sealed class LedgerProperties
         UNION ALL
         SELECT 'shortfalls', count(*) FROM error_events WHERE code = 'cost_shortfall'
         UNION ALL
-        SELECT 'holds over several lots', count(*) FROM (SELECT FROM credit_reservation_draws WHERE NOT extra GROUP BY reservation_id HAVING count(*) > 1) AS h
+        SELECT 'holds over several lots', count(*) FROM (SELECT FROM credit_reservation_draws WHERE NOT extra
+            GROUP BY reservation_id HAVING count(*) > 1) AS h
         UNION ALL
         SELECT 'credits that expired when they were released', count(*) FROM credit_transactions WHERE type = 'expiry' AND reservation_id IS NOT NULL
         """;

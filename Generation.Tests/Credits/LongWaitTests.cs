@@ -8,13 +8,16 @@ using Microsoft.Extensions.DependencyInjection.Extensions;
 
 namespace Generation.Tests.Credits;
 
-/// <summary>The same through the whole system: the relay extends, the worker says what the provider counted, the settings choose the policy.</summary>
+/// <summary>
+/// The same through the whole system: the relay extends, the worker says what the provider counted, the settings choose the policy.
+/// </summary>
 public sealed class LongWaitTests
 {
     [Theory]
     [InlineData("Absorb", 8, 5)]
     [InlineData("ChargeAvailable", 13, 0)]
-    public async Task A_session_that_waits_three_hours_keeps_its_hold_and_its_price_and_is_settled_by_the_policy(string policy, long captured, long shortfall)
+    public async Task A_session_that_waits_three_hours_keeps_its_hold_and_its_price_and_is_settled_by_the_policy(
+        string policy, long captured, long shortfall)
     {
         var provider = new PatientProvider();
         await using var system = await TestSystem.StartAsync(o =>
@@ -29,17 +32,21 @@ public sealed class LongWaitTests
             };
         });
         await system.ExecuteAsync("UPDATE model_pricing SET retired_at = now() WHERE model = 'seedream-4'");
-        await system.ExecuteAsync("INSERT INTO model_pricing (model, credits, usage_field, credits_per_unit) VALUES ('seedream-4', 4, 'pages', 0.01)");
+        await system.ExecuteAsync(
+            "INSERT INTO model_pricing (model, credits, usage_field, credits_per_unit) VALUES ('seedream-4', 4, 'pages', 0.01)");
         await UntilSoldByAsync(system, "pages");
         var session = await system.SubmitAsync("patience", n: 2);
         await system.UntilAsync($"SELECT phase = 'awaiting_provider' FROM generation_sessions WHERE session_id = '{session}'");
-        await system.ExecuteAsync($"UPDATE generation_sessions SET deadline = deadline + interval '4 hours' WHERE session_id = '{session}'"); // a model that takes long
+        // a model that takes long
+        await system.ExecuteAsync($"UPDATE generation_sessions SET deadline = deadline + interval '4 hours' WHERE session_id = '{session}'");
 
         for (var minute = 0; minute < 180; minute += 45)
         {
-            await system.ExecuteAsync("UPDATE credit_reservations SET created_at = created_at - interval '45 minutes', expires_at = expires_at - interval '45 minutes'");
             await system.ExecuteAsync(
-                $"UPDATE generation_sessions SET created_at = created_at - interval '45 minutes', started_at = started_at - interval '45 minutes', deadline = deadline - interval '45 minutes' WHERE session_id = '{session}'");
+                "UPDATE credit_reservations SET created_at = created_at - interval '45 minutes', expires_at = expires_at - interval '45 minutes'");
+            await system.ExecuteAsync(
+                "UPDATE generation_sessions SET created_at = created_at - interval '45 minutes', started_at = started_at - interval '45 minutes', "
+                    + $"deadline = deadline - interval '45 minutes' WHERE session_id = '{session}'");
             await system.UntilAsync("SELECT bool_and(expires_at > now() + interval '30 minutes') FROM credit_reservations WHERE status = 'held'");
         }
 
@@ -91,7 +98,8 @@ public sealed class LongWaitTests
             for (var ordinal = 0; ordinal < 2; ordinal++)
             {
                 await using var picture = MockSamples.Choose(ordinal).Open();
-                Assert.Null(await job.DeliverAsync(ordinal, new MediaSource.Direct(picture, picture.Length), new JsonObject { ["pages"] = 600 + (100 * ordinal) }, ct));
+                Assert.Null(await job.DeliverAsync(ordinal, new MediaSource.Direct(picture, picture.Length),
+                    new JsonObject { ["pages"] = 600 + (100 * ordinal) }, ct));
             }
 
             return new StepOutcome.Completed(null, []);

@@ -26,13 +26,16 @@ public sealed class QuoteTests
     [InlineData("""{"resolution":"1080p","duration":8,"n":2}""", 5, 8, 2, 80)]
     [InlineData("""{"resolution":"720p","duration":8}""", 30, 1, 1, 30)]
     [InlineData("{}", 30, 1, 1, 30)]
-    public async Task The_nearest_price_counts_variant_and_quality_first_then_variant_then_model(string input, long unit, int multiplier, int outputs, long total)
+    public async Task The_nearest_price_counts_variant_and_quality_first_then_variant_then_model(
+        string input, long unit, int multiplier, int outputs, long total)
     {
         await using var prices = await PricesAsync(
             """
             INSERT INTO model_pricing (model, credits) VALUES ('video-1', 30);
-            INSERT INTO image_variant_pricing (model, resolution, quality, credits, per) VALUES ('video-1', '1080p', '', 5, 'second'), ('video-1', '1080p', 'high', 9, 'second');
-            INSERT INTO image_variant_pricing (model, resolution, credits, created_at, retired_at) VALUES ('video-1', '720p', 1, now() - interval '2 days', now() - interval '1 day')
+            INSERT INTO image_variant_pricing (model, resolution, quality, credits, per)
+                VALUES ('video-1', '1080p', '', 5, 'second'), ('video-1', '1080p', 'high', 9, 'second');
+            INSERT INTO image_variant_pricing (model, resolution, credits, created_at, retired_at)
+                VALUES ('video-1', '720p', 1, now() - interval '2 days', now() - interval '1 day')
             """);
         var quote = (await prices.List.QuoteAsync(Video, JsonNode.Parse(input)!.AsObject(), CancellationToken.None))!;
         Assert.Equal((unit, multiplier, outputs, total), (quote.Price.Credits, quote.Multiplier, quote.Outputs, quote.Total));
@@ -42,7 +45,8 @@ public sealed class QuoteTests
     [Fact]
     public async Task What_has_no_price_has_no_quote()
     {
-        await using var prices = await PricesAsync("INSERT INTO model_pricing (model, credits, created_at, retired_at) VALUES ('video-1', 30, now() - interval '1 day', now())");
+        await using var prices = await PricesAsync(
+            "INSERT INTO model_pricing (model, credits, created_at, retired_at) VALUES ('video-1', 30, now() - interval '1 day', now())");
         Assert.Null(await prices.List.QuoteAsync(Video, [], CancellationToken.None));
     }
 
@@ -57,7 +61,8 @@ public sealed class QuoteTests
     [Fact]
     public async Task A_metered_price_says_by_what_it_is_metered()
     {
-        await using var prices = await PricesAsync("INSERT INTO model_pricing (model, credits, usage_field, credits_per_unit) VALUES ('video-1', 30, 'total_tokens', 0.0005)");
+        await using var prices = await PricesAsync(
+            "INSERT INTO model_pricing (model, credits, usage_field, credits_per_unit) VALUES ('video-1', 30, 'total_tokens', 0.0005)");
         var quote = (await prices.List.QuoteAsync(Video, [], CancellationToken.None))!;
         Assert.Equal(new Metering("total_tokens", 0.0005m), quote.Price.Metering);
         Assert.Equal(30, quote.Total);

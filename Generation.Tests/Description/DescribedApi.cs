@@ -17,7 +17,8 @@ internal sealed class DescribedApi
     public static async Task<DescribedApi> ReadAsync(HttpClient http)
     {
         var read = new List<JsonObject>();
-        foreach (var name in new[] { "v1", "admin" }) read.Add(JsonNode.Parse(await http.GetStringAsync(new Uri($"/openapi/{name}.json", UriKind.Relative)))!.AsObject());
+        foreach (var name in new[] { "v1", "admin" }) read.Add(
+            JsonNode.Parse(await http.GetStringAsync(new Uri($"/openapi/{name}.json", UriKind.Relative)))!.AsObject());
         return new DescribedApi(read);
     }
 
@@ -33,7 +34,8 @@ internal sealed class DescribedApi
     {
         var (document, _, _, operation) = Operations().Single(one => one.Method == method && one.Template == template);
         var where = $"{method} {template} {(int)reply.Status}";
-        Assert.True(operation["responses"]!.AsObject().TryGetPropertyValue($"{(int)reply.Status}", out var response), $"{where} is not described: {reply.Body.ToJsonString()}");
+        Assert.True(operation["responses"]!.AsObject().TryGetPropertyValue($"{(int)reply.Status}", out var response),
+            $"{where} is not described: {reply.Body.ToJsonString()}");
         answered.Add(where);
         if (response!["content"] is not JsonObject content) return;
         Assert.True(content.TryGetPropertyValue(reply.ContentType!, out var media), $"{where}: {reply.ContentType} is not described");
@@ -45,7 +47,8 @@ internal sealed class DescribedApi
         var self = new JsonObject { ["$defs"] = document["components"]!["schemas"]!.DeepClone(), ["allOf"] = new JsonArray(schema.DeepClone()) };
         var text = self.ToJsonString().Replace("#/components/schemas/", "#/$defs/", StringComparison.Ordinal);
         var result = JsonSchema.FromText(text).Evaluate(body, new EvaluationOptions { OutputFormat = OutputFormat.List });
-        Assert.True(result.IsValid, $"{where}: {string.Join("; ", result.Details.Where(detail => detail.Errors is not null).SelectMany(detail => detail.Errors!.Select(error => $"{detail.InstanceLocation} {error.Value}")))}\n{body.ToJsonString()}");
+        Assert.True(result.IsValid,
+            $"{where}: {string.Join("; ", result.Details.Where(detail => detail.Errors is not null).SelectMany(detail => detail.Errors!.Select(error => $"{detail.InstanceLocation} {error.Value}")))}\n{body.ToJsonString()}");
         Walk(document, schema, body, where, "");
     }
 
@@ -53,7 +56,8 @@ internal sealed class DescribedApi
     public IEnumerable<string> UnseenFields(params string[] exempt) =>
         from document in documents
         from schema in document["components"]!["schemas"]!.AsObject()
-        where !schema.Key.EndsWith("Body", StringComparison.Ordinal) && !schema.Key.EndsWith("Filter", StringComparison.Ordinal) && schema.Key != "Problem"
+        where !schema.Key.EndsWith("Body", StringComparison.Ordinal) && !schema.Key.EndsWith("Filter", StringComparison.Ordinal)
+            && schema.Key != "Problem"
         from field in schema.Value!["properties"]?.AsObject() ?? []
         let name = $"{schema.Key}.{field.Key}"
         where !seenFields.Contains(name) && !exempt.Contains(name, StringComparer.Ordinal)
@@ -106,5 +110,6 @@ internal sealed class DescribedApi
         }
     }
 
-    public static string Indented(JsonNode document) => document.ToJsonString(new JsonSerializerOptions { WriteIndented = true, Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping }) + "\n";
+    public static string Indented(JsonNode document) => document.ToJsonString(
+        new JsonSerializerOptions { WriteIndented = true, Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping }) + "\n";
 }

@@ -25,7 +25,8 @@ public sealed class DescriptionTests
         if (Environment.GetEnvironmentVariable("UPDATE_OPENAPI") is not null) await File.WriteAllTextAsync(golden, document);
         Assert.True(
             File.Exists(golden) && document == await File.ReadAllTextAsync(golden),
-            $"Generation.Api/Description/{name}.json is not what the Api answers. Run the tests once with UPDATE_OPENAPI=1 and read the difference: clients will.");
+            $"Generation.Api/Description/{name}.json is not what the Api answers. Run the tests once with UPDATE_OPENAPI=1 and read the difference: "
+                + "clients will.");
     }
 
     [Fact]
@@ -33,8 +34,10 @@ public sealed class DescriptionTests
     {
         var system = await ApiSystem.Queued;
         using var anybody = new HttpClient { BaseAddress = system.Apis[0].Address };
-        var described = (await DescribedApi.ReadAsync(anybody)).Operations().ToDictionary(one => $"{one.Method} {one.Template}", one => one.Operation, StringComparer.Ordinal);
-        var routes = ((InProcessService<ApiOptions>)system.Apis[0]).Services.GetRequiredService<EndpointDataSource>().Endpoints.OfType<RouteEndpoint>()
+        var described = (await DescribedApi.ReadAsync(anybody)).Operations()
+            .ToDictionary(one => $"{one.Method} {one.Template}", one => one.Operation, StringComparer.Ordinal);
+        var endpoints = ((InProcessService<ApiOptions>)system.Apis[0]).Services.GetRequiredService<EndpointDataSource>().Endpoints;
+        var routes = endpoints.OfType<RouteEndpoint>()
             .Where(route => route.Metadata.GetMetadata<IExcludeFromDescriptionMetadata>() is not { ExcludeFromDescription: true })
             .SelectMany(route => route.Metadata.GetMetadata<HttpMethodMetadata>()?.HttpMethods.Select(method => $"{method} {Template(route)}") ?? [])
             .Where(route => !route.EndsWith('z')).ToHashSet(StringComparer.Ordinal); // /healthz, /readyz
@@ -45,14 +48,16 @@ public sealed class DescriptionTests
             Assert.Contains(responses, response => response.Key[0] is '2' or '3');
             Assert.All(responses.Where(response => response.Key[0] == '2' && response.Key != "204"), response =>
                 Assert.All(response.Value!["content"]!.AsObject(), content => Assert.NotNull(content.Value!["schema"])));
-            Assert.All(responses.Where(response => response.Key[0] is '4' or '5'), response => Assert.NotNull(response.Value!["content"]?["application/problem+json"]?["schema"]));
+            Assert.All(responses.Where(response => response.Key[0] is '4' or '5'), response =>
+                Assert.NotNull(response.Value!["content"]?["application/problem+json"]?["schema"]));
             Assert.NotNull(pair.Value["operationId"]);
             Assert.NotNull(pair.Value["summary"]);
             Assert.Single(pair.Value["tags"]!.AsArray());
         });
 
         static string Template(RouteEndpoint route) =>
-            System.Text.RegularExpressions.Regex.Replace("/" + route.RoutePattern.RawText!.Trim('/'), @"\{\**(?<name>\w+)(:\w+)?\}", "{${name}}", System.Text.RegularExpressions.RegexOptions.ExplicitCapture, TimeSpan.FromSeconds(1));
+            System.Text.RegularExpressions.Regex.Replace("/" + route.RoutePattern.RawText!.Trim('/'), @"\{\**(?<name>\w+)(:\w+)?\}", "{${name}}",
+                System.Text.RegularExpressions.RegexOptions.ExplicitCapture, TimeSpan.FromSeconds(1));
     }
 
     [Fact]
@@ -70,7 +75,8 @@ public sealed class DescriptionTests
         var admin = await system.NewUserAsync(role: "admin");
         var api = await DescribedApi.ReadAsync(system.Http);
 
-        async Task<Reply> SendAsync(ApiUser who, string method, string template, string? path = null, string? json = null, params (string, string)[] headers)
+        async Task<Reply> SendAsync(ApiUser who, string method, string template, string? path = null, string? json = null, params (
+            string, string)[] headers)
         {
             var reply = await who.SendAsync(new HttpMethod(method), path ?? template, json, headers);
             api.Check(method, template, reply);
@@ -85,21 +91,29 @@ public sealed class DescriptionTests
             Assert.True(example is not null, $"{method} {template} has no example");
             var json = example!.ToJsonString().Replace("\"demo\"", $"\"{user.UserId}\"", StringComparison.Ordinal);
             var who = template.StartsWith("/api/admin/", StringComparison.Ordinal) ? admin : user;
-            var path = template.Replace("{user}", $"{user.UserId}", StringComparison.Ordinal).Replace("{tool}", "seedream4", StringComparison.Ordinal);
+            var path = template.Replace("{user}", $"{user.UserId}", StringComparison.Ordinal)
+                .Replace("{tool}", "seedream4", StringComparison.Ordinal);
             (await SendAsync(who, method, template, path, json, ("Idempotency-Key", $"example {template}"))).AssertStatus(
                 operation["responses"]!.AsObject().ContainsKey("202") ? HttpStatusCode.Accepted : HttpStatusCode.OK);
         }
 
         const string Submit = "/api/generations", One = "/api/generations/{sessionId}";
-        var done = await SendAsync(user, "POST", Submit, null, """{"model":"seedream-4","params":{"prompt":"a city [fault=rate-limit:times=1]","size":"1K","n":2}}""", ("Prefer", "wait=60"));
+        var done = await SendAsync(user, "POST", Submit, null,
+            """{"model":"seedream-4","params":{"prompt":"a city [fault=rate-limit:times=1]","size":"1K","n":2}}""", ("Prefer", "wait=60"));
         done.AssertStatus(HttpStatusCode.OK);
-        var failed = await SendAsync(user, "POST", Submit, null, """{"model":"seedream-4","params":{"prompt":"[fault=moderation-input]","size":"1K"}}""", ("Prefer", "wait=60"));
-        var unknown = await SendAsync(user, "POST", Submit, null, """{"model":"seedream-4","params":{"prompt":"[fault=cut-reply]","size":"1K"}}""", ("Prefer", "wait=60"));
+        var failed = await SendAsync(user, "POST", Submit, null,
+            """{"model":"seedream-4","params":{"prompt":"[fault=moderation-input]","size":"1K"}}""", ("Prefer", "wait=60"));
+        var unknown = await SendAsync(user, "POST", Submit, null, """{"model":"seedream-4","params":{"prompt":"[fault=cut-reply]","size":"1K"}}""", (
+            "Prefer", "wait=60"));
         Assert.Equal(("failed", "failed"), ((string?)failed.Body["status"], (string?)unknown.Body["status"]));
-        var film = await SendAsync(user, "POST", Submit, null, """{"model":"seedance-2","params":{"prompt":"a boat","duration":4,"last_frame_poster":true}}""", ("Prefer", "wait=60"));
-        var partial = await SendAsync(user, "POST", Submit, null, """{"model":"seedream-4","params":{"prompt":"[fault=moderation-output:image=1]","size":"1K","n":2}}""", ("Prefer", "wait=60"));
-        await SendAsync(user, "POST", Submit, null, """{"model":"forge-sdxl","params":{"prompt":"[fault=server-error]"}}""", ("Prefer", "wait=60")); // opens the breaker
-        var instead = await SendAsync(user, "POST", Submit, null, """{"model":"forge-sdxl","params":{"prompt":"a hill","allow_placeholder":true}}""", ("Prefer", "wait=60"));
+        var film = await SendAsync(user, "POST", Submit, null,
+            """{"model":"seedance-2","params":{"prompt":"a boat","duration":4,"last_frame_poster":true}}""", ("Prefer", "wait=60"));
+        var partial = await SendAsync(user, "POST", Submit, null,
+            """{"model":"seedream-4","params":{"prompt":"[fault=moderation-output:image=1]","size":"1K","n":2}}""", ("Prefer", "wait=60"));
+        // opens the breaker
+        await SendAsync(user, "POST", Submit, null, """{"model":"forge-sdxl","params":{"prompt":"[fault=server-error]"}}""", ("Prefer", "wait=60"));
+        var instead = await SendAsync(user, "POST", Submit, null, """{"model":"forge-sdxl","params":{"prompt":"a hill","allow_placeholder":true}}""",
+            ("Prefer", "wait=60"));
         foreach (var reply in new[] { done, failed, film, partial, instead }) await SendAsync(user, "GET", One, $"{Submit}/{reply.SessionId}");
         await SendAsync(user, "GET", Submit, Submit + "?limit=2");
         await SendAsync(user, "POST", One + "/retry", $"{Submit}/{failed.SessionId}/retry");
@@ -119,7 +133,10 @@ public sealed class DescriptionTests
             api.Check("POST", "/api/uploads", await Reply.ReadAsync(await user.Http.PostAsync(new Uri("/api/uploads", UriKind.Relative), form)));
         }
 
-        while ((await SendAsync(admin, "GET", "/api/admin/providers")).Body["providers"]!.AsArray().All(provider => provider!["workers"]!.AsArray().Count == 0)) await Task.Delay(TimeSpan.FromMilliseconds(100), TimeProvider.System, CancellationToken.None); // a worker reports every 5 s
+        // a worker reports every 5 s
+        while ((await SendAsync(admin, "GET", "/api/admin/providers")).Body["providers"]!.AsArray()
+            .All(provider => provider!["workers"]!.AsArray().Count == 0)) await Task.Delay(
+            TimeSpan.FromMilliseconds(100), TimeProvider.System, CancellationToken.None);
         await SendAsync(admin, "POST", "/api/admin/dead-letters/redrive", null, """{"all":true}""");
         await SendAsync(admin, "GET", "/api/admin/ledger/audit");
         await system.ExecuteAsync("UPDATE credit_accounts SET available = available + 1");
@@ -134,7 +151,8 @@ public sealed class DescriptionTests
 
         var (document, _, _, watch) = api.Operations().Single(one => one.Template == One + "/events");
         var events = watch["responses"]!["200"]!["content"]!["text/event-stream"]!;
-        var live = await SendAsync(user, "POST", Submit, null, """{"model":"gpt-image-2","params":{"prompt":"slowly clear [latency=1500]","n":2,"previews":3}}""");
+        var live = await SendAsync(user, "POST", Submit, null,
+            """{"model":"gpt-image-2","params":{"prompt":"slowly clear [latency=1500]","n":2,"previews":3}}""");
         foreach (var session in new[] { live.SessionId, film.SessionId, slow.SessionId }) await WatchAsync(session, _ => Task.CompletedTask);
 
         // Seen waiting, then claimed, and held at the provider until its new status was seen.
@@ -190,12 +208,14 @@ public sealed class DescriptionTests
         var session = await user.AcceptedAsync();
         await system.EndOfAsync(session, user.Http);
         var picture = (string)(await user.GetAsync($"/api/generations/{session}")).Body["media"]![0]!["url"]!;
-        foreach (var path in new[] { "/", "/healthz", "/openapi/v1.json", "/api/models", "/api/credits", $"/api/generations/{session}", $"/api/generations/{session}/events", picture, "/api/nowhere" })
+        foreach (var path in new[] { "/", "/healthz", "/openapi/v1.json", "/api/models", "/api/credits", $"/api/generations/{session}",
+            $"/api/generations/{session}/events", picture, "/api/nowhere" })
         {
             using var get = await user.Http.GetAsync(path, HttpCompletionOption.ResponseHeadersRead);
             using var request = new HttpRequestMessage(HttpMethod.Head, path);
             using var head = await user.Http.SendAsync(request);
-            Assert.Equal((path, get.StatusCode, get.Content.Headers.ContentType?.MediaType), (path, head.StatusCode, head.Content.Headers.ContentType?.MediaType));
+            Assert.Equal((path, get.StatusCode, get.Content.Headers.ContentType?.MediaType),
+                (path, head.StatusCode, head.Content.Headers.ContentType?.MediaType));
             Assert.Empty(await head.Content.ReadAsByteArrayAsync());
         }
 
@@ -214,9 +234,11 @@ public sealed class DescriptionTests
     private static string RepositoryRoot()
     {
         var folder = new DirectoryInfo(AppContext.BaseDirectory);
-        while (!File.Exists(Path.Combine(folder.FullName, "Generation.sln"))) folder = folder.Parent ?? throw new InvalidOperationException("The tests run inside the repository.");
+        while (!File.Exists(Path.Combine(folder.FullName, "Generation.sln"))) folder = folder.Parent
+            ?? throw new InvalidOperationException("The tests run inside the repository.");
         return folder.FullName;
     }
 
-    private static async Task<byte[]> PngAsync(TestSystem system, Reply done) => await system.Http.GetByteArrayAsync(new Uri((string)done.Body["images"]![0]!));
+    private static async Task<byte[]> PngAsync(TestSystem system, Reply done) =>
+        await system.Http.GetByteArrayAsync(new Uri((string)done.Body["images"]![0]!));
 }

@@ -2,7 +2,9 @@ using Generation.Tests.Harness;
 
 namespace Generation.Tests.Faults;
 
-/// <summary>A result that was paid for and cannot be fetched. It is asked for again where that may help; it is never bought again, and never charged.</summary>
+/// <summary>
+/// A result that was paid for and cannot be fetched. It is asked for again where that may help; it is never bought again, and never charged.
+/// </summary>
 public sealed class DownloadTests
 {
     [Fact]
@@ -39,7 +41,8 @@ public sealed class DownloadTests
         });
         var end = await system.EndOfAsync(await system.SubmitAsync($"long [fault={fault}]"));
 
-        Assert.Equal(("failed", fault == "oversized" ? "output_unusable" : "provider_unavailable"), ((string?)end["status"], (string?)end["error"]!["code"]));
+        Assert.Equal(("failed", fault == "oversized" ? "output_unusable" : "provider_unavailable"),
+            ((string?)end["status"], (string?)end["error"]!["code"]));
         Assert.Equal((0, 4), ((int?)end["receipt"]!["captured"], (int?)end["receipt"]!["released"]));
         Assert.Equal(1, await system.Sim.PaidAsync("long"));
         Assert.Single(await system.CallsAsync("long"));

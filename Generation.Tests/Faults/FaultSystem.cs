@@ -38,7 +38,8 @@ internal static class Evidence
     public static async Task AssertNothingIsLeftBehindAsync(this TestSystem system)
     {
         await system.AssertMediaAreStoredAsync();
-        var recorded = await system.ScalarAsync<string>("SELECT coalesce(string_agg(object_key, E'\\n'), '') FROM media WHERE object_key NOT LIKE 'samples/%'");
+        var recorded = await system.ScalarAsync<string>(
+            "SELECT coalesce(string_agg(object_key, E'\\n'), '') FROM media WHERE object_key NOT LIKE 'samples/%'");
         Assert.Equal(recorded!.Split('\n', StringSplitOptions.RemoveEmptyEntries).Order(StringComparer.Ordinal), system.StoredFiles());
     }
 

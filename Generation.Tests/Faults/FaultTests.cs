@@ -41,7 +41,8 @@ public sealed class FaultTests(FaultSystem faults) : IClassFixture<FaultSystem>
         ["error-200"] = Expected.GivenUp("provider_unavailable", calls: 4),
         ["image-500"] = Expected.GivenUp("provider_unavailable", calls: 4),
         ["empty-data"] = Expected.GivenUp("provider_unavailable", calls: 4),
-        ["server-error-paid"] = Expected.GivenUp("provider_unavailable", calls: 4, paid: 4), // Ark says that it bills no error of its own; here it does
+        // Ark says that it bills no error of its own; here it does
+        ["server-error-paid"] = Expected.GivenUp("provider_unavailable", calls: 4, paid: 4),
 
         // Made and paid, and not to be had. A second download is tried where it may help, a second call never.
         ["cut-body"] = Expected.GivenUp("provider_unavailable", calls: 1, paid: 1),
@@ -80,7 +81,9 @@ public sealed class FaultTests(FaultSystem faults) : IClassFixture<FaultSystem>
     [Fact]
     public void Every_fault_of_the_simulator_that_a_picture_can_meet_has_a_row() =>
         Assert.Equal(Fault.All
-            .Where(fault => fault.Stage is not (FaultStage.Poll or FaultStage.Callback) && fault.Word != "redirect-host" && !fault.Says.StartsWith("Kie:", StringComparison.Ordinal)) // those are of other providers
+            // those are of other providers
+            .Where(fault => fault.Stage is not (FaultStage.Poll or FaultStage.Callback) && fault.Word != "redirect-host"
+                && !fault.Says.StartsWith("Kie:", StringComparison.Ordinal))
             .Select(fault => fault.Word).Order(StringComparer.Ordinal), Table.Keys.Order(StringComparer.Ordinal));
 
     [Theory]
@@ -104,7 +107,8 @@ public sealed class FaultTests(FaultSystem faults) : IClassFixture<FaultSystem>
         // What the provider saw, and what is kept of it for its support.
         var calls = await system.CallsAsync(name);
         Assert.Equal((expected.Calls, expected.Paid), (calls.Count, calls.Count(call => call.Paid)));
-        var kept = await system.ScalarAsync<string>($"SELECT coalesce(string_agg(request_id, ' ' ORDER BY created_at), '') FROM provider_tasks WHERE session_id = '{id}'");
+        var kept = await system.ScalarAsync<string>(
+            $"SELECT coalesce(string_agg(request_id, ' ' ORDER BY created_at), '') FROM provider_tasks WHERE session_id = '{id}'");
         var asked = string.Join(' ', calls.Select(call => call.RequestId));
         Assert.True(
             word switch
@@ -114,12 +118,15 @@ public sealed class FaultTests(FaultSystem faults) : IClassFixture<FaultSystem>
                 _ => kept == asked,
             },
             $"Kept '{kept}' of '{asked}'.");
-        var shown = $"{string.Join('\n', events.Select(e => e.Data.ToJsonString()))}\n{await system.Http.GetStringAsync("/api/generations")}\n{await system.GetAsync(id)}";
+        var shown = string.Join('\n', events.Select(e => e.Data.ToJsonString()))
+            + $"\n{await system.Http.GetStringAsync("/api/generations")}\n{await system.GetAsync(id)}";
         Assert.All(calls, call => Assert.DoesNotContain(call.RequestId, shown, StringComparison.Ordinal));
 
         // What the operator is told: one record of a failed session, and one of each call to reconcile.
-        Assert.Equal(completed ? 0 : 1, await system.ScalarAsync<long>($"SELECT count(*) FROM error_events WHERE session_id = '{id}' AND code = '{expected.Code}' AND detail ? 'released'"));
-        Assert.Equal(expected.Code == "outcome_unknown" ? 1 : 0, await system.ScalarAsync<long>($"SELECT count(*) FROM error_events WHERE session_id = '{id}' AND detail ? 'providerTaskId'"));
+        Assert.Equal(completed ? 0 : 1, await system.ScalarAsync<long>(
+            $"SELECT count(*) FROM error_events WHERE session_id = '{id}' AND code = '{expected.Code}' AND detail ? 'released'"));
+        Assert.Equal(expected.Code == "outcome_unknown" ? 1 : 0, await system.ScalarAsync<long>(
+            $"SELECT count(*) FROM error_events WHERE session_id = '{id}' AND detail ? 'providerTaskId'"));
 
         await system.AssertBooksAreCleanAsync();
         await system.AssertNothingIsLeftBehindAsync();

@@ -136,7 +136,8 @@ public sealed class OverrideTests
     }
 
     private static Task SetAsync(TestSystem system, string key, string json) => system.ExecuteAsync(
-        $"INSERT INTO app_settings (key, value) VALUES ('{key}', '{json}') ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_at = now()");
+        $"INSERT INTO app_settings (key, value) VALUES ('{key}', '{json}') ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_at = "
+            + "now()");
 
     private static async Task<Guid> FirstStartedAsync(TestSystem system) =>
         await system.ScalarAsync<Guid>("SELECT session_id FROM generation_sessions WHERE started_at IS NOT NULL ORDER BY started_at LIMIT 1");

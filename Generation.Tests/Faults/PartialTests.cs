@@ -54,7 +54,8 @@ public sealed class PartialTests
     public async Task An_account_that_runs_dry_in_the_middle_alerts_the_operator_and_every_missing_output_is_named()
     {
         await using var ark = await LocalArk.StartAsync(context =>
-            context.Request.Headers["X-Client-Request-Id"].ToString().Contains("-0-", StringComparison.Ordinal) ? DeliverAsync(context) : RefuseAsync(context));
+            context.Request.Headers["X-Client-Request-Id"].ToString().Contains("-0-", StringComparison.Ordinal) ? DeliverAsync(context)
+                : RefuseAsync(context));
         await using var system = await TestSystem.StartAsync(o =>
         {
             o.Settings["Providers:Ark:BaseUrl"] = $"{ark.Address}/api/v3";
@@ -68,7 +69,8 @@ public sealed class PartialTests
         Assert.Equal(
             [(1, "provider_quota_exhausted"), (2, "provider_quota_exhausted"), (3, "provider_quota_exhausted")],
             end["failedOutputs"]!.AsArray().Select(failed => ((int)failed!["ordinal"]!, (string)failed["code"]!)));
-        Assert.Contains(system.Workers[0].Log, line => line.StartsWith("Critical", StringComparison.Ordinal) && line.Contains("AccountOverdueError", StringComparison.Ordinal));
+        Assert.Contains(system.Workers[0].Log, line => line.StartsWith("Critical", StringComparison.Ordinal) && line.Contains("AccountOverdueError",
+            StringComparison.Ordinal));
         await system.AssertBooksAreCleanAsync();
     }
 
@@ -93,6 +95,7 @@ public sealed class PartialTests
     private static Task RefuseAsync(HttpContext context)
     {
         context.Response.StatusCode = StatusCodes.Status403Forbidden;
-        return context.Response.WriteAsync(new JsonObject { ["error"] = new JsonObject { ["code"] = "AccountOverdueError", ["message"] = "No money." } }.ToJsonString());
+        return context.Response.WriteAsync(
+            new JsonObject { ["error"] = new JsonObject { ["code"] = "AccountOverdueError", ["message"] = "No money." } }.ToJsonString());
     }
 }

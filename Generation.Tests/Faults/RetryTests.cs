@@ -2,7 +2,10 @@ using Generation.Tests.Harness;
 
 namespace Generation.Tests.Faults;
 
-/// <summary>A provider that is busy or unavailable: sessions come again through the outbox, hold no slot meanwhile, and leave it alone once it has failed in a row.</summary>
+/// <summary>
+/// A provider that is busy or unavailable: sessions come again through the outbox, hold no slot meanwhile, and leave it alone once it has failed in a
+/// row.
+/// </summary>
 public sealed class RetryTests
 {
     [Fact]
@@ -53,13 +56,16 @@ public sealed class RetryTests
         Assert.True((bool?)end["error"]!["retryable"]);
         var calls = await system.CallsAsync("nobody there");
         Assert.Equal(4, calls.Count);
-        Assert.Equal("first first second second", await system.ScalarAsync<string>( // two under each lease: what came through the outbox was claimed anew
+        // two under each lease: what came through the outbox was claimed anew
+        Assert.Equal("first first second second", await system.ScalarAsync<string>(
             $"""
-            SELECT string_agg(CASE lease_token WHEN (SELECT min(lease_token) FROM provider_tasks) THEN 'first' ELSE 'second' END, ' ' ORDER BY created_at)
+            SELECT string_agg(CASE lease_token WHEN (SELECT min(lease_token) FROM provider_tasks) THEN 'first' ELSE 'second' END, ' '
+                ORDER BY created_at)
             FROM provider_tasks WHERE session_id = '{id}'
             """));
         var pauses = calls.Zip(calls.Skip(1)).Select(pair => pair.Second.At - pair.First.At).ToArray();
-        Assert.All([pauses[0], pauses[2]], pause => Assert.InRange(pause, TimeSpan.FromMilliseconds(200), TimeSpan.FromSeconds(60))); // 0.3 s with jitter
+        // 0.3 s with jitter
+        Assert.All([pauses[0], pauses[2]], pause => Assert.InRange(pause, TimeSpan.FromMilliseconds(200), TimeSpan.FromSeconds(60)));
         Assert.InRange(pauses[1], TimeSpan.FromSeconds(1.5), TimeSpan.FromSeconds(60));
         Assert.Equal(
             "provider_unavailable: 4",

@@ -11,10 +11,12 @@ public sealed class SafeTimeoutTests
         using var timeout = new SafeTimeout(TimeSpan.FromMilliseconds(20), TimeProvider.System);
         var told = new TaskCompletionSource();
         using var first = timeout.Token.Register(told.SetResult); // the last to register is the first to be told
-        using var second = timeout.Token.Register(() => throw new ObjectDisposedException("ManualResetEventSlim")); // as Npgsql 10 does, on a thread of the timer's
+        // as Npgsql 10 does, on a thread of the timer's
+        using var second = timeout.Token.Register(() => throw new ObjectDisposedException("ManualResetEventSlim"));
 
         await told.Task.WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
-        await Task.Delay(TimeSpan.FromMilliseconds(100), TimeProvider.System, TestContext.Current.CancellationToken); // what escapes ends this process
+        // what escapes ends this process
+        await Task.Delay(TimeSpan.FromMilliseconds(100), TimeProvider.System, TestContext.Current.CancellationToken);
         Assert.True(timeout.Token.IsCancellationRequested);
     }
 

@@ -42,7 +42,8 @@ public sealed class TelemetryTests
 
         await UntilAsync(() => Names(system).Contains(LogEvents.LedgerAudit.Name!), system);
 
-        AssertNames(system, [.. typeof(LogEvents).GetFields(BindingFlags.Public | BindingFlags.Static).Select(field => (EventId)field.GetValue(null)!)]);
+        AssertNames(system, [.. typeof(LogEvents).GetFields(BindingFlags.Public | BindingFlags.Static)
+            .Select(field => (EventId)field.GetValue(null)!)]);
         var signature = url[(url.IndexOf("signature=", StringComparison.Ordinal) + "signature=".Length)..];
         var log = Lines(system).ToList();
         Assert.All([Prompt, "zebra", "sim-ark-key", TestSystem.UserKey, signature, "signature="], secret =>
@@ -65,10 +66,12 @@ public sealed class TelemetryTests
         var id = await system.SubmitAsync("traced [fault=overload:times=1]");
         await system.EndOfAsync(id);
 
-        List<Activity> Of(string name) => [.. spans.Where(span => span.OperationName == name && Equals(span.GetTagItem("generation.session.id"), id.ToString()))];
+        List<Activity> Of(string name) =>
+            [.. spans.Where(span => span.OperationName == name && Equals(span.GetTagItem("generation.session.id"), id.ToString()))];
         await UntilAsync(() => Of("process image").Count == 2 && Of("send image").Count == 2, system);
         var settle = Assert.Single(Of("settle"));
-        Assert.Equal(("completed", 4L), ((string?)settle.GetTagItem("generation.session.status"), (long?)settle.GetTagItem("generation.credits.captured")));
+        Assert.Equal(("completed", 4L), ((string?)settle.GetTagItem("generation.session.status"),
+            (long?)settle.GetTagItem("generation.credits.captured")));
 
         var trace = settle.TraceId;
         Assert.All(Of("process image").Concat(Of("send image")), span => Assert.Equal(trace, span.TraceId));
@@ -79,13 +82,16 @@ public sealed class TelemetryTests
         Assert.Contains(calls, span => span.Status == ActivityStatusCode.Unset && span.GetTagItem("gen_ai.response.id") is string);
 
         // Nothing of what the user wrote or was given is in it.
-        Assert.DoesNotContain(inTrace.SelectMany(span => span.TagObjects), tag => $"{tag.Value}".Contains("traced", StringComparison.Ordinal) || $"{tag.Value}".Contains("signature=", StringComparison.Ordinal));
+        Assert.DoesNotContain(inTrace.SelectMany(span => span.TagObjects), tag =>
+            $"{tag.Value}".Contains("traced", StringComparison.Ordinal) || $"{tag.Value}".Contains("signature=", StringComparison.Ordinal));
     }
 
-    private static IEnumerable<string> Lines(TestSystem system) => system.Apis.Concat(system.Relays).Concat(system.Workers).SelectMany(service => service.Log);
+    private static IEnumerable<string> Lines(TestSystem system) =>
+        system.Apis.Concat(system.Relays).Concat(system.Workers).SelectMany(service => service.Log);
 
     /// <summary>The event names of the lines, which stand third: level, category, name, text.</summary>
-    private static HashSet<string> Names(TestSystem system) => [.. Lines(system).Select(line => line.Split(' ', 4)).Where(parts => parts.Length > 2).Select(parts => parts[2])];
+    private static HashSet<string> Names(TestSystem system) =>
+        [.. Lines(system).Select(line => line.Split(' ', 4)).Where(parts => parts.Length > 2).Select(parts => parts[2])];
 
     private static void AssertNames(TestSystem system, params EventId[] events) =>
         Assert.Empty(events.Select(e => e.Name!).Except(Names(system)));

@@ -29,7 +29,8 @@ public sealed class TransportFailureTests
         var calls = await system.CallsAsync("silence");
         Assert.Equal((2, 2), (calls.Count, calls.Count(call => call.Paid)));
         var records = JsonNode.Parse((await system.ScalarAsync<string>(
-            $"SELECT jsonb_agg(detail ORDER BY detail ->> 'ordinal')::text FROM error_events WHERE session_id = '{id}' AND code = 'outcome_unknown' AND detail ? 'providerTaskId'"))!)!.AsArray();
+            $"SELECT jsonb_agg(detail ORDER BY detail ->> 'ordinal')::text FROM error_events WHERE session_id = '{id}' AND code = 'outcome_unknown' "
+                + "AND detail ? 'providerTaskId'"))!)!.AsArray();
         Assert.Equal(2, records.Count);
         Assert.All(records, record => Assert.Equal("ark", (string?)record!["provider"]));
         Assert.Equal(
@@ -66,7 +67,8 @@ public sealed class TransportFailureTests
         var end = await system.EndOfAsync(id);
 
         Assert.Equal(("failed", "provider_unavailable", 1), ((string?)end["status"], (string?)end["error"]!["code"], (int?)end["attempt"]));
-        Assert.Equal(4, await system.ScalarAsync<long>($"SELECT count(*) FROM provider_tasks WHERE session_id = '{id}' AND state = 'rejected' AND failure_code = 'ark.not_reached'"));
+        Assert.Equal(4, await system.ScalarAsync<long>(
+            $"SELECT count(*) FROM provider_tasks WHERE session_id = '{id}' AND state = 'rejected' AND failure_code = 'ark.not_reached'"));
         Assert.Equal(0, await system.ScalarAsync<long>("SELECT count(*) FROM error_events WHERE code = 'outcome_unknown'"));
         await system.AssertBooksAreCleanAsync();
     }

@@ -81,9 +81,11 @@ public sealed class InProcessService<TMarker> : ITestService
             public IDisposable? BeginScope<TState>(TState state)
                 where TState : notnull => null;
 
-            public bool IsEnabled(LogLevel logLevel) => logLevel >= LogLevel.Debug && (category.StartsWith("Generation", StringComparison.Ordinal) || logLevel >= LogLevel.Warning);
+            public bool IsEnabled(LogLevel logLevel) => logLevel >= LogLevel.Debug && (category.StartsWith("Generation", StringComparison.Ordinal)
+                || logLevel >= LogLevel.Warning);
 
-            public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) =>
+            public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?,
+                string> formatter) =>
                 lines.Enqueue($"{logLevel} {category} {eventId.Name} {formatter(state, exception)} {exception}");
         }
     }

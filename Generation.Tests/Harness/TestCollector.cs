@@ -59,7 +59,8 @@ public sealed class TestCollector : IAsyncDisposable
     }
 
     /// <summary>Waits until what has come satisfies a condition, and returns all of it.</summary>
-    public async Task<IReadOnlyList<CollectedSpan>> UntilAsync(Func<IReadOnlyList<CollectedSpan>, bool> condition, Func<CollectedSpan, bool>? shown = null)
+    public async Task<IReadOnlyList<CollectedSpan>> UntilAsync(
+        Func<IReadOnlyList<CollectedSpan>, bool> condition, Func<CollectedSpan, bool>? shown = null)
     {
         var started = TimeProvider.System.GetTimestamp();
         while (true)
@@ -72,7 +73,8 @@ public sealed class TestCollector : IAsyncDisposable
 
             Assert.True(
                 TimeProvider.System.GetElapsedTime(started) < TimeSpan.FromSeconds(60),
-                "It did not come. There is:\n" + string.Join('\n', all.Where(shown ?? (_ => true)).Select(s => $"{s.Service} {s.TraceId} {s.Name} {string.Join(", ", s.Tags.Select(t => $"{t.Key}={t.Value}"))}")));
+                "It did not come. There is:\n" + string.Join('\n', all.Where(shown ?? (_ => true))
+                    .Select(s => $"{s.Service} {s.TraceId} {s.Name} {string.Join(", ", s.Tags.Select(t => $"{t.Key}={t.Value}"))}")));
             await Task.Delay(TimeSpan.FromMilliseconds(50), TimeProvider.System, CancellationToken.None);
         }
     }
@@ -103,13 +105,15 @@ public sealed class TestCollector : IAsyncDisposable
     {
         foreach (var resource in All(Fields(request), 1))
         {
-            var service = All(Fields(resource), 1).SelectMany(r => All(Fields(r), 1)).Select(Tag).FirstOrDefault(t => t.Key == "service.name").Value ?? "";
+            var service = All(Fields(resource), 1).SelectMany(r => All(Fields(r), 1)).Select(Tag).FirstOrDefault(t => t.Key == "service.name").Value
+                ?? "";
             foreach (var span in All(Fields(resource), 2).SelectMany(scope => All(Fields(scope), 2)).Select(Fields))
             {
                 yield return new CollectedSpan(
                     service, Text(span, 5), (int)span.FirstOrDefault(f => f.Number == 6).Value, Hex(span, 1), Hex(span, 2), Hex(span, 4),
                     All(span, 15).Any(status => Fields(status).Any(f => f is { Number: 3, Value: 2 })),
-                    All(span, 9).Select(Tag).DistinctBy(t => t.Key, StringComparer.Ordinal).ToDictionary(t => t.Key, t => t.Value, StringComparer.Ordinal),
+                    All(span, 9).Select(Tag).DistinctBy(t => t.Key, StringComparer.Ordinal)
+                        .ToDictionary(t => t.Key, t => t.Value, StringComparer.Ordinal),
                     [.. All(span, 13).Select(Fields).Select(link => (Hex(link, 1), Hex(link, 2)))],
                     [.. All(span, 11).Select(e => Text(Fields(e), 2))]);
             }
@@ -130,7 +134,8 @@ public sealed class TestCollector : IAsyncDisposable
         });
     }
 
-    private static IEnumerable<ReadOnlyMemory<byte>> All(IEnumerable<Field> fields, int number) => fields.Where(f => f.Number == number).Select(f => f.Bytes);
+    private static IEnumerable<ReadOnlyMemory<byte>> All(IEnumerable<Field> fields, int number) =>
+        fields.Where(f => f.Number == number).Select(f => f.Bytes);
 
     private static string Text(IEnumerable<Field> fields, int number) => Encoding.UTF8.GetString(All(fields, number).FirstOrDefault().Span);
 

@@ -16,12 +16,14 @@ public static class TestPostgres
     /// Makes the template that databases are copied from: gets the connection string of an empty database, and must leave no
     /// connection open. Set it before the first database is created.
     /// </summary>
-    public static Func<string, Task> Migrate { get; set; } = connectionString => DatabaseMigrator.MigrateAsync(connectionString, CancellationToken.None);
+    public static Func<string, Task> Migrate { get; set; } = connectionString =>
+        DatabaseMigrator.MigrateAsync(connectionString, CancellationToken.None);
 
     /// <summary>Of all logins of the services. Roles belong to the cluster, so tests share them.</summary>
     public const string LoginPassword = "only-for-tests-1234";
 
-    public static IReadOnlyDictionary<string, string> LoginPasswords { get; } = ServiceLogins.All.ToDictionary(login => login, _ => LoginPassword, StringComparer.Ordinal);
+    public static IReadOnlyDictionary<string, string> LoginPasswords { get; } = ServiceLogins.All.ToDictionary(login => login, _ => LoginPassword,
+        StringComparer.Ordinal);
 
     /// <summary>A new database, copied from the migrated template, or from another database that nobody is connected to.</summary>
     /// <param name="templateName">Null: the migrated template; <c>template0</c>: an empty database.</param>

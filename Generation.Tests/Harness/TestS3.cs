@@ -56,7 +56,8 @@ public sealed class TestS3 : IAsyncDisposable
     {
         lock (starting)
         {
-            return server ??= NodeServer.StartAsync("--openssl-legacy-provider", "s3.cjs", Directory.CreateTempSubdirectory("generation-s3-").FullName);
+            return server ??= NodeServer.StartAsync("--openssl-legacy-provider", "s3.cjs", Directory.CreateTempSubdirectory(
+                "generation-s3-").FullName);
         }
     }
 }

@@ -57,7 +57,8 @@ public sealed class TestServers : IAsyncDisposable
 
     private static async Task RemoveWhatKilledRunsLeftAsync()
     {
-        foreach (var folder in Directory.GetDirectories(Path.GetTempPath(), FolderPrefix + "*").Where(folder => File.Exists(Owner(folder)) && !ChildRecords.IsRunning(Owner(folder))))
+        foreach (var folder in Directory.GetDirectories(Path.GetTempPath(), FolderPrefix + "*")
+            .Where(folder => File.Exists(Owner(folder)) && !ChildRecords.IsRunning(Owner(folder))))
         {
             try
             {

@@ -37,7 +37,8 @@ public sealed class TestSim : IAsyncDisposable
 
     /// <summary>Waits until a call or a download stands at the gate.</summary>
     public async Task WaitAtGateAsync(string gate) =>
-        Assert.True((int)(await http.GetFromJsonAsync<JsonObject>($"/sim/gates/{gate}/waiting?timeoutSeconds=60"))!["waiting"]! > 0, $"Nobody came to the gate '{gate}'.");
+        Assert.True((int)(await http.GetFromJsonAsync<JsonObject>($"/sim/gates/{gate}/waiting?timeoutSeconds=60"))!["waiting"]! > 0,
+            $"Nobody came to the gate '{gate}'.");
 
     public async Task OpenGateAsync(string gate) => (await http.PostAsync($"/sim/gates/{gate}", null)).EnsureSuccessStatusCode();
 

@@ -72,7 +72,11 @@ public sealed class TestSqs : IAsyncDisposable
 
     private async Task<JsonNode> CallAsync(string action, JsonObject body)
     {
-        using var request = new HttpRequestMessage(HttpMethod.Post, (await ServerAsync()).Endpoint) { Content = new StringContent(body.ToJsonString()) };
+        using var request = new HttpRequestMessage(HttpMethod.Post, (await ServerAsync()).Endpoint)
+        {
+            Content = new StringContent(
+            body.ToJsonString())
+        };
         request.Content.Headers.ContentType = new MediaTypeHeaderValue("application/x-amz-json-1.0");
         request.Headers.Add("X-Amz-Target", $"AmazonSQS.{action}");
         using var response = await Http.SendAsync(request);

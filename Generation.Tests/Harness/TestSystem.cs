@@ -77,7 +77,8 @@ public sealed class TestSystem : IAsyncDisposable
     private TestSystem(TestSystemOptions options, TestDatabase database, TestRedis redis, DirectoryInfo folder, TestSim sim, Guid userId)
     {
         (this.options, this.database, Redis, this.folder, Sim, UserId) = (options, database, redis, folder, sim, userId);
-        Db = NpgsqlDataSource.Create(database.ConnectionString + (options.OwnPostgres ? ";Pooling=false" : "")); // pooled ones would die with the server
+        // pooled ones would die with the server
+        Db = NpgsqlDataSource.Create(database.ConnectionString + (options.OwnPostgres ? ";Pooling=false" : ""));
         settings = new Dictionary<string, string>(StringComparer.Ordinal)
         {
             [DatabaseSetting] = database.ConnectionString,
@@ -188,7 +189,11 @@ public sealed class TestSystem : IAsyncDisposable
             userId = (await DevelopmentAccounts.CreateUserAsync(db, "user", "user", UserKey, wanted.Credits, CancellationToken.None))!.Value;
         }
 
-        var system = new TestSystem(wanted, ownDatabase, redis, Directory.CreateTempSubdirectory("generation-media-"), sim, userId) { Postgres = ownServer };
+        var system = new TestSystem(wanted, ownDatabase, redis, Directory.CreateTempSubdirectory("generation-media-"), sim, userId)
+        {
+            Postgres =
+            ownServer
+        };
         var servers = Enumerable.Repeat(0, wanted.Relays).Select(_ => system.AddRelayAsync())
             .Concat(Enumerable.Repeat(0, wanted.Apis).Select(_ => system.AddApiAsync())).ToList();
         if (wanted.IsPublic)
@@ -226,7 +231,8 @@ public sealed class TestSystem : IAsyncDisposable
         return ((await DevelopmentAccounts.CreateUserAsync(Db, handle, role, key, credits, CancellationToken.None))!.Value, key);
     }
 
-    public async Task<HttpResponseMessage> PostAsync(object body, string? key = null, HttpClient? http = null, (string Name, string Value)? header = null)
+    public async Task<HttpResponseMessage> PostAsync(object body, string? key = null, HttpClient? http = null, (string Name, string Value)? header =
+        null)
     {
         using var request = new HttpRequestMessage(HttpMethod.Post, "/api/generations") { Content = JsonContent.Create(body) };
         if (key is not null)
@@ -408,7 +414,9 @@ public sealed class TestSystem : IAsyncDisposable
     {
         var its = new Dictionary<string, string>(settings, StringComparer.Ordinal)
         {
-            [DatabaseSetting] = new NpgsqlConnectionStringBuilder(settings[DatabaseSetting]) { Username = login, Password = TestPostgres.LoginPassword }.ConnectionString,
+            [DatabaseSetting] = new NpgsqlConnectionStringBuilder(
+                settings[DatabaseSetting])
+            { Username = login, Password = TestPostgres.LoginPassword }.ConnectionString,
         };
         if (settings.GetValueOrDefault("environment") == "Development")
         {

@@ -34,7 +34,9 @@ public sealed class DrainReadsTests
                 o.Settings[$"Relay:{sweep}Interval"] = "01:00:00"; // they read by the second, not by the job: the slower the machine, the more a job
             }
 
-            o.Relay = services => services.Replace(ServiceDescriptor.Singleton(s => ActivatorUtilities.CreateInstance<LedgerAuditService>(s, new FakeTimeProvider()))); // nor its first audit, a minute after the start
+            // nor its first audit, a minute after the start
+            o.Relay = services => services.Replace(ServiceDescriptor.Singleton(
+                s => ActivatorUtilities.CreateInstance<LedgerAuditService>(s, new FakeTimeProvider())));
         });
         foreach (var table in (await RowsReadAsync(system.Db)).Keys)
         {
@@ -81,14 +83,17 @@ public sealed class DrainReadsTests
         await command.ExecuteNonQueryAsync();
     }
 
-    /// <summary>By table, so far, in sequence and by every index. A busy connection tells once a second what it has read, an idle one after ten.</summary>
+    /// <summary>
+    /// By table, so far, in sequence and by every index. A busy connection tells once a second what it has read, an idle one after ten.
+    /// </summary>
     private static async Task<Dictionary<string, long>> RowsReadAsync(NpgsqlDataSource db)
     {
         await Task.Delay(TimeSpan.FromSeconds(1.5), TimeProvider.System, CancellationToken.None);
         var read = new Dictionary<string, long>(StringComparer.Ordinal);
         await using var command = db.CreateCommand(
             """
-            SELECT t.relname::text, t.seq_tup_read + coalesce((SELECT sum(i.idx_tup_read) FROM pg_stat_user_indexes AS i WHERE i.relid = t.relid), 0)::bigint
+            SELECT t.relname::text, t.seq_tup_read + coalesce((SELECT sum(i.idx_tup_read) FROM pg_stat_user_indexes AS i WHERE i.relid = t.relid),
+                0)::bigint
             FROM pg_stat_user_tables AS t
             """);
         await using var reader = await command.ExecuteReaderAsync();

@@ -117,7 +117,8 @@ public sealed class LostDispatchTests : IAsyncLifetime
     private OutboxDispatcher NewRelay()
     {
         var queue = new RedisJobQueue(
-            redis, () => throw new InvalidOperationException("A relay receives nothing."), options, TimeProvider.System, NullLogger<RedisJobQueue>.Instance);
+            redis, () => throw new InvalidOperationException("A relay receives nothing."), options, TimeProvider.System,
+                NullLogger<RedisJobQueue>.Instance);
         return new OutboxDispatcher(db, queue, TimeProvider.System, NullLogger<OutboxDispatcher>.Instance);
     }
 
@@ -131,7 +132,8 @@ public sealed class LostDispatchTests : IAsyncLifetime
     }
 
     /// <summary>What was sent a moment ago is not asked for yet; here the moment is over.</summary>
-    private Task SettleAsync() => db.ExecuteAsync("UPDATE outbox SET dispatched_at = dispatched_at - interval '10 s' WHERE dispatched_at IS NOT NULL");
+    private Task SettleAsync() => db.ExecuteAsync(
+        "UPDATE outbox SET dispatched_at = dispatched_at - interval '10 s' WHERE dispatched_at IS NOT NULL");
 
     /// <summary>The outbox rows behind the messages, in the queue's order.</summary>
     private async Task<List<long>> InStreamAsync() =>
@@ -139,9 +141,11 @@ public sealed class LostDispatchTests : IAsyncLifetime
 
     /// <summary>The rows that go out next.</summary>
     private async Task<List<long>> NextAsync(int count) => [.. await db.ScalarAsync<long[]>(
-        $"SELECT array_agg(outbox_id ORDER BY available_at, outbox_id) FROM (SELECT * FROM outbox WHERE dispatched_at IS NULL ORDER BY available_at, outbox_id LIMIT {count}) AS o")];
+        "SELECT array_agg(outbox_id ORDER BY available_at, outbox_id) FROM (SELECT * FROM outbox WHERE dispatched_at IS NULL ORDER BY "
+            + $"available_at, outbox_id LIMIT {count}) AS o")];
 
     /// <summary>The very versions of the rows that wait: nobody has written to one while this stays the same.</summary>
     private Task<string> WaitingAsync(int sinceFirst = 0) => db.ScalarAsync<string>(
-        $"SELECT md5(string_agg(concat(outbox_id, ' ', ctid, ' ', xmin), ',' ORDER BY outbox_id)) FROM outbox WHERE dispatched_at IS NULL AND outbox_id > {sinceFirst}");
+        "SELECT md5(string_agg(concat(outbox_id, ' ', ctid, ' ', xmin), ',' ORDER BY outbox_id)) FROM outbox WHERE dispatched_at IS NULL AND "
+            + $"outbox_id > {sinceFirst}");
 }

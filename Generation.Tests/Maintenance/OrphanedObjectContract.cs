@@ -64,7 +64,8 @@ public abstract class OrphanedObjectContract : IAsyncLifetime
         Assert.Equal((0, first.Position), (again.Removed, again.Position));
 
         // The day of the last one is over; it is found from where the sweep has come to.
-        await db.ExecuteAsync($"UPDATE generation_sessions SET completed_at = now() - interval '24 hours 1 second' WHERE session_id = '{recent.SessionId}'");
+        await db.ExecuteAsync("UPDATE generation_sessions SET completed_at = now() - interval '24 hours 1 second' WHERE session_id = "
+            + $"'{recent.SessionId}'");
         Assert.Equal(1, (await NewCollector(store).CollectEndedSessionsAsync(first.Position, Day, default)).Removed);
         Assert.Equal(Names(stay.Except([recentOrphan])), await AllAsync(store));
     }
@@ -79,10 +80,12 @@ public abstract class OrphanedObjectContract : IAsyncLifetime
         var vanished = new Ended(Guid.CreateVersion7(), TimeProvider.System.GetUtcNow()).Key(0, 1);
         var (mine, nobodys) = (UploadKey(), UploadKey());
         await db.ExecuteAsync(
-            $"INSERT INTO uploads (upload_id, user_id, object_key, content_type, bytes, sha256) VALUES ('{mine.SessionId}', '{Rows.UserId}', '{mine}', 'image/png', 1, sha256('x'))");
+            $"INSERT INTO uploads (upload_id, user_id, object_key, content_type, bytes, sha256) VALUES ('{mine.SessionId}', '{Rows.UserId}', "
+                + $"'{mine}', 'image/png', 1, sha256('x'))");
         await PutAsync(store, [kept, preview, vanished, mine, nobodys, MediaKey.Sample("lighthouse.png")]);
 
-        Assert.Equal((0, false), await NewCollector(store).CollectEndedSessionsAsync("", Day, default) is var ended ? (ended.Removed, ended.HasMore) : default);
+        Assert.Equal((0, false), await NewCollector(store).CollectEndedSessionsAsync("", Day, default) is var ended ? (ended.Removed, ended.HasMore)
+            : default);
         var week = TimeSpan.FromDays(7);
         var young = await NewCollector(store).ScanStoreAsync("", Day, week, default);
         Assert.Equal((1, ""), (young.Removed, young.Position)); // the preview; and the walk is at its end
@@ -99,7 +102,8 @@ public abstract class OrphanedObjectContract : IAsyncLifetime
     {
         var store = NewStore();
         var sessions = Enumerable.Range(0, 4).Select(_ => new Ended(Guid.CreateVersion7(), TimeProvider.System.GetUtcNow())).ToList();
-        var keys = sessions.SelectMany(session => Enumerable.Range(0, 6).Select(n => session.Key(n, 1))).Append(MediaKey.Sample("lighthouse.png")).ToList();
+        var keys = sessions.SelectMany(session => Enumerable.Range(0, 6).Select(n => session.Key(n, 1))).Append(MediaKey.Sample("lighthouse.png"))
+            .ToList();
         await PutAsync(store, keys);
 
         var seen = new List<string>();
@@ -118,7 +122,8 @@ public abstract class OrphanedObjectContract : IAsyncLifetime
         Assert.Equal(Names(keys), seen);
     }
 
-    private OrphanedObjectCollector NewCollector(IMediaStore store, TimeSpan ahead = default) => new(db, store, new FakeTimeProvider(TimeProvider.System.GetUtcNow() + ahead));
+    private OrphanedObjectCollector NewCollector(IMediaStore store, TimeSpan ahead = default) =>
+        new(db, store, new FakeTimeProvider(TimeProvider.System.GetUtcNow() + ahead));
 
     private async Task<Ended> EndedAsync(string status, long token, int hours)
     {
@@ -128,7 +133,8 @@ public abstract class OrphanedObjectContract : IAsyncLifetime
 
     private Task NameAsync(Ended session, MediaKey output, MediaKey? poster) => db.ExecuteAsync(
         $"""
-        INSERT INTO media (media_id, session_id, user_id, ordinal, kind, object_key, poster_key, content_type, bytes, sha256, credits, lease_token, session_version)
+        INSERT INTO media (media_id, session_id, user_id, ordinal, kind, object_key, poster_key, content_type, bytes, sha256, credits, lease_token,
+            session_version)
         VALUES (gen_random_uuid(), '{session.SessionId}', '{Rows.UserId}', {output.Ordinal}, 'image', '{output}', nullif('{poster}', ''), 'image/png', 1, sha256('x'), 4,
                 {output.LeaseToken}, 2)
         """);
@@ -140,7 +146,8 @@ public abstract class OrphanedObjectContract : IAsyncLifetime
 
     private static IEnumerable<string> Names(IEnumerable<MediaKey> keys) => keys.Select(key => key.ToString()).Order(StringComparer.Ordinal);
 
-    private static async Task<IEnumerable<string>> AllAsync(IMediaStore store) => Names(await store.ListAsync("", default).Select(o => o.Key).ToListAsync());
+    private static async Task<IEnumerable<string>> AllAsync(IMediaStore store) =>
+        Names(await store.ListAsync("", default).Select(o => o.Key).ToListAsync());
 
     private sealed record Ended(Guid SessionId, DateTimeOffset CreatedAt)
     {
@@ -161,7 +168,8 @@ public sealed class FolderOrphanedObjectTests : OrphanedObjectContract
         return Task.CompletedTask;
     }
 
-    protected override IMediaStore NewStore() => new FolderMediaStore(Options.Create(new MediaOptions { Folder = { Root = folder.FullName } }), TimeProvider.System);
+    protected override IMediaStore NewStore() => new FolderMediaStore(Options.Create(new MediaOptions { Folder = { Root = folder.FullName } }),
+        TimeProvider.System);
 }
 
 public sealed class S3OrphanedObjectTests(TestS3 server) : OrphanedObjectContract

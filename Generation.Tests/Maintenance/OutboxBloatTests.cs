@@ -47,12 +47,14 @@ public sealed class OutboxBloatTests
                 """);
             await db.ExecuteAsync("DELETE FROM outbox WHERE dispatched_at IS NOT NULL");
             await db.ExecuteAsync("SELECT pg_stat_force_next_flush()"); // else the server counts a second later
-            (mostBuffers, mostBytes) = (Math.Max(mostBuffers, await BuffersOfADispatchAsync(db)), Math.Max(mostBytes, await db.ScalarAsync<long>("SELECT pg_total_relation_size('outbox')")));
+            (mostBuffers, mostBytes) = (Math.Max(mostBuffers, await BuffersOfADispatchAsync(db)),
+                Math.Max(mostBytes, await db.ScalarAsync<long>("SELECT pg_total_relation_size('outbox')")));
             vacuums += await OutboxVacuum.RunAsync(db, database.ConnectionString, default) > 0 ? 1 : 0;
         }
 
         TestContext.Current.TestOutputHelper?.WriteLine(
-            $"{rows:N0} rows: at most {mostBytes / 1e6:0.0} MB, {mostBuffers} buffers a dispatch of 500 ({fresh} when new), {vacuums} vacuums of ours");
+            $"{rows:N0} rows: at most {mostBytes / 1e6:0.0} MB, {mostBuffers} buffers a dispatch of 500 ({fresh} when new), {vacuums} vacuums of "
+                + "ours");
         Assert.InRange(vacuums, 1, rows / RowsPerRound);
         Assert.InRange(mostBytes, 1, 40_000_000); // without a vacuum: half a kilobyte a row, 75 MB here and 5 GB after ten million
         Assert.InRange(mostBuffers, 1, 2 * fresh); // when the server counts late, a round or two more are dead

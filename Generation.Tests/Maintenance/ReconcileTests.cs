@@ -40,7 +40,8 @@ public sealed class ReconcileTests
             Assert.Contains("Advanced the lease tokens and versions of 1 open sessions", ended.Output, StringComparison.Ordinal);
             Assert.Contains("not called, as far as the backup knows", ended.Output, StringComparison.Ordinal);
             Assert.Contains("The ledger is clean.", ended.Output, StringComparison.Ordinal);
-            var rows = (await File.ReadAllLinesAsync(list)).Skip(1).Select(line => line.Split(',')).Select(cells => (cells[0], cells[2], cells[4], cells[5])).ToHashSet();
+            var rows = (await File.ReadAllLinesAsync(list)).Skip(1).Select(line => line.Split(','))
+                .Select(cells => (cells[0], cells[2], cells[4], cells[5])).ToHashSet();
             Assert.Equal([($"{lost.SessionId}", "lost", "3", $"{lost}"), ($"{open}", "known", "3", $"{overtaken}")], rows);
         }
         finally
@@ -50,7 +51,8 @@ public sealed class ReconcileTests
 
         var after = await NumbersAsync();
         Assert.Equal(before.Ended, after.Ended);
-        Assert.True(after.Token >= before.Token + 100_000_000 && after.Version >= before.Version + 100_000_000 && after.Outbox >= before.Outbox + 100_000_000, $"{before} {after}");
+        Assert.True(after.Token >= before.Token + 100_000_000 && after.Version >= before.Version + 100_000_000 && after.Outbox >= before.Outbox
+            + 100_000_000, $"{before} {after}");
 
         // And all goes on from there.
         await system.AddApiAsync();

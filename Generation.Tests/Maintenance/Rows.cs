@@ -27,7 +27,8 @@ internal static class Rows
     public static Task AddBacklogAsync(this NpgsqlDataSource db, int sessions, TimeSpan age) => db.ExecuteAsync(
         $"""
         WITH made AS (
-            INSERT INTO generation_sessions (session_id, user_id, client_key, request_hash, model, tool, provider, job_type, lane, kind, params, input_settings,
+            INSERT INTO generation_sessions (session_id, user_id, client_key, request_hash, model, tool, provider, job_type, lane, kind, params,
+                input_settings,
                                              requested_outputs, unit_price, price_version, held_credits, deadline, created_at, updated_at)
             SELECT gen_random_uuid(), '{UserId}', 'backlog ' || i, sha256('backlog'), 'seedream-4', 'seedream4', 'ark', 'gen.seedream4', 'image', 'image',
                    '{"{}"}', '{"{}"}', 1, 4, 1, 4, now() + interval '1 day', at, at
@@ -42,19 +43,23 @@ internal static class Rows
         """);
 
     /// <summary>One session that has ended.</summary>
-    public static async Task<(Guid SessionId, DateTimeOffset CreatedAt)> AddEndedAsync(this NpgsqlDataSource db, string status, long leaseToken, TimeSpan endedAgo)
+    public static async Task<(Guid SessionId, DateTimeOffset CreatedAt)> AddEndedAsync(
+        this NpgsqlDataSource db, string status, long leaseToken, TimeSpan endedAgo)
     {
         var id = Guid.CreateVersion7();
         await db.ExecuteAsync(
             $"""
-            INSERT INTO generation_sessions (session_id, user_id, client_key, request_hash, model, tool, provider, job_type, lane, kind, params, input_settings,
-                                             requested_outputs, unit_price, price_version, held_credits, captured_credits, status, phase, progress, error_code,
+            INSERT INTO generation_sessions (session_id, user_id, client_key, request_hash, model, tool, provider, job_type, lane, kind, params,
+                input_settings,
+                                             requested_outputs, unit_price, price_version, held_credits, captured_credits, status, phase, progress,
+                                                 error_code,
                                              lease_token, deadline, created_at, started_at, completed_at)
             VALUES ('{id}', '{UserId}', '{id}', sha256('ended'), 'seedream-4', 'seedream4', 'ark', 'gen.seedream4', 'image', 'image', '{"{}"}', '{"{}"}',
                     1, 4, 1, 4, CASE WHEN '{status}' = 'completed' THEN 4 ELSE 0 END, '{status}', '{status}', CASE WHEN '{status}' = 'completed' THEN 100 ELSE 0 END,
                     CASE WHEN '{status}' = 'failed' THEN 'provider_unavailable' END, {leaseToken}, now(), now() - interval '{endedAgo}' - interval '1 min',
                     now() - interval '{endedAgo}' - interval '1 min', now() - interval '{endedAgo}')
             """);
-        return (id, new DateTimeOffset(await db.ScalarAsync<DateTime>($"SELECT created_at FROM generation_sessions WHERE session_id = '{id}'"), TimeSpan.Zero));
+        return (id, new DateTimeOffset(await db.ScalarAsync<DateTime>($"SELECT created_at FROM generation_sessions WHERE session_id = '{id}'"),
+            TimeSpan.Zero));
     }
 }

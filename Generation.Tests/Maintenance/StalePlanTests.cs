@@ -17,7 +17,9 @@ public sealed class StalePlanTests
 {
     private const int Backlog = 20_000;
 
-    /// <summary>A plan from when the outbox was empty read all of it for every row that it marked: 190 ms a batch, and no relay could keep up.</summary>
+    /// <summary>
+    /// A plan from when the outbox was empty read all of it for every row that it marked: 190 ms a batch, and no relay could keep up.
+    /// </summary>
     [Fact]
     public async Task A_relay_that_made_its_plans_on_an_empty_outbox_looks_up_the_rows_of_a_full_one()
     {
@@ -94,12 +96,14 @@ public sealed class StalePlanTests
         using var notifier = new ChangeNotifier(db, NullLogger<ChangeNotifier>.Instance);
         var leases = new Leases(db, notifier, TimeProvider.System);
         await db.AddBacklogAsync(2_000, TimeSpan.FromHours(1));
-        await db.ExecuteAsync("UPDATE generation_sessions SET status = 'canceled', phase = 'canceled', captured_credits = 0, completed_at = now(), client_key = 'old ' || client_key");
+        await db.ExecuteAsync("UPDATE generation_sessions SET status = 'canceled', phase = 'canceled', captured_credits = 0, completed_at = now(), "
+            + "client_key = 'old ' || client_key");
         await db.ExecuteAsync("DELETE FROM outbox; ANALYZE generation_sessions"); // none is open, none has a lease
         await db.AddBacklogAsync(20, TimeSpan.FromHours(1));
         foreach (var few in (await WaitingAsync(20)).Chunk(1)) Assert.NotNull(await StoreAsync(Assert.Single(await ClaimAsync(few))));
 
-        await db.ExecuteAsync("DELETE FROM outbox; UPDATE generation_sessions SET client_key = 'few ' || client_key WHERE client_key LIKE 'backlog%'");
+        await db.ExecuteAsync("DELETE FROM outbox; UPDATE generation_sessions SET client_key = 'few ' || client_key WHERE client_key LIKE "
+            + "'backlog%'");
         await db.AddBacklogAsync(Backlog, TimeSpan.FromHours(6));
         var waiting = (await WaitingAsync(1_000)).Chunk(Batch).ToList();
         var before = (Outbox: await ReadFromAsync(db, "outbox"), Sessions: await ReadFromAsync(db, "generation_sessions"));
@@ -124,7 +128,8 @@ public sealed class StalePlanTests
         }
 
         Task<IReadOnlyList<ClaimedSession>> ClaimAsync((Guid SessionId, long OutboxId)[] which) =>
-            leases.ClaimAsync([.. which.Select(w => w.SessionId)], [.. which.Select(w => w.OutboxId)], "worker", TimeSpan.FromMinutes(5), CancellationToken.None);
+            leases.ClaimAsync([.. which.Select(w => w.SessionId)], [.. which.Select(w => w.OutboxId)], "worker", TimeSpan.FromMinutes(5),
+                CancellationToken.None);
 
         Task<Stored?> StoreAsync(ClaimedSession session) => leases.StoreMediaAsync(LedgerDatabase.OutputOf(session, 0), CancellationToken.None);
     }
@@ -188,12 +193,14 @@ public sealed class StalePlanTests
         public Task<Sent> SendAsync(string lane, IReadOnlyList<JobMessage> messages, int window, CancellationToken ct) =>
             Task.FromResult(new Sent([.. messages.Select(message => $"{message.OutboxId}")], IsQueueLost: false));
 
-        public Task<IReadOnlyList<Delivery>> ReceiveAsync(string lane, int max, TimeSpan wait, CancellationToken ct) => throw new NotSupportedException();
+        public Task<IReadOnlyList<Delivery>> ReceiveAsync(string lane, int max, TimeSpan wait, CancellationToken ct) =>
+            throw new NotSupportedException();
 
         public Task CompleteAsync(string lane, IReadOnlyList<string> receipts, CancellationToken ct) => throw new NotSupportedException();
 
         public Task DeadLetterAsync(string lane, Delivery delivery, string reason, CancellationToken ct) => throw new NotSupportedException();
 
-        public Task<IReadOnlyList<string>> FindMissingAsync(string lane, IReadOnlyList<string> messageIds, CancellationToken ct) => throw new NotSupportedException();
+        public Task<IReadOnlyList<string>> FindMissingAsync(string lane, IReadOnlyList<string> messageIds, CancellationToken ct) =>
+            throw new NotSupportedException();
     }
 }

@@ -86,13 +86,16 @@ public sealed class SweepTests(TestS3 s3)
             SELECT a.user_id, 'bonus', 'external', 'available', 50, a.available + 50, a.reserved, l.lot_id
             FROM credit_accounts AS a JOIN credit_lots AS l USING (user_id) WHERE l.reference = 'overdue';
             UPDATE credit_accounts SET available = available + 50;
-            INSERT INTO provider_tasks (provider_task_id, session_id, lease_token, provider, first_ordinal, output_count, state, failure, callback_token_hash)
+            INSERT INTO provider_tasks (provider_task_id, session_id, lease_token, provider, first_ordinal, output_count, state, failure,
+                callback_token_hash)
             VALUES ('{ended}', '{ended}', 1, 'kie', 0, 1, 'failed', 'Unavailable', sha256('token'));
             INSERT INTO webhook_inbox (provider_task_id, provider, token_hash, body_hash, body, received_at)
             SELECT '{ended}', 'kie', sha256('token'), sha256(days::text::bytea), '{"{}"}', now() - days * interval '1 day' FROM unnest(ARRAY[5, 6, 8]) AS days;
             INSERT INTO error_events (code, message, created_at)
-            VALUES ('stuck', 'old', now() - interval '91 days'), ('stuck', 'young', now() - interval '89 days'), ('outcome_unknown', 'open', now() - interval '91 days');
-            INSERT INTO error_events (code, message, created_at, resolved_at) VALUES ('outcome_unknown', 'resolved', now() - interval '91 days', now());
+            VALUES ('stuck', 'old', now() - interval '91 days'), ('stuck', 'young', now() - interval '89 days'),
+                ('outcome_unknown', 'open', now() - interval '91 days');
+            INSERT INTO error_events (code, message, created_at, resolved_at)
+                VALUES ('outcome_unknown', 'resolved', now() - interval '91 days', now());
             INSERT INTO outbox (event_type, lane, session_id, set_aside_at, set_aside_reason)
             VALUES ('gen.lost', 'image', '{Guid.CreateVersion7()}', now() - interval '31 days', 'old'), ('gen.lost', 'image', '{ended}', now() - interval '29 days', 'young')
             """);
@@ -144,7 +147,9 @@ public sealed class SweepTests(TestS3 s3)
         await UntilAsync(async () => (await KeysAsync()).Count == 1);
         Assert.Equal([sold], await KeysAsync());
 
-        async Task<List<string>> KeysAsync() => [.. (await client.ListObjectsV2Async(new() { BucketName = bucket.S3.Bucket })).S3Objects.Select(o => o.Key).Where(key => !key.StartsWith("samples/", StringComparison.Ordinal))];
+        async Task<List<string>> KeysAsync() =>
+            [.. (await client.ListObjectsV2Async(new() { BucketName = bucket.S3.Bucket })).S3Objects.Select(o => o.Key)
+            .Where(key => !key.StartsWith("samples/", StringComparison.Ordinal))];
     }
 
     [Fact]
@@ -184,7 +189,8 @@ public sealed class SweepTests(TestS3 s3)
     [Fact]
     public void Every_duration_of_the_relay_is_checked()
     {
-        foreach (var property in typeof(RelayOptions).GetProperties(BindingFlags.Public | BindingFlags.Instance).Where(p => p.PropertyType == typeof(TimeSpan)))
+        foreach (var property in typeof(RelayOptions).GetProperties(BindingFlags.Public | BindingFlags.Instance)
+            .Where(p => p.PropertyType == typeof(TimeSpan)))
         {
             var options = new RelayOptions();
             Assert.Null(options.Problem());
@@ -237,7 +243,8 @@ public sealed class SweepTests(TestS3 s3)
     }
 
     /// <summary>Repairs what it is told, then fails.</summary>
-    private sealed class Scripted(string name, IEnumerable<SweepResult> passes) : Sweep(name, TimeSpan.FromSeconds(1), TimeProvider.System, NullLogger.Instance)
+    private sealed class Scripted(string name, IEnumerable<SweepResult> passes)
+        : Sweep(name, TimeSpan.FromSeconds(1), TimeProvider.System, NullLogger.Instance)
     {
         private readonly Queue<SweepResult> passes = new(passes);
 

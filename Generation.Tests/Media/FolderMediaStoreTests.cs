@@ -41,7 +41,8 @@ public sealed class FolderMediaStoreTests : MediaStoreContract, IAsyncLifetime
         folder.Delete(recursive: true);
     }
 
-    protected override IMediaStore Open(TimeSpan clockAhead = default) => new FolderMediaStore(Settings, new FakeTimeProvider(TimeProvider.System.GetUtcNow() + clockAhead));
+    protected override IMediaStore Open(TimeSpan clockAhead = default) =>
+        new FolderMediaStore(Settings, new FakeTimeProvider(TimeProvider.System.GetUtcNow() + clockAhead));
 
     protected override Task<HttpResponseMessage> GetAsync(string signedUrl) => http.GetAsync(signedUrl);
 
@@ -69,7 +70,8 @@ public sealed class FolderMediaStoreTests : MediaStoreContract, IAsyncLifetime
             var urls = Enumerable.Range(0, 16).Select(_ => Task.Run(async () =>
             {
                 await start.Task;
-                return new FolderMediaStore(Options.Create(new MediaOptions { Folder = { Root = root.FullName } }), clock).SignedUrl(key, TimeSpan.FromHours(1));
+                return new FolderMediaStore(Options.Create(new MediaOptions { Folder = { Root = root.FullName } }), clock)
+                    .SignedUrl(key, TimeSpan.FromHours(1));
             })).ToArray();
             start.TrySetResult();
 

@@ -125,7 +125,8 @@ internal static class SampleFiles
     /// <summary>Frames of 128 kbit/s at 44.1 kHz after a tag with a picture in it; the first frame says how many there are, or none does.</summary>
     public static byte[] Mp3(int frames, int tagBytes = 0, bool saysLength = true)
     {
-        byte[] tag = tagBytes == 0 ? [] : [.. "ID3"u8, 4, 0, 0, (byte)(tagBytes >> 21), (byte)(tagBytes >> 14 & 127), (byte)(tagBytes >> 7 & 127), (byte)(tagBytes & 127), .. new byte[tagBytes]];
+        byte[] tag = tagBytes == 0 ? [] : [.. "ID3"u8, 4, 0, 0, (byte)(tagBytes >> 21), (byte)(tagBytes >> 14 & 127), (byte)(tagBytes >> 7 & 127),
+            (byte)(tagBytes & 127), .. new byte[tagBytes]];
         byte[] info = saysLength ? Fill(417, [0xFF, 0xFB, 0x90, 0xC4, .. new byte[17], .. "Info"u8, 0, 0, 0, 1, .. BigEndian32(frames)]) : [];
         return [.. tag, .. info, .. Enumerable.Repeat(Fill(417, [0xFF, 0xFB, 0x90, 0xC4]), frames).SelectMany(frame => frame)];
     }

@@ -12,7 +12,8 @@ public sealed class ConcurrencyTests
         await using var system = await TestSystem.StartAsync(o => (o.Apis, o.Workers) = (2, 0));
         using var other = system.Client(system.Apis[1]);
         var body = new { model = "seedream-4", @params = new { prompt = "one of many", n = 2 } };
-        var answers = await Task.WhenAll(Enumerable.Range(0, 200).Select(i => system.PostAsync(body, "the-same-key", i % 2 == 0 ? system.Http : other)));
+        var answers = await Task.WhenAll(Enumerable.Range(0, 200).Select(
+            i => system.PostAsync(body, "the-same-key", i % 2 == 0 ? system.Http : other)));
 
         Assert.All(answers, a => Assert.Equal(HttpStatusCode.Accepted, a.StatusCode));
         var ids = await Task.WhenAll(answers.Select(async a => (string)(await TestSystem.ReadAsync(a))["sessionId"]!));

@@ -22,7 +22,8 @@ public sealed class GracePeriodTests
     public void A_worker_stays_as_long_as_the_longest_call_of_its_providers(string environment, string settings, string expected)
     {
         var configuration = new ConfigurationBuilder().AddInMemoryCollection(
-            settings.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(setting => setting.Split('=')).Select(parts => KeyValuePair.Create(parts[0], (string?)parts[1]))).Build();
+            settings.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(setting => setting.Split('='))
+                .Select(parts => KeyValuePair.Create(parts[0], (string?)parts[1]))).Build();
         var shutdown = new ShutdownOptions();
         configuration.GetSection("Shutdown").Bind(shutdown);
         new GracePeriod(configuration, new HostingEnvironment { EnvironmentName = environment },

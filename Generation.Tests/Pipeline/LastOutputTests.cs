@@ -20,7 +20,8 @@ public sealed class LastOutputTests
         await using var system = await TestSystem.StartAsync(o => o.Settings["Mock:Enabled"] = isMock ? "true" : "false");
         var id = await system.SubmitAsync("whole at once", n: outputs);
         Assert.Equal(outputs, (await system.EndOfAsync(id))["media"]!.AsArray().Count);
-        Assert.Equal(1, await system.ScalarAsync<long>($"SELECT count(*) FROM media AS m JOIN generation_sessions AS s USING (session_id) WHERE session_id = '{id}' AND m.xmin = s.xmin"));
+        Assert.Equal(1, await system.ScalarAsync<long>(
+            $"SELECT count(*) FROM media AS m JOIN generation_sessions AS s USING (session_id) WHERE session_id = '{id}' AND m.xmin = s.xmin"));
         await system.AssertBooksAreCleanAsync();
         await system.AssertMediaAreStoredAsync();
     }
@@ -46,7 +47,8 @@ public sealed class LastOutputTests
         var id = await system.SubmitAsync("stays");
         await UntilDeliveredAsync(system, id);
         await system.Workers[0].DisposeAsync();
-        Assert.Equal("queued 1", await system.ScalarAsync<string>($"SELECT status || ' ' || (SELECT count(*) FROM media WHERE session_id = '{id}') FROM generation_sessions WHERE session_id = '{id}'"));
+        Assert.Equal("queued 1", await system.ScalarAsync<string>(
+            $"SELECT status || ' ' || (SELECT count(*) FROM media WHERE session_id = '{id}') FROM generation_sessions WHERE session_id = '{id}'"));
         await system.AddWorkerAsync();
         Assert.Equal("completed", (string?)(await system.EndOfAsync(id))["status"]);
         await system.AssertBooksAreCleanAsync();
@@ -65,7 +67,8 @@ public sealed class LastOutputTests
         await system.AssertMediaAreStoredAsync();
     }
 
-    private static Task UntilDeliveredAsync(TestSystem system, Guid id) => system.UntilAsync($"SELECT phase = 'generating' AND progress = 77 FROM generation_sessions WHERE session_id = '{id}'");
+    private static Task UntilDeliveredAsync(TestSystem system, Guid id) =>
+        system.UntilAsync($"SELECT phase = 'generating' AND progress = 77 FROM generation_sessions WHERE session_id = '{id}'");
 
     private static Task<TestSystem> StartAsync() => TestSystem.StartAsync(o =>
     {

@@ -41,7 +41,8 @@ public sealed class PictureTests
     {
         await using var system = await TestSystem.StartAsync(o => (o.Apis, o.Relays, o.Workers) = (2, 2, 2));
         using var other = system.Client(system.Apis[1]);
-        var ids = await Task.WhenAll(Enumerable.Range(0, 60).Select(i => system.SubmitAsync($"picture {i} of many", http: i % 2 == 0 ? system.Http : other)));
+        var ids = await Task.WhenAll(Enumerable.Range(0, 60).Select(
+            i => system.SubmitAsync($"picture {i} of many", http: i % 2 == 0 ? system.Http : other)));
         var ends = await Task.WhenAll(ids.Select((id, i) => system.EndOfAsync(id, i % 2 == 0 ? other : system.Http)));
 
         Assert.All(ends, end => Assert.Equal("completed", (string?)end["status"]));

@@ -20,7 +20,8 @@ public sealed class PluginTests
         ProviderModel = "echo-1",
         Kind = "image",
         Lane = "image",
-        Parameters = [new TextParameter("prompt", "Anything.", 1, 100) { Required = true }, new ImageParameter("picture", "What comes back.") { Required = true }],
+        Parameters = [new TextParameter("prompt", "Anything.", 1, 100) { Required = true },
+            new ImageParameter("picture", "What comes back.") { Required = true }],
     };
 
     [Fact]

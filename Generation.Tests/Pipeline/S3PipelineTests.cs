@@ -44,7 +44,8 @@ public sealed class S3PipelineTests(TestS3 s3)
         }
 
         Assert.Equal(await KeysAsync(system), await ObjectsAsync(bucket));
-        Assert.DoesNotContain(system.Apis.Concat(system.Workers).SelectMany(service => service.Log), line => line.Contains("X-Amz-Signature", StringComparison.Ordinal));
+        Assert.DoesNotContain(system.Apis.Concat(system.Workers).SelectMany(service => service.Log), line =>
+            line.Contains("X-Amz-Signature", StringComparison.Ordinal));
         await system.AssertBooksAreCleanAsync();
     }
 

@@ -30,7 +30,8 @@ public sealed class SchemaTests
     public async Task Many_services_that_start_at_once_migrate_once()
     {
         await using var database = await TestPostgres.CreateDatabaseAsync("template0");
-        var applied = await Task.WhenAll(Enumerable.Range(0, 8).Select(_ => Task.Run(() => DatabaseMigrator.MigrateAsync(database.ConnectionString, CancellationToken.None))));
+        var applied = await Task.WhenAll(Enumerable.Range(0, 8).Select(
+            _ => Task.Run(() => DatabaseMigrator.MigrateAsync(database.ConnectionString, CancellationToken.None))));
         Assert.Single(applied, a => a.Count > 0);
         await using var connection = new NpgsqlConnection(database.ConnectionString);
         await connection.OpenAsync();
@@ -42,9 +43,12 @@ public sealed class SchemaTests
     {
         var target = new NpgsqlConnectionStringBuilder(connectionString);
         var program = new[] { "/usr/lib/postgresql", "/opt/homebrew/opt" }.Where(Directory.Exists)
-            .SelectMany(folder => Directory.EnumerateFiles(folder, "pg_dump", new EnumerationOptions { RecurseSubdirectories = true, IgnoreInaccessible = true }))
+            .SelectMany(folder => Directory.EnumerateFiles(folder, "pg_dump",
+                new EnumerationOptions { RecurseSubdirectories = true, IgnoreInaccessible = true }))
             .Order(StringComparer.Ordinal).LastOrDefault() ?? "pg_dump";
-        var start = new ProcessStartInfo(program, ["--schema-only", "--no-owner", "--exclude-table=__EFMigrationsHistory", "-h", target.Host!, "-p", target.Port.ToString(), "-U", target.Username!, target.Database!])
+        var start = new ProcessStartInfo(program,
+            ["--schema-only", "--no-owner", "--exclude-table=__EFMigrationsHistory", "-h", target.Host!, "-p", target.Port.ToString(), "-U",
+            target.Username!, target.Database!])
         {
             UseShellExecute = false,
             RedirectStandardOutput = true,
@@ -56,7 +60,8 @@ public sealed class SchemaTests
         var text = await dump.StandardOutput.ReadToEndAsync();
         await dump.WaitForExitAsync();
         Assert.True(dump.ExitCode == 0, await errors);
-        var lines = text.Split('\n').Where(line => !line.StartsWith("--", StringComparison.Ordinal) && !line.StartsWith("SET ", StringComparison.Ordinal)
+        var lines = text.Split('\n').Where(line => !line.StartsWith("--", StringComparison.Ordinal) && !line.StartsWith(
+            "SET ", StringComparison.Ordinal)
             && !line.StartsWith("SELECT pg_catalog.set_config", StringComparison.Ordinal) && !line.StartsWith('\\') && line.Length > 0);
         return string.Join('\n', lines) + "\n";
     }
@@ -72,7 +77,9 @@ public sealed class SchemaTests
         return folder.FullName;
     }
 
-    /// <summary>The bug: between its two connections the database was restarted, and the relay died of an exception that it did not know as transient.</summary>
+    /// <summary>
+    /// The bug: between its two connections the database was restarted, and the relay died of an exception that it did not know as transient.
+    /// </summary>
     [Fact]
     public async Task A_database_that_becomes_unavailable_during_the_migration_is_reported_as_such()
     {

@@ -67,7 +67,8 @@ public sealed class SqsPipelineTests(TestSqs sqs)
             o.AsProcesses = true;
             o.Settings["Queue:Transport"] = "sqs";
             o.Settings["SQS_MAIN_QUEUE_URL"] = url;
-            o.Settings["AWS_ACCESS_KEY_ID"] = o.Settings["AWS_SECRET_ACCESS_KEY"] = o.Settings["AWS_PROFILE"] = ""; // whatever the tests' own environment has
+            // whatever the tests' own environment has
+            o.Settings["AWS_ACCESS_KEY_ID"] = o.Settings["AWS_SECRET_ACCESS_KEY"] = o.Settings["AWS_PROFILE"] = "";
             o.Settings["AWS_EC2_METADATA_DISABLED"] = "true";
             o.Settings["AWS_SHARED_CREDENTIALS_FILE"] = $"/nonexistent/{Guid.NewGuid():N}";
         });

@@ -68,7 +68,8 @@ public sealed class ArkCallbackTests(ArkVideosTests.VideoSim sim) : IClassFixtur
     [InlineData("7")]
     public async Task Where_to_call_back_must_be_an_address(string url)
     {
-        using var response = await sim.Http.PostAsJsonAsync(Route, JsonNode.Parse($$"""{"model":"{{Model}}","content":[{"type":"text","text":"p"}],"callback_url":{{url}}}"""));
+        using var response = await sim.Http.PostAsJsonAsync(
+            Route, JsonNode.Parse($$"""{"model":"{{Model}}","content":[{"type":"text","text":"p"}],"callback_url":{{url}}}"""));
         Assert.Equal((HttpStatusCode.BadRequest, "InvalidParameter.callback_url"), (response.StatusCode, await SimApp.CodeAsync(response)));
     }
 
@@ -132,7 +133,8 @@ public sealed class ArkCallbackTests(ArkVideosTests.VideoSim sim) : IClassFixtur
 
     private async Task<string> CreateAsync(string prompt, Receiver receiver)
     {
-        using var created = await sim.Http.PostAsJsonAsync(Route, new { model = Model, content = new[] { new { type = "text", text = prompt } }, duration = 4, callback_url = receiver.Url });
+        using var created = await sim.Http.PostAsJsonAsync(Route,
+            new { model = Model, content = new[] { new { type = "text", text = prompt } }, duration = 4, callback_url = receiver.Url });
         return (string)(await created.Content.ReadFromJsonAsync<JsonObject>())!["id"]!;
     }
 

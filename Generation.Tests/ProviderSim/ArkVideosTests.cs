@@ -31,7 +31,8 @@ public sealed class ArkVideosTests(ArkVideosTests.VideoSim sim) : IClassFixture<
         var task = await TaskAsync(id);
         Assert.Equal((1, 1), await sim.CallsAsync("by the clock"));
         Assert.Equal(
-            ["id", "model", "status", "content", "usage", "created_at", "updated_at", "seed", "resolution", "ratio", "duration", "framespersecond", "service_tier",
+            ["id", "model", "status", "content", "usage", "created_at", "updated_at", "seed", "resolution", "ratio", "duration", "framespersecond",
+                "service_tier",
                 "execution_expires_after", "generate_audio", "draft", "priority"],
             task.Select(f => f.Key));
         Assert.Equal("""{"completion_tokens":108900,"total_tokens":108900}""", task["usage"]!.ToJsonString());
@@ -53,15 +54,18 @@ public sealed class ArkVideosTests(ArkVideosTests.VideoSim sim) : IClassFixture<
     [Fact]
     public async Task A_result_is_a_film_that_says_its_size_and_length_the_same_for_the_same_seed()
     {
-        var film = await FilmAsync(new { model = "seedance-1-0-pro-250528", content = Text("a boat at dusk"), resolution = "720p", duration = 3, seed = 7 });
+        var film = await FilmAsync(
+            new { model = "seedance-1-0-pro-250528", content = Text("a boat at dusk"), resolution = "720p", duration = 3, seed = 7 });
         Assert.Equal(MediaType.Mp4, MediaType.Sniff(film));
         var header = MediaHeader.Read(MediaType.Mp4, film);
         Assert.Equal((1248, 704), (header.Width, header.Height));
         Assert.Equal(73 / 24.0, header.DurationSeconds!.Value, 3);
         Assert.InRange(film.Length, 50_000, 500_000);
 
-        Assert.Equal(film, await FilmAsync(new { model = "seedance-1-0-pro-250528", content = Text("a boat at dusk"), resolution = "720p", duration = 3, seed = 7 }));
-        Assert.NotEqual(film, await FilmAsync(new { model = "seedance-1-0-pro-250528", content = Text("a boat at dusk"), resolution = "720p", duration = 3, seed = 8 }));
+        Assert.Equal(film, await FilmAsync(
+            new { model = "seedance-1-0-pro-250528", content = Text("a boat at dusk"), resolution = "720p", duration = 3, seed = 7 }));
+        Assert.NotEqual(film, await FilmAsync(
+            new { model = "seedance-1-0-pro-250528", content = Text("a boat at dusk"), resolution = "720p", duration = 3, seed = 8 }));
         Assert.Equal(300_000, (await FilmAsync(new { model = Model, content = Text("padded [bytes=300000]") })).Length);
     }
 
@@ -81,12 +85,16 @@ public sealed class ArkVideosTests(ArkVideosTests.VideoSim sim) : IClassFixture<
     [InlineData("""{"model":"dreamina-seedance-2-0-260128","content":[{"type":"text"}]}""", 400, "InvalidParameter.content")]
     [InlineData("""{"model":"dreamina-seedance-2-0-260128","content":[{"type":"text","text":"p"}],"fancy":1}""", 400, "InvalidParameter.fancy")]
     [InlineData("""{"model":"dreamina-seedance-2-0-260128","content":[{"type":"text","text":"p"}],"duration":3}""", 400, "InvalidParameter.duration")]
-    [InlineData("""{"model":"dreamina-seedance-2-0-260128","content":[{"type":"text","text":"p"}],"resolution":"720"}""", 400, "InvalidParameter.resolution")]
-    [InlineData("""{"model":"dreamina-seedance-2-0-fast-260128","content":[{"type":"text","text":"p"}],"resolution":"1080p"}""", 400, "InvalidParameter.resolution")]
+    [InlineData("""{"model":"dreamina-seedance-2-0-260128","content":[{"type":"text","text":"p"}],"resolution":"720"}""", 400,
+        "InvalidParameter.resolution")]
+    [InlineData("""{"model":"dreamina-seedance-2-0-fast-260128","content":[{"type":"text","text":"p"}],"resolution":"1080p"}""", 400,
+        "InvalidParameter.resolution")]
     [InlineData("""{"model":"seedance-1-0-pro-250528","content":[{"type":"text","text":"p"}],"ratio":"adaptive"}""", 400, "InvalidParameter.ratio")]
-    [InlineData("""{"model":"seedance-1-0-pro-250528","content":[{"type":"text","text":"p"}],"generate_audio":true}""", 400, "InvalidParameter.UnsupportedParameter")]
+    [InlineData("""{"model":"seedance-1-0-pro-250528","content":[{"type":"text","text":"p"}],"generate_audio":true}""", 400,
+        "InvalidParameter.UnsupportedParameter")]
     [InlineData("""{"model":"dreamina-seedance-2-0-260128","content":[{"type":"image_url","image_url":{"url":"https://a.example/1.png"},"role":"last_frame"}]}""", 400, "InvalidParameter.content")]
-    [InlineData("""{"model":"dreamina-seedance-2-0-260128","content":[{"type":"image_url","image_url":{"url":"nowhere"}}]}""", 400, "InvalidImageURL.InvalidFormat")]
+    [InlineData("""{"model":"dreamina-seedance-2-0-260128","content":[{"type":"image_url","image_url":{"url":"nowhere"}}]}""", 400,
+        "InvalidImageURL.InvalidFormat")]
     [InlineData(
         """{"model":"dreamina-seedance-2-0-260128","content":[{"type":"image_url","image_url":{"url":"https://a.example/1.png"},"role":"first_frame"},{"type":"image_url","image_url":{"url":"https://a.example/1.png"},"role":"reference_image"}]}""",
         400, "InvalidParameter.TaskTypeConstraint")]
@@ -151,7 +159,8 @@ public sealed class ArkVideosTests(ArkVideosTests.VideoSim sim) : IClassFixture<
             return (await response.Content.ReadFromJsonAsync<JsonObject>())!;
         }
 
-        async Task<string> StatusAsync(JsonObject created) => (string)(await narrow.Http.GetFromJsonAsync<JsonObject>($"{Route}/{created["id"]}"))!["status"]!;
+        async Task<string> StatusAsync(JsonObject created) =>
+            (string)(await narrow.Http.GetFromJsonAsync<JsonObject>($"{Route}/{created["id"]}"))!["status"]!;
 
         var first = await CreatedAsync("1 [latency=3600000]");
         var second = await CreatedAsync("2 [latency=3600000]");
@@ -170,7 +179,16 @@ public sealed class ArkVideosTests(ArkVideosTests.VideoSim sim) : IClassFixture<
     private static object[] Text(string text) => [new { type = "text", text }];
 
     private Task<HttpResponseMessage> CreateAsync(string prompt) =>
-        sim.Http.PostAsJsonAsync(Route, new { model = Model, content = Text(prompt), resolution = "720p", ratio = "16:9", duration = 5, generate_audio = true, watermark = false });
+        sim.Http.PostAsJsonAsync(Route, new
+        {
+            model = Model,
+            content = Text(prompt),
+            resolution = "720p",
+            ratio = "16:9",
+            duration = 5,
+            generate_audio = true,
+            watermark = false
+        });
 
     private async Task<string> IdAsync(string prompt)
     {

@@ -34,17 +34,31 @@ public sealed class ForgeTests(SimApp sim) : IClassFixture<SimApp>
         Assert.Equal(("a lighthouse, \"dusk\"", 12), ((string?)answer["parameters"]!["prompt"], (int)answer["parameters"]!["steps"]!));
         var info = JsonNode.Parse((string)answer["info"]!)!;
         Assert.Equal("[42,43]", info["all_seeds"]!.ToJsonString());
-        Assert.Equal(("Euler a", "sd_xl_base_1.0", 0), ((string?)info["sampler_name"], (string?)info["sd_model_name"], (int)info["index_of_first_image"]!));
+        Assert.Equal(("Euler a", "sd_xl_base_1.0", 0), ((string?)info["sampler_name"], (string?)info["sd_model_name"],
+            (int)info["index_of_first_image"]!));
 
         var files = Images(answer);
         Assert.Equal(2, files.Count);
-        Assert.All(files, file => Assert.Equal((320, 256), (BinaryPrimitives.ReadInt32BigEndian(file.AsSpan(16)), BinaryPrimitives.ReadInt32BigEndian(file.AsSpan(20)))));
+        Assert.All(files, file => Assert.Equal((320, 256), (
+            BinaryPrimitives.ReadInt32BigEndian(file.AsSpan(16)), BinaryPrimitives.ReadInt32BigEndian(file.AsSpan(20)))));
         Assert.NotEqual(files[0], files[1]);
-        var text = "a lighthouse, \"dusk\"\nNegative prompt: people\nSteps: 12, Sampler: Euler a, Schedule type: Karras, CFG scale: 6.5, Seed: 43, Size: 320x256, "
+        var text = "a lighthouse, \"dusk\"\nNegative prompt: people\nSteps: 12, Sampler: Euler a, Schedule type: Karras, CFG scale: 6.5, Seed: 43, "
+            + "Size: 320x256, "
             + "Model hash: 31e35c80fc, Model: sd_xl_base_1.0, Version: f2.0.1v1.10.1-previous-665-gae278f79";
         Assert.Equal(("tEXt", text), TextOf(files[1]));
         Assert.Equal(text, (string?)info["infotexts"]![1]);
-        Assert.Equal(files[1], Images(await MakeAsync(new { prompt = "a lighthouse, \"dusk\"", negative_prompt = "people", steps = 12, cfg_scale = 6.5, width = 320, height = 256, seed = 43, sampler_name = "Euler a Karras" }))[0]);
+        Assert.Equal(files[1], Images(await MakeAsync(
+            new
+            {
+                prompt = "a lighthouse, \"dusk\"",
+                negative_prompt = "people",
+                steps = 12,
+                cfg_scale = 6.5,
+                width = 320,
+                height = 256,
+                seed = 43,
+                sampler_name = "Euler a Karras"
+            }))[0]);
     }
 
     [Fact]
@@ -82,18 +96,21 @@ public sealed class ForgeTests(SimApp sim) : IClassFixture<SimApp>
         var running = await AskAsync(own, "one");
         Assert.Equal(
             ["active", "queued", "completed", "progress", "eta", "live_preview", "id_live_preview", "textinfo"], running.Select(f => f.Key));
-        Assert.Equal((true, false, false, 0.5), ((bool)running["active"]!, (bool)running["queued"]!, (bool)running["completed"]!, (double)running["progress"]!));
+        Assert.Equal((true, false, false, 0.5), ((bool)running["active"]!, (bool)running["queued"]!, (bool)running["completed"]!,
+            (double)running["progress"]!));
         var waiting = await AskAsync(own, "two");
         Assert.Equal((false, true, "In queue: 1/1"), ((bool)waiting["active"]!, (bool)waiting["queued"]!, (string?)waiting["textinfo"]));
         var unknown = await AskAsync(own, "three");
-        Assert.Equal((false, false, false, "Waiting..."), ((bool)unknown["active"]!, (bool)unknown["queued"]!, (bool)unknown["completed"]!, (string?)unknown["textinfo"]));
+        Assert.Equal((false, false, false, "Waiting..."), ((bool)unknown["active"]!, (bool)unknown["queued"]!, (bool)unknown["completed"]!,
+            (string?)unknown["textinfo"]));
 
         var global = (await own.Http.GetFromJsonAsync<JsonObject>("/sdapi/v1/progress"))!;
         Assert.Equal(("0.51", "one"), (((double)global["progress"]!).ToString("0.00"), (string?)global["current_task"]));
         Assert.Equal(
             ["skipped", "interrupted", "stopping_generation", "job", "job_count", "job_timestamp", "job_no", "sampling_step", "sampling_steps"],
             global["state"]!.AsObject().Select(f => f.Key));
-        Assert.Equal((1, 0, 5, 10), ((int)global["state"]!["job_count"]!, (int)global["state"]!["job_no"]!, (int)global["state"]!["sampling_step"]!, (int)global["state"]!["sampling_steps"]!));
+        Assert.Equal((1, 0, 5, 10), ((int)global["state"]!["job_count"]!, (int)global["state"]!["job_no"]!, (int)global["state"]!["sampling_step"]!,
+            (int)global["state"]!["sampling_steps"]!));
         Assert.Equal((40, 20), PictureFiles.PngSize(Convert.FromBase64String((string)global["current_image"]!)));
         Assert.Null((await own.Http.GetFromJsonAsync<JsonObject>("/sdapi/v1/progress?skip_current_image=true"))!["current_image"]);
 
@@ -138,7 +155,8 @@ public sealed class ForgeTests(SimApp sim) : IClassFixture<SimApp>
         await using var own = await NewSimAsync();
         var call = MakeAsync(new { prompt = "stopped [gate=half]", steps = 10, n_iter = 3, width = 64, height = 64, seed = 1 }, own);
         await WaitAtGateAsync(own, "half");
-        using (var interrupted = await own.Http.PostAsync("/sdapi/v1/interrupt", null)) Assert.Equal("{}", await interrupted.Content.ReadAsStringAsync());
+        using (var interrupted = await own.Http.PostAsync("/sdapi/v1/interrupt", null)) Assert.Equal(
+            "{}", await interrupted.Content.ReadAsStringAsync());
         var partial = Assert.Single(Images(await call));
         var whole = Images(await MakeAsync(new { prompt = "stopped", steps = 10, width = 64, height = 64, seed = 1 }, own))[0];
         Assert.NotEqual(partial, whole); // half of its noise is still there
@@ -160,15 +178,24 @@ public sealed class ForgeTests(SimApp sim) : IClassFixture<SimApp>
     }
 
     [Theory]
-    [InlineData("""{"sampler_name":"Eulerian"}""", 400, """{"error":"HTTPException","detail":"Sampler not found","body":"","errors":""}""", """{"detail":"Sampler not found"}""")]
-    [InlineData("""{"script_name":"xyz"}""", 422, """{"error":"HTTPException","detail":"Script 'xyz' not found","body":"","errors":""}""", """{"detail":"Script 'xyz' not found"}""")]
-    [InlineData("""{"steps":"many"}""", 422, """{"detail":[{"loc":["body","steps"],"msg":"value is not a valid integer","type":"type_error.integer"}]}""", null)]
+    [InlineData("""{"sampler_name":"Eulerian"}""", 400, """{"error":"HTTPException","detail":"Sampler not found","body":"","errors":""}""",
+        """{"detail":"Sampler not found"}""")]
+    [InlineData("""{"script_name":"xyz"}""", 422, """{"error":"HTTPException","detail":"Script 'xyz' not found","body":"","errors":""}""",
+        """{"detail":"Script 'xyz' not found"}""")]
+    [InlineData("""{"steps":"many"}""", 422,
+        """{"detail":[{"loc":["body","steps"],"msg":"value is not a valid integer","type":"type_error.integer"}]}""", null)]
     [InlineData("""[]""", 422, """{"detail":[{"loc":["body"],"msg":"value is not a valid dict","type":"type_error.dict"}]}""", null)]
-    [InlineData("""{"override_settings":{"sd_model_checkpoint":"gone"}}""", 500, """{"error":"RuntimeError","detail":"","body":"","errors":"model 'gone' not found"}""", "Internal Server Error")]
-    [InlineData("""{"prompt":"[fault=overload]"}""", 500, """{"error":"OutOfMemoryError","detail":"","body":"","errors":"CUDA out of memory. Tried to allocate 2.25 GiB. GPU 0 has a total capacity of 7.78 GiB of which 1.02 GiB is free."}""", "Internal Server Error")]
-    [InlineData("""{"prompt":"[fault=server-error]"}""", 500, """{"error":"RuntimeError","detail":"","body":"","errors":"CUDA error: an illegal memory access was encountered"}""", "Internal Server Error")]
+    [InlineData("""{"override_settings":{"sd_model_checkpoint":"gone"}}""", 500,
+        """{"error":"RuntimeError","detail":"","body":"","errors":"model 'gone' not found"}""", "Internal Server Error")]
+    [InlineData("""{"prompt":"[fault=overload]"}""", 500,
+        """{"error":"OutOfMemoryError","detail":"","body":"","errors":"CUDA out of memory. Tried to allocate 2.25 GiB. GPU 0 has a total capacity of 7.78 GiB of which 1.02 GiB is free."}""", "Internal Server Error")]
+    [InlineData("""{"prompt":"[fault=server-error]"}""", 500,
+        """{"error":"RuntimeError","detail":"","body":"","errors":"CUDA error: an illegal memory access was encountered"}""",
+        "Internal Server Error")]
     [InlineData("""{"prompt":"[fault=not-found]"}""", 404, """{"detail":"Not Found"}""", null)]
-    [InlineData("""{"prompt":"[fault=unauthorized]"}""", 401, """{"error":"HTTPException","detail":"Incorrect username or password","body":"","errors":""}""", """{"detail":"Incorrect username or password"}""")]
+    [InlineData("""{"prompt":"[fault=unauthorized]"}""", 401,
+        """{"error":"HTTPException","detail":"Incorrect username or password","body":"","errors":""}""",
+        """{"detail":"Incorrect username or password"}""")]
     public async Task Errors_come_in_the_dialect_of_AUTOMATIC1111_or_of_Forge(string body, int status, string there, string? here)
     {
         await using var bare = await NewSimAsync(("Sim:ForgeBareErrors", "true"));
@@ -187,7 +214,8 @@ public sealed class ForgeTests(SimApp sim) : IClassFixture<SimApp>
         await using var own = await NewSimAsync(("Sim:ForgeUsers:0", "forge:word"));
         foreach (var (name, status) in new[] { ((string?)null, 401), ("forge:wrong", 401), ("forge:word", 200) })
         {
-            own.Http.DefaultRequestHeaders.Authorization = name is null ? null : new AuthenticationHeaderValue("Basic", Convert.ToBase64String(Encoding.UTF8.GetBytes(name)));
+            own.Http.DefaultRequestHeaders.Authorization = name is null ? null
+                : new AuthenticationHeaderValue("Basic", Convert.ToBase64String(Encoding.UTF8.GetBytes(name)));
             using var models = await own.Http.GetAsync("/sdapi/v1/sd-models");
             using var made = await own.Http.PostAsJsonAsync(Txt2Img, new { prompt = "p", width = 64, height = 64 });
             using var stopped = await own.Http.PostAsync("/sdapi/v1/interrupt", null);
@@ -207,7 +235,18 @@ public sealed class ForgeTests(SimApp sim) : IClassFixture<SimApp>
         Assert.Equal("sd_xl_base_1.0.safetensors [31e35c80fc]", (string?)models[0]!["title"]);
         Assert.Contains((await sim.Http.GetFromJsonAsync<JsonArray>("/sdapi/v1/samplers"))!, s => (string?)s!["name"] == "DPM++ 2M");
         Assert.Equal("png", (string?)(await sim.Http.GetFromJsonAsync<JsonObject>("/sdapi/v1/options"))!["samples_format"]);
-        var other = await MakeAsync(new { prompt = "m", width = 64, height = 64, override_settings = new { sd_model_checkpoint = "v1-5-pruned-emaonly.safetensors [6ce0161689]" } });
+        var other = await MakeAsync(
+            new
+            {
+                prompt = "m",
+                width = 64,
+                height = 64,
+                override_settings = new
+                {
+                    sd_model_checkpoint =
+            "v1-5-pruned-emaonly.safetensors [6ce0161689]"
+                }
+            });
         Assert.Equal("6ce0161689", (string?)JsonNode.Parse((string)other["info"]!)!["sd_model_hash"]);
     }
 
@@ -239,8 +278,10 @@ public sealed class ForgeTests(SimApp sim) : IClassFixture<SimApp>
         using var malformed = await sim.Http.PostAsJsonAsync(Txt2Img, new { prompt = "[fault=malformed]", width = 64, height = 64 });
         var half = await malformed.Content.ReadAsStringAsync();
         Assert.ThrowsAny<System.Text.Json.JsonException>(() => JsonNode.Parse(half));
-        await Assert.ThrowsAnyAsync<HttpRequestException>(() => sim.Http.PostAsJsonAsync(Txt2Img, new { prompt = "[fault=cut-reply]", width = 64, height = 64 }));
-        await Assert.ThrowsAnyAsync<HttpRequestException>(() => sim.Http.PostAsJsonAsync(Txt2Img, new { prompt = "[fault=cut-reply-half]", width = 64, height = 64 }));
+        await Assert.ThrowsAnyAsync<HttpRequestException>(() => sim.Http.PostAsJsonAsync(
+            Txt2Img, new { prompt = "[fault=cut-reply]", width = 64, height = 64 }));
+        await Assert.ThrowsAnyAsync<HttpRequestException>(() => sim.Http.PostAsJsonAsync(
+            Txt2Img, new { prompt = "[fault=cut-reply-half]", width = 64, height = 64 }));
         Assert.Empty(Images(await MakeAsync(new { prompt = "[fault=empty-data]", width = 64, height = 64 })));
         using var gateway = await sim.Http.PostAsJsonAsync(Txt2Img, new { prompt = "[fault=bad-gateway]" });
         Assert.Equal((HttpStatusCode.BadGateway, "text/html"), (gateway.StatusCode, gateway.Content.Headers.ContentType?.MediaType));
@@ -257,7 +298,8 @@ public sealed class ForgeTests(SimApp sim) : IClassFixture<SimApp>
         Assert.Single(Images(await hanging));
 
         using var timeout = new CancellationTokenSource();
-        var given = own.Http.PostAsJsonAsync(Txt2Img, new { prompt = "hangs again [gate=again] [fault=timeout]", width = 64, height = 64 }, timeout.Token);
+        var given = own.Http.PostAsJsonAsync(Txt2Img, new { prompt = "hangs again [gate=again] [fault=timeout]", width = 64, height = 64 },
+            timeout.Token);
         await WaitAtGateAsync(own, "again");
         await own.Http.PostAsync("/sim/gates/again", null);
         await timeout.CancelAsync();
@@ -282,7 +324,8 @@ public sealed class ForgeTests(SimApp sim) : IClassFixture<SimApp>
         Assert.Equal(2, (await CountsAsync(own)).MostInside);
     }
 
-    private static readonly System.Text.Json.JsonSerializerOptions Relaxed = new() { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    private static readonly System.Text.Json.JsonSerializerOptions Relaxed =
+        new() { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     private async Task<JsonObject> MakeAsync(object body, SimApp? other = null)
     {
@@ -297,15 +340,18 @@ public sealed class ForgeTests(SimApp sim) : IClassFixture<SimApp>
         return JsonNode.Parse(text)!.AsObject();
     }
 
-    private static List<byte[]> Images(JsonObject answer) => [.. answer["images"]!.AsArray().Select(image => Convert.FromBase64String((string)image!))];
+    private static List<byte[]> Images(JsonObject answer) =>
+        [.. answer["images"]!.AsArray().Select(image => Convert.FromBase64String((string)image!))];
 
     private static async Task<JsonObject> AskAsync(SimApp sim, string task, int seen = -1)
     {
-        using var response = await sim.Http.PostAsJsonAsync("/internal/progress", new { id_task = task, id_live_preview = seen, live_preview = true });
+        using var response = await sim.Http.PostAsJsonAsync(
+            "/internal/progress", new { id_task = task, id_live_preview = seen, live_preview = true });
         return await ReadAsync(response);
     }
 
-    private static async Task WaitAtGateAsync(SimApp sim, string gate) => (await sim.Http.GetAsync($"/sim/gates/{gate}/waiting")).EnsureSuccessStatusCode();
+    private static async Task WaitAtGateAsync(SimApp sim, string gate) =>
+        (await sim.Http.GetAsync($"/sim/gates/{gate}/waiting")).EnsureSuccessStatusCode();
 
     /// <summary>Somebody waits for the card.</summary>
     private static async Task<JsonObject> UntilPendingAsync(SimApp sim)

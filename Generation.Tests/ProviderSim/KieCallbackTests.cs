@@ -33,7 +33,8 @@ public sealed class KieCallbackTests(KieTests.KieSim sim) : IClassFixture<KieTes
         await using var receiver = await Receiver.StartAsync();
         await CreateAsync("fails [fault=image-500]", receiver);
         var callback = await receiver.NextAsync();
-        Assert.Equal((501, "Playground task failed.", "fail"), ((int?)callback.Body["code"], (string?)callback.Body["msg"], (string?)callback.Body["data"]!["state"]));
+        Assert.Equal((501, "Playground task failed.", "fail"),
+            ((int?)callback.Body["code"], (string?)callback.Body["msg"], (string?)callback.Body["data"]!["state"]));
     }
 
     [Theory]
@@ -107,7 +108,8 @@ public sealed class KieCallbackTests(KieTests.KieSim sim) : IClassFixture<KieTes
             app.MapPost("/callback", async (HttpRequest request) =>
             {
                 var body = await request.ReadFromJsonAsync<JsonObject>();
-                await callbacks.Writer.WriteAsync(new Callback(body!, request.Headers["X-Webhook-Timestamp"], request.Headers["X-Webhook-Signature"]));
+                await callbacks.Writer.WriteAsync(new Callback(
+                    body!, request.Headers["X-Webhook-Timestamp"], request.Headers["X-Webhook-Signature"]));
             });
         }
 
@@ -122,7 +124,8 @@ public sealed class KieCallbackTests(KieTests.KieSim sim) : IClassFixture<KieTes
             return receiver;
         }
 
-        public Task<Callback> NextAsync() => callbacks.Reader.ReadAsync(TestContext.Current.CancellationToken).AsTask().WaitAsync(TimeSpan.FromSeconds(30));
+        public Task<Callback> NextAsync() => callbacks.Reader.ReadAsync(TestContext.Current.CancellationToken).AsTask().WaitAsync(
+            TimeSpan.FromSeconds(30));
 
         public async ValueTask DisposeAsync() => await app.DisposeAsync();
     }

@@ -36,7 +36,8 @@ public sealed class KieTests(KieTests.KieSim sim) : IClassFixture<KieTests.KieSi
         var task = await TaskAsync(id);
 
         Assert.Equal(
-            ["taskId", "model", "state", "param", "resultJson", "failCode", "failMsg", "costTime", "completeTime", "createTime", "updateTime", "progress", "creditsConsumed"],
+            ["taskId", "model", "state", "param", "resultJson", "failCode", "failMsg", "costTime", "completeTime", "createTime", "updateTime",
+                "progress", "creditsConsumed"],
             task.Select(field => field.Key));
         Assert.Equal("strings in strings", (string?)JsonNode.Parse((string)task["param"]!)!["input"]!["prompt"]);
         var address = new Uri((string)JsonNode.Parse((string)task["resultJson"]!)!["resultUrls"]!.AsArray().Single()!);
@@ -56,7 +57,8 @@ public sealed class KieTests(KieTests.KieSim sim) : IClassFixture<KieTests.KieSi
     [Fact]
     public async Task A_film_and_a_sound_are_real_files_and_sounds_are_told_of_in_the_older_words()
     {
-        var film = await FileAsync(await TaskAsync(await IdAsync("kling-2.6/text-to-video", new { prompt = "a boat", sound = false, aspect_ratio = "16:9", duration = "5" })));
+        var film = await FileAsync(await TaskAsync(
+            await IdAsync("kling-2.6/text-to-video", new { prompt = "a boat", sound = false, aspect_ratio = "16:9", duration = "5" })));
         Assert.Equal(MediaType.Mp4, MediaType.Sniff(film));
         Assert.Equal(121 / 24.0, MediaHeader.Read(MediaType.Mp4, film).DurationSeconds!.Value, 3);
 
@@ -172,7 +174,8 @@ public sealed class KieTests(KieTests.KieSim sim) : IClassFixture<KieTests.KieSi
 
     private static async Task<JsonObject> CreateAsync(string model, object input, SimApp to, string? callBackUrl = null)
     {
-        using var response = await to.Http.PostAsJsonAsync("/api/v1/jobs/createTask", callBackUrl is null ? new { model, input } : (object)new { model, input, callBackUrl });
+        using var response = await to.Http.PostAsJsonAsync("/api/v1/jobs/createTask", callBackUrl is null ? new { model, input } : (
+            object)new { model, input, callBackUrl });
         Assert.Equal(HttpStatusCode.OK, response.StatusCode);
         return (await response.Content.ReadFromJsonAsync<JsonObject>())!;
     }

@@ -21,7 +21,8 @@ public sealed class OpenAiClientTests(OpenAiVideosTests.VideoSim sim) : IClassFi
         var image = seen["image"]!;
         Assert.StartsWith("req_", (string?)image["requestId"], StringComparison.Ordinal);
         Assert.Equal(("1024x1024", "jpeg", 2 * 272), ((string?)image["size"], (string?)image["format"], (int?)image["usage"]!["output_tokens"]));
-        Assert.All(image["pictures"]!.AsArray(), picture => Assert.Equal((1024, 1024), PictureFiles.JpegSize(Convert.FromBase64String((string)picture!))));
+        Assert.All(image["pictures"]!.AsArray(), picture => Assert.Equal((1024, 1024),
+            PictureFiles.JpegSize(Convert.FromBase64String((string)picture!))));
 
         var events = seen["stream"]!.AsArray();
         Assert.Equal(["0", "1", "2", null], events.Select(e => e!["index"]?.ToString()));
@@ -58,7 +59,9 @@ public sealed class OpenAiClientTests(OpenAiVideosTests.VideoSim sim) : IClassFi
             streamed APIError - moderation_blocked image_generation_user_error
             seconds BadRequestError 400 invalid_value invalid_request_error
             """.ReplaceLineEndings("\n"),
-            string.Join('\n', seen["errors"]!.AsObject().Select(e => $"{e.Key} {e.Value!["name"]} {e.Value["status"]?.ToString() ?? "-"} {e.Value["code"]?.ToString() ?? "-"} {e.Value["type"]?.ToString() ?? "-"}")));
+            string.Join('\n', seen["errors"]!.AsObject().Select(e =>
+                $"{e.Key} {e.Value!["name"]} {e.Value["status"]?.ToString() ?? "-"} {e.Value["code"]?.ToString() ?? "-"} "
+                + $"{e.Value["type"]?.ToString() ?? "-"}")));
         Assert.Equal((1, 1), await sim.CallsAsync("an official lighthouse"));
         Assert.Equal((1, 1), await sim.CallsAsync("an official boat"));
     }

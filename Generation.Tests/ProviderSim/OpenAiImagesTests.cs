@@ -25,15 +25,19 @@ public sealed class OpenAiImagesTests : IClassFixture<SimApp>, IDisposable
     [Fact]
     public async Task An_answer_has_the_fields_of_the_documentation_and_pictures_of_the_size_asked_for()
     {
-        using var response = await http.PostAsJsonAsync(Route, new { model = Model, prompt = "two lakes", n = 2, size = "1536x864", quality = "low", output_format = "jpeg" });
+        using var response = await http.PostAsJsonAsync(Route,
+            new { model = Model, prompt = "two lakes", n = 2, size = "1536x864", quality = "low", output_format = "jpeg" });
         var reply = (await response.Content.ReadFromJsonAsync<JsonObject>())!;
 
         Assert.Matches("^req_[0-9a-f]{32}$", response.Headers.GetValues("x-request-id").Single());
         Assert.Equal(["created", "background", "output_format", "quality", "size", "data", "usage"], reply.Select(f => f.Key));
-        Assert.Equal(("opaque", "jpeg", "low", "1536x864"), ((string?)reply["background"], (string?)reply["output_format"], (string?)reply["quality"], (string?)reply["size"]));
+        Assert.Equal(("opaque", "jpeg", "low", "1536x864"), ((string?)reply["background"], (string?)reply["output_format"], (string?)reply["quality"],
+            (string?)reply["size"]));
         Assert.Equal(2, reply["data"]!.AsArray().Select(picture => (string)picture!["b64_json"]!).Distinct().Count());
-        Assert.All(reply["data"]!.AsArray(), picture => Assert.Equal((1536, 864), PictureFiles.JpegSize(Convert.FromBase64String((string)picture!["b64_json"]!))));
-        Assert.Equal(["total_tokens", "input_tokens", "output_tokens", "input_tokens_details", "output_tokens_details"], reply["usage"]!.AsObject().Select(f => f.Key));
+        Assert.All(reply["data"]!.AsArray(), picture => Assert.Equal((1536, 864),
+            PictureFiles.JpegSize(Convert.FromBase64String((string)picture!["b64_json"]!))));
+        Assert.Equal(["total_tokens", "input_tokens", "output_tokens", "input_tokens_details", "output_tokens_details"],
+            reply["usage"]!.AsObject().Select(f => f.Key));
         Assert.Equal(2 * 345, (int?)reply["usage"]!["output_tokens"]); // 272 tokens for 1024×1024, by the pixels
         Assert.Equal((1, 1), await sim.CallsAsync("two lakes"));
     }
@@ -77,14 +81,18 @@ public sealed class OpenAiImagesTests : IClassFixture<SimApp>, IDisposable
     [Fact]
     public async Task A_stream_shows_the_picture_becoming_clear_and_ends_with_it()
     {
-        using var response = await http.PostAsJsonAsync(Route, new { model = Model, prompt = "a clearing", stream = true, partial_images = 3, output_format = "jpeg" });
+        using var response = await http.PostAsJsonAsync(Route,
+            new { model = Model, prompt = "a clearing", stream = true, partial_images = 3, output_format = "jpeg" });
         Assert.Equal("text/event-stream", response.Content.Headers.ContentType?.MediaType);
         var events = await EventsAsync(response);
 
-        Assert.Equal(["image_generation.partial_image", "image_generation.partial_image", "image_generation.partial_image", "image_generation.completed"], events.Select(e => e.Name));
+        Assert.Equal(["image_generation.partial_image", "image_generation.partial_image", "image_generation.partial_image",
+            "image_generation.completed"], events.Select(e => e.Name));
         Assert.All(events, e => Assert.Equal(e.Name, (string?)e.Data["type"]));
-        Assert.Equal(["type", "partial_image_index", "b64_json", "created_at", "background", "output_format", "quality", "size"], events[0].Data.Select(f => f.Key));
-        Assert.Equal(["type", "b64_json", "created_at", "background", "output_format", "quality", "size", "usage"], events[3].Data.Select(f => f.Key));
+        Assert.Equal(["type", "partial_image_index", "b64_json", "created_at", "background", "output_format", "quality", "size"],
+            events[0].Data.Select(f => f.Key));
+        Assert.Equal(["type", "b64_json", "created_at", "background", "output_format", "quality", "size", "usage"],
+            events[3].Data.Select(f => f.Key));
         Assert.Equal([0, 1, 2], events[..3].Select(e => (int)e.Data["partial_image_index"]!));
         Assert.All(events, e => Assert.Equal((1024, 1024), PictureFiles.JpegSize(Convert.FromBase64String((string)e.Data["b64_json"]!))));
         Assert.Equal(4, events.Select(e => (string)e.Data["b64_json"]!).Distinct().Count());
@@ -95,10 +103,12 @@ public sealed class OpenAiImagesTests : IClassFixture<SimApp>, IDisposable
     [Fact]
     public async Task A_refusal_in_a_stream_is_an_event_when_it_comes_late_and_a_status_when_it_comes_early()
     {
-        using var late = await http.PostAsJsonAsync(Route, new { model = Model, prompt = "late [fault=moderation-output]", stream = true, partial_images = 1 });
+        using var late = await http.PostAsJsonAsync(Route,
+            new { model = Model, prompt = "late [fault=moderation-output]", stream = true, partial_images = 1 });
         var events = await EventsAsync(late);
         Assert.Equal(["image_generation.partial_image", "error"], events.Select(e => e.Name));
-        Assert.Equal(("moderation_blocked", "output"), ((string?)events[1].Data["error"]!["code"], (string?)events[1].Data["error"]!["moderation_details"]!["moderation_stage"]));
+        Assert.Equal(("moderation_blocked", "output"), ((string?)events[1].Data["error"]!["code"],
+            (string?)events[1].Data["error"]!["moderation_details"]!["moderation_stage"]));
         Assert.Equal((1, 0), await sim.CallsAsync("late ["));
         using var early = await http.PostAsJsonAsync(Route, new { model = Model, prompt = "early [fault=moderation-input]", stream = true });
         Assert.Equal(HttpStatusCode.BadRequest, early.StatusCode);
@@ -132,7 +142,8 @@ public sealed class OpenAiImagesTests : IClassFixture<SimApp>, IDisposable
         using var response = await http.PostAsync(Route, content);
         var error = (await response.Content.ReadFromJsonAsync<JsonObject>())!["error"]!.AsObject();
         Assert.Equal(["message", "type", "param", "code"], error.Select(f => f.Key));
-        Assert.Equal((status, "invalid_request_error", code, param), ((int)response.StatusCode, (string?)error["type"], (string?)error["code"], (string?)error["param"]));
+        Assert.Equal((status, "invalid_request_error", code, param),
+            ((int)response.StatusCode, (string?)error["type"], (string?)error["code"], (string?)error["param"]));
     }
 
     [Theory]
@@ -181,7 +192,8 @@ public sealed class OpenAiImagesTests : IClassFixture<SimApp>, IDisposable
     public async Task A_picture_can_be_something_else(string word, string start)
     {
         var reply = await MadeAsync(new { model = Model, prompt = $"not a picture [fault={word}]" });
-        Assert.StartsWith(start, System.Text.Encoding.Latin1.GetString(Convert.FromBase64String((string)reply["data"]![0]!["b64_json"]!)), StringComparison.Ordinal);
+        Assert.StartsWith(start, System.Text.Encoding.Latin1.GetString(Convert.FromBase64String((string)reply["data"]![0]!["b64_json"]!)),
+            StringComparison.Ordinal);
     }
 
     [Fact]

@@ -24,13 +24,16 @@ public sealed class OpenAiVideosTests : IClassFixture<OpenAiVideosTests.VideoSim
     [Fact]
     public async Task A_video_goes_its_way_by_the_clock_with_progress_that_never_falls_and_is_paid_once_at_the_end()
     {
-        using var created = await http.PostAsJsonAsync(Route, new { prompt = "sora by the clock [queued=60000][latency=100000]", seconds = "8", size = "1280x720", model = "sora-2-pro" });
+        using var created = await http.PostAsJsonAsync(Route,
+            new { prompt = "sora by the clock [queued=60000][latency=100000]", seconds = "8", size = "1280x720", model = "sora-2-pro" });
         var video = (await created.Content.ReadFromJsonAsync<JsonObject>())!;
         Assert.Equal(
-            ["id", "object", "model", "status", "progress", "created_at", "completed_at", "expires_at", "prompt", "size", "seconds", "remixed_from_video_id", "error"],
+            ["id", "object", "model", "status", "progress", "created_at", "completed_at", "expires_at", "prompt", "size", "seconds",
+                "remixed_from_video_id", "error"],
             video.Select(f => f.Key));
         Assert.Equal(("video", "sora-2-pro", "queued", 0, "8", "1280x720"),
-            ((string?)video["object"], (string?)video["model"], (string?)video["status"], (int?)video["progress"], (string?)video["seconds"], (string?)video["size"]));
+            ((string?)video["object"], (string?)video["model"], (string?)video["status"], (int?)video["progress"], (string?)video["seconds"],
+                (string?)video["size"]));
         Assert.Equal("10000", created.Headers.GetValues("openai-poll-after-ms").Single());
         var id = (string)video["id"]!;
         Assert.Matches("^video_[0-9a-f]{32}$", id);
@@ -91,7 +94,8 @@ public sealed class OpenAiVideosTests : IClassFixture<OpenAiVideosTests.VideoSim
             { new ByteArrayContent([0xFF, 0xD8, 0xFF]) { Headers = { ContentType = new("image/jpeg") } }, "input_reference", "first.jpg" },
         };
         using var response = await http.PostAsync(Route, form);
-        Assert.Equal(("4", "720x1280"), ((await response.Content.ReadFromJsonAsync<JsonObject>()) is { } video ? ((string?)video["seconds"], (string?)video["size"]) : default));
+        Assert.Equal(("4", "720x1280"), ((await response.Content.ReadFromJsonAsync<JsonObject>()) is { } video
+            ? ((string?)video["seconds"], (string?)video["size"]) : default));
     }
 
     [Theory]
@@ -122,7 +126,11 @@ public sealed class OpenAiVideosTests : IClassFixture<OpenAiVideosTests.VideoSim
     {
         async Task<HttpResponseMessage> FetchAsync(string word)
         {
-            using var plain = new HttpClient(new SocketsHttpHandler { AllowAutoRedirect = false }) { BaseAddress = http.BaseAddress, DefaultRequestHeaders = { Authorization = http.DefaultRequestHeaders.Authorization } };
+            using var plain = new HttpClient(new SocketsHttpHandler { AllowAutoRedirect = false })
+            {
+                BaseAddress = http.BaseAddress,
+                DefaultRequestHeaders = { Authorization = http.DefaultRequestHeaders.Authorization }
+            };
             return await plain.GetAsync($"{Route}/{await IdAsync($"spoiled {word} [fault={word}]")}/content");
         }
 
@@ -160,7 +168,11 @@ public sealed class OpenAiVideosTests : IClassFixture<OpenAiVideosTests.VideoSim
     {
         await using var dead = new DeadSim();
         await dead.InitializeAsync();
-        using var key = new HttpClient { BaseAddress = dead.Http.BaseAddress, DefaultRequestHeaders = { Authorization = http.DefaultRequestHeaders.Authorization } };
+        using var key = new HttpClient
+        {
+            BaseAddress = dead.Http.BaseAddress,
+            DefaultRequestHeaders = { Authorization = http.DefaultRequestHeaders.Authorization }
+        };
         using var created = await key.PostAsJsonAsync(Route, new { prompt = "too late" });
         using var listed = await key.GetAsync(Route);
         Assert.Equal((HttpStatusCode.NotFound, "model_not_found"), (created.StatusCode, await SimApp.CodeAsync(created)));
@@ -178,11 +190,13 @@ public sealed class OpenAiVideosTests : IClassFixture<OpenAiVideosTests.VideoSim
 
     public class VideoSim : SimApp
     {
-        protected override IReadOnlyDictionary<string, string> Settings => new Dictionary<string, string>(StringComparer.Ordinal) { ["Sim:VideoLatencyMs"] = "0", ["Sim:VideoQueueMs"] = "0" };
+        protected override IReadOnlyDictionary<string, string> Settings =>
+            new Dictionary<string, string>(StringComparer.Ordinal) { ["Sim:VideoLatencyMs"] = "0", ["Sim:VideoQueueMs"] = "0" };
     }
 
     public sealed class DeadSim : SimApp
     {
-        protected override IReadOnlyDictionary<string, string> Settings => new Dictionary<string, string>(StringComparer.Ordinal) { ["Sim:OpenAiVideosShutDown"] = "true" };
+        protected override IReadOnlyDictionary<string, string> Settings =>
+            new Dictionary<string, string>(StringComparer.Ordinal) { ["Sim:OpenAiVideosShutDown"] = "true" };
     }
 }

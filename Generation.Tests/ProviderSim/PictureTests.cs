@@ -74,7 +74,8 @@ public class PictureTests
         var recipe = Recipe.For("a lighthouse at dusk", 1, 640, 400, true, PictureFormat.Png);
         using var marked = PictureFiles.Decode(Studio.Draw(recipe), SKEncodedImageFormat.Png);
         using var plain = PictureFiles.Decode(Studio.Draw(recipe with { Watermark = false }), SKEncodedImageFormat.Png);
-        var changed = Enumerable.Range(0, 640 * 400).Select(n => (X: n % 640, Y: n / 640)).Where(at => marked.GetPixel(at.X, at.Y) != plain.GetPixel(at.X, at.Y)).ToList();
+        var changed = Enumerable.Range(0, 640 * 400).Select(n => (X: n % 640, Y: n / 640))
+            .Where(at => marked.GetPixel(at.X, at.Y) != plain.GetPixel(at.X, at.Y)).ToList();
         Assert.InRange(changed.Count, 100, 2_000);
         Assert.All(changed, at => Assert.True(at.X > 540 && at.Y > 370, $"{at} has changed"));
     }
@@ -150,7 +151,8 @@ public class PictureTests
         {
             var natural = GreyPicture.File(format, 640, 480).Length;
             // Around every length at which one way to fill it up gives way to another.
-            foreach (var bytes in Enumerable.Range(natural, 90).Concat([70_001, 131_072, 131_073, 200_000]).Concat(Enumerable.Range(natural + 65_520, 40)))
+            foreach (var bytes in Enumerable.Range(natural, 90).Concat([70_001, 131_072, 131_073, 200_000])
+                .Concat(Enumerable.Range(natural + 65_520, 40)))
             {
                 var file = GreyPicture.Pieces(format, 640, 480, bytes).SelectMany(piece => piece.ToArray()).ToArray();
                 Assert.Equal(bytes, file.Length);

@@ -24,7 +24,8 @@ public sealed class VeoTests : IClassFixture<OpenAiVideosTests.VideoSim>, IDispo
     [Fact]
     public async Task An_operation_says_nothing_of_being_done_at_first_and_then_names_a_file_that_is_fetched_with_the_key()
     {
-        using var started = await StartAsync(new { prompt = "veo by the clock [latency=100000]" }, new { aspectRatio = "9:16", durationSeconds = 8, resolution = "1080p", personGeneration = "allow_all" });
+        using var started = await StartAsync(new { prompt = "veo by the clock [latency=100000]" },
+            new { aspectRatio = "9:16", durationSeconds = 8, resolution = "1080p", personGeneration = "allow_all" });
         var reply = (await started.Content.ReadFromJsonAsync<JsonObject>())!;
         Assert.Equal(["name"], reply.Select(f => f.Key));
         var name = (string)reply["name"]!;
@@ -66,12 +67,14 @@ public sealed class VeoTests : IClassFixture<OpenAiVideosTests.VideoSim>, IDispo
     [InlineData("""{"prompt":"p"}""", """{"resolution":"480p"}""", "`resolution` must be one of")]
     [InlineData("""{"prompt":"p"}""", """{"sampleCount":2}""", "`sampleCount` must be 1")]
     [InlineData("""{"prompt":"p"}""", """{"personGeneration":"allow_adult"}""", "`personGeneration` must be allow_all")]
-    [InlineData("""{"prompt":"p","image":{"bytesBase64Encoded":"/9j/","mimeType":"image/jpeg"}}""", """{"personGeneration":"allow_all"}""", "`personGeneration` must be allow_adult")]
+    [InlineData("""{"prompt":"p","image":{"bytesBase64Encoded":"/9j/","mimeType":"image/jpeg"}}""", """{"personGeneration":"allow_all"}""",
+        "`personGeneration` must be allow_adult")]
     [InlineData("""{"prompt":"p","image":{"uri":"https://a.example/1.png"}}""", "{}", "`image` needs `bytesBase64Encoded`")]
     [InlineData("""{"prompt":"p","image":{"bytesBase64Encoded":"%%","mimeType":"image/jpeg"}}""", "{}", "no Base64")]
     [InlineData("""{"prompt":"p","image":{"bytesBase64Encoded":"/9j/","mimeType":"image/gif"}}""", "{}", "Unsupported mime type")]
     [InlineData("""{"prompt":"p","lastFrame":{"bytesBase64Encoded":"/9j/","mimeType":"image/jpeg"}}""", "{}", "`lastFrame` needs")]
-    [InlineData("""{"prompt":"p","referenceImages":[{"image":{"bytesBase64Encoded":"/9j/","mimeType":"image/jpeg"},"referenceType":"style"}]}""", "{}", "`referenceType` must be")]
+    [InlineData("""{"prompt":"p","referenceImages":[{"image":{"bytesBase64Encoded":"/9j/","mimeType":"image/jpeg"},"referenceType":"style"}]}""",
+        "{}", "`referenceType` must be")]
     [InlineData("""{"prompt":""}""", "{}", "prompt or image")]
     public async Task A_body_is_read_strictly(string instance, string parameters, string says)
     {
@@ -86,8 +89,10 @@ public sealed class VeoTests : IClassFixture<OpenAiVideosTests.VideoSim>, IDispo
     [InlineData("inlineData")]
     public async Task A_picture_is_taken_in_both_ways_in_which_it_is_documented(string way)
     {
-        object picture = way == "inlineData" ? new { inlineData = new { mimeType = "image/png", data = "iVBORw0KGgo=" } } : new { bytesBase64Encoded = "iVBORw0KGgo=", mimeType = "image/png" };
-        using var response = await StartAsync(new { prompt = "begins so", image = picture, lastFrame = picture }, new { personGeneration = "allow_adult", durationSeconds = 4 });
+        object picture = way == "inlineData" ? new { inlineData = new { mimeType = "image/png", data = "iVBORw0KGgo=" } }
+            : new { bytesBase64Encoded = "iVBORw0KGgo=", mimeType = "image/png" };
+        using var response = await StartAsync(new { prompt = "begins so", image = picture, lastFrame = picture },
+            new { personGeneration = "allow_adult", durationSeconds = 4 });
         Assert.Equal(HttpStatusCode.OK, response.StatusCode);
     }
 
@@ -118,7 +123,8 @@ public sealed class VeoTests : IClassFixture<OpenAiVideosTests.VideoSim>, IDispo
     {
         using var model = await http.PostAsJsonAsync("/v1beta/models/veo-9:predictLongRunning", new { instances = new[] { new { prompt = "p" } } });
         using var stranger = NewClient("AIza-other");
-        using var key = await stranger.PostAsJsonAsync($"/v1beta/models/{Model}:predictLongRunning", new { instances = new[] { new { prompt = "p" } } });
+        using var key = await stranger.PostAsJsonAsync($"/v1beta/models/{Model}:predictLongRunning",
+            new { instances = new[] { new { prompt = "p" } } });
         var reason = JsonNode.Parse(await key.Content.ReadAsStringAsync())!["error"]!["details"]![0]!["reason"];
         Assert.Equal((404, 400, "API_KEY_INVALID"), ((int)model.StatusCode, (int)key.StatusCode, (string?)reason));
     }

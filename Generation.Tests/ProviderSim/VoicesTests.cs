@@ -31,7 +31,8 @@ public sealed class VoicesTests(SimApp sim) : IClassFixture<SimApp>
     public async Task A_wrong_key_and_a_wrong_page_size_are_refused()
     {
         using var stranger = await sim.Http.GetAsync("/v2/voices");
-        Assert.Equal((HttpStatusCode.Unauthorized, "invalid_api_key"), (stranger.StatusCode, (string?)(await stranger.Content.ReadFromJsonAsync<JsonObject>())!["detail"]!["status"]));
+        Assert.Equal((HttpStatusCode.Unauthorized, "invalid_api_key"),
+            (stranger.StatusCode, (string?)(await stranger.Content.ReadFromJsonAsync<JsonObject>())!["detail"]!["status"]));
         using var request = Request("/v2/voices?page_size=101");
         using var tooLarge = await sim.Http.SendAsync(request);
         Assert.Equal(HttpStatusCode.UnprocessableEntity, tooLarge.StatusCode);

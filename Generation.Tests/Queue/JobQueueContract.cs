@@ -3,7 +3,9 @@ using Generation.Core.Queue;
 
 namespace Generation.Tests.Queue;
 
-/// <summary>What every <see cref="IJobQueue"/> does. Each test has queues of its own, empty; a message unacknowledged for a second comes again.</summary>
+/// <summary>
+/// What every <see cref="IJobQueue"/> does. Each test has queues of its own, empty; a message unacknowledged for a second comes again.
+/// </summary>
 public abstract class JobQueueContract : IAsyncLifetime
 {
     protected const int Window = 1_000;
@@ -57,7 +59,8 @@ public abstract class JobQueueContract : IAsyncLifetime
     public async Task A_message_arrives_as_it_was_sent_and_only_in_its_lane()
     {
         var (relay, worker) = (Open(), Open());
-        var sent = Message("""{"payloadVersion":1,"params":{"prompt":"a \"dusk\" \\ at\nsea 🌊 ? \u0001 日本"}}""".Replace('?', '\uFFFE'), trace: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+        var sent = Message("""{"payloadVersion":1,"params":{"prompt":"a \"dusk\" \\ at\nsea 🌊 ? \u0001 日本"}}""".Replace('?', '\uFFFE'),
+            trace: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
         var plain = Message();
         await relay.SendAsync("image", [sent], Window, default);
         await relay.SendAsync("video", [plain], Window, default);

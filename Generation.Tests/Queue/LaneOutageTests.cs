@@ -50,7 +50,9 @@ public sealed class LaneOutageTests
         }
     }
 
-    /// <summary>A Redis that was killed in the middle of a pass was complained about three times, once a lane, because one of them was always pausing.</summary>
+    /// <summary>
+    /// A Redis that was killed in the middle of a pass was complained about three times, once a lane, because one of them was always pausing.
+    /// </summary>
     [Fact]
     public async Task A_queue_that_leaves_lane_after_lane_is_everybodys_trouble_and_one_lane_alone_is_its_own()
     {
@@ -90,14 +92,17 @@ public sealed class LaneOutageTests
             return Unavailable.Contains(lane) ? throw new QueueException($"{lane} is unavailable") : Task.FromResult((long)Settings.DispatchWindow);
         }
 
-        public Task<Sent> SendAsync(string lane, IReadOnlyList<JobMessage> messages, int window, CancellationToken ct) => throw new NotSupportedException();
+        public Task<Sent> SendAsync(string lane, IReadOnlyList<JobMessage> messages, int window, CancellationToken ct) =>
+            throw new NotSupportedException();
 
-        public Task<IReadOnlyList<Delivery>> ReceiveAsync(string lane, int max, TimeSpan wait, CancellationToken ct) => throw new NotSupportedException();
+        public Task<IReadOnlyList<Delivery>> ReceiveAsync(string lane, int max, TimeSpan wait, CancellationToken ct) =>
+            throw new NotSupportedException();
 
         public Task CompleteAsync(string lane, IReadOnlyList<string> receipts, CancellationToken ct) => throw new NotSupportedException();
 
         public Task DeadLetterAsync(string lane, Delivery delivery, string reason, CancellationToken ct) => throw new NotSupportedException();
 
-        public Task<IReadOnlyList<string>> FindMissingAsync(string lane, IReadOnlyList<string> messageIds, CancellationToken ct) => throw new NotSupportedException();
+        public Task<IReadOnlyList<string>> FindMissingAsync(string lane, IReadOnlyList<string> messageIds, CancellationToken ct) =>
+            throw new NotSupportedException();
     }
 }

@@ -37,7 +37,8 @@ public sealed class QueueTransportTests
         Assert.IsType(expected, service.App.Services.GetRequiredService<IJobQueue>());
         Assert.IsType(expected, service.App.Services.GetRequiredService<IJobQueue>());
 
-        var warnings = service.Logs.Where(log => log.Level == LogLevel.Warning && log.Message.StartsWith("Queue:Transport", StringComparison.Ordinal)).ToList();
+        var warnings = service.Logs.Where(log => log.Level == LogLevel.Warning && log.Message.StartsWith(
+            "Queue:Transport", StringComparison.Ordinal)).ToList();
         Assert.Equal(warning is null ? 0 : 1, warnings.Count);
         Assert.All(warnings, log => Assert.Contains(warning!, log.Message, StringComparison.Ordinal));
     }

@@ -35,12 +35,14 @@ public class RedisJobQueueTests : JobQueueContract
     protected override Task TearDownAsync() => redis.CloseAsync(allowCommandsToComplete: false);
 
     protected override IJobQueue NewQueue(TimeSpan clockAhead) => new RedisJobQueue(
-        redis, async () => await ConnectionMultiplexer.ConnectAsync(connectionString), options, TimeProvider.System, NullLogger<RedisJobQueue>.Instance);
+        redis, async () => await ConnectionMultiplexer.ConnectAsync(connectionString), options, TimeProvider.System,
+            NullLogger<RedisJobQueue>.Instance);
 
     protected override IJobQueue NewQueueWithoutServer()
     {
         var nowhere = ConnectionMultiplexer.Connect("127.0.0.1:1,abortConnect=false,connectTimeout=200,syncTimeout=500");
-        return new RedisJobQueue(nowhere, () => Task.FromResult<IConnectionMultiplexer>(nowhere), options, TimeProvider.System, NullLogger<RedisJobQueue>.Instance);
+        return new RedisJobQueue(nowhere, () => Task.FromResult<IConnectionMultiplexer>(nowhere), options, TimeProvider.System,
+            NullLogger<RedisJobQueue>.Instance);
     }
 
     protected override async Task LoseAsync(string lane) => await redis.GetDatabase().KeyDeleteAsync($"{options.Prefix}:{{{lane}}}:jobs");

@@ -37,7 +37,8 @@ public class SqsJobQueueTests(TestSqs sqs) : JobQueueContract
         [.. (await sqs.LookIntoAsync(Settings.Sqs.DlqQueueUrl)).Select(m => (string)m["messageAttributes"]!["reason"]!["StringValue"]!)];
 
     protected static SqsJobQueue NewQueue(QueueOptions options, TimeSpan clockAhead = default) => new(
-        new SqsConnection(() => options, new ShiftedClock(clockAhead)), () => options, new ShiftedClock(clockAhead), NullLogger<SqsJobQueue>.Instance);
+        new SqsConnection(() => options, new ShiftedClock(clockAhead)), () =>
+            options, new ShiftedClock(clockAhead), NullLogger<SqsJobQueue>.Instance);
 
     protected string UrlOf(string lane) => Settings.ByLane.TryGetValue(lane, out var own) ? own.Url : Settings.Sqs.MainQueueUrl;
 }

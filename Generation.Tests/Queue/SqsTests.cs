@@ -29,7 +29,8 @@ public sealed class SqsTests(TestSqs sqs)
         await using var queue = Open(TestSqs.Options(await sqs.NewQueueAsync()));
 
         // Ten together are 2 MB; the server takes 1 MiB, older ones 256 KiB.
-        Assert.Equal(10, (await queue.SendAsync("image", [.. Enumerable.Range(0, 10).Select(i => Message(i, bytes: 200_000))], 100, default)).MessageIds.Count);
+        Assert.Equal(10, (await queue.SendAsync("image", [.. Enumerable.Range(0, 10).Select(i => Message(i, bytes: 200_000))], 100,
+            default)).MessageIds.Count);
     }
 
     [Fact]
@@ -79,7 +80,8 @@ public sealed class SqsTests(TestSqs sqs)
 
         Assert.Equal("Queue:Sqs:MainQueueUrl (SQS_MAIN_QUEUE_URL) is not set.", await ErrorAsync(queue));
         options.Sqs.MainQueueUrl = "my-queue";
-        Assert.Contains("Queue:Sqs:MainQueueUrl (SQS_MAIN_QUEUE_URL) is 'my-queue', which is not a URL", await ErrorAsync(queue), StringComparison.Ordinal);
+        Assert.Contains("Queue:Sqs:MainQueueUrl (SQS_MAIN_QUEUE_URL) is 'my-queue', which is not a URL", await ErrorAsync(queue),
+            StringComparison.Ordinal);
         options.Sqs.MainQueueUrl = await sqs.UrlOfAsync(name);
         Assert.Contains("Queue:Sqs:MainQueueUrl (SQS_MAIN_QUEUE_URL) names no queue that SQS has", await ErrorAsync(queue), StringComparison.Ordinal);
         options.ByLane["image"] = new LaneOptions { Url = options.Sqs.MainQueueUrl + "-image" };

@@ -4,7 +4,10 @@ using Generation.Tests.Harness;
 
 namespace Generation.Tests.Resilience;
 
-/// <summary>The rest of the cancel protocol (see <see cref="CancelTests"/>): in the middle of a body, in the last statement, and where nobody holds a session whose task runs on.</summary>
+/// <summary>
+/// The rest of the cancel protocol (see <see cref="CancelTests"/>): in the middle of a body, in the last statement, and where nobody holds a session
+/// whose task runs on.
+/// </summary>
 [Trait("tier", "process")]
 public sealed class CancelEverywhereTests
 {
@@ -35,7 +38,8 @@ public sealed class CancelEverywhereTests
         var id = await system.SubmitAsync("too late");
         await ending.ReachedAsync();
         var cancels = Enumerable.Range(0, 3).Select(_ => CancelAsync(system, id)).ToList();
-        await system.UntilAsync("SELECT count(*) >= 3 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%cancel_requested_at = coalesce%'");
+        await system.UntilAsync("SELECT count(*) >= 3 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND "
+            + "query LIKE '%cancel_requested_at = coalesce%'");
         await ending.LetGoAsync();
 
         Assert.All(await Task.WhenAll(cancels), status => Assert.Equal(HttpStatusCode.Conflict, status));
@@ -60,8 +64,10 @@ public sealed class CancelEverywhereTests
         await system.Workers[0].DisposeAsync();
         system.Workers.Clear();
         await system.ExecuteAsync(dead
-            ? "UPDATE generation_sessions SET status = 'processing', phase = 'preparing', wake_at = NULL, lease_owner = 'dead', lease_until = now() + interval '2 s', lease_token = lease_token + 1"
-            : "UPDATE generation_sessions SET status = 'queued', phase = 'retrying', lease_owner = NULL, lease_until = NULL, wake_at = now() + interval '1 h'");
+            ? "UPDATE generation_sessions SET status = 'processing', phase = 'preparing', wake_at = NULL, lease_owner = 'dead', lease_until = now() "
+                + "+ interval '2 s', lease_token = lease_token + 1"
+            : "UPDATE generation_sessions SET status = 'queued', phase = 'retrying', lease_owner = NULL, lease_until = NULL, wake_at = now() + "
+                + "interval '1 h'");
         await system.ExecuteAsync("DELETE FROM outbox"); // its alarm rings in an hour, or was used up
         Assert.Equal(HttpStatusCode.Accepted, await CancelAsync(system, id));
         await system.AddWorkerAsync();
@@ -101,7 +107,8 @@ public sealed class CancelEverywhereTests
 
         await system.AddRelayAsync();
         await system.UntilAsync($"SELECT lease_until IS NULL FROM generation_sessions WHERE session_id = '{id}'");
-        Assert.Equal("queued recovering", await system.ScalarAsync<string>($"SELECT status || ' ' || phase FROM generation_sessions WHERE session_id = '{id}'"));
+        Assert.Equal("queued recovering", await system.ScalarAsync<string>(
+            $"SELECT status || ' ' || phase FROM generation_sessions WHERE session_id = '{id}'"));
         Assert.True(await system.ScalarAsync<bool>($"SELECT count(*) > 0 FROM outbox WHERE session_id = '{id}'"));
     }
 

@@ -42,7 +42,8 @@ public sealed class CancelTests
         Assert.Equal(("canceled", 4), ((string?)end["status"], (long?)end["receipt"]!["released"]));
         Assert.Equal(1, await system.Sim.PaidAsync("changed my mind"));
         Assert.Equal("unknown", await system.ScalarAsync<string>("SELECT state FROM provider_tasks"));
-        Assert.Equal(1, await system.ScalarAsync<long>("SELECT count(*) FROM error_events WHERE code = 'outcome_unknown' AND detail ? 'providerTaskId'"));
+        Assert.Equal(1, await system.ScalarAsync<long>(
+            "SELECT count(*) FROM error_events WHERE code = 'outcome_unknown' AND detail ? 'providerTaskId'"));
         Assert.Equal(HttpStatusCode.Conflict, await CancelAsync(system, id));
         await system.AssertAllIsWellAsync();
     }
@@ -80,7 +81,8 @@ public sealed class CancelTests
 
         var end = await system.EndOfAsync(id);
         Assert.Equal(("canceled", 4), ((string?)end["status"], (long?)end["receipt"]!["released"]));
-        Assert.Equal(1, await system.ScalarAsync<long>("SELECT count(*) FROM error_events WHERE code = 'outcome_unknown' AND detail ? 'providerTaskId'"));
+        Assert.Equal(1, await system.ScalarAsync<long>(
+            "SELECT count(*) FROM error_events WHERE code = 'outcome_unknown' AND detail ? 'providerTaskId'"));
         await system.AssertAllIsWellAsync();
     }
 
@@ -106,7 +108,8 @@ public sealed class CancelTests
         // Of three who ask at once, one at most is told that it has ended now; the others come too late or are one wish with it.
         Assert.All(answers.Zip(ends), pair => Assert.Contains(
             $"{(string?)pair.Second["status"]} {string.Join(' ', pair.First.Select(status => (int)status).Distinct().Order())}",
-            new[] { "canceled 200 409", "canceled 200 202", "canceled 200 202 409", "canceled 202", "canceled 202 409", "completed 202", "completed 202 409", "completed 409" }));
+            new[] { "canceled 200 409", "canceled 200 202", "canceled 200 202 409", "canceled 202", "canceled 202 409", "completed 202",
+                "completed 202 409", "completed 409" }));
         Assert.All(answers, three => Assert.True(three.Count(status => status == HttpStatusCode.OK) <= 1));
         Assert.Equal(Sessions, await system.ScalarAsync<long>("SELECT count(*) FROM credit_reservations WHERE status <> 'held'"));
         await system.AssertAllIsWellAsync();

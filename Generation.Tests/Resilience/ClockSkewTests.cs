@@ -27,7 +27,8 @@ public sealed class ClockSkewTests
         var paused = await system.SubmitAsync("paused [fault=rate-limit:times=1][retry-after=2]");
         var left = await system.SubmitAsync("left behind [gate=left]");
         await system.Sim.WaitAtGateAsync("left");
-        await system.ExecuteAsync($"UPDATE generation_sessions SET lease_token = lease_token + 1, lease_owner = 'nobody' WHERE session_id = '{left}'");
+        await system.ExecuteAsync(
+            $"UPDATE generation_sessions SET lease_token = lease_token + 1, lease_owner = 'nobody' WHERE session_id = '{left}'");
         var submitted = TimeProvider.System.GetTimestamp();
         var ends = await Task.WhenAll(new[] { held, asked, paused }.Select(id => system.EndOfAsync(id)));
         var lasted = TimeProvider.System.GetElapsedTime(submitted);
@@ -36,9 +37,12 @@ public sealed class ClockSkewTests
         Assert.All(ends, end => Assert.Equal("completed", (string?)end["status"]));
         Assert.True(lasted < TimeSpan.FromSeconds(60), $"{lasted}");
         Assert.Equal("outcome_unknown", (string?)leftEnd["error"]!["code"]); // it was revoked, and its call may have been paid
-        Assert.Equal("0 0 0 1", await system.ScalarAsync<string>($"SELECT string_agg(lost_leases::text, ' ' ORDER BY array_position(ARRAY['{held}', '{asked}', '{paused}', '{left}']::uuid[], session_id)) FROM generation_sessions"));
+        Assert.Equal("0 0 0 1", await system.ScalarAsync<string>(
+            $"SELECT string_agg(lost_leases::text, ' ' ORDER BY array_position(ARRAY['{held}', '{asked}', '{paused}', '{left}']::uuid[], "
+            + "session_id)) FROM generation_sessions"));
         Assert.Equal(1, await system.ScalarAsync<int>($"SELECT attempt FROM generation_sessions WHERE session_id = '{paused}'"));
-        Assert.True(await system.ScalarAsync<bool>("SELECT bool_and(deadline BETWEEN now() + interval '23 h' AND now() + interval '24 h') FROM generation_sessions"));
+        Assert.True(await system.ScalarAsync<bool>(
+            "SELECT bool_and(deadline BETWEEN now() + interval '23 h' AND now() + interval '24 h') FROM generation_sessions"));
         Assert.Equal(1, await system.Sim.PaidAsync("asked for"));
 
         // Neither does a relay end early what has time, nor late what has none.
@@ -49,7 +53,9 @@ public sealed class ClockSkewTests
 
         system.Workers.Clear();
         var (soon, later) = (await system.SubmitAsync("has a second"), await system.SubmitAsync("has an hour"));
-        await system.ExecuteAsync($"UPDATE generation_sessions SET deadline = now() + CASE session_id WHEN '{soon}' THEN interval '1 s' ELSE interval '1 h' END WHERE completed_at IS NULL");
+        await system.ExecuteAsync(
+            $"UPDATE generation_sessions SET deadline = now() + CASE session_id WHEN '{soon}' THEN interval '1 s' ELSE interval '1 h' END WHERE "
+            + "completed_at IS NULL");
         Assert.Equal("expired", (string?)(await system.EndOfAsync(soon))["error"]!["code"]);
         Assert.Equal("queued", (string?)(await system.GetAsync(later))["status"]);
         await system.AssertBooksAreCleanAsync();

@@ -44,7 +44,8 @@ public sealed class DeadlineTests
         Assert.Equal((4, 4), ((long?)end["receipt"]!["captured"], (long?)end["receipt"]!["adjusted"]));
         Assert.Single(end["media"]!.AsArray());
         await system.Workers[0].UntilLoggedAsync("was lost; stopping the job"); // the worker stops; its call is cut off
-        Assert.Equal("outcome_unknown 1", await system.ScalarAsync<string>("SELECT string_agg(code || ' ' || (detail ->> 'ordinal'), ', ') FROM error_events WHERE detail ? 'providerTaskId'"));
+        Assert.Equal("outcome_unknown 1", await system.ScalarAsync<string>(
+            "SELECT string_agg(code || ' ' || (detail ->> 'ordinal'), ', ') FROM error_events WHERE detail ? 'providerTaskId'"));
         await system.AssertAllIsWellAsync();
     }
 }

@@ -55,7 +55,8 @@ public sealed class DrainTests
         var ids = await Task.WhenAll(Enumerable.Range(0, 3).Select(i => system.SubmitAsync($"long {i}")));
         await system.UntilAsync("SELECT count(*) = 3 FROM generation_sessions WHERE status = 'processing'");
         Assert.Equal(0, await worker.StopAsync(Killing.MaxWait));
-        Assert.Equal(3, await system.ScalarAsync<long>("SELECT count(*) FROM generation_sessions WHERE status = 'queued' AND attempt = 0 AND lost_leases = 0"));
+        Assert.Equal(3, await system.ScalarAsync<long>(
+            "SELECT count(*) FROM generation_sessions WHERE status = 'queued' AND attempt = 0 AND lost_leases = 0"));
         await system.AddWorkerAsync();
 
         Assert.All(await Task.WhenAll(ids.Select(id => system.EndOfAsync(id))), end => Assert.Equal("completed", (string?)end["status"]));
@@ -90,7 +91,8 @@ public sealed class DrainTests
 
         var later = await system.SubmitAsync("begun elsewhere, too");
         Assert.Equal(0, await leaving);
-        Assert.Equal("queued 0", await system.ScalarAsync<string>($"SELECT status || ' ' || lost_leases FROM generation_sessions WHERE session_id = '{id}'"));
+        Assert.Equal("queued 0", await system.ScalarAsync<string>(
+            $"SELECT status || ' ' || lost_leases FROM generation_sessions WHERE session_id = '{id}'"));
         Assert.DoesNotContain(worker.Log, line => line.Contains(later.ToString(), StringComparison.Ordinal));
         await system.AddWorkerAsync();
 

@@ -21,7 +21,8 @@ public sealed class FencingTests
         var id = await system.SubmitAsync(what);
         await write.ReachedAsync();
 
-        var refused = await Assert.ThrowsAsync<PostgresException>(() => system.ExecuteAsync($"SELECT FROM generation_sessions WHERE session_id = '{id}' FOR NO KEY UPDATE NOWAIT"));
+        var refused = await Assert.ThrowsAsync<PostgresException>(
+            () => system.ExecuteAsync($"SELECT FROM generation_sessions WHERE session_id = '{id}' FOR NO KEY UPDATE NOWAIT"));
         Assert.Equal(PostgresErrorCodes.LockNotAvailable, refused.SqlState);
         await write.LetGoAsync();
         Assert.Equal("completed", (string?)(await system.EndOfAsync(id))["status"]);

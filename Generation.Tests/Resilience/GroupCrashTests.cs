@@ -45,7 +45,8 @@ public sealed class GroupCrashTests
         var end = await system.EndOfAsync(id);
         Assert.Equal(("completed", 0), ((string?)end["status"], (int)Assert.Single(end["media"]!.AsArray())!["ordinal"]!));
         Assert.Equal((4, 8), ((int?)end["receipt"]!["captured"], (int?)end["receipt"]!["adjusted"]));
-        Assert.Equal([(1, "outcome_unknown"), (2, "outcome_unknown")], end["failedOutputs"]!.AsArray().Select(f => ((int)f!["ordinal"]!, (string)f["code"]!)));
+        Assert.Equal([(1, "outcome_unknown"), (2, "outcome_unknown")],
+            end["failedOutputs"]!.AsArray().Select(f => ((int)f!["ordinal"]!, (string)f["code"]!)));
         Assert.Equal(1, await system.ScalarAsync<long>($"SELECT count(*) FROM error_events WHERE session_id = '{id}' AND detail ? 'providerTaskId'"));
         Assert.Single(await system.CallsAsync("pictures of a half"));
         await system.AssertAllIsWellAsync();
@@ -94,7 +95,8 @@ public sealed class GroupCrashTests
         Assert.Equal((4, "outcome_unknown"), ((int?)end["receipt"]!["captured"], (string?)Assert.Single(end["failedOutputs"]!.AsArray())!["code"]));
         Assert.Single(await system.CallsAsync("pictures of an orphan"));
         Assert.Equal(2, system.Objects().Count);
-        Assert.Equal(system.Objects().Single(key => key.Contains("output-0-3", StringComparison.Ordinal)), await system.ScalarAsync<string>("SELECT object_key FROM media"));
+        Assert.Equal(system.Objects().Single(key => key.Contains("output-0-3", StringComparison.Ordinal)),
+            await system.ScalarAsync<string>("SELECT object_key FROM media"));
         await system.AssertAllIsWellAsync();
     }
 

@@ -24,7 +24,8 @@ internal static class Killing
         var started = TimeProvider.System.GetTimestamp();
         while (!service.Log.Any(line => line.Contains(text, StringComparison.Ordinal)))
         {
-            Assert.True(TimeProvider.System.GetElapsedTime(started) < MaxWait, $"Never logged: {text}\n{string.Join('\n', service.Log.TakeLast(40))}");
+            Assert.True(TimeProvider.System.GetElapsedTime(started) < MaxWait,
+                $"Never logged: {text}\n{string.Join('\n', service.Log.TakeLast(40))}");
             await Task.Delay(TimeSpan.FromMilliseconds(20), TimeProvider.System, CancellationToken.None);
         }
     }
@@ -38,7 +39,8 @@ internal static class Killing
 
     /// <summary>The keys of all whole objects in the store.</summary>
     public static IReadOnlyList<string> Objects(this TestSystem system) =>
-        [.. Directory.EnumerateFiles(system.MediaFolder, "output-*", SearchOption.AllDirectories).Select(file => Path.GetRelativePath(system.MediaFolder, file)).Order(StringComparer.Ordinal)];
+        [.. Directory.EnumerateFiles(system.MediaFolder, "output-*", SearchOption.AllDirectories)
+            .Select(file => Path.GetRelativePath(system.MediaFolder, file)).Order(StringComparer.Ordinal)];
 
     /// <summary>So many sessions were completed, each with one claim and one end: the token grows with both.</summary>
     public static async Task AssertRanOnceAsync(this TestSystem system, int sessions) => Assert.Equal(

@@ -27,11 +27,13 @@ public sealed class LongOutageTests
         }
 
         await system.Postgres.StartAgainAsync();
-        await system.UntilAsync("SELECT lease_until > now() OR completed_at IS NOT NULL FROM generation_sessions WHERE params ->> 'prompt' LIKE '%gate%'");
+        await system.UntilAsync("SELECT lease_until > now() OR completed_at IS NOT NULL FROM generation_sessions WHERE params ->> 'prompt' LIKE "
+            + "'%gate%'");
         await system.Sim.OpenGateAsync("call");
 
         await system.UntilAsync("SELECT count(*) = 2 FROM generation_sessions WHERE completed_at IS NOT NULL");
-        Assert.Equal(2L, await system.ScalarAsync<long>("SELECT count(*) FROM generation_sessions WHERE status = 'completed' AND captured_credits = held_credits"));
+        Assert.Equal(2L, await system.ScalarAsync<long>(
+            "SELECT count(*) FROM generation_sessions WHERE status = 'completed' AND captured_credits = held_credits"));
         Assert.Equal(0L, await system.ScalarAsync<long>("SELECT sum(lost_leases)::bigint FROM generation_sessions"));
         Assert.Equal(3, await system.Sim.PaidAsync("paid for"));
         await system.AssertAllIsWellAsync();

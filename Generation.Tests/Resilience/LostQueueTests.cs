@@ -27,7 +27,8 @@ public sealed class LostQueueTests
     [Fact]
     public async Task A_queue_that_is_wiped_under_running_jobs_gets_back_only_what_was_waiting_in_it()
     {
-        await using var system = await TestSystem.StartAsync(o => (o.OwnRedis, o.Settings["Worker:Concurrency"], o.Settings["Worker:LeaseDuration"]) = (true, "3", Lease));
+        await using var system = await TestSystem.StartAsync(
+            o => (o.OwnRedis, o.Settings["Worker:Concurrency"], o.Settings["Worker:LeaseDuration"]) = (true, "3", Lease));
         var running = await Task.WhenAll(Enumerable.Range(0, 3).Select(i => system.SubmitAsync($"running {i} [gate=call]")));
         await system.UntilAsync("SELECT count(*) = 3 FROM provider_tasks");
         var waiting = await Task.WhenAll(Enumerable.Range(0, 12).Select(i => system.SubmitAsync($"waiting {i}")));
@@ -38,7 +39,8 @@ public sealed class LostQueueTests
         await system.UntilAsync($"SELECT count(*) = 12 FROM outbox WHERE dispatched_at > '{wiped}'"); // all are sent again
         await system.Sim.OpenGateAsync("call");
 
-        Assert.All(await Task.WhenAll(running.Concat(waiting).Select(id => system.EndOfAsync(id))), end => Assert.Equal("completed", (string?)end["status"]));
+        Assert.All(await Task.WhenAll(running.Concat(waiting).Select(id => system.EndOfAsync(id))), end =>
+            Assert.Equal("completed", (string?)end["status"]));
         Assert.Equal(12, await stream.EverAddedAsync()); // since the wipe
         Assert.Equal(3, await system.Sim.PaidAsync("running"));
         await system.AssertAllIsWellAsync();
@@ -57,7 +59,8 @@ public sealed class LostQueueTests
         await system.Relays[0].UntilLoggedAsync("outbox.queue_missing");
         await system.Redis.RestartAsync();
 
-        Assert.All(await Task.WhenAll(before.Concat(meanwhile).Select(id => system.EndOfAsync(id))), end => Assert.Equal("completed", (string?)end["status"]));
+        Assert.All(await Task.WhenAll(before.Concat(meanwhile).Select(id => system.EndOfAsync(id))), end =>
+            Assert.Equal("completed", (string?)end["status"]));
         Assert.Single(system.Relays[0].Log, line => line.Contains("outbox.queue_missing", StringComparison.Ordinal));
         await system.AssertAllIsWellAsync();
         await system.AssertRanOnceAsync(20);

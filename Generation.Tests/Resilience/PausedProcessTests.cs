@@ -16,7 +16,8 @@ namespace Generation.Tests.Resilience;
 public sealed class PausedProcessTests(TestS3 s3)
 {
     /// <summary>Each twice: one session is done by another worker meanwhile, the other is only claimed.</summary>
-    private static readonly string[] Points = ["slept before the call", "slept in the call [gate=call]", "slept behind the call", "slept in the transfer [download-gate=half]", "slept behind the output"];
+    private static readonly string[] Points = ["slept before the call", "slept in the call [gate=call]", "slept behind the call",
+        "slept in the transfer [download-gate=half]", "slept behind the output"];
 
     [Fact]
     public async Task A_worker_that_sleeps_through_its_leases_changes_no_row_no_object_and_no_credit_wherever_it_stood()
@@ -70,7 +71,8 @@ public sealed class PausedProcessTests(TestS3 s3)
         Assert.Equal(pictures, await PicturesAsync(ends));
         var later = await ObjectsAsync(bucket);
         Assert.Equal(objects, objects.Intersect(later, StringComparer.Ordinal));
-        Assert.All(later.Except(objects, StringComparer.Ordinal), orphan => Assert.Contains("/output-0-1.", orphan, StringComparison.Ordinal)); // of its own token, in no row
+        // of its own token, in no row
+        Assert.All(later.Except(objects, StringComparer.Ordinal), orphan => Assert.Contains("/output-0-1.", orphan, StringComparison.Ordinal));
         Assert.Equal(0, await system.Sim.PaidAsync("slept before the call")); // it knew better than to buy for a session that it may have lost
         Assert.Equal(10, await system.Sim.PaidAsync("slept"));
 
@@ -83,7 +85,8 @@ public sealed class PausedProcessTests(TestS3 s3)
 
     /// <summary>One picture each; two where it sleeps behind the output, because one alone would be written with the end.</summary>
     private static async Task<List<Guid>> SubmitAsync(TestSystem system, IEnumerable<string> prompts) =>
-        [.. await Task.WhenAll(prompts.SelectMany(p => new[] { p, p }).Select(p => system.SubmitAsync(p, n: p.EndsWith("behind the output", StringComparison.Ordinal) ? 2 : 1)))];
+        [.. await Task.WhenAll(prompts.SelectMany(p => new[] { p, p })
+            .Select(p => system.SubmitAsync(p, n: p.EndsWith("behind the output", StringComparison.Ordinal) ? 2 : 1)))];
 
     /// <summary>By a worker that renews nothing and does nothing, for an hour.</summary>
     private static async Task<IReadOnlyList<ClaimedSession>> ClaimAsync(TestSystem system, IReadOnlyCollection<Guid> ids) =>

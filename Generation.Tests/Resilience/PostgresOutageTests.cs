@@ -51,7 +51,8 @@ public sealed class PostgresOutageTests(ResilienceSystem troubled) : IClassFixtu
             {
                 Assert.True(turn < 500, $"{others.Count} connections are taken, and still everybody is served.");
                 while (await TakeAsync() is { } taken) others.Add(taken);
-                await using var cut = new NpgsqlCommand("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'Generation%'", others[0]);
+                await using var cut = new NpgsqlCommand(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'Generation%'", others[0]);
                 await cut.ExecuteNonQueryAsync();
             }
         }
@@ -153,7 +154,8 @@ public sealed class PostgresOutageTests(ResilienceSystem troubled) : IClassFixtu
         {
             using var warm = await troubled.PostAsync("unconfirmed-warm", isMock: true);
             if (warm.StatusCode == HttpStatusCode.ServiceUnavailable) continue;
-            await system.EndOfAsync((await TestSystem.ReadAsync(warm))["sessionId"]!.GetValue<Guid>()); // or its end has the account when the next post wants it
+            // or its end has the account when the next post wants it
+            await system.EndOfAsync((await TestSystem.ReadAsync(warm))["sessionId"]!.GetValue<Guid>());
             break;
         }
 
@@ -171,7 +173,8 @@ public sealed class PostgresOutageTests(ResilienceSystem troubled) : IClassFixtu
         await system.AssertBooksAreCleanAsync();
     }
 
-    private Task CutServicesAsync() => system.ExecuteAsync("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND application_name LIKE 'Generation%'");
+    private Task CutServicesAsync() => system.ExecuteAsync(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND application_name LIKE 'Generation%'");
 
     /// <summary>Reads and submits alike.</summary>
     private async Task AssertRefusedWithinMillisecondsAsync()
@@ -182,7 +185,8 @@ public sealed class PostgresOutageTests(ResilienceSystem troubled) : IClassFixtu
             var started = TimeProvider.System.GetTimestamp();
             using var answer = i % 2 == 0
                 ? await system.Http.GetAsync(new Uri("/api/generations", UriKind.Relative))
-                : await system.Http.PostAsJsonAsync(new Uri("/api/generations", UriKind.Relative), new { model = "seedream-4", @params = new { prompt = "in vain" } });
+                : await system.Http.PostAsJsonAsync(new Uri("/api/generations", UriKind.Relative),
+                    new { model = "seedream-4", @params = new { prompt = "in vain" } });
             times.Add(TimeProvider.System.GetElapsedTime(started));
             Assert.Equal("ServiceUnavailable database_unavailable", $"{answer.StatusCode} {(await TestSystem.ReadAsync(answer))["code"]}");
             Assert.NotNull(answer.Headers.RetryAfter?.Delta);

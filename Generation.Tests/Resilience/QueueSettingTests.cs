@@ -71,7 +71,8 @@ public sealed class QueueSettingTests(TestSqs sqs)
             });
             var waiting = await system.SubmitAsync("until the key is right");
             await system.Relays[0].UntilLoggedAsync("outbox.queue_missing");
-            Assert.Contains(system.Relays[0].Log, line => line.Contains("SQS refuses the credentials for Queue:Sqs:MainQueueUrl", StringComparison.Ordinal));
+            Assert.Contains(system.Relays[0].Log, line => line.Contains("SQS refuses the credentials for Queue:Sqs:MainQueueUrl",
+                StringComparison.Ordinal));
             Assert.Equal("queued", (string?)(await system.GetAsync(waiting))["status"]);
 
             await WriteAsync(TestSqs.AccessKey, TestSqs.SecretKey);
@@ -83,6 +84,7 @@ public sealed class QueueSettingTests(TestSqs sqs)
             File.Delete(file);
         }
 
-        Task WriteAsync(string key, string secret) => File.WriteAllTextAsync(file, $"[default]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n");
+        Task WriteAsync(string key, string secret) => File.WriteAllTextAsync(file,
+            $"[default]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n");
     }
 }

@@ -46,7 +46,8 @@ public sealed class RandomKillsTests
             }
 
             // In the middle of paid calls, unless all was done before we looked.
-            await system.UntilAsync("(SELECT count(*) >= 2 FROM provider_tasks WHERE state = 'intent') OR (SELECT count(*) > 0 AND bool_and(completed_at IS NOT NULL) FROM generation_sessions)");
+            await system.UntilAsync("(SELECT count(*) >= 2 FROM provider_tasks WHERE state = 'intent') OR (SELECT count(*) > 0 AND "
+                + "bool_and(completed_at IS NOT NULL) FROM generation_sessions)");
             var killed = await fleets[victim].KillOneAsync(random);
             if (victim == "worker")
             {
@@ -60,10 +61,12 @@ public sealed class RandomKillsTests
 
         Assert.Equal(victims.Length * SessionsPerRound, ids.Distinct().Count());
         Assert.Equal(ids.Length, await system.ScalarAsync<long>("SELECT count(*) FROM generation_sessions"));
-        var unknown = await ReadAsync(system, "SELECT session_id, lease_token, provider_task_id FROM provider_tasks WHERE state = 'unknown'", r => (Session: r.GetGuid(0), Token: r.GetInt64(1), Task: r.GetGuid(2)));
+        var unknown = await ReadAsync(system, "SELECT session_id, lease_token, provider_task_id FROM provider_tasks WHERE state = 'unknown'", r => (
+            Session: r.GetGuid(0), Token: r.GetInt64(1), Task: r.GetGuid(2)));
         Assert.All(unknown, task => Assert.Contains((task.Session, task.Token), lost));
         Assert.All(unknown, task => Assert.DoesNotContain(task.Task, bought));
-        Assert.Equal(unknown.Count, await system.ScalarAsync<long>("SELECT count(*) FROM error_events WHERE code = 'outcome_unknown' AND detail ? 'providerTaskId'"));
+        Assert.Equal(unknown.Count, await system.ScalarAsync<long>(
+            "SELECT count(*) FROM error_events WHERE code = 'outcome_unknown' AND detail ? 'providerTaskId'"));
         var wrong = await ReadAsync(
             system,
             """
@@ -81,7 +84,8 @@ public sealed class RandomKillsTests
             Assert.InRange(await system.Sim.PaidAsync($"load {i}."), 0, OutputsOf(i));
         }
 
-        TestContext.Current.TestOutputHelper!.WriteLine($"{ids.Length} sessions, {lost.Count} leases lost with their workers, {unknown.Count} calls under way.");
+        TestContext.Current.TestOutputHelper!.WriteLine(
+            $"{ids.Length} sessions, {lost.Count} leases lost with their workers, {unknown.Count} calls under way.");
     }
 
     private static int OutputsOf(int number) => 1 + (number % 3);
@@ -95,7 +99,17 @@ public sealed class RandomKillsTests
             try
             {
                 using var response = await system.PostAsync(
-                    new { model = "seedream-4", @params = new { prompt = $"load {number}. [latency={latencyMs}]", size = "1K", n = OutputsOf(number) } }, $"key-{number}", http);
+                    new
+                    {
+                        model = "seedream-4",
+                        @params = new
+                        {
+                            prompt = $"load {number}. [latency={latencyMs}]",
+                            size = "1K",
+                            n =
+                        OutputsOf(number)
+                        }
+                    }, $"key-{number}", http);
                 Assert.Contains(response.StatusCode, new[] { HttpStatusCode.Accepted, HttpStatusCode.ServiceUnavailable });
                 if (response.StatusCode == HttpStatusCode.Accepted)
                 {
@@ -112,12 +126,15 @@ public sealed class RandomKillsTests
     }
 
     /// <summary>What the dead worker held, and which of its calls had been answered and recorded: those must not be lost.</summary>
-    private static async Task RememberAsync(TestSystem system, ProcessService worker, HashSet<(Guid SessionId, long LeaseToken)> lost, HashSet<Guid> bought)
+    private static async Task RememberAsync(TestSystem system, ProcessService worker, HashSet<(Guid SessionId, long LeaseToken)> lost,
+        HashSet<Guid> bought)
     {
         var owner = $"lease_owner = '{Environment.MachineName}:{worker.ProcessId}'";
-        lost.UnionWith(await ReadAsync(system, $"SELECT session_id, lease_token FROM generation_sessions WHERE {owner}", r => (r.GetGuid(0), r.GetInt64(1))));
+        lost.UnionWith(await ReadAsync(system, $"SELECT session_id, lease_token FROM generation_sessions WHERE {owner}", r => (
+            r.GetGuid(0), r.GetInt64(1))));
         bought.UnionWith(await ReadAsync(
-            system, $"SELECT provider_task_id FROM provider_tasks WHERE state = 'delivered' AND session_id IN (SELECT session_id FROM generation_sessions WHERE {owner})", r => r.GetGuid(0)));
+            system, "SELECT provider_task_id FROM provider_tasks WHERE state = 'delivered' AND session_id IN (SELECT session_id FROM "
+                + $"generation_sessions WHERE {owner})", r => r.GetGuid(0)));
     }
 
     private static async Task<List<T>> ReadAsync<T>(TestSystem system, string sql, Func<NpgsqlDataReader, T> row)

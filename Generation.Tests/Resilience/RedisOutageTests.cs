@@ -49,7 +49,8 @@ public sealed class RedisOutageTests(ResilienceSystem troubled) : IClassFixture<
 
         await load.EndAndAssertNothingIsLostAsync();
         Assert.Equal(0, load.Refused);
-        Assert.Contains(system.Relays[0].Log, line => line.Contains("outbox.queue_missing", StringComparison.Ordinal) && line.Contains("OOM", StringComparison.Ordinal));
+        Assert.Contains(system.Relays[0].Log, line => line.Contains("outbox.queue_missing", StringComparison.Ordinal) && line.Contains("OOM",
+            StringComparison.Ordinal));
     }
 
     [Fact]

@@ -15,7 +15,8 @@ public sealed class RelayCrashTests
     public async Task Another_relay_republishes_after_a_crash_between_publish_and_mark_and_the_job_runs_once()
     {
         TestSystemOptions options = null!;
-        await using var system = await TestSystem.StartAsync(o => ((options = o).Relays, o.Workers, o.Settings["Worker:LeaseDuration"]) = (0, 0, Lease));
+        await using var system = await TestSystem.StartAsync(
+            o => ((options = o).Relays, o.Workers, o.Settings["Worker:LeaseDuration"]) = (0, 0, Lease));
         await using var mark = await StandStill.AtAsync(system, Marking);
         var ids = await Task.WhenAll(Enumerable.Range(0, 10).Select(i => system.SubmitAsync($"published twice {i}")));
         var relay = await options.AsProcessAsync(system.AddRelayAsync);
@@ -44,7 +45,8 @@ public sealed class RelayCrashTests
     public async Task A_relay_that_sleeps_in_the_middle_of_a_dispatch_keeps_its_rows_from_the_others_for_seconds_only()
     {
         TestSystemOptions options = null!;
-        await using var system = await TestSystem.StartAsync(o => ((options = o).Relays, o.Workers, o.Settings["Worker:LeaseDuration"]) = (0, 0, Lease));
+        await using var system = await TestSystem.StartAsync(
+            o => ((options = o).Relays, o.Workers, o.Settings["Worker:LeaseDuration"]) = (0, 0, Lease));
         await using var mark = await StandStill.AtAsync(system, Marking);
         var ids = await Task.WhenAll(Enumerable.Range(0, 3).Select(i => system.SubmitAsync($"slept upon {i}")));
         var sleeper = await options.AsProcessAsync(system.AddRelayAsync);
@@ -116,12 +118,14 @@ public sealed class RelayCrashTests
     [Fact]
     public async Task A_new_row_is_dispatched_when_it_is_announced_and_not_only_at_the_next_poll()
     {
-        await using var system = await TestSystem.StartAsync(o => (o.Settings["Relay:PollInterval"], o.Settings["Mock:Enabled"]) = ("00:10:00", "true"));
+        await using var system = await TestSystem.StartAsync(
+            o => (o.Settings["Relay:PollInterval"], o.Settings["Mock:Enabled"]) = ("00:10:00", "true"));
         await system.UntilAsync("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND query ILIKE 'LISTEN%outbox%')");
         Assert.Equal("completed", (string?)(await system.EndOfAsync(await system.SubmitAsync("announced")))["status"]);
 
         // A listener that was cut off comes back, and looks for what it has missed.
-        await system.ExecuteAsync("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query ILIKE 'LISTEN%outbox%'");
+        await system.ExecuteAsync(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query ILIKE 'LISTEN%outbox%'");
         Assert.Equal("completed", (string?)(await system.EndOfAsync(await system.SubmitAsync("announced to nobody")))["status"]);
     }
 
@@ -131,17 +135,20 @@ public sealed class RelayCrashTests
         await using var system = await TestSystem.StartAsync(o => (o.Relays, o.Settings["Mock:Enabled"]) = (0, "true"));
         var strange = await system.SubmitAsync("from a newer version");
         await system.ExecuteAsync("UPDATE outbox SET event_type = 'gen.unheard-of'");
-        await system.ExecuteAsync($"INSERT INTO outbox (event_type, lane, session_id) VALUES ('gen.of-no-session', 'image', '{Guid.CreateVersion7()}')");
+        await system.ExecuteAsync(
+            $"INSERT INTO outbox (event_type, lane, session_id) VALUES ('gen.of-no-session', 'image', '{Guid.CreateVersion7()}')");
         var known = await system.SubmitAsync("behind it");
         var relay = await system.AddRelayAsync();
 
         Assert.Equal("completed", (string?)(await system.EndOfAsync(known))["status"]);
-        await system.UntilAsync("SELECT count(*) = 2 FROM outbox WHERE set_aside_reason LIKE '%gen.unheard-of%' OR set_aside_reason LIKE '%gen.of-no-session%'");
+        await system.UntilAsync("SELECT count(*) = 2 FROM outbox WHERE set_aside_reason LIKE '%gen.unheard-of%' OR set_aside_reason LIKE "
+            + "'%gen.of-no-session%'");
         Assert.Single(relay.Log, line => line.Contains("unknown event type 'gen.unheard-of'", StringComparison.Ordinal));
         Assert.Single(relay.Log, line => line.Contains("unknown event type 'gen.of-no-session'", StringComparison.Ordinal));
         Assert.Equal("queued", (string?)(await system.GetAsync(strange))["status"]);
 
-        await system.ExecuteAsync("UPDATE outbox SET event_type = 'gen.seedream4', set_aside_at = NULL, set_aside_reason = NULL WHERE event_type = 'gen.unheard-of'");
+        await system.ExecuteAsync(
+            "UPDATE outbox SET event_type = 'gen.seedream4', set_aside_at = NULL, set_aside_reason = NULL WHERE event_type = 'gen.unheard-of'");
         Assert.Equal("completed", (string?)(await system.EndOfAsync(strange))["status"]);
         await system.AssertAllIsWellAsync();
     }

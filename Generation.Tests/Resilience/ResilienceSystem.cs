@@ -46,7 +46,8 @@ public sealed class ResilienceSystem : IAsyncLifetime
 
     /// <summary>Posts one picture. Every second one is a mock.</summary>
     internal Task<HttpResponseMessage> PostAsync(string key, bool isMock) => System.PostAsync(
-        new { model = "seedream-4", @params = new { prompt = key, size = "1K", n = 2 } }, key, header: isMock ? ("x-mock-override", mockToken) : null);
+        new { model = "seedream-4", @params = new { prompt = key, size = "1K", n = 2 } }, key, header: isMock ? ("x-mock-override", mockToken)
+            : null);
 
     /// <summary>Waits until a service says that it takes traffic, or that it does not.</summary>
     internal static async Task UntilReadyAsync(ITestService service, HttpStatusCode wanted)
@@ -57,7 +58,8 @@ public sealed class ResilienceSystem : IAsyncLifetime
         {
             using var answer = await http.GetAsync(new Uri("/readyz", UriKind.Relative));
             if (answer.StatusCode == wanted) return;
-            Assert.True(TimeProvider.System.GetElapsedTime(started) < TimeSpan.FromSeconds(60), $"/readyz stays {answer.StatusCode}: {await answer.Content.ReadAsStringAsync()}");
+            Assert.True(TimeProvider.System.GetElapsedTime(started) < TimeSpan.FromSeconds(60),
+                $"/readyz stays {answer.StatusCode}: {await answer.Content.ReadAsStringAsync()}");
             await Task.Delay(TimeSpan.FromMilliseconds(50), TimeProvider.System, CancellationToken.None);
         }
     }
@@ -106,7 +108,8 @@ internal sealed class SteadyLoad : IAsyncDisposable
     public static async Task<SteadyLoad> StartAsync(ResilienceSystem system, string word)
     {
         var load = new SteadyLoad(system, word);
-        await system.System.UntilAsync($"SELECT count(*) > 3 FROM media JOIN generation_sessions USING (session_id) WHERE client_key LIKE '{word}-%'");
+        await system.System.UntilAsync(
+            $"SELECT count(*) > 3 FROM media JOIN generation_sessions USING (session_id) WHERE client_key LIKE '{word}-%'");
         return load;
     }
 
@@ -126,7 +129,8 @@ internal sealed class SteadyLoad : IAsyncDisposable
         await Task.WhenAll(clients).WaitAsync(TimeSpan.FromSeconds(90));
         var db = system.System;
         Assert.True(violations.Count == 0, string.Join('\n', violations.Take(10)));
-        await db.UntilAsync($"SELECT count(*) = 0 FROM generation_sessions WHERE completed_at IS NULL AND client_key LIKE '{word}-%'", TimeSpan.FromSeconds(90));
+        await db.UntilAsync($"SELECT count(*) = 0 FROM generation_sessions WHERE completed_at IS NULL AND client_key LIKE '{word}-%'",
+            TimeSpan.FromSeconds(90));
         Assert.Equal(
             $"{accepted.Count} completed, {accepted.Count * 2} pictures",
             await db.ScalarAsync<string>(
@@ -189,7 +193,8 @@ internal sealed class SteadyLoad : IAsyncDisposable
             }
 
             Interlocked.Increment(ref refused);
-            if (response.StatusCode != HttpStatusCode.ServiceUnavailable || !Codes.Contains((string?)answer["code"]) || response.Headers.RetryAfter?.Delta is null)
+            if (response.StatusCode != HttpStatusCode.ServiceUnavailable || !Codes.Contains((string?)answer["code"])
+                || response.Headers.RetryAfter?.Delta is null)
             {
                 lock (gate) violations.Add($"{key}: {response.StatusCode} {answer}");
             }
@@ -207,7 +212,8 @@ internal sealed class SteadyLoad : IAsyncDisposable
         var (wanted, started) = (count() + more, TimeProvider.System.GetTimestamp());
         while (count() < wanted)
         {
-            Assert.True(TimeProvider.System.GetElapsedTime(started) < TimeSpan.FromSeconds(60), $"Not {more} more were {what}.\n{system.System.Logs()}");
+            Assert.True(TimeProvider.System.GetElapsedTime(started) < TimeSpan.FromSeconds(60),
+                $"Not {more} more were {what}.\n{system.System.Logs()}");
             await Task.Delay(TimeSpan.FromMilliseconds(20), TimeProvider.System, CancellationToken.None);
         }
     }

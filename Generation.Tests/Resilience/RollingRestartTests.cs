@@ -6,7 +6,9 @@ using Generation.Tests.Harness;
 
 namespace Generation.Tests.Resilience;
 
-/// <summary>A deploy: every service is replaced by SIGTERM while clients submit and watch. Nothing is lost, bought twice, or told backwards.</summary>
+/// <summary>
+/// A deploy: every service is replaced by SIGTERM while clients submit and watch. Nothing is lost, bought twice, or told backwards.
+/// </summary>
 [Trait("tier", "process")]
 public sealed class RollingRestartTests
 {
@@ -40,7 +42,8 @@ public sealed class RollingRestartTests
         // One of each service at a time; its successor comes when it has gone.
         for (var i = 0; i < 2; i++)
         {
-            await system.UntilAsync($"SELECT count(*) >= {(i + 1) * Clients} AND EXISTS (SELECT FROM provider_tasks WHERE state = 'intent') FROM generation_sessions WHERE completed_at IS NOT NULL");
+            await system.UntilAsync($"SELECT count(*) >= {(i + 1) * Clients} AND EXISTS (SELECT FROM provider_tasks WHERE state = 'intent') FROM "
+                + "generation_sessions WHERE completed_at IS NOT NULL");
             await Task.WhenAll(
                 ReplaceAsync(system.Relays[i], system.AddRelayAsync),
                 ReplaceAsync(system.Workers[i], system.AddWorkerAsync),
@@ -64,7 +67,8 @@ public sealed class RollingRestartTests
         }
 
         Assert.Contains(watched, w => w.Connections > 1); // else nobody watched a deploy
-        TestContext.Current.TestOutputHelper!.WriteLine($"{watched.Count} sessions; {watched.Count(w => w.Connections > 1)} were watched at more than one Api.");
+        TestContext.Current.TestOutputHelper!.WriteLine(
+            $"{watched.Count} sessions; {watched.Count(w => w.Connections > 1)} were watched at more than one Api.");
         foreach (var http in apis.Values)
         {
             http.Dispose();
@@ -108,7 +112,8 @@ public sealed class RollingRestartTests
     {
         using var request = new HttpRequestMessage(HttpMethod.Post, "/api/generations")
         {
-            Content = new StringContent(JsonSerializer.Serialize(new { model = "seedream-4", @params = new { prompt = $"{prompt} [latency=200]", size = "1K", n = 2 } }), null, "application/json"),
+            Content = new StringContent(JsonSerializer.Serialize(
+                new { model = "seedream-4", @params = new { prompt = $"{prompt} [latency=200]", size = "1K", n = 2 } }), null, "application/json"),
             Headers = { { "Idempotency-Key", prompt } },
         };
         using var response = await http.SendAsync(request, ct);

@@ -41,7 +41,8 @@ public sealed class StuckTests
     [Fact]
     public async Task A_job_that_always_hangs_fails_in_the_end_with_words_for_the_user_and_costs_nothing()
     {
-        await using var system = await StartAsync(new Tool(), ("Relay:StuckAfter", "00:00:01"), ("Relay:StuckInterval", "00:00:00.250"), ("Worker:MaxLostLeases", "1"));
+        await using var system = await StartAsync(new Tool(), ("Relay:StuckAfter", "00:00:01"), ("Relay:StuckInterval", "00:00:00.250"), (
+            "Worker:MaxLostLeases", "1"));
         var end = await system.EndOfAsync(await system.SubmitAsync("hang always"));
         Assert.Equal(("failed", "worker_lost", 4), ((string?)end["status"], (string?)end["error"]!["code"], (int)end["receipt"]!["released"]!));
         await system.AssertBooksAreCleanAsync();
@@ -111,7 +112,9 @@ public sealed class StuckTests
         };
     });
 
-    /// <summary>Runs the jobs of Seedream as the prompt says: <c>hang</c> without an end, or as a <c>long</c> task that ends when the test says so.</summary>
+    /// <summary>
+    /// Runs the jobs of Seedream as the prompt says: <c>hang</c> without an end, or as a <c>long</c> task that ends when the test says so.
+    /// </summary>
     private sealed class Tool : IGenerationHandler
     {
         private readonly ConcurrentDictionary<Guid, int> runs = new();
@@ -157,7 +160,13 @@ public sealed class StuckTests
             if (prompt == "long")
             {
                 var outcome = await job.PollTasksAsync(
-                    new TaskRules { PollAfter = _ => TimeSpan.FromMilliseconds(100), Source = new ResultSource([]), CreateTimeout = TimeSpan.FromSeconds(5) },
+                    new TaskRules
+                    {
+                        PollAfter = _ => TimeSpan.FromMilliseconds(100),
+                        Source = new ResultSource([]),
+                        CreateTimeout =
+                        TimeSpan.FromSeconds(5)
+                    },
                     _ =>
                     {
                         Interlocked.Increment(ref created);

@@ -22,7 +22,8 @@ public sealed class WorkerCrashTests
         Assert.Equal(("failed", "outcome_unknown"), ((string?)end["status"], (string?)end["error"]!["code"]));
         Assert.Equal((0, 4), ((long?)end["receipt"]!["captured"], (long?)end["receipt"]!["released"]));
         Assert.Equal(1, await system.Sim.PaidAsync("cut off"));
-        Assert.Equal(1, await system.ScalarAsync<long>($"SELECT count(*) FROM error_events WHERE session_id = '{cut}' AND detail ? 'providerTaskId'"));
+        Assert.Equal(1, await system.ScalarAsync<long>(
+            $"SELECT count(*) FROM error_events WHERE session_id = '{cut}' AND detail ? 'providerTaskId'"));
         Assert.All(await Task.WhenAll(queued.Select(id => system.EndOfAsync(id))), e => Assert.Equal("completed", (string?)e["status"]));
         Assert.Equal(5, await system.Sim.PaidAsync("queued"));
         await system.AssertAllIsWellAsync();
@@ -91,7 +92,8 @@ public sealed class WorkerCrashTests
         Assert.Equal("completed", (string?)end["status"]);
         Assert.Equal(1, await system.Sim.PaidAsync("stored, not recorded"));
         Assert.Equal(2, system.Objects().Count);
-        Assert.Equal(system.Objects().Single(key => key.Contains("output-0-3", StringComparison.Ordinal)), await system.ScalarAsync<string>("SELECT object_key FROM media"));
+        Assert.Equal(system.Objects().Single(key => key.Contains("output-0-3", StringComparison.Ordinal)),
+            await system.ScalarAsync<string>("SELECT object_key FROM media"));
         await system.AssertAllIsWellAsync();
     }
 
@@ -105,7 +107,8 @@ public sealed class WorkerCrashTests
         await system.Sim.WaitAtGateAsync("half");
         sleeper.Pause();
         await system.AddWorkerAsync();
-        await system.UntilAsync("SELECT lease_token = 3 AND status = 'processing' FROM generation_sessions"); // 1 the sleeper's, 2 the revocation, 3 the second worker's
+        // 1 the sleeper's, 2 the revocation, 3 the second worker's
+        await system.UntilAsync("SELECT lease_token = 3 AND status = 'processing' FROM generation_sessions");
         await system.Sim.OpenGateAsync("half");
         var end = await system.EndOfAsync(id);
         var before = await StateAsync(system);
@@ -147,7 +150,8 @@ public sealed class WorkerCrashTests
     {
         sleeper.Resume();
         Assert.Equal(0, await sleeper.StopAsync(Killing.MaxWait)); // it waits for its job first
-        Assert.Contains(sleeper.Log, line => line.Contains("was lost; stopping the job", StringComparison.Ordinal) || line.Contains("was lost to another worker", StringComparison.Ordinal));
+        Assert.Contains(sleeper.Log, line => line.Contains("was lost; stopping the job", StringComparison.Ordinal) || line.Contains(
+            "was lost to another worker", StringComparison.Ordinal));
     }
 
     /// <summary>Everything that a worker may write.</summary>

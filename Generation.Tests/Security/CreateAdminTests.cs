@@ -19,7 +19,8 @@ public sealed class CreateAdminTests
         var key = made.Output.TrimEnd();
         Assert.Matches(@"\Agk_live_[A-Za-z0-9_-]{43}\z", key); // and nothing else: a script may take it from there
         Assert.DoesNotContain(key, made.Errors, StringComparison.Ordinal);
-        Assert.Equal(ApiKeys.Hash(key), await system.ScalarAsync<byte[]>("SELECT key_hash FROM api_keys JOIN users USING (user_id) WHERE handle = 'ada'"));
+        Assert.Equal(ApiKeys.Hash(key), await system.ScalarAsync<byte[]>(
+            "SELECT key_hash FROM api_keys JOIN users USING (user_id) WHERE handle = 'ada'"));
 
         using var http = system.Client(system.Apis[0], key);
         using var answer = await http.GetAsync(new Uri("/api/admin/actions", UriKind.Relative));
@@ -32,10 +33,17 @@ public sealed class CreateAdminTests
         Assert.Equal((CreateAdminCommand.Refused, ""), (again.ExitCode, again.Output));
         Assert.Contains("There is a user 'ada' already", again.Errors, StringComparison.Ordinal);
 
-        var login = new NpgsqlConnectionStringBuilder(system.Db.ConnectionString) { Username = ServiceLogins.Relay, Password = TestPostgres.LoginPassword }.ConnectionString;
-        var byRelay = await Ended.RunAsync("Generation.Relay", ["create-admin", "grace.hopper-2"], ("ConnectionStrings:generation", login), ("ConnectionStrings:redis", "127.0.0.1:1"));
+        var login = new NpgsqlConnectionStringBuilder(system.Db.ConnectionString)
+        {
+            Username = ServiceLogins.Relay,
+            Password =
+            TestPostgres.LoginPassword
+        }.ConnectionString;
+        var byRelay = await Ended.RunAsync("Generation.Relay", ["create-admin", "grace.hopper-2"], ("ConnectionStrings:generation", login), (
+            "ConnectionStrings:redis", "127.0.0.1:1"));
         Assert.True(byRelay.ExitCode == CreateAdminCommand.Done, byRelay.Errors);
-        Assert.Equal(2, await system.ScalarAsync<long>("SELECT count(*) FROM admin_actions AS a JOIN users AS u USING (user_id) WHERE a.action = 'create_admin' AND u.role = 'admin'"));
+        Assert.Equal(2, await system.ScalarAsync<long>(
+            "SELECT count(*) FROM admin_actions AS a JOIN users AS u USING (user_id) WHERE a.action = 'create_admin' AND u.role = 'admin'"));
         await system.AssertBooksAreCleanAsync();
     }
 

@@ -42,5 +42,6 @@ public sealed class DevelopmentKeyTests
     }
 
     private static Task<long> RevokedAsync(TestSystem system) =>
-        system.ScalarAsync<long>("SELECT count(*) FROM api_keys JOIN users USING (user_id) WHERE handle IN ('demo', 'admin') AND revoked_at IS NOT NULL");
+        system.ScalarAsync<long>("SELECT count(*) FROM api_keys JOIN users USING (user_id) WHERE handle IN ('demo', 'admin') AND revoked_at IS NOT "
+            + "NULL");
 }

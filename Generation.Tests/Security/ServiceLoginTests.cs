@@ -17,7 +17,14 @@ public sealed class ServiceLoginTests
     {
         await using var database = await TestPostgres.CreateDatabaseAsync();
         await using var service = NpgsqlDataSource.Create(
-            new NpgsqlConnectionStringBuilder(database.ConnectionString) { Username = login, Password = TestPostgres.LoginPassword, Options = "-c role=generation_service", Pooling = false });
+            new NpgsqlConnectionStringBuilder(database.ConnectionString)
+            {
+                Username = login,
+                Password = TestPostgres.LoginPassword,
+                Options =
+                "-c role=generation_service",
+                Pooling = false
+            });
         await using var connection = await service.OpenConnectionAsync();
         Assert.Equal($"{login} generation_service", await ScalarAsync(connection, "SELECT session_user || ' ' || current_user"));
         Assert.Equal(0L, await ScalarAsync(connection, "SELECT count(*) FROM generation_sessions")); // what it is for
@@ -39,7 +46,8 @@ public sealed class ServiceLoginTests
                 ($"GRANT pg_read_server_files TO {login}", PostgresErrorCodes.InsufficientPrivilege),
             })
             {
-                Assert.Equal((refused, state), (refused, (await Assert.ThrowsAsync<PostgresException>(() => ExecuteAsync(connection, refused))).SqlState));
+                Assert.Equal((refused, state), (refused,
+                    (await Assert.ThrowsAsync<PostgresException>(() => ExecuteAsync(connection, refused))).SqlState));
             }
         }
 
@@ -82,7 +90,8 @@ public sealed class ServiceLoginTests
         const string First = "it's the first 'password'";
         const string Second = "the second $password$ \"";
 
-        var migrated = await Ended.RelayAsync(server.Owner, ["migrate"], ("Database:Roles:Api:Password", First), ("Database:Roles:Relay:Password", First));
+        var migrated = await Ended.RelayAsync(server.Owner, ["migrate"], ("Database:Roles:Api:Password", First), (
+            "Database:Roles:Relay:Password", First));
         Assert.Equal((0, ""), (migrated.ExitCode, migrated.Errors));
         Assert.Contains(DatabaseMigrator.LatestMigration, migrated.Output, StringComparison.Ordinal);
         Assert.Contains("generation_worker cannot log in", migrated.Output, StringComparison.Ordinal);
@@ -93,7 +102,8 @@ public sealed class ServiceLoginTests
         Assert.False(await server.LogsInAsync(ServiceLogins.Api, Second));
         Assert.False(await server.LogsInAsync(ServiceLogins.Worker, First));
 
-        migrated = await Ended.RelayAsync(server.Owner, ["migrate"], ("Database:Roles:Api:Password", Second), ("Database:Roles:Worker:Password", Second));
+        migrated = await Ended.RelayAsync(server.Owner, ["migrate"], ("Database:Roles:Api:Password", Second), (
+            "Database:Roles:Worker:Password", Second));
         Assert.Equal(0, migrated.ExitCode);
         Assert.True(await server.LogsInAsync(ServiceLogins.Api, Second));
         Assert.False(await server.LogsInAsync(ServiceLogins.Api, First));
@@ -108,7 +118,8 @@ public sealed class ServiceLoginTests
     [Fact]
     public async Task Migrate_says_what_it_needs_and_ends_with_2_without_it()
     {
-        var noOwner = await Ended.RunAsync("Generation.Relay", ["migrate"], ("ConnectionStrings:generation", "Host=127.0.0.1;Port=1;Username=nobody"));
+        var noOwner = await Ended.RunAsync("Generation.Relay", ["migrate"], (
+            "ConnectionStrings:generation", "Host=127.0.0.1;Port=1;Username=nobody"));
         Assert.Equal(2, noOwner.ExitCode);
         Assert.Contains("ConnectionStrings:generation-owner is not set", noOwner.Errors, StringComparison.Ordinal);
 
@@ -131,7 +142,12 @@ public sealed class ServiceLoginTests
         var starting = ProcessService.StartAsync("Generation.Relay", new Dictionary<string, string>(StringComparer.Ordinal)
         {
             ["ConnectionStrings:generation"] =
-                new NpgsqlConnectionStringBuilder(database.ConnectionString) { Username = ServiceLogins.Relay, Password = TestPostgres.LoginPassword }.ConnectionString,
+                new NpgsqlConnectionStringBuilder(database.ConnectionString)
+                {
+                    Username = ServiceLogins.Relay,
+                    Password =
+                    TestPostgres.LoginPassword
+                }.ConnectionString,
             ["ConnectionStrings:redis"] = redis.ConnectionString,
             ["Queue:Prefix"] = database.Name,
             ["Media:Folder:Root"] = folder.FullName,
@@ -141,7 +157,9 @@ public sealed class ServiceLoginTests
         {
             await owner.OpenAsync();
             var since = TimeProvider.System.GetTimestamp();
-            while (!Equals(true, await ScalarAsync(owner, $"SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND usename = '{ServiceLogins.Relay}' AND query LIKE '%EFMigrationsHistory%'")))
+            while (!Equals(true, await ScalarAsync(owner,
+                $"SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND usename = '{ServiceLogins.Relay}' AND query LIKE "
+                + "'%EFMigrationsHistory%'")))
             {
                 Assert.True(TimeProvider.System.GetElapsedTime(since) < TimeSpan.FromMinutes(1), "The relay did not ask for the schema.");
                 await Task.Delay(TimeSpan.FromMilliseconds(50), TimeProvider.System, CancellationToken.None);
@@ -153,7 +171,8 @@ public sealed class ServiceLoginTests
 
         await DatabaseMigrator.MigrateAsync(database.ConnectionString, CancellationToken.None);
         await using var relay = await starting;
-        Assert.Contains(relay.Log, line => line.Contains("Waiting for the schema", StringComparison.Ordinal) && line.Contains("ConnectionStrings:generation-owner", StringComparison.Ordinal));
+        Assert.Contains(relay.Log, line => line.Contains("Waiting for the schema", StringComparison.Ordinal) && line.Contains(
+            "ConnectionStrings:generation-owner", StringComparison.Ordinal));
         using var http = new HttpClient { BaseAddress = relay.Address };
         Assert.True((await http.GetAsync(new Uri("/readyz", UriKind.Relative))).IsSuccessStatusCode);
         Assert.Equal(0, await relay.StopAsync(TimeSpan.FromMinutes(1)));
@@ -186,7 +205,12 @@ public sealed class ServiceLoginTests
         public static async Task<ManagedPostgres> StartAsync()
         {
             var started = new PostgresProcess(
-                new PostgresOptions { Folder = TestServers.NewFolder("managed-postgres"), RecordPath = TestServers.NewRecordPath("managed-postgres"), ServerArguments = ["-c", "fsync=off"] },
+                new PostgresOptions
+                {
+                    Folder = TestServers.NewFolder("managed-postgres"),
+                    RecordPath = TestServers.NewRecordPath("managed-postgres"),
+                    ServerArguments = ["-c", "fsync=off"]
+                },
                 TimeProvider.System);
             await started.StartAsync(CancellationToken.None);
             var server = new ManagedPostgres(started);
@@ -205,7 +229,8 @@ public sealed class ServiceLoginTests
                 await connection.OpenAsync();
                 return Equals(0L, await ScalarAsync(connection, "SELECT count(*) FROM generation_sessions"));
             }
-            catch (PostgresException e) when (e.SqlState is PostgresErrorCodes.InvalidPassword or PostgresErrorCodes.InvalidAuthorizationSpecification)
+            catch (PostgresException e) when (e.SqlState is PostgresErrorCodes.InvalidPassword
+                or PostgresErrorCodes.InvalidAuthorizationSpecification)
             {
                 return false;
             }
@@ -218,6 +243,12 @@ public sealed class ServiceLoginTests
         }
 
         private string As(string login, string password) =>
-            new NpgsqlConnectionStringBuilder(process.ConnectionString("customers")) { Username = login, Password = password, Pooling = false }.ConnectionString;
+            new NpgsqlConnectionStringBuilder(process.ConnectionString("customers"))
+            {
+                Username = login,
+                Password = password,
+                Pooling =
+                false
+            }.ConnectionString;
     }
 }

@@ -39,7 +39,8 @@ public sealed class StartCheckTests
     public async Task With_AllowOwnerLogin_one_login_still_serves_for_everything()
     {
         await using var database = await TestPostgres.CreateDatabaseAsync("template0");
-        var settings = (await AsOwnerAsync(database)).Append(("Security:AllowOwnerLogin", "true")).ToDictionary(s => s.Item1, s => s.Item2, StringComparer.Ordinal);
+        var settings = (await AsOwnerAsync(database)).Append(("Security:AllowOwnerLogin", "true"))
+            .ToDictionary(s => s.Item1, s => s.Item2, StringComparer.Ordinal);
         await using var relay = await ProcessService.StartAsync("Generation.Relay", settings);
         await using var api = await ProcessService.StartAsync("Generation.Api", settings);
         await relay.UntilLoggedAsync("Applied migration");
@@ -66,7 +67,8 @@ public sealed class StartCheckTests
     [InlineData("http://127.0.0.1:8080")]
     public async Task A_public_address_that_is_safe_starts(string address)
     {
-        await using var service = await StartAsync("Production", ("Worker:PublicBaseUrl", address), ("Providers:Kie:ApiKey", "a key"), ("Providers:Kie:WebhookHmacKey", "its key"));
+        await using var service = await StartAsync("Production", ("Worker:PublicBaseUrl", address), ("Providers:Kie:ApiKey", "a key"), (
+            "Providers:Kie:WebhookHmacKey", "its key"));
         Assert.NotEmpty(service.App.Urls);
     }
 
@@ -75,7 +77,8 @@ public sealed class StartCheckTests
     {
         (string, string)[] dangerous =
         [
-            ("Mock:Enabled", "true"), ("Media:AllowPrivateAddresses", "true"), ("Media:Store", "folder"), ("ConnectionStrings:redis", "redis.invalid:6379,password=hunter2"),
+            ("Mock:Enabled", "true"), ("Media:AllowPrivateAddresses", "true"), ("Media:Store", "folder"),
+                ("ConnectionStrings:redis", "redis.invalid:6379,password=hunter2"),
         ];
         await using var service = await StartAsync("Production", dangerous);
         await UntilAsync(() => CriticalLines(service).Count >= 4);
@@ -92,8 +95,10 @@ public sealed class StartCheckTests
     public async Task A_safe_service_has_nothing_to_report()
     {
         await using var service = await StartAsync(
-            "Production", ("Media:Store", "s3"), ("Media:S3:Bucket", "results"), ("ConnectionStrings:redis", "redis.invalid:6380,ssl=true"), ("Logging:LogLevel:Generation", "Debug"));
-        await UntilAsync(() => service.Logs.Any(log => log.Message.Contains("rights of this service's login", StringComparison.Ordinal))); // it is past the warnings
+            "Production", ("Media:Store", "s3"), ("Media:S3:Bucket", "results"), ("ConnectionStrings:redis", "redis.invalid:6380,ssl=true"),
+                ("Logging:LogLevel:Generation", "Debug"));
+        // it is past the warnings
+        await UntilAsync(() => service.Logs.Any(log => log.Message.Contains("rights of this service's login", StringComparison.Ordinal)));
         Assert.Empty(CriticalLines(service));
     }
 
@@ -104,7 +109,8 @@ public sealed class StartCheckTests
         await system.ExecuteAsync("INSERT INTO app_settings (key, value) VALUES ('mock_mode', 'true')");
         var api = await system.AddApiAsync();
         await api.UntilLoggedAsync("app_settings.mock_mode is on");
-        Assert.Contains(api.Log, line => line.StartsWith("Critical", StringComparison.Ordinal) && line.Contains("start.unsafe", StringComparison.Ordinal));
+        Assert.Contains(api.Log, line => line.StartsWith("Critical", StringComparison.Ordinal) && line.Contains("start.unsafe",
+            StringComparison.Ordinal));
     }
 
     private static List<string> CriticalLines(ServiceUnderTest service) =>

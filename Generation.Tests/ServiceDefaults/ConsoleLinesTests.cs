@@ -45,14 +45,16 @@ public sealed class ConsoleLinesTests
     public void A_value_named_as_one_of_our_fields_does_not_displace_it()
     {
         KeyValuePair<string, object?>[] state = [new("level", "of a library"), new("traceId", null)];
-        var line = Write(new JsonLines(new FakeTimeProvider(Morning)), logger => logger.Log(LogLevel.Debug, default, state, exception: null, (_, _) => "text"));
+        var line = Write(new JsonLines(new FakeTimeProvider(Morning)), logger =>
+            logger.Log(LogLevel.Debug, default, state, exception: null, (_, _) => "text"));
         Assert.Equal("""{"timestamp":"2026-01-31T10:00:00.123Z","level":"Debug","category":"Some.Category","message":"text","_level":"of a library","_traceId":null}""" + "\n", line);
     }
 
     [Fact]
     public void A_readable_line_is_one_line_with_the_event_and_the_short_category()
     {
-        var line = Write(new ReadableLines(new FakeTimeProvider(Morning)), logger => logger.LogWarning(LogEvents.CreditsRelease, "Released {Credits} credits\nof a hold", 8));
+        var line = Write(new ReadableLines(new FakeTimeProvider(Morning)), logger =>
+            logger.LogWarning(LogEvents.CreditsRelease, "Released {Credits} credits\nof a hold", 8));
         Assert.Contains("WRN", line, StringComparison.Ordinal);
         Assert.Contains("credits.release", line, StringComparison.Ordinal);
         Assert.Contains("Released 8 credits of a hold", line, StringComparison.Ordinal);
@@ -66,7 +68,9 @@ public sealed class ConsoleLinesTests
     public void Our_lines_stay_though_aspire_asks_for_the_frameworks(string environment, string formatter)
     {
         var builder = Host.CreateEmptyApplicationBuilder(new HostApplicationBuilderSettings { EnvironmentName = environment });
-        builder.Configuration.AddInMemoryCollection(new Dictionary<string, string?>(StringComparer.Ordinal) { ["Logging:Console:FormatterName"] = "simple" });
+        builder.Configuration.AddInMemoryCollection(new Dictionary<string, string?>(
+            StringComparer.Ordinal)
+        { ["Logging:Console:FormatterName"] = "simple" });
         builder.Logging.AddConfiguration(builder.Configuration.GetSection("Logging")).AddConsole(); // as a builder with its defaults has done by then
         builder.AddServiceDefaults();
         using var host = builder.Build();

@@ -15,7 +15,8 @@ public sealed class EndTests
 
     [Fact]
     public async Task What_goes_wrong_otherwise_while_stopping_is_told() =>
-        await Assert.ThrowsAnyAsync<Exception>(() => RunAsync(new AggregateException(new ObjectDisposedException("a connection"), new InvalidDataException("ours"))));
+        await Assert.ThrowsAnyAsync<Exception>(() => RunAsync(
+            new AggregateException(new ObjectDisposedException("a connection"), new InvalidDataException("ours"))));
 
     private static async Task RunAsync(Exception atTheStop)
     {

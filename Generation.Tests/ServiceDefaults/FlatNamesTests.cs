@@ -57,10 +57,12 @@ public sealed class FlatNamesTests
     {
         Environment.SetEnvironmentVariable("EmptyVariablesTest__Empty", "");
         Environment.SetEnvironmentVariable("EmptyVariablesTest__Full", "kept");
-        var builder = new ConfigurationBuilder().AddInMemoryCollection([new("EmptyVariablesTest:Empty", "default")]).AddEnvironmentVariables().AddCommandLine(["--Later=1"]);
+        var builder = new ConfigurationBuilder().AddInMemoryCollection([new("EmptyVariablesTest:Empty", "default")]).AddEnvironmentVariables()
+            .AddCommandLine(["--Later=1"]);
         builder.IgnoreEmptyVariables();
         var configuration = builder.Build();
-        Assert.Equal(("default", "kept", "1"), (configuration["EmptyVariablesTest:Empty"], configuration["EmptyVariablesTest:Full"], configuration["Later"]));
+        Assert.Equal(("default", "kept", "1"), (configuration["EmptyVariablesTest:Empty"], configuration["EmptyVariablesTest:Full"],
+            configuration["Later"]));
     }
 
     [Theory]
@@ -121,7 +123,8 @@ public sealed class FlatNamesTests
         Assert.NotEqual(before, ValueOf(options));
 
         object? ValueOf(object owner) => path.Aggregate<string, object?>(owner, (value, key) => Assert.Single(
-            value!.GetType().GetProperties(), property => (property.GetCustomAttribute<ConfigurationKeyNameAttribute>()?.Name ?? property.Name) == key).GetValue(value));
+            value!.GetType().GetProperties(), property => (property.GetCustomAttribute<ConfigurationKeyNameAttribute>()?.Name
+                ?? property.Name) == key).GetValue(value));
     }
 
     [Fact]
@@ -156,7 +159,8 @@ public sealed class FlatNamesTests
 
     /// <summary>Every options type of the services, with the section it says it is bound to.</summary>
     private static IEnumerable<(string Section, Type Type)> OptionsTypes() =>
-        from assembly in new[] { typeof(MediaOptions).Assembly, typeof(ApiOptions).Assembly, typeof(RelayOptions).Assembly, typeof(WorkerOptions).Assembly }
+        from assembly in new[] { typeof(MediaOptions).Assembly, typeof(ApiOptions).Assembly, typeof(RelayOptions).Assembly,
+            typeof(WorkerOptions).Assembly }
         from type in assembly.GetTypes()
         let section = type.GetField("Section") ?? type.GetField("SectionName")
         where section is { IsLiteral: true }

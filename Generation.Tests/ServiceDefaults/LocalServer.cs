@@ -37,7 +37,8 @@ internal sealed class LocalServer : IAsyncDisposable
     {
         var listenPort = port ?? FreePort();
         var folder = Directory.CreateTempSubdirectory("generation-redis-");
-        var server = Start("redis-server", "--port", $"{listenPort}", "--bind", "127.0.0.1", "--dir", folder.FullName, "--save", "", "--daemonize", "no");
+        var server = Start("redis-server", "--port", $"{listenPort}", "--bind", "127.0.0.1", "--dir", folder.FullName, "--save", "", "--daemonize",
+            "no");
         var local = new LocalServer(listenPort, folder, server);
         await local.WaitForLineAsync(server.StandardOutput, "Ready to accept connections");
         return local;
@@ -60,7 +61,8 @@ internal sealed class LocalServer : IAsyncDisposable
         }
 
         var server = StartAsPostgres(
-            "postgres", "-D", data, "-c", "listen_addresses=127.0.0.1", "-c", $"port={port}", "-c", $"unix_socket_directories={folder.FullName}", "-c", "fsync=off");
+            "postgres", "-D", data, "-c", "listen_addresses=127.0.0.1", "-c", $"port={port}", "-c", $"unix_socket_directories={folder.FullName}",
+                "-c", "fsync=off");
         var local = new LocalServer(port, folder, server);
         await local.WaitForLineAsync(server.StandardError, "ready to accept connections");
         return local;

@@ -48,14 +48,16 @@ public sealed class ReadinessTests : IAsyncLifetime
         await service.WaitForStatusAsync("degraded");
 
         // Three states, three lines: a change is told once, however often the probe comes.
-        var changes = service.Logs.Where(log => log.Message.StartsWith("Readiness is now", StringComparison.Ordinal)).Select(log => log.Message.Split(' ')[3]);
+        var changes = service.Logs.Where(log => log.Message.StartsWith("Readiness is now", StringComparison.Ordinal))
+            .Select(log => log.Message.Split(' ')[3]);
         Assert.Equal(["degraded:", "ready:", "degraded:"], changes);
     }
 
     [Fact]
     public async Task Before_the_first_migration_postgres_answers_and_the_schema_is_outdated()
     {
-        await using var service = await StartAsync(postgres.Postgres, "127.0.0.1:1", builder => builder.AddSchemaCheck((_, _) => Task.FromResult(true)));
+        await using var service = await StartAsync(postgres.Postgres, "127.0.0.1:1", builder => builder.AddSchemaCheck(
+            (_, _) => Task.FromResult(true)));
 
         var ready = await service.ReadyAsync();
         Assert.Equal((HttpStatusCode.ServiceUnavailable, "unready"), (ready.Code, ready.Status));
@@ -66,7 +68,8 @@ public sealed class ReadinessTests : IAsyncLifetime
     public async Task A_migration_makes_the_process_ready()
     {
         await CreateServiceRoleAsync();
-        await using var service = await StartAsync(postgres.Postgres, "127.0.0.1:1", builder => builder.AddSchemaCheck(async (connection, cancellation) =>
+        await using var service = await StartAsync(postgres.Postgres, "127.0.0.1:1", builder => builder.AddSchemaCheck(
+            async (connection, cancellation) =>
         {
             await using var command = new NpgsqlCommand("SELECT version = 2 FROM schema_under_test", connection);
             return await command.ExecuteScalarAsync(cancellation) is true;
@@ -112,7 +115,8 @@ public sealed class ReadinessTests : IAsyncLifetime
         silent.Start();
         var port = ((IPEndPoint)silent.LocalEndpoint).Port;
 
-        await using var service = await StartAsync($"Host=127.0.0.1;Port={port};Username=postgres", $"127.0.0.1:{port}", builder => builder.Services.AddHostedService<NextToStart>());
+        await using var service = await StartAsync($"Host=127.0.0.1;Port={port};Username=postgres", $"127.0.0.1:{port}", builder =>
+            builder.Services.AddHostedService<NextToStart>());
         Assert.False(service.App.Services.GetServices<IHostedService>().OfType<NextToStart>().Single().StartWaitedForRedis);
         Assert.Equal("unready", (await service.ReadyAsync()).Status);
         Assert.Equal(HttpStatusCode.OK, (await service.Client.GetAsync("/healthz")).StatusCode);
@@ -136,7 +140,8 @@ public sealed class ReadinessTests : IAsyncLifetime
             // A user-facing read that gives its connection back in the middle: its role and its user end with its transaction.
             await using var begin = new NpgsqlCommand("BEGIN", connection);
             await begin.ExecuteNonQueryAsync();
-            Assert.Equal("generation_reader", await ScalarAsync(connection, "SET LOCAL ROLE generation_reader; SET LOCAL app.user_id = 'somebody'; SELECT current_user::text"));
+            Assert.Equal("generation_reader", await ScalarAsync(connection,
+                "SET LOCAL ROLE generation_reader; SET LOCAL app.user_id = 'somebody'; SELECT current_user::text"));
         }
 
         Assert.Single(backends);

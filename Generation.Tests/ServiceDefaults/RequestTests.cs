@@ -120,14 +120,16 @@ public sealed class RequestTests
         await service.Client.GetAsync("/readyz");
         Assert.Equal("data: 1\n\n", await service.Client.GetStringAsync("/events"));
         await service.Client.GetAsync("/things/1");
-        Assert.Equal(["GET /things/{id} answered 200"], RequestLogs(service).Select(log => log.Message[..log.Message.IndexOf(" in ", StringComparison.Ordinal)]));
+        Assert.Equal(["GET /things/{id} answered 200"], RequestLogs(service).Select(log =>
+            log.Message[..log.Message.IndexOf(" in ", StringComparison.Ordinal)]));
     }
 
     [Fact]
     public async Task Telemetry_reaches_the_collector_that_the_environment_names_and_is_flushed_at_the_end()
     {
         var arrived = new ConcurrentDictionary<string, string>();
-        await using var collector = await ServiceUnderTest.StartAsync(map: app => app.MapPost("/v1/{signal}", async (string signal, HttpRequest request) =>
+        await using var collector = await ServiceUnderTest.StartAsync(map: app =>
+            app.MapPost("/v1/{signal}", async (string signal, HttpRequest request) =>
         {
             using var body = new MemoryStream();
             await request.Body.CopyToAsync(body);
@@ -177,7 +179,8 @@ public sealed class RequestTests
     private static IEnumerable<LogEntry> RequestLogs(ServiceUnderTest service) =>
         service.Logs.Where(log => log.Category == RequestObservation.LogCategory);
 
-    private static Task<ServiceUnderTest> StartAsync(Spans? spans = null, IEnumerable<(string, string)>? settings = null) => ServiceUnderTest.StartAsync(
+    private static Task<ServiceUnderTest> StartAsync(Spans? spans = null, IEnumerable<(string, string)>? settings = null) =>
+        ServiceUnderTest.StartAsync(
         settings,
         builder =>
         {

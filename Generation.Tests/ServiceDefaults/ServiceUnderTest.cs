@@ -93,7 +93,8 @@ internal sealed class ServiceUnderTest : IAsyncDisposable
 
             public bool IsEnabled(LogLevel logLevel) => true;
 
-            public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) =>
+            public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?,
+                string> formatter) =>
                 entries.Enqueue(new LogEntry(category, logLevel, eventId, formatter(state, exception)));
         }
     }

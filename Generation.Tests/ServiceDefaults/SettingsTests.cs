@@ -15,7 +15,8 @@ public sealed class SettingsTests
     public async Task A_wrong_setting_stops_the_start_and_names_itself(string key, string value, string message)
     {
         var refused = await Assert.ThrowsAsync<OptionsValidationException>(() => ServiceUnderTest.StartAsync(
-            [("ConnectionStrings:generation", "Host=127.0.0.1"), ("ConnectionStrings:redis", "127.0.0.1:1"), (key, value)], builder => builder.AddGenerationData()));
+            [("ConnectionStrings:generation", "Host=127.0.0.1"), ("ConnectionStrings:redis", "127.0.0.1:1"), (key, value)], builder =>
+                builder.AddGenerationData()));
         Assert.Contains(message, refused.Message, StringComparison.Ordinal);
         Assert.DoesNotContain("hunter2", refused.ToString(), StringComparison.Ordinal);
     }

@@ -8,7 +8,13 @@ namespace Generation.Tests.Submit;
 /// <summary>Invariant 12: overload and a database in trouble are answered at once, never by a queue of hung requests.</summary>
 public sealed class BackpressureTests
 {
-    private static readonly SubmitOptions Hasty = new() { StatementTimeoutSeconds = 1, Patience = TimeSpan.FromSeconds(2), Pause = TimeSpan.FromMilliseconds(200) };
+    private static readonly SubmitOptions Hasty = new()
+    {
+        StatementTimeoutSeconds = 1,
+        Patience = TimeSpan.FromSeconds(2),
+        Pause =
+        TimeSpan.FromMilliseconds(200)
+    };
 
     [Fact]
     public async Task A_full_queue_answers_503_with_Retry_After_and_stores_nothing()
@@ -84,7 +90,9 @@ public sealed class BackpressureTests
         using var stranger = system.Client(system.Apis[0], "gk_nobody_knows_it");
         Assert.Equal(HttpStatusCode.Unauthorized, (await system.PostAsync(body, http: stranger)).StatusCode);
         List<Task<HttpResponseMessage>> waiting = [];
-        await WhileStandingAsync(async () => await Task.Delay(TimeSpan.FromMilliseconds(200), TimeProvider.System, TestContext.Current.CancellationToken)); // a batch takes its time
+        // a batch takes its time
+        await WhileStandingAsync(async () => await Task.Delay(TimeSpan.FromMilliseconds(200), TimeProvider.System,
+            TestContext.Current.CancellationToken));
         await WhileStandingAsync(async () =>
         {
             waiting.AddRange(Enumerable.Range(0, SubmitWriter.MaxBatch + 20).Select(i => system.PostAsync(body, $"key-{i}")));
@@ -108,7 +116,8 @@ public sealed class BackpressureTests
 
         var answers = await Task.WhenAll(waiting);
         Assert.All(answers, answer => Assert.True(answer.StatusCode is HttpStatusCode.Accepted or HttpStatusCode.ServiceUnavailable));
-        Assert.Equal(answers.Count(a => a.StatusCode == HttpStatusCode.Accepted), await system.ScalarAsync<long>("SELECT count(*) FROM generation_sessions"));
+        Assert.Equal(answers.Count(a => a.StatusCode == HttpStatusCode.Accepted),
+            await system.ScalarAsync<long>("SELECT count(*) FROM generation_sessions"));
         Assert.Equal(HttpStatusCode.Accepted, (await system.PostAsync(body, "afterwards")).StatusCode);
         await system.AssertBooksAreCleanAsync();
 
@@ -172,7 +181,8 @@ public sealed class BackpressureTests
         var user = await writer.UserAsync();
         await writer.StartAsync();
         Assert.Equal(SubmitOutcome.Accepted, (await writer.SubmitAsync(user, "before")).Outcome);
-        await writer.ExecuteAsync("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'writer'");
+        await writer.ExecuteAsync(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'writer'");
 
         Assert.Equal(SubmitOutcome.Accepted, (await writer.SubmitAsync(user, "after")).Outcome);
     }
@@ -199,7 +209,8 @@ public sealed class BackpressureTests
 
         Assert.Equal(outcome, (await writer.SubmitAsync(user, "cut off")).Outcome);
         Assert.Equal(sessions, await writer.SessionsAsync());
-        Assert.InRange(await writer.ScalarAsync<long>("SELECT last_value FROM cuts"), 3, 300); // more than three when a dying backend still has the account
+        // more than three when a dying backend still has the account
+        Assert.InRange(await writer.ScalarAsync<long>("SELECT last_value FROM cuts"), 3, 300);
     }
 
     [Fact]
@@ -209,7 +220,8 @@ public sealed class BackpressureTests
         var user = await writer.UserAsync();
         await writer.StartAsync();
         Assert.Equal(SubmitOutcome.Accepted, (await writer.SubmitAsync(user, "before")).Outcome);
-        await writer.ExecuteAsync("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'writer'");
+        await writer.ExecuteAsync(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'writer'");
         await Task.Delay(TimeSpan.FromSeconds(2.5), TimeProvider.System, TestContext.Current.CancellationToken); // it asks once a second
 
         Assert.Equal(SubmitOutcome.Accepted, (await writer.SubmitAsync(user, "after")).Outcome);
@@ -234,7 +246,8 @@ public sealed class BackpressureTests
 
         Assert.Equal(SubmitOutcome.Accepted, (await ahead).Outcome);
         Assert.Equal(SubmitOutcome.Accepted, (await writer.SubmitAsync(user, "behind")).Outcome);
-        Assert.Equal("ahead behind", await writer.ScalarAsync<string>("SELECT string_agg(client_key, ' ' ORDER BY client_key) FROM generation_sessions"));
+        Assert.Equal("ahead behind", await writer.ScalarAsync<string>(
+            "SELECT string_agg(client_key, ' ' ORDER BY client_key) FROM generation_sessions"));
         await writer.AssertBooksAreCleanAsync();
     }
 

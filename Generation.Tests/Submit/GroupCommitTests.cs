@@ -21,7 +21,8 @@ public sealed class GroupCommitTests
         Assert.Equal(1, await writer.ScalarAsync<long>(
             """
             SELECT count(DISTINCT xmin::text)
-            FROM (SELECT xmin FROM generation_sessions UNION ALL SELECT xmin FROM credit_reservations UNION ALL SELECT xmin FROM credit_reservation_draws
+            FROM (SELECT xmin FROM generation_sessions UNION ALL SELECT xmin FROM credit_reservations UNION ALL SELECT xmin
+                FROM credit_reservation_draws
                   UNION ALL SELECT xmin FROM credit_transactions WHERE type = 'reservation' UNION ALL SELECT xmin FROM outbox
                   UNION ALL SELECT xmin FROM credit_accounts UNION ALL SELECT xmin FROM credit_lots) AS written
             """));
@@ -117,9 +118,11 @@ public sealed class GroupCommitTests
 
         Assert.Equal(SubmitOutcome.Accepted, (await ahead).Outcome);
         Assert.Equal(
-            [SubmitOutcome.Accepted, SubmitOutcome.Replayed, SubmitOutcome.Conflict, SubmitOutcome.NotEnoughCredits, SubmitOutcome.Frozen, SubmitOutcome.NoAccount],
+            [SubmitOutcome.Accepted, SubmitOutcome.Replayed, SubmitOutcome.Conflict, SubmitOutcome.NotEnoughCredits, SubmitOutcome.Frozen,
+                SubmitOutcome.NoAccount],
             results.Select(r => r.Outcome));
-        Assert.Equal((first.SessionId, first.ReservationId, first.HeldCredits), (results[1].SessionId, results[1].ReservationId, results[1].HeldCredits));
+        Assert.Equal((first.SessionId, first.ReservationId, first.HeldCredits),
+            (results[1].SessionId, results[1].ReservationId, results[1].HeldCredits));
         Assert.Equal((4L, 3L, 0L), (results[3].HeldCredits, results[3].Available, results[3].Reserved));
         Assert.Equal(3, await writer.ScalarAsync<long>("SELECT count(*) FROM generation_sessions"));
         await writer.AssertBooksAreCleanAsync();
@@ -130,10 +133,12 @@ public sealed class GroupCommitTests
     {
         await using var writer = await WriterUnderTest.CreateAsync();
         var user = await writer.UserAsync(credits: 10);
-        var waiting = new[] { writer.SubmitAsync(user, "four"), writer.SubmitAsync(user, "eight", outputs: 2), writer.SubmitAsync(user, "four more") };
+        var waiting = new[] { writer.SubmitAsync(user, "four"), writer.SubmitAsync(user, "eight", outputs: 2),
+            writer.SubmitAsync(user, "four more") };
         await writer.StartAsync();
 
-        Assert.Equal([SubmitOutcome.Accepted, SubmitOutcome.NotEnoughCredits, SubmitOutcome.Accepted], (await Task.WhenAll(waiting)).Select(r => r.Outcome));
+        Assert.Equal([SubmitOutcome.Accepted, SubmitOutcome.NotEnoughCredits, SubmitOutcome.Accepted],
+            (await Task.WhenAll(waiting)).Select(r => r.Outcome));
         Assert.Equal(2, await writer.ScalarAsync<long>("SELECT available FROM credit_accounts"));
         await writer.AssertBooksAreCleanAsync();
     }

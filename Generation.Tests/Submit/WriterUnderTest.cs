@@ -27,7 +27,8 @@ internal sealed class WriterUnderTest : IAsyncDisposable
     {
         this.database = database;
         Db = NpgsqlDataSource.Create(database.ConnectionString);
-        service = NpgsqlDataSource.Create(database.ConnectionString + ";Options=-c role=generation_service;MaxAutoPrepare=64;Timeout=3;Keepalive=1;Application Name=writer");
+        service = NpgsqlDataSource.Create(database.ConnectionString
+            + ";Options=-c role=generation_service;MaxAutoPrepare=64;Timeout=3;Keepalive=1;Application Name=writer");
         notifier = new ChangeNotifier(service, NullLogger<ChangeNotifier>.Instance);
         writer = new SubmitWriter(service, notifier, options, time, NullLogger<SubmitWriter>.Instance);
     }
@@ -48,11 +49,13 @@ internal sealed class WriterUnderTest : IAsyncDisposable
     }
 
     public async Task<Guid> UserAsync(long credits = 1_000) =>
-        (await DevelopmentAccounts.CreateUserAsync(Db, $"u{Guid.NewGuid():N}", "user", $"gk_{Guid.NewGuid():N}", credits, CancellationToken.None))!.Value;
+        (await DevelopmentAccounts.CreateUserAsync(Db, $"u{Guid.NewGuid():N}", "user", $"gk_{Guid.NewGuid():N}", credits,
+            CancellationToken.None))!.Value;
 
     /// <summary>Asks for pictures of 4 credits each; <paramref name="body"/> tells bodies of one key apart.</summary>
     public Task<SubmitResult> SubmitAsync(
-        Guid user, string key, int outputs = 1, string body = "a lighthouse", string @params = """{"prompt": "a lighthouse"}""", CancellationToken ct = default) =>
+        Guid user, string key, int outputs = 1, string body = "a lighthouse", string @params = """{"prompt": "a lighthouse"}""",
+            CancellationToken ct = default) =>
         writer.SubmitAsync(
             new SubmitRequest
             {
@@ -84,7 +87,9 @@ internal sealed class WriterUnderTest : IAsyncDisposable
     /// <summary>Waits until the writer's transaction stands before somebody's lock.</summary>
     public async Task UntilItIsBlockedAsync()
     {
-        while (!await ScalarAsync<bool>("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'writer' AND wait_event_type = 'Lock')"))
+        while (!await ScalarAsync<bool>(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'writer' AND wait_event_type = "
+            + "'Lock')"))
         {
             await Task.Delay(TimeSpan.FromMilliseconds(10), TimeProvider.System, CancellationToken.None);
         }
@@ -137,7 +142,8 @@ internal sealed class WriterUnderTest : IAsyncDisposable
 
     private async Task AsServerAsync(string sql)
     {
-        await using var connection = new NpgsqlConnection(new NpgsqlConnectionStringBuilder(database.ConnectionString) { Database = "postgres", Pooling = false }.ConnectionString);
+        await using var connection = new NpgsqlConnection(
+            new NpgsqlConnectionStringBuilder(database.ConnectionString) { Database = "postgres", Pooling = false }.ConnectionString);
         await connection.OpenAsync();
         await using var command = new NpgsqlCommand(sql, connection);
         await command.ExecuteNonQueryAsync();

@@ -15,13 +15,16 @@ public sealed partial class LayoutTests
         where here >= 0
         from name in Imported(file, "Generation.Worker")
         let there = Array.IndexOf(Floors, name.Split('.')[0])
-        where there >= 0 && there < here || name.StartsWith("Providers.", StringComparison.Ordinal) && here == 1 && !file.StartsWith(FolderOf(name), StringComparison.Ordinal)
+        where there >= 0 && there < here || name.StartsWith("Providers.", StringComparison.Ordinal) && here == 1
+            && !file.StartsWith(FolderOf(name), StringComparison.Ordinal)
         select $"{file} imports {name}",
-        "Hosting runs jobs, Providers know the wire of one provider each, Jobs know what a handler may do, Calls send: each knows only the floors below it, and no provider another.");
+        "Hosting runs jobs, Providers know the wire of one provider each, Jobs know what a handler may do, Calls send: each knows only the floors "
+            + "below it, and no provider another.");
 
     [Fact]
     public void The_worker_has_nothing_beside_its_floors_but_its_options() => TidyTests.Empty(
-        TidyTests.Sources.Where(file => file.StartsWith("Generation.Worker/", StringComparison.Ordinal) && Floor(file) < 0 && file is not ("Generation.Worker/Program.cs" or "Generation.Worker/WorkerOptions.cs")),
+        TidyTests.Sources.Where(file => file.StartsWith("Generation.Worker/", StringComparison.Ordinal) && Floor(file) < 0 && file is not (
+            "Generation.Worker/Program.cs" or "Generation.Worker/WorkerOptions.cs")),
         "What stands in the root is seen by every floor.");
 
     [Theory]
@@ -34,7 +37,8 @@ public sealed partial class LayoutTests
             .Where(import => import.From != import.To && import.From.Length > 0)
             .Distinct().ToLookup(import => import.From, import => import.To, StringComparer.Ordinal);
         TidyTests.Empty(
-            imports.SelectMany(from => from.Where(to => Reaches(imports, to, from.Key)).Select(to => $"{project}.{from.Key} → {to} → … → {from.Key}")),
+            imports.SelectMany(from => from.Where(to => Reaches(imports, to, from.Key)).Select(to =>
+                $"{project}.{from.Key} → {to} → … → {from.Key}")),
             "Two folders that need each other are one folder, or lack a third below both.");
     }
 
@@ -58,28 +62,47 @@ public sealed partial class LayoutTests
 
     [Fact]
     public void A_file_is_named_for_a_type_in_it() => TidyTests.Empty(
-        TidyTests.Sources.Where(file => Path.GetFileName(file) is not ("Program.cs" or "AppHost.cs") && !file.EndsWith("Wire.cs", StringComparison.Ordinal)
+        TidyTests.Sources.Where(file => Path.GetFileName(file) is not ("Program.cs" or "AppHost.cs") && !file.EndsWith("Wire.cs",
+            StringComparison.Ordinal)
             && !TypeName().Matches(TidyTests.Read(file)).Any(type => type.Groups["name"].Value == Path.GetFileName(file).Split('.')[0])),
         "A type is looked for in the file of its name; the records of a provider's wire format may stand together in a file named Wire.");
 
     [Fact]
     public void Every_statement_of_Core_is_used_in_one_place()
     {
-        var code = TidyTests.Sources.Where(file => file.StartsWith("Generation.Core/", StringComparison.Ordinal)).Select(file => TidyTests.Read(file)).ToList();
+        var code = TidyTests.Sources.Where(file => file.StartsWith("Generation.Core/", StringComparison.Ordinal))
+            .Select(file => TidyTests.Read(file)).ToList();
         TidyTests.Empty(
             from file in TidyTests.Files
             where file.StartsWith("Generation.Core/", StringComparison.Ordinal) && file.EndsWith(".sql", StringComparison.Ordinal)
                 && !file.StartsWith("Generation.Core/Database/Migrations/", StringComparison.Ordinal) && file != "Generation.Core/Database/schema.sql"
             let name = file["Generation.Core/".Length..]
-            let uses = code.Sum(text => Uses(text, name) + (name.StartsWith("Credits/Audit/", StringComparison.Ordinal) ? Uses(text, Path.GetFileName(name)) : 0))
+            let uses = code.Sum(text => Uses(text, name) + (name.StartsWith("Credits/Audit/", StringComparison.Ordinal)
+                ? Uses(text, Path.GetFileName(name)) : 0))
             where uses != 1
             select $"{file}: {uses} uses",
             "A statement that nobody uses misleads its reader; two users of one statement share the method that calls it.");
     }
 
+    /// <summary>A line that holds one literal of more than 90 characters, or is a part of a raw one, stays as long as that is.</summary>
+    [Fact]
+    public void Lines_have_at_most_150_characters() => TidyTests.Empty(
+        from file in TidyTests.Files
+        where Path.GetExtension(file) is ".cs" or ".sql" or ".sh" or ".mjs" || file is "eng/run" or "eng/test"
+        where file != "Generation.Core/Database/schema.sql" && !AppliedMigration().IsMatch(file)
+        from line in CodeOf(TidyTests.Read(file)).Split('\n').Select((text, index) => (text, number: index + 1))
+        where line.text.Length > 150 && !LongLiteral().IsMatch(line.text)
+        select $"{file}:{line.number}: {line.text.Length} characters",
+        "A line that is cut off at the edge of a review hides its end.");
+
+    /// <summary>Raw literals of several lines are left out; the lines keep their numbers.</summary>
+    private static string CodeOf(string text) =>
+        RawLiteral().Replace(text, literal => new string('\n', literal.Value.Count(character => character == '\n')));
+
     private static int Uses(string text, string path) => Regex.Count(text, $"\"{Regex.Escape(path)}\"", RegexOptions.None, TimeSpan.FromSeconds(1));
 
-    private static int Floor(string file) => file.StartsWith("Generation.Worker/", StringComparison.Ordinal) && file.Split('/') is [_, var floor, _, ..] ? Array.IndexOf(Floors, floor) : -1;
+    private static int Floor(string file) => file.StartsWith("Generation.Worker/", StringComparison.Ordinal) && file.Split('/') is [_, var floor, _,
+        ..] ? Array.IndexOf(Floors, floor) : -1;
 
     private static string FolderOf(string name) => $"Generation.Worker/{name.Replace('.', '/')}/";
 
@@ -90,10 +113,13 @@ public sealed partial class LayoutTests
     {
         var text = TidyTests.Read(file);
         var usings = Using().Matches(text).Select(match => match.Groups["name"].Value)
-            .Where(name => name == project || name.StartsWith(project + ".", StringComparison.Ordinal)).Select(name => name[project.Length..].TrimStart('.'));
+            .Where(name => name == project || name.StartsWith(project + ".", StringComparison.Ordinal))
+                .Select(name => name[project.Length..].TrimStart('.'));
         var last = project[(project.LastIndexOf('.') + 1)..];
-        var qualified = Regex.Matches(text, @$"(?<![\w.""/])(?:Generation\.)?{last}\.(?<name>[A-Z]\w+)\.[A-Z]", RegexOptions.ExplicitCapture, TimeSpan.FromSeconds(1))
-            .Where(match => !text[..match.Index].EndsWith("using ", StringComparison.Ordinal) && !text[..match.Index].EndsWith("namespace ", StringComparison.Ordinal))
+        var qualified = Regex.Matches(text, @$"(?<![\w.""/])(?:Generation\.)?{last}\.(?<name>[A-Z]\w+)\.[A-Z]", RegexOptions.ExplicitCapture,
+            TimeSpan.FromSeconds(1))
+            .Where(match => !text[..match.Index].EndsWith("using ", StringComparison.Ordinal)
+                && !text[..match.Index].EndsWith("namespace ", StringComparison.Ordinal))
             .Select(match => match.Groups["name"].Value);
         return usings.Concat(qualified).Distinct(StringComparer.Ordinal);
     }
@@ -112,4 +138,13 @@ public sealed partial class LayoutTests
 
     [GeneratedRegex(@"\b(class|record struct|record|struct|interface|enum|delegate [\w<>?\[\], .]+?) (?<name>\w+)", RegexOptions.ExplicitCapture)]
     private static partial Regex TypeName();
+
+    [GeneratedRegex(@"^Generation\.Core/Database/Migrations/000[1-7]")]
+    private static partial Regex AppliedMigration();
+
+    [GeneratedRegex("\"\"\"(?s:.*?)\"\"\"")]
+    private static partial Regex RawLiteral();
+
+    [GeneratedRegex(@"""(\\.|[^""\\]|""""){91,}""|'[^']{91,}'|`[^`]{91,}`|<c>.{91,}</c>", RegexOptions.ExplicitCapture)]
+    private static partial Regex LongLiteral();
 }

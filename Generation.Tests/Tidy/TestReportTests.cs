@@ -16,24 +16,29 @@ public sealed class TestReportTests : IDisposable
     [Fact]
     public async Task A_run_in_which_all_is_well_says_how_many_passed_and_what_took_how_long()
     {
-        var (code, lines) = await CloseAsync("build\t80\tok\ntests\t9\tok\nchaos\t75\tpassed\n", Report(Pass("A.quick", 0.1), Pass("A.slow", 12.34), Skip("A.skipped")));
+        var (code, lines) = await CloseAsync("build\t80\tok\ntests\t9\tok\nchaos\t75\tpassed\n", Report(
+            Pass("A.quick", 0.1), Pass("A.slow", 12.34), Skip("A.skipped")));
         Assert.Equal(("3 passed, 0 failed, 1 skipped", 0), (lines[^1], code));
-        Assert.Equal(["── Slowest tests", "     12.3 s  A.slow", "      0.1 s  A.quick", "── Steps", "       80 s  build", "        9 s  tests", "       75 s  chaos"], lines[..^1]);
+        Assert.Equal(["── Slowest tests", "     12.3 s  A.slow", "      0.1 s  A.quick", "── Steps", "       80 s  build", "        9 s  tests",
+            "       75 s  chaos"], lines[..^1]);
     }
 
     [Fact]
     public async Task The_twenty_slowest_tests_are_listed()
     {
         var (_, lines) = await CloseAsync("tests\t9\tok\n", Report([.. Enumerable.Range(1, 30).Select(i => Pass($"A.takes_{i}", i))]));
-        Assert.Equal([.. Enumerable.Range(11, 20).Reverse().Select(i => $"A.takes_{i}")], lines.Where(line => line.Contains("A.takes_", StringComparison.Ordinal)).Select(line => line.Split(' ')[^1]));
+        Assert.Equal([.. Enumerable.Range(11, 20).Reverse().Select(i => $"A.takes_{i}")],
+            lines.Where(line => line.Contains("A.takes_", StringComparison.Ordinal)).Select(line => line.Split(' ')[^1]));
     }
 
     [Fact]
     public async Task Who_fails_and_passes_alone_counts_as_passed_and_is_listed_with_its_first_message()
     {
-        var (code, lines) = await CloseAsync(TestsFailed, Report(Pass("A.one"), Fail("A.two", "Expected: 1\nActual:   <test result=\"Fail\">")), Report(Pass("A.two")));
+        var (code, lines) = await CloseAsync(TestsFailed, Report(Pass("A.one"), Fail("A.two", "Expected: 1\nActual:   <test result=\"Fail\">")),
+            Report(Pass("A.two")));
         Assert.Equal(("2 passed, 0 failed", 0), (lines[^1], code));
-        Assert.Equal(["── Flaky: failed, and passed alone", "   A.two", "      Expected: 1", "      Actual:   <test result=\"Fail\">"], lines[^5..^1]);
+        Assert.Equal(["── Flaky: failed, and passed alone", "   A.two", "      Expected: 1", "      Actual:   <test result=\"Fail\">"],
+            lines[^5..^1]);
     }
 
     [Theory]
@@ -42,7 +47,8 @@ public sealed class TestReportTests : IDisposable
     public async Task More_than_three_flaky_tests_fail_the_run(int flaky, string closing, int exitCode)
     {
         var names = Enumerable.Range(1, flaky).Select(i => $"A.flaky_{i}").ToArray();
-        var (code, lines) = await CloseAsync(TestsFailed, Report([.. names.Select(name => Fail(name, "now and then"))]), Report([.. names.Select(name => Pass(name))]));
+        var (code, lines) = await CloseAsync(TestsFailed, Report([.. names.Select(name => Fail(name, "now and then"))]), Report(
+            [.. names.Select(name => Pass(name))]));
         Assert.Equal((closing, exitCode), (lines[^1], code));
         Assert.All(names, name => Assert.Contains($"   {name}", lines));
         Assert.Equal(exitCode == 1, lines.Contains("   4 flaky tests; at most 3 are borne"));
@@ -51,7 +57,8 @@ public sealed class TestReportTests : IDisposable
     [Fact]
     public async Task Who_fails_twice_has_failed()
     {
-        var (code, lines) = await CloseAsync(TestsFailed, Report(Pass("A.one"), Fail("A.two", "first"), Fail("A.three", "first")), Report(Fail("A.two", "second"), Skip("A.three")));
+        var (code, lines) = await CloseAsync(TestsFailed, Report(Pass("A.one"), Fail("A.two", "first"), Fail("A.three", "first")), Report(
+            Fail("A.two", "second"), Skip("A.three")));
         Assert.Equal(("1 passed, 2 failed", 1), (lines[^1], code));
         Assert.Equal(["── What failed", "   A.two", "   A.three"], lines[^4..^1]);
     }
@@ -59,14 +66,16 @@ public sealed class TestReportTests : IDisposable
     [Fact]
     public async Task A_row_of_a_theory_is_judged_by_itself()
     {
-        string[] rows = ["A.rows(say: \"it's <b> & \\\"quoted\\\"\")", "A.rows(say: \"two\\nlines\")", "A.rows(say: \"good at first\")", "A.rows(say: \"never\")", "A.rows(say: \"always\")"];
+        string[] rows = ["A.rows(say: \"it's <b> & \\\"quoted\\\"\")", "A.rows(say: \"two\\nlines\")", "A.rows(say: \"good at first\")",
+            "A.rows(say: \"never\")", "A.rows(say: \"always\")"];
         var (code, lines) = await CloseAsync(
             TestsFailed,
             Report([Fail(rows[0], "m0"), Fail(rows[1], "m1"), Pass(rows[2]), Fail(rows[3], "m3"), Pass(rows[4])]),
             Report([Pass(rows[0]), Pass(rows[1]), Fail(rows[2], "m2"), Fail(rows[3], "m3 again"), Pass(rows[4])]));
         Assert.Equal(("4 passed, 1 failed", 1), (lines[^1], code));
         Assert.Equal(
-            ["── Flaky: failed, and passed alone", $"   {rows[0]}", "      m0", $"   {rows[1]}", "      m1", $"   {rows[2]}", "      m2", "── What failed", $"   {rows[3]}"],
+            ["── Flaky: failed, and passed alone", $"   {rows[0]}", "      m0", $"   {rows[1]}", "      m1", $"   {rows[2]}", "      m2",
+                "── What failed", $"   {rows[3]}"],
             lines[^10..^1]);
     }
 
@@ -96,7 +105,9 @@ public sealed class TestReportTests : IDisposable
     public async Task What_fails_outside_of_a_test_and_a_run_without_tests_fail_the_run()
     {
         var report = Report(Pass("A.one"));
-        report.Root!.Element("assembly")!.Add(new XElement("errors", new XElement("error", new XAttribute("type", "assembly-cleanup"), new XAttribute("name", "Generation.Tests"), Failure("still running"))));
+        report.Root!.Element("assembly")!.Add(new XElement(
+            "errors", new XElement("error", new XAttribute("type", "assembly-cleanup"), new XAttribute("name", "Generation.Tests"),
+            Failure("still running"))));
         var (code, lines) = await CloseAsync("tests\t9\treported\n", report);
         Assert.Equal(("1 passed, 1 failed", 1), (lines[^1], code));
         Assert.Equal("   assembly-cleanup Generation.Tests: still running", lines[^2]);
@@ -108,7 +119,8 @@ public sealed class TestReportTests : IDisposable
     [Fact]
     public async Task Run_again_is_each_method_once_and_nothing_when_too_much_failed()
     {
-        Assert.Equal(["N.A.rows", "N.A.two"], await MethodsAsync(Report(Fail("A.rows(n: 1)", "m"), Pass("A.one"), Fail("A.rows(n: 2)", "m"), Fail("A.two", "m"), Skip("A.three"))));
+        Assert.Equal(["N.A.rows", "N.A.two"], await MethodsAsync(
+            Report(Fail("A.rows(n: 1)", "m"), Pass("A.one"), Fail("A.rows(n: 2)", "m"), Fail("A.two", "m"), Skip("A.three"))));
         Assert.Empty(await MethodsAsync(Report([.. Enumerable.Range(1, 21).Select(i => Fail($"A.fails_{i}", "m"))])));
     }
 
@@ -127,15 +139,18 @@ public sealed class TestReportTests : IDisposable
     {
         var method = name.Split('(')[0].Split('.');
         return new XElement(
-            "test", new XAttribute("id", "1"), new XAttribute("name", name), new XAttribute("type", $"N.{method[0]}"), new XAttribute("method", method[1]),
+            "test", new XAttribute("id", "1"), new XAttribute("name", name), new XAttribute("type", $"N.{method[0]}"),
+                new XAttribute("method", method[1]),
             new XAttribute("time", seconds.ToString("0.0000000", CultureInfo.InvariantCulture)), new XAttribute("result", result));
     }
 
     private static XElement Failure(string message) =>
-        new("failure", new XAttribute("exception-type", "Xunit.Sdk.EqualException"), new XElement("message", new XCData(message)), new XElement("stack-trace", new XCData("at N.A")));
+        new("failure", new XAttribute("exception-type", "Xunit.Sdk.EqualException"), new XElement("message", new XCData(message)),
+            new XElement("stack-trace", new XCData("at N.A")));
 
     private static XDocument Report(params XElement[] tests) =>
-        new(new XElement("assemblies", new XAttribute("schema-version", "3"), new XElement("assembly", new XAttribute("name", "Generation.Tests.dll"), new XElement("collection", tests))));
+        new(new XElement("assemblies", new XAttribute("schema-version", "3"),
+            new XElement("assembly", new XAttribute("name", "Generation.Tests.dll"), new XElement("collection", tests))));
 
     private async Task<(int Code, string[] Lines)> CloseAsync(string steps, XDocument? first, XDocument? again = null)
     {
@@ -160,7 +175,8 @@ public sealed class TestReportTests : IDisposable
             UseShellExecute = false,
             RedirectStandardOutput = true,
             RedirectStandardError = true,
-            Environment = { ["bold"] = "", ["red"] = "", ["green"] = "", ["dim"] = "", ["plain"] = "" }, // eng/test, which has started us, may have colours
+            // eng/test, which has started us, may have colours
+            Environment = { ["bold"] = "", ["red"] = "", ["green"] = "", ["dim"] = "", ["plain"] = "" },
         })!;
         var (said, errors) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
         await process.WaitForExitAsync();

@@ -29,7 +29,8 @@ public sealed partial class TidyTests
             .. Files.Where(file => file.Split('/')[..^1].Any(folder => EmptyWord().IsMatch(folder))),
             .. Lines(Sources.Where(file => !IsTidy(file)), EmptyTypeName()),
         ],
-        "A folder or type named Utils, Helpers, Services, Common, Constants or Manager says nothing about what is in it, so everything ends up there. Name the concept.");
+        "A folder or type named Utils, Helpers, Services, Common, Constants or Manager says nothing about what is in it, so everything ends up "
+            + "there. Name the concept.");
 
     [Fact]
     public void Project_references_point_inward()
@@ -43,7 +44,8 @@ public sealed partial class TidyTests
             ["Generation.Relay"] = ["Generation.Core", "Generation.ServiceDefaults"],
             ["Generation.Worker"] = ["Generation.Core", "Generation.ServiceDefaults"],
             ["Generation.LocalServers"] = [],
-            ["Generation.AppHost"] = ["Generation.Api", "Generation.Relay", "Generation.Worker", "Generation.ProviderSim", "Generation.LocalServers"], // as resources: compiles against LocalServers alone
+            // as resources: compiles against LocalServers alone
+            ["Generation.AppHost"] = ["Generation.Api", "Generation.Relay", "Generation.Worker", "Generation.ProviderSim", "Generation.LocalServers"],
             ["Generation.Cli"] = [], // a client: knows the HTTP interface, as everybody's client does
         };
         var outward =
@@ -62,7 +64,8 @@ public sealed partial class TidyTests
     [InlineData("Generation.Worker")]
     public void Idle_threads_of_a_service_sleep_at_once(string service)
     {
-        var settings = JsonNode.Parse(File.ReadAllText(Path.Combine(AppContext.BaseDirectory, $"{service}.runtimeconfig.json")))!["runtimeOptions"]!["configProperties"]!;
+        var settings = JsonNode.Parse(File.ReadAllText(
+            Path.Combine(AppContext.BaseDirectory, $"{service}.runtimeconfig.json")))!["runtimeOptions"]!["configProperties"]!;
         Assert.Equal(0, (int?)settings["System.Threading.ThreadPool.UnfairSemaphoreSpinLimit"]);
     }
 
@@ -71,9 +74,11 @@ public sealed partial class TidyTests
         Sources.Where(file =>
         {
             var usings = Read(file).Split('\n').SkipWhile(line => !line.StartsWith("using ", StringComparison.Ordinal))
-                .TakeWhile(line => line.StartsWith("using ", StringComparison.Ordinal)).Where(line => !line.Contains('=') && !line.Contains('(') && !line.StartsWith("using static", StringComparison.Ordinal))
+                .TakeWhile(line => line.StartsWith("using ", StringComparison.Ordinal))
+                    .Where(line => !line.Contains('=') && !line.Contains('(') && !line.StartsWith("using static", StringComparison.Ordinal))
                 .Select(line => line["using ".Length..].TrimEnd(';')).ToList();
-            return !usings.SequenceEqual(usings.OrderBy(name => !(name == "System" || name.StartsWith("System.", StringComparison.Ordinal))).ThenBy(name => name, StringComparer.OrdinalIgnoreCase));
+            return !usings.SequenceEqual(usings.OrderBy(name => !(name == "System" || name.StartsWith("System.", StringComparison.Ordinal))).ThenBy(
+                name => name, StringComparer.OrdinalIgnoreCase));
         }),
         "System first, then by the alphabet: two changes that add the same using then meet in the same line.");
 
@@ -84,8 +89,10 @@ public sealed partial class TidyTests
 
     [Fact]
     public void Tests_of_processes_and_crashes_say_so() => Empty(
-        Sources.Where(file => TestFile().IsMatch(file) && (OfProcesses().IsMatch(file) || OfProcesses().IsMatch(Read(file))) && !Read(file).Contains("[Trait(\"tier\", \"process\")]", StringComparison.Ordinal)),
-        "Whoever starts our services as processes, or is in Resilience, carries [Trait(\"tier\", \"process\")]: eng/test --quick goes without them, and would not be quick.");
+        Sources.Where(file => TestFile().IsMatch(file) && (OfProcesses().IsMatch(file) || OfProcesses().IsMatch(Read(file)))
+            && !Read(file).Contains("[Trait(\"tier\", \"process\")]", StringComparison.Ordinal)),
+        "Whoever starts our services as processes, or is in Resilience, carries [Trait(\"tier\", \"process\")]: eng/test --quick goes without them, "
+            + "and would not be quick.");
 
     [Fact]
     public void A_program_is_a_table_of_contents() => Empty(
@@ -94,13 +101,16 @@ public sealed partial class TidyTests
 
     [Fact]
     public void Sql_lives_in_core() => Empty(
-        Lines(Sources.Where(file => InFolders(file, "Generation.Api", "Generation.Relay", "Generation.Worker", "Generation.ServiceDefaults", "Generation.ProviderSim")), SqlStatement()),
+        Lines(Sources.Where(file => InFolders(file, "Generation.Api", "Generation.Relay", "Generation.Worker", "Generation.ServiceDefaults",
+            "Generation.ProviderSim")), SqlStatement()),
         "SQL has one home a table, under Generation.Core: that is where locks and states can be seen together.");
 
     [Fact]
     public void Nothing_changes_the_state_of_a_pooled_session() => Empty(
-        Lines(Files.Where(file => file.StartsWith("Generation.Core/", StringComparison.Ordinal) && (file.EndsWith(".cs", StringComparison.Ordinal) || file.EndsWith(".sql", StringComparison.Ordinal))), SessionState()),
-        "Pooled connections are not reset between uses (ServiceDefaults/DatabaseConnections.cs says what that is worth), so what is set must end with its transaction: SET LOCAL, set_config(…, true), pg_advisory_xact_lock, ON COMMIT DROP.");
+        Lines(Files.Where(file => file.StartsWith("Generation.Core/", StringComparison.Ordinal)
+            && (file.EndsWith(".cs", StringComparison.Ordinal) || file.EndsWith(".sql", StringComparison.Ordinal))), SessionState()),
+        "Pooled connections are not reset between uses (ServiceDefaults/DatabaseConnections.cs says what that is worth), so what is set must end "
+            + "with its transaction: SET LOCAL, set_config(…, true), pg_advisory_xact_lock, ON COMMIT DROP.");
 
     [Fact]
     public void No_machine_is_named_in_what_is_committed() => Empty(
@@ -117,23 +127,29 @@ public sealed partial class TidyTests
     {
         var solution = Read("Generation.sln");
         Assert.Contains("Microsoft Visual Studio Solution File, Format Version 12.00", solution, StringComparison.Ordinal);
-        Empty(Files.Where(file => file.EndsWith(".slnx", StringComparison.Ordinal)), "Generation.sln is the one solution; tools older than .slnx open it.");
+        Empty(Files.Where(file => file.EndsWith(".slnx", StringComparison.Ordinal)),
+            "Generation.sln is the one solution; tools older than .slnx open it.");
         Empty(
-            Projects().Where(project => !solution.Contains($"\"{project.Path.Replace('/', '\\')}\"", StringComparison.Ordinal)).Select(project => project.Path),
+            Projects().Where(project => !solution.Contains($"\"{project.Path.Replace('/', '\\')}\"", StringComparison.Ordinal))
+                .Select(project => project.Path),
             "A project outside the solution is built by nobody: dotnet sln add.");
     }
 
     [Fact]
     public void Packages_are_locked() => Empty(
-        Projects().Where(project => project.Name is not ("Generation.AppHost" or "Generation.Tests") && !Files.Contains($"{project.Name}/packages.lock.json")).Select(project => project.Path),
+        Projects().Where(project => project.Name is not ("Generation.AppHost" or "Generation.Tests") && !Files.Contains(
+            $"{project.Name}/packages.lock.json")).Select(project => project.Path),
         "A lock file says what was restored when it was tested: dotnet restore writes it, and CI restores exactly that.");
 
     [Fact]
     public void Decisions_are_numbered_and_titled()
     {
-        var decisions = Files.Where(file => file.StartsWith("docs/decisions/", StringComparison.Ordinal)).Select(file => file["docs/decisions/".Length..]).ToList();
-        Empty(decisions.Where(name => name != "README.md" && !DecisionName().IsMatch(name)), "Decisions are cited by number: docs/decisions/NNNN-title-in-words.md.");
-        Empty(decisions.GroupBy(name => name[..Math.Min(4, name.Length)]).Where(same => same.Count() > 1).Select(same => string.Join(", ", same)), "Two decisions with one number cannot be told apart.");
+        var decisions = Files.Where(file => file.StartsWith("docs/decisions/", StringComparison.Ordinal))
+            .Select(file => file["docs/decisions/".Length..]).ToList();
+        Empty(decisions.Where(name => name != "README.md" && !DecisionName().IsMatch(name)),
+            "Decisions are cited by number: docs/decisions/NNNN-title-in-words.md.");
+        Empty(decisions.GroupBy(name => name[..Math.Min(4, name.Length)]).Where(same => same.Count() > 1).Select(same => string.Join(", ", same)),
+            "Two decisions with one number cannot be told apart.");
     }
 
     [Fact]
@@ -216,7 +232,8 @@ public sealed partial class TidyTests
     private static bool IsTidy(string file) => file.StartsWith("Generation.Tests/Tidy/", StringComparison.Ordinal) || file == "eng/BannedSymbols.txt";
 
     private static bool IsText(string file) =>
-        Path.GetExtension(file).ToLowerInvariant() is not (".png" or ".jpg" or ".jpeg" or ".gif" or ".webp" or ".ico" or ".mp4" or ".webm" or ".woff" or ".woff2");
+        Path.GetExtension(file).ToLowerInvariant() is not (".png" or ".jpg" or ".jpeg" or ".gif" or ".webp" or ".ico" or ".mp4" or ".webm" or ".woff"
+            or ".woff2");
 
     internal static string Read(string file) => File.ReadAllText(Path.Combine(Root, file));
 
@@ -243,16 +260,20 @@ public sealed partial class TidyTests
         git.WaitForExit();
         if (git.ExitCode != 0)
             throw new InvalidOperationException($"git ls-files ended with {git.ExitCode}");
-        return [.. listed.Split('\0', StringSplitOptions.RemoveEmptyEntries).Where(file => File.Exists(Path.Combine(Root, file))).Order(StringComparer.Ordinal)];
+        return [.. listed.Split('\0', StringSplitOptions.RemoveEmptyEntries).Where(file => File.Exists(Path.Combine(Root, file)))
+            .Order(StringComparer.Ordinal)];
     }
 
-    [GeneratedRegex(@"\bDateTime(Offset)?\.(Utc)?(Now|Today)\b|\bThread\.Sleep\b|\bRandom\.Shared\b|\bnew Random\(\)|Task\.Delay\([^,()]*\)", RegexOptions.ExplicitCapture)]
+    [GeneratedRegex(@"\bDateTime(Offset)?\.(Utc)?(Now|Today)\b|\bThread\.Sleep\b|\bRandom\.Shared\b|\bnew Random\(\)|Task\.Delay\([^,()]*\)",
+        RegexOptions.ExplicitCapture)]
     private static partial Regex BannedClock();
 
-    [GeneratedRegex(@"^(Utils?|Utilities|Helpers?|Services?|Common|Constants?|Misc|Managers?)$", RegexOptions.IgnoreCase | RegexOptions.ExplicitCapture)]
+    [GeneratedRegex(@"^(Utils?|Utilities|Helpers?|Services?|Common|Constants?|Misc|Managers?)$", RegexOptions.IgnoreCase
+        | RegexOptions.ExplicitCapture)]
     private static partial Regex EmptyWord();
 
-    [GeneratedRegex(@"\b(class|record|struct|interface)\s+\w*(Utils?|Utilities|Helpers?|Services|Common|Constants?|Manager)\b", RegexOptions.ExplicitCapture)]
+    [GeneratedRegex(@"\b(class|record|struct|interface)\s+\w*(Utils?|Utilities|Helpers?|Services|Common|Constants?|Manager)\b",
+        RegexOptions.ExplicitCapture)]
     private static partial Regex EmptyTypeName();
 
     [GeneratedRegex(@"""[^""]*\b(SELECT\s+[^""]*\bFROM|INSERT\s+INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM)\b|^\s*(SELECT\s+\S+|INSERT\s+INTO\s|UPDATE\s+\w+\s*(SET\b|$)|DELETE\s+FROM\s)", RegexOptions.ExplicitCapture)]
@@ -267,7 +288,8 @@ public sealed partial class TidyTests
     [GeneratedRegex(@"""resolved""\s*:\s*""https?:")]
     private static partial Regex ResolvedAddress();
 
-    [GeneratedRegex(@"^Generation\.Tests/(?!AppHost/|Tidy/|Harness/).*Tests\.cs$", RegexOptions.ExplicitCapture)] // eng/test --quick leaves out AppHost by its name
+    // eng/test --quick leaves out AppHost by its name
+    [GeneratedRegex(@"^Generation\.Tests/(?!AppHost/|Tidy/|Harness/).*Tests\.cs$", RegexOptions.ExplicitCapture)]
     private static partial Regex TestFile();
 
     [GeneratedRegex(@"^Generation\.Tests/Resilience/|\bAsProcess(es|Async)\b|ProcessService\.StartAsync|ProcessStartInfo\(""dotnet""", RegexOptions.ExplicitCapture)]

@@ -22,7 +22,8 @@ public sealed class IdleTests
         var id = await system.SubmitAsync("before it is idle"); // what it has set going must not go on in its name
         await system.EndOfAsync(id);
         await collector.UntilAsync(all => all.Any(s => s.Name == "settle") && all.Any(s => s.Name.EndsWith("/events", StringComparison.Ordinal)));
-        await Task.Delay(TimeSpan.FromSeconds(12), TimeProvider.System, TestContext.Current.CancellationToken); // spans of Redis are gathered for ten seconds
+        // spans of Redis are gathered for ten seconds
+        await Task.Delay(TimeSpan.FromSeconds(12), TimeProvider.System, TestContext.Current.CancellationToken);
 
         var before = collector.Spans.Count;
         using var http = new HttpClient();
@@ -63,12 +64,17 @@ public sealed class IdleTests
     [InlineData("always_on", false, true, true)]
     public void A_part_of_a_trace_follows_what_it_is_a_part_of(string sampler, bool isRemote, bool isRecorded, bool isSampled) =>
         Assert.Equal(isSampled, IsSampled(
-            sampler, "0", new ActivityContext(ActivityTraceId.CreateRandom(), ActivitySpanId.CreateRandom(), isRecorded ? ActivityTraceFlags.Recorded : ActivityTraceFlags.None, null, isRemote), ActivityKind.Client));
+            sampler, "0", new ActivityContext(ActivityTraceId.CreateRandom(), ActivitySpanId.CreateRandom(), isRecorded ? ActivityTraceFlags.Recorded
+                : ActivityTraceFlags.None, null, isRemote), ActivityKind.Client));
 
     private static bool IsSampled(string? sampler, string? argument, ActivityContext parent, ActivityKind kind)
     {
         var configuration = new ConfigurationBuilder()
-            .AddInMemoryCollection(new Dictionary<string, string?>(StringComparer.Ordinal) { ["OTEL_TRACES_SAMPLER"] = sampler, ["OTEL_TRACES_SAMPLER_ARG"] = argument })
+            .AddInMemoryCollection(new Dictionary<string, string?>(StringComparer.Ordinal)
+            {
+                ["OTEL_TRACES_SAMPLER"] = sampler,
+                ["OTEL_TRACES_SAMPLER_ARG"] = argument
+            })
             .Build();
         var parameters = new SamplingParameters(parent, parent == default ? ActivityTraceId.CreateRandom() : parent.TraceId, "any", kind);
         return new RootSampler(RootSampler.Read(configuration)).ShouldSample(parameters).Decision == SamplingDecision.RecordAndSample;

@@ -30,7 +30,8 @@ public sealed class OneTraceTests(OneTraceTests.TracedSystem traced) : IClassFix
     [InlineData("veo-3.1-fast", """{"prompt":"zebra asked for"}""", "video", "google", 2)] // suspended and polled
     [InlineData("seedance-2", """{"prompt":"zebra called for","duration":4}""", "video", "ark", 2)] // suspended, polled or called back
     [InlineData("nano-banana", """{"prompt":"zebra called back [latency=500]"}""", "image", "kie", 2)]
-    public async Task From_post_to_settlement_is_one_trace_in_the_words_of_opentelemetry(string model, string parameters, string lane, string provider, int minRuns)
+    public async Task From_post_to_settlement_is_one_trace_in_the_words_of_opentelemetry(
+        string model, string parameters, string lane, string provider, int minRuns)
     {
         var id = await system.SubmitAsync(model, JsonSerializer.Deserialize<JsonElement>(parameters));
         var end = await system.EndOfAsync(id);
@@ -42,7 +43,8 @@ public sealed class OneTraceTests(OneTraceTests.TracedSystem traced) : IClassFix
         var spans = await collector.UntilAsync(
             all => all.Any(s => s.Name == "settle" && IsOurs(s)) && all.Any(s => s.Name == "POST /api/generations/" && IsOurs(s))
                 && all.Any(s => s.Name == Watch && IsOurs(s)) // ends after its reader has gone
-                && all.Count(s => s.Name == $"process {lane}" && IsOurs(s)) is var runs && runs >= minRuns && all.Count(s => s.Name == $"send {lane}" && IsOurs(s)) >= runs,
+                && all.Count(s => s.Name == $"process {lane}" && IsOurs(s)) is var runs && runs >= minRuns
+                    && all.Count(s => s.Name == $"send {lane}" && IsOurs(s)) >= runs,
             IsOurs);
         var ours = spans.Where(IsOurs).ToList();
 
@@ -55,12 +57,15 @@ public sealed class OneTraceTests(OneTraceTests.TracedSystem traced) : IClassFix
 
         Assert.All(ours.Where(s => s.Name == $"send {lane}"), send => Assert.Equal(
             (Producer, "redis", lane, "send", "Generation.Relay", post.SpanId),
-            (send.Kind, send["messaging.system"], send["messaging.destination.name"], send["messaging.operation.type"], send.Service, send.ParentId)));
+            (send.Kind, send["messaging.system"], send["messaging.destination.name"], send["messaging.operation.type"], send.Service,
+                send.ParentId)));
         var processed = ours.Where(s => s.Name == $"process {lane}").ToList();
         Assert.All(processed, process => Assert.Equal(
             (Consumer, "redis", lane, "process", "Generation.Worker", post.SpanId),
-            (process.Kind, process["messaging.system"], process["messaging.destination.name"], process["messaging.operation.type"], process.Service, process.ParentId)));
-        Assert.All(processed, process => Assert.Contains(ours, send => send.Name == $"send {lane}" && send["messaging.message.id"] == process["messaging.message.id"]));
+            (process.Kind, process["messaging.system"], process["messaging.destination.name"], process["messaging.operation.type"], process.Service,
+                process.ParentId)));
+        Assert.All(processed, process => Assert.Contains(ours, send => send.Name == $"send {lane}"
+            && send["messaging.message.id"] == process["messaging.message.id"]));
 
         var call = ours.First(s => s.Name.StartsWith("generate_content ", StringComparison.Ordinal) && !s.IsError);
         Assert.Equal((Client, "generate_content", provider), (call.Kind, call["gen_ai.operation.name"], call["gen_ai.provider.name"]));
@@ -68,12 +73,14 @@ public sealed class OneTraceTests(OneTraceTests.TracedSystem traced) : IClassFix
         Assert.Contains(processed, process => process.SpanId == call.ParentId);
 
         var settle = Assert.Single(ours, s => s.Name == "settle");
-        Assert.Equal(("completed", end["receipt"]!["captured"]!.ToString()), (settle["generation.session.status"], settle["generation.credits.captured"]));
+        Assert.Equal(("completed", end["receipt"]!["captured"]!.ToString()),
+            (settle["generation.session.status"], settle["generation.credits.captured"]));
         Assert.Contains(ours, s => s.Name.StartsWith("store ", StringComparison.Ordinal) && long.Parse(s["generation.media.bytes"]!) > 0);
         Assert.Contains(ours, s => s.Name == "settle.sql" && s.ParentId == settle.SpanId && s["db.query.text"] is null);
         Assert.DoesNotContain(
             spans.SelectMany(s => s.Tags),
-            tag => new[] { "zebra", "signature=", "sim-ark-key", "sim-kie-key", "sim-openai-key", "sim-google-key", TestSystem.UserKey }.Any(secret => tag.Value.Contains(secret, StringComparison.Ordinal)));
+            tag => new[] { "zebra", "signature=", "sim-ark-key", "sim-kie-key", "sim-openai-key", "sim-google-key", TestSystem.UserKey }.Any(
+                secret => tag.Value.Contains(secret, StringComparison.Ordinal)));
     }
 
     [Fact]
@@ -81,8 +88,10 @@ public sealed class OneTraceTests(OneTraceTests.TracedSystem traced) : IClassFix
     {
         var id = await system.SubmitAsync("seedream-4", new { prompt = "tried twice [fault=overload:times=1]", size = "1K" });
         await system.EndOfAsync(id);
-        var spans = await collector.UntilAsync(all => all.Count(s => s.Name == "process image" && s.Session == id.ToString()) == 2, s => s.Session == id.ToString());
-        var attempts = spans.Where(s => s.Name == "process image" && s.Session == id.ToString()).OrderBy(s => s["generation.attempt"], StringComparer.Ordinal).ToList();
+        var spans = await collector.UntilAsync(all => all.Count(s => s.Name == "process image" && s.Session == id.ToString()) == 2, s =>
+            s.Session == id.ToString());
+        var attempts = spans.Where(s => s.Name == "process image" && s.Session == id.ToString())
+            .OrderBy(s => s["generation.attempt"], StringComparer.Ordinal).ToList();
         Assert.Equal(("0", "retry", true, "1", "completed", false), (
             attempts[0]["generation.attempt"], attempts[0]["generation.job.outcome"], attempts[0].IsError,
             attempts[1]["generation.attempt"], attempts[1]["generation.job.outcome"], attempts[1].IsError));
@@ -98,11 +107,13 @@ public sealed class OneTraceTests(OneTraceTests.TracedSystem traced) : IClassFix
         var id = await system.SubmitAsync("nano-banana", new { prompt = "called back once [latency=500]" });
         var trace = (string)(await system.EndOfAsync(id))["traceId"]!;
         var spans = await collector.UntilAsync(
-            all => all.Any(s => s.Name == "callback kie" && s.Session == id.ToString()) && all.Any(s => s.Name.StartsWith("POST /api/webhooks", StringComparison.Ordinal) && s.Session == id.ToString()),
+            all => all.Any(s => s.Name == "callback kie" && s.Session == id.ToString())
+                && all.Any(s => s.Name.StartsWith("POST /api/webhooks", StringComparison.Ordinal) && s.Session == id.ToString()),
             s => s.Session == id.ToString());
         var seen = spans.First(s => s.Name == "callback kie" && s.Session == id.ToString());
         Assert.Equal(trace, seen.TraceId);
-        Assert.Contains(spans, s => s.Kind == Server && s.Session == id.ToString() && seen.Links.Contains((s.TraceId, s.SpanId)) && s.TraceId != trace);
+        Assert.Contains(spans, s => s.Kind == Server && s.Session == id.ToString() && seen.Links.Contains((s.TraceId, s.SpanId))
+            && s.TraceId != trace);
     }
 
     [Fact]
@@ -119,7 +130,8 @@ public sealed class OneTraceTests(OneTraceTests.TracedSystem traced) : IClassFix
         using var answer = await admin.PostAsJsonAsync("/api/admin/dead-letters/redrive", new { sessionIds = new[] { failed } });
         var redriven = (await TestSystem.ReadAsync(answer))["results"]![0]!["newSessionId"]!.GetValue<Guid>();
         var letters = await admin.GetFromJsonAsync<JsonObject>("/api/admin/dead-letters");
-        Assert.Contains(letters!["deadLetters"]!.AsArray(), l => (string?)l!["sessionId"] == failed.ToString() && (string?)l["traceId"] == (string?)before["traceId"]);
+        Assert.Contains(letters!["deadLetters"]!.AsArray(), l =>
+            (string?)l!["sessionId"] == failed.ToString() && (string?)l["traceId"] == (string?)before["traceId"]);
 
         foreach (var (id, name) in new[] { (retry, "POST /api/generations/{sessionId:guid}/retry"), (redriven, "redrive") })
         {
@@ -127,7 +139,8 @@ public sealed class OneTraceTests(OneTraceTests.TracedSystem traced) : IClassFix
             Assert.NotEqual((string?)before["traceId"], trace);
             await system.UntilAsync($"SELECT completed_at IS NOT NULL FROM generation_sessions WHERE session_id = '{id}'");
             var spans = await collector.UntilAsync(
-                all => all.Any(s => s.TraceId == trace && s.Name == name) && all.Any(s => s.TraceId == trace && s.Name == "settle"), s => s.TraceId == trace);
+                all => all.Any(s => s.TraceId == trace && s.Name == name) && all.Any(s => s.TraceId == trace && s.Name == "settle"), s =>
+                    s.TraceId == trace);
             Assert.Contains(spans.Single(s => s.TraceId == trace && s.Name == name).Links, link => link.TraceId == (string?)before["traceId"]);
         }
     }

@@ -37,6 +37,7 @@ public sealed class ShutdownTests
 
         var started = TimeProvider.System.GetTimestamp();
         Assert.Equal(0, await ((ProcessService)system.Apis[0]).StopAsync(TimeSpan.FromSeconds(60)));
-        Assert.InRange(TimeProvider.System.GetElapsedTime(started), TimeSpan.Zero, TimeSpan.FromSeconds(6)); // the two, and the rest on a busy machine
+        // the two, and the rest on a busy machine
+        Assert.InRange(TimeProvider.System.GetElapsedTime(started), TimeSpan.Zero, TimeSpan.FromSeconds(6));
     }
 }

@@ -29,7 +29,8 @@ public sealed class SweptTraceTests
 
         await system.ExecuteAsync(
             $"""
-            UPDATE generation_sessions SET status = 'processing', phase = 'preparing', lease_owner = 'nobody', lease_until = now(), started_at = now(),
+            UPDATE generation_sessions SET status = 'processing', phase = 'preparing', lease_owner = 'nobody', lease_until = now(),
+                started_at = now(),
                    lease_token = lease_token + 1, cancel_requested_at = CASE WHEN session_id = '{deadCanceled}' THEN now() END
             WHERE session_id IN ('{dead}', '{deadCanceled}');
             DELETE FROM outbox WHERE session_id = '{undispatched}';
@@ -37,20 +38,25 @@ public sealed class SweptTraceTests
             UPDATE generation_sessions SET deadline = now() WHERE session_id IN ('{overdue}', '{alsoOverdue}')
             """);
         await system.UntilAsync($"SELECT count(*) = 4 FROM generation_sessions WHERE completed_at IS NOT NULL");
-        await system.UntilAsync($"SELECT count(*) FILTER (WHERE session_id = '{undispatched}') = 1 AND count(*) FILTER (WHERE session_id = '{dead}') = 2 FROM outbox WHERE dispatched_at IS NOT NULL");
+        await system.UntilAsync($"SELECT count(*) FILTER (WHERE session_id = '{undispatched}') = 1 AND count(*) FILTER (WHERE session_id = "
+            + $"'{dead}') = 2 FROM outbox WHERE dispatched_at IS NOT NULL");
 
         var expected = new (Guid Session, string Name, string? Status)[]
         {
-            (canceled, "settle", "canceled"), (overdue, "settle", "failed"), (alsoOverdue, "settle", "failed"), (deadCanceled, "settle", "canceled"), (dead, "revoke dead lease", null),
+            (canceled, "settle", "canceled"), (overdue, "settle", "failed"), (alsoOverdue, "settle", "failed"), (deadCanceled, "settle", "canceled"),
+                (dead, "revoke dead lease", null),
         };
         var spans = await collector.UntilAsync(
-            all => expected.All(e => all.Any(s => s.Name == e.Name && s.Session == e.Session.ToString() && s["generation.session.status"] == e.Status))
-                && all.Count(s => s.Name == "send image" && s.Session == undispatched.ToString()) == 2 && all.Count(s => s.Name == "send image" && s.Session == dead.ToString()) == 2,
+            all => expected.All(e => all.Any(s => s.Name == e.Name && s.Session == e.Session.ToString()
+                && s["generation.session.status"] == e.Status))
+                && all.Count(s => s.Name == "send image" && s.Session == undispatched.ToString()) == 2
+                    && all.Count(s => s.Name == "send image" && s.Session == dead.ToString()) == 2,
             s => s.Session is not null);
         foreach (var id in ids)
         {
             var session = await system.GetAsync(id);
-            Assert.All(spans.Where(s => s.Session == id.ToString() && s.Service == "Generation.Relay"), s => Assert.Equal((string?)session["traceId"], s.TraceId));
+            Assert.All(spans.Where(s => s.Session == id.ToString() && s.Service == "Generation.Relay"), s =>
+                Assert.Equal((string?)session["traceId"], s.TraceId));
             Assert.Equal((string?)session["traceId"], spans.Single(s => s.Session == id.ToString() && s.Name == "POST /api/generations/").TraceId);
         }
 
@@ -60,7 +66,8 @@ public sealed class SweptTraceTests
         var asked = spans.Single(s => s.Name == "POST /api/generations/{sessionId:guid}/cancel");
         Assert.Equal(canceled.ToString(), asked.Session);
         Assert.Contains((asked.TraceId, asked.SpanId), settled.Links);
-        Assert.All(spans.Where(s => s.Name == "settle" && s["generation.session.status"] == "failed"), s => Assert.Equal((true, "expired"), (s.IsError, s["error.type"])));
+        Assert.All(spans.Where(s => s.Name == "settle" && s["generation.session.status"] == "failed"), s =>
+            Assert.Equal((true, "expired"), (s.IsError, s["error.type"])));
     }
 
     [Fact]

@@ -59,7 +59,8 @@ public sealed class KieWebhookTests(KieWebhookTests.PollingSystem polling) : ICl
 
         var task = await system.AnsweredAsync("given up", 1);
         Assert.Equal(200, task.Callbacks[0].Status);
-        Assert.Equal(("canceled", (long?)end["version"]), await system.GetAsync(id) is var after ? ((string?)after["status"], (long?)after["version"]) : default);
+        Assert.Equal(("canceled", (long?)end["version"]), await system.GetAsync(id) is var after
+            ? ((string?)after["status"], (long?)after["version"]) : default);
         await system.AssertAllIsWellAsync();
     }
 
@@ -72,7 +73,8 @@ public sealed class KieWebhookTests(KieWebhookTests.PollingSystem polling) : ICl
         using var http = new HttpClient();
 
         Assert.Equal(200, await StatusAsync(http.CallBackAsync(task.CallBackUrl!, task.TaskId, body, now)));
-        Assert.Equal(200, await StatusAsync(http.CallBackAsync(task.CallBackUrl!, task.TaskId, body, now))); // a duplicate is no error, or Kie would send it again
+        // a duplicate is no error, or Kie would send it again
+        Assert.Equal(200, await StatusAsync(http.CallBackAsync(task.CallBackUrl!, task.TaskId, body, now)));
         Assert.Equal(1, await InboxOfAsync(task));
         Assert.Equal(401, await StatusAsync(http.CallBackAsync(task.CallBackUrl!, task.TaskId, body, now.AddMinutes(-6))));
         Assert.Equal(401, await StatusAsync(http.CallBackAsync(task.CallBackUrl!, task.TaskId, body, now.AddMinutes(6))));
@@ -104,7 +106,8 @@ public sealed class KieWebhookTests(KieWebhookTests.PollingSystem polling) : ICl
     public async Task A_callback_for_an_unknown_task_is_not_kept(string path)
     {
         using var http = new HttpClient();
-        Assert.Equal(404, await StatusAsync(http.CallBackAsync(new Uri(system.Http.BaseAddress!, $"/api/webhooks/{path}"), "unknown", KieCallbacks.Body("unknown"))));
+        Assert.Equal(404, await StatusAsync(http.CallBackAsync(
+            new Uri(system.Http.BaseAddress!, $"/api/webhooks/{path}"), "unknown", KieCallbacks.Body("unknown"))));
         Assert.Equal(0, await system.ScalarAsync<long>("SELECT count(*) FROM webhook_inbox WHERE body LIKE '%\"unknown\"%'"));
     }
 
@@ -117,7 +120,8 @@ public sealed class KieWebhookTests(KieWebhookTests.PollingSystem polling) : ICl
         var elsewhere = new Uri(task.CallBackUrl!.AbsoluteUri.Replace("/webhooks/kie/", "/webhooks/ark/", StringComparison.Ordinal));
 
         Assert.Equal(404, await StatusAsync(http.CallBackAsync(elsewhere, task.TaskId, KieCallbacks.Body(task.TaskId))));
-        Assert.Equal(413, await StatusAsync(http.CallBackAsync(task.CallBackUrl!, task.TaskId, KieCallbacks.Body(task.TaskId, new string('x', 300_000)))));
+        Assert.Equal(413, await StatusAsync(http.CallBackAsync(
+            task.CallBackUrl!, task.TaskId, KieCallbacks.Body(task.TaskId, new string('x', 300_000)))));
         Assert.Equal(0, await InboxOfAsync(task));
     }
 
@@ -146,12 +150,14 @@ public sealed class KieWebhookTests(KieWebhookTests.PollingSystem polling) : ICl
             options.Settings["Providers:Kie:WebhookHmacKey"] = "";
             options.Settings["Providers:Kie:CallbackPatience"] = "00:10:00";
         });
-        Assert.Equal("completed", (string?)(await own.EndOfAsync(await own.SubmitAsync("nano-banana", new { prompt = "plain [fault=callback-unsigned]" })))["status"]);
+        Assert.Equal("completed", (string?)(await own.EndOfAsync(
+            await own.SubmitAsync("nano-banana", new { prompt = "plain [fault=callback-unsigned]" })))["status"]);
         await own.AssertAllIsWellAsync();
     }
 
     private Task<long> InboxOfAsync(SimTask task, string condition = "true") =>
-        system.ScalarAsync<long>($"SELECT count(*) FROM webhook_inbox JOIN provider_tasks USING (provider_task_id) WHERE task_id = '{task.TaskId}' AND {condition}");
+        system.ScalarAsync<long>($"SELECT count(*) FROM webhook_inbox JOIN provider_tasks USING (provider_task_id) WHERE task_id = '{task.TaskId}' "
+            + $"AND {condition}");
 
     private static async Task<int> StatusAsync(Task<HttpResponseMessage> sending)
     {

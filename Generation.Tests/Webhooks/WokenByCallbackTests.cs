@@ -28,8 +28,10 @@ public sealed class WokenByCallbackTests(WokenByCallbackTests.CallbackSystem cal
         Assert.Equal(("completed", 0, 4), ((string?)end["status"], (int?)end["attempt"], (int?)end["receipt"]!["captured"]));
         Assert.Equal((1, 1), ((await system.CallsAsync(prompt)).Count, await system.Sim.PaidAsync(prompt)));
         Assert.Equal(1, await system.ScalarAsync<long>($"SELECT count(*) FROM provider_tasks WHERE session_id = '{id}'"));
-        Assert.DoesNotContain("not-what-was-made", await system.ScalarAsync<string>($"SELECT string_agg(result::text, '') FROM provider_tasks WHERE session_id = '{id}'"), StringComparison.Ordinal);
-        var task = await system.AnsweredAsync(prompt, words.Contains("duplicate", StringComparison.Ordinal) ? 3 : words.Contains("lying", StringComparison.Ordinal) ? 2 : 1);
+        Assert.DoesNotContain("not-what-was-made", await system.ScalarAsync<string>(
+            $"SELECT string_agg(result::text, '') FROM provider_tasks WHERE session_id = '{id}'"), StringComparison.Ordinal);
+        var task = await system.AnsweredAsync(prompt, words.Contains("duplicate", StringComparison.Ordinal) ? 3 : words.Contains(
+            "lying", StringComparison.Ordinal) ? 2 : 1);
         Assert.All(task.Callbacks, callback => Assert.Equal(200, callback.Status));
         await system.AssertAllIsWellAsync();
     }
@@ -37,9 +39,11 @@ public sealed class WokenByCallbackTests(WokenByCallbackTests.CallbackSystem cal
     [Fact]
     public async Task A_lie_about_a_task_that_fails_books_nothing()
     {
-        var end = await system.EndOfAsync(await system.SubmitAsync("nano-banana", new { prompt = "claimed [fault=callback-lying][fault=image-error][latency=1000]" }));
+        var end = await system.EndOfAsync(await system.SubmitAsync(
+            "nano-banana", new { prompt = "claimed [fault=callback-lying][fault=image-error][latency=1000]" }));
 
-        Assert.Equal(("failed", "provider_unavailable", 0), ((string?)end["status"], (string?)end["error"]!["code"], (int?)end["receipt"]!["captured"]));
+        Assert.Equal(("failed", "provider_unavailable", 0), ((string?)end["status"], (string?)end["error"]!["code"],
+            (int?)end["receipt"]!["captured"]));
         Assert.Equal(0, await system.Sim.PaidAsync("claimed"));
         await system.AssertAllIsWellAsync();
     }
@@ -60,7 +64,8 @@ public sealed class WokenByCallbackTests(WokenByCallbackTests.CallbackSystem cal
     {
         var video = await system.SubmitAsync("kling-2.6", new { prompt = "long film [latency=2500]" });
         var speech = await system.SubmitAsync("speech-multilingual-2", new { prompt = "long speech [latency=2500]" });
-        await system.UntilAsync($"SELECT count(*) = 2 FROM generation_sessions WHERE session_id IN ('{video}', '{speech}') AND phase = 'awaiting_provider' AND lease_until IS NULL");
+        await system.UntilAsync($"SELECT count(*) = 2 FROM generation_sessions WHERE session_id IN ('{video}', '{speech}') AND phase = "
+            + "'awaiting_provider' AND lease_until IS NULL");
 
         Assert.Equal("completed", (string?)(await system.EndOfAsync(video))["status"]);
         Assert.Equal("completed", (string?)(await system.EndOfAsync(speech))["status"]);
@@ -87,7 +92,8 @@ public sealed class WokenByCallbackTests(WokenByCallbackTests.CallbackSystem cal
             using var answer = await http.CallBackAsync(task.CallBackUrl!, task.TaskId, KieCallbacks.Body(task.TaskId, $"{n}"));
             return (int)answer.StatusCode;
         })));
-        TestContext.Current.SendDiagnosticMessage($"{answers.Length} callbacks in {TimeProvider.System.GetElapsedTime(started).TotalMilliseconds:F0} ms");
+        TestContext.Current.SendDiagnosticMessage(
+            $"{answers.Length} callbacks in {TimeProvider.System.GetElapsedTime(started).TotalMilliseconds:F0} ms");
 
         Assert.All(answers, status => Assert.Equal(200, status));
         foreach (var id in ids)

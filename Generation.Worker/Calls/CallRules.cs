@@ -12,7 +12,9 @@ public sealed record ResultSource(IReadOnlyList<string> Hosts)
     public MediaSource.Remote Of(Uri url) => new(url, Hosts) { Credential = Credential };
 }
 
-/// <summary>What a provider allows an account, counted over all workers. A session that meets it comes back later, and no attempt is counted.</summary>
+/// <summary>
+/// What a provider allows an account, counted over all workers. A session that meets it comes back later, and no attempt is counted.
+/// </summary>
 /// <param name="Name">Of the limit, such as <c>create</c>; the provider's name stands before it.</param>
 /// <param name="Calls">At most so many in any window.</param>
 /// <param name="Window">Slides.</param>

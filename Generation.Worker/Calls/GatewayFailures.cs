@@ -43,7 +43,8 @@ internal static class GatewayFailures
     /// <summary>The delay in <c>retry-after-ms</c> or <c>Retry-After</c>; null without one. "Now" leaves the pause to us.</summary>
     public static TimeSpan? RetryAfter(HttpResponseHeaders headers, DateTimeOffset now)
     {
-        var inMs = headers.TryGetValues("retry-after-ms", out var values) && double.TryParse(values.FirstOrDefault(), out var ms) ? TimeSpan.FromMilliseconds(Math.Clamp(ms, 0, int.MaxValue)) : (TimeSpan?)null;
+        var inMs = headers.TryGetValues("retry-after-ms", out var values) && double.TryParse(values.FirstOrDefault(), out var ms)
+            ? TimeSpan.FromMilliseconds(Math.Clamp(ms, 0, int.MaxValue)) : (TimeSpan?)null;
         return Bounded(inMs ?? headers.RetryAfter?.Delta ?? (headers.RetryAfter?.Date is { } date ? date - now : null));
     }
 

@@ -35,9 +35,11 @@ internal static class Json
         }
     }
 
-    public static long? Whole(JsonObject? parent, string name) => Field(parent, name) is JsonValue value && value.TryGetValue<long>(out var number) ? number : null;
+    public static long? Whole(JsonObject? parent, string name) =>
+        Field(parent, name) is JsonValue value && value.TryGetValue<long>(out var number) ? number : null;
 
-    public static bool? Flag(JsonObject? parent, string name) => Field(parent, name) is JsonValue value && value.TryGetValue<bool>(out var flag) ? flag : null;
+    public static bool? Flag(JsonObject? parent, string name) =>
+        Field(parent, name) is JsonValue value && value.TryGetValue<bool>(out var flag) ? flag : null;
 
     private static JsonNode? Field(JsonObject? parent, string name)
     {

@@ -22,7 +22,8 @@ public sealed class MediaInJson
     private readonly CancellationToken ct;
     private readonly ArrayBufferWriter<byte> rest = new(4096);
 
-    private MediaInJson(LookaheadReader feed, Predicate<string> isMedia, Func<string, Stream, Task> onMedia, int maxRestBytes, CancellationToken ct) =>
+    private MediaInJson(LookaheadReader feed, Predicate<string> isMedia, Func<string, Stream, Task> onMedia, int maxRestBytes,
+        CancellationToken ct) =>
         (this.feed, this.isMedia, this.onMedia, this.maxRestBytes, this.ct) = (feed, isMedia, onMedia, maxRestBytes, ct);
 
     /// <summary>Reads one document to its end.</summary>
@@ -211,7 +212,9 @@ public sealed class MediaInJson
         rest.Write(bytes);
     }
 
-    /// <summary>The bytes that a JSON string says in base64, up to its closing quote. Slashes and plus signs may be escaped, as some writers do.</summary>
+    /// <summary>
+    /// The bytes that a JSON string says in base64, up to its closing quote. Slashes and plus signs may be escaped, as some writers do.
+    /// </summary>
     private sealed class Base64Text(LookaheadReader feed) : Stream
     {
         /// <summary>Kept back until more is known: only the last four letters may be padded.</summary>

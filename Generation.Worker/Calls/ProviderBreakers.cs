@@ -90,7 +90,9 @@ public sealed class ProviderBreaker
         }
     }
 
-    /// <summary>Whether this rejection of the key is the first since the provider last answered: many tasks are polled, and one alert is enough.</summary>
+    /// <summary>
+    /// Whether this rejection of the key is the first since the provider last answered: many tasks are polled, and one alert is enough.
+    /// </summary>
     public bool TryMarkRefused() => Interlocked.Exchange(ref isRefused, 1) == 0;
 
     /// <summary>The provider accepted the key.</summary>
@@ -119,7 +121,9 @@ public sealed class ProviderBreaker
         }
         catch (BrokenCircuitException e)
         {
-            return ProviderReply.Failed(new Failure(FailureKind.Unavailable, "breaker.open", e.Message) { RetryAfter = breakDuration, NotTried = true });
+            return ProviderReply.Failed(new Failure(
+                FailureKind.Unavailable, "breaker.open", e.Message)
+            { RetryAfter = breakDuration, NotTried = true });
         }
 
         var duration = time.GetElapsedTime(started);
@@ -137,7 +141,8 @@ public sealed class ProviderBreaker
     {
         if (outcome.Exception is HttpRequestException || outcome.Result?.Failure?.Kind is FailureKind.Unavailable or FailureKind.OutcomeUnknown)
         {
-            return Interlocked.Increment(ref failuresInARow) >= MaxConsecutiveFailures || State != CircuitState.Closed; // a failed probe opens it again
+            // a failed probe opens it again
+            return Interlocked.Increment(ref failuresInARow) >= MaxConsecutiveFailures || State != CircuitState.Closed;
         }
 
         if (outcome.Exception is null)

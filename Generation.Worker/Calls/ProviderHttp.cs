@@ -38,7 +38,9 @@ public sealed record ProviderCall
     /// <summary>Below the base URL, without a slash at the start; with one, from the root of its host.</summary>
     public required string Path { get; init; }
 
-    /// <summary>The body. Once its first byte may have been sent, a missing response is of unknown outcome. A call without a body costs nothing.</summary>
+    /// <summary>
+    /// The body. Once its first byte may have been sent, a missing response is of unknown outcome. A call without a body costs nothing.
+    /// </summary>
     public byte[]? Json { get; init; }
 
     /// <summary>Headers beside the key.</summary>
@@ -118,7 +120,8 @@ public sealed class ProviderHttp : IDisposable
             ConnectTimeout = address.ConnectTimeout,
             MaxResponseDrainSize = 0, // an answer past its cap is not read to its end for the sake of the connection
             PooledConnectionLifetime = TimeSpan.FromMinutes(5), // the address is looked up again now and then
-            PooledConnectionIdleTimeout = TimeSpan.FromSeconds(20), // sooner than a gateway closes it: a call into a closing connection is of unknown outcome
+            // sooner than a gateway closes it: a call into a closing connection is of unknown outcome
+            PooledConnectionIdleTimeout = TimeSpan.FromSeconds(20),
         })
         {
             Timeout = Timeout.InfiniteTimeSpan, // each call's own, by the injected clock
@@ -142,20 +145,24 @@ public sealed class ProviderHttp : IDisposable
         ArgumentNullException.ThrowIfNull(conclude);
         if (address.ApiKey is { Length: 0 })
         {
-            return ProviderReply.Failed(new Failure(FailureKind.Unauthorized, $"{address.Name}.no_api_key", $"{address.Section}:ApiKey is not set; nothing was sent."));
+            return ProviderReply.Failed(new Failure(
+                FailureKind.Unauthorized, $"{address.Name}.no_api_key", $"{address.Section}:ApiKey is not set; nothing was sent."));
         }
 
         using var span = StartCall(PaidOperation, model);
         span?.SetTag("gen_ai.request.model", model).SetTag("generation.provider.call_id", clientRequestId);
-        log.LogInformation(LogEvents.ProviderRequest, "Calling {Provider} for an output of {Model} as {ClientRequestId}", address.Name, model, clientRequestId);
+        log.LogInformation(LogEvents.ProviderRequest, "Calling {Provider} for an output of {Model} as {ClientRequestId}", address.Name, model,
+            clientRequestId);
         var started = time.GetTimestamp();
         using var answer = await SendInAsync(span, call, ct);
         var status = (int?)answer.Response?.StatusCode;
         var reply = answer.Response is null ? ProviderReply.Failed(answer.TransportFailure!) : await conclude(answer);
         var outcome = reply.Failure?.Code ?? "ok";
         log.LogInformation(
-            LogEvents.ProviderResponse, "{Provider} answered {Status} for {Model} after {DurationMs} ms: {Outcome} {ProviderCode} {TaskId} (request {RequestId})",
-            address.Name, status, model, (long)time.GetElapsedTime(started).TotalMilliseconds, outcome, reply.Failure?.ProviderCode, reply.TaskId, reply.RequestId);
+            LogEvents.ProviderResponse,
+                "{Provider} answered {Status} for {Model} after {DurationMs} ms: {Outcome} {ProviderCode} {TaskId} (request {RequestId})",
+            address.Name, status, model, (long)time.GetElapsedTime(started).TotalMilliseconds, outcome, reply.Failure?.ProviderCode, reply.TaskId,
+                reply.RequestId);
         span?.SetTag("gen_ai.response.id", reply.TaskId ?? reply.RequestId).SetTag("generation.provider.request_id", reply.RequestId);
         if (reply.Failure is { } failure)
         {
@@ -259,7 +266,8 @@ public sealed class ProviderHttp : IDisposable
 
         bool WasSent() => body?.HasBegun ?? false;
 
-        ProviderResponse NotAnswered(bool wasSent, string what, string detail) => new(TransportFailure(wasSent && !call.IsRepeatable, $"{address.Name}.{what}", detail));
+        ProviderResponse NotAnswered(bool wasSent, string what, string detail) =>
+            new(TransportFailure(wasSent && !call.IsRepeatable, $"{address.Name}.{what}", detail));
     }
 
     /// <summary>The failure of a call that got no answer, or not enough of one.</summary>
@@ -303,7 +311,8 @@ public sealed class ProviderHttp : IDisposable
 
         public bool HasBegun => Volatile.Read(ref begun) != 0;
 
-        protected override Task SerializeToStreamAsync(Stream stream, TransportContext? context) => SerializeToStreamAsync(stream, context, CancellationToken.None);
+        protected override Task SerializeToStreamAsync(Stream stream, TransportContext? context) =>
+            SerializeToStreamAsync(stream, context, CancellationToken.None);
 
         protected override async Task SerializeToStreamAsync(Stream stream, TransportContext? context, CancellationToken cancellationToken)
         {

@@ -38,7 +38,8 @@ public sealed class ProviderLimits(IConnectionMultiplexer redis, QueueOptions op
         try
         {
             var key = $"{{{options.Prefix}:limit:{provider}:{limit.Name}}}";
-            var wait = (long)await redis.GetDatabase().ScriptEvaluateAsync(Script, [key], [limit.Calls, (long)(limit.Window + MarginOf(limit.Window)).TotalMilliseconds]);
+            var wait = (long)await redis.GetDatabase().ScriptEvaluateAsync(Script, [key],
+                [limit.Calls, (long)(limit.Window + MarginOf(limit.Window)).TotalMilliseconds]);
             return wait == 0 ? null : TimeSpan.FromMilliseconds(wait) + (limit.Window * (Jitter() / 4));
         }
         catch (Exception e) when (e is RedisException or TimeoutException)

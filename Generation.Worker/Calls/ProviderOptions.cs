@@ -11,7 +11,9 @@ public abstract class ProviderOptions
     /// <summary>Default 10 s to get a connection, 5 s for Forge. Then the call was not made, and is made again later.</summary>
     public TimeSpan ConnectTimeout { get; set; } = TimeSpan.FromSeconds(10);
 
-    /// <summary>A model's id as the catalog has it → the id to send in its place; default none. Ids of previews retire, and accounts have their own.</summary>
+    /// <summary>
+    /// A model's id as the catalog has it → the id to send in its place; default none. Ids of previews retire, and accounts have their own.
+    /// </summary>
     public Dictionary<string, string> Models { get; set; } = new(StringComparer.Ordinal);
 
     /// <summary>What is sent as the model.</summary>
@@ -64,7 +66,8 @@ internal sealed class SettingsCheck(string section)
         }
     }
 
-    public void Range(string setting, int value, int min, int max) => That(value >= min && value <= max, $"{setting} must be from {min} to {max}; it is {value}.");
+    public void Range(string setting, int value, int min, int max) =>
+        That(value >= min && value <= max, $"{setting} must be from {min} to {max}; it is {value}.");
 
     public void Range(string setting, TimeSpan value, TimeSpan min, TimeSpan max) =>
         That(value >= min && value <= max, $"{setting} must be from {Text(min)} to {Text(max)}; it is {value}.");

@@ -4,7 +4,9 @@ using Generation.Core.Providers;
 
 namespace Generation.Worker.Calls;
 
-/// <summary>What a provider answered to one call that may cost money: an output, an address to fetch it from, a task to follow, or a failure.</summary>
+/// <summary>
+/// What a provider answered to one call that may cost money: an output, an address to fetch it from, a task to follow, or a failure.
+/// </summary>
 public sealed record ProviderReply
 {
     public Uri? Url { get; private init; }
@@ -24,7 +26,8 @@ public sealed record ProviderReply
 
     public static ProviderReply Delivered(Uri url, JsonObject? usage, string? requestId) => new() { Url = url, Usage = usage, RequestId = requestId };
 
-    public static ProviderReply Stored(StoredMedia media, JsonObject? usage, string? requestId) => new() { Media = media, Usage = usage, RequestId = requestId };
+    public static ProviderReply Stored(StoredMedia media, JsonObject? usage, string? requestId) =>
+        new() { Media = media, Usage = usage, RequestId = requestId };
 
     public static ProviderReply Started(string taskId, string? requestId) => new() { TaskId = taskId, RequestId = requestId };
 

@@ -8,12 +8,14 @@ namespace Generation.Worker.Hosting;
 
 /// <summary>
 /// The default of <c>Shutdown:GracePeriod</c> outside Development: a deploy must not cut off a paid call that is waited for, which would end as
-/// outcome_unknown. So it covers the longest one that the configured providers allow, and 30 s for what comes after it: the download, the end, the last flush. What
+/// outcome_unknown. So it covers the longest one that the configured providers allow, and 30 s for what comes after it: the download, the end, the
+/// last flush. What
 /// can be asked for later (a task at a provider) is handed over at once.
 /// </summary>
 /// <remarks>The host's own limit (terminationGracePeriodSeconds and its like) must be as long: docs/deployment.md.</remarks>
 public sealed class GracePeriod(
-    IConfiguration configuration, IHostEnvironment environment, IOptions<ArkOptions> ark, IOptions<OpenAiOptions> openAi, IOptions<ForgeOptions> forge) : IPostConfigureOptions<ShutdownOptions>
+    IConfiguration configuration, IHostEnvironment environment, IOptions<ArkOptions> ark, IOptions<OpenAiOptions> openAi,
+        IOptions<ForgeOptions> forge) : IPostConfigureOptions<ShutdownOptions>
 {
     private static readonly TimeSpan AfterTheCall = TimeSpan.FromSeconds(30);
 

@@ -5,7 +5,8 @@ using StackExchange.Redis;
 namespace Generation.Worker.Hosting;
 
 /// <summary>Says every five seconds how this worker finds its providers.</summary>
-public sealed class HealthReporting(ProviderBreakers breakers, ProviderHealth health, TimeProvider time, ILogger<HealthReporting> log) : BackgroundService
+public sealed class HealthReporting(ProviderBreakers breakers, ProviderHealth health, TimeProvider time, ILogger<HealthReporting> log)
+    : BackgroundService
 {
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {

@@ -29,7 +29,8 @@ public sealed class JobRunner(
     {
         ArgumentNullException.ThrowIfNull(job);
         var session = job.Session;
-        log.LogInformation(LogEvents.JobStart, "Job {JobType} {SessionId}, lease {LeaseToken}, attempt {Attempt}", session.JobType, session.SessionId, session.LeaseToken, session.Attempt);
+        log.LogInformation(LogEvents.JobStart, "Job {JobType} {SessionId}, lease {LeaseToken}, attempt {Attempt}", session.JobType, session.SessionId,
+            session.LeaseToken, session.Attempt);
         log.LogDebug(LogEvents.JobPayloadSummary, "{SessionId}: {Outputs} outputs of {Model}, {Stored} stored, mock {Mock}",
             session.SessionId, session.RequestedOutputs, session.Model, session.StoredOrdinals.Count, session.Mock);
 
@@ -87,7 +88,8 @@ public sealed class JobRunner(
             StepOutcome outcome;
             try
             {
-                outcome = !job.Session.Mock && await context.ResolveUploadsAsync(job.Stopped) is { } missing ? new StepOutcome.Failed(missing, []) : await handler.StepAsync(context, job.Stopped);
+                outcome = !job.Session.Mock && await context.ResolveUploadsAsync(job.Stopped) is { } missing ? new StepOutcome.Failed(missing, [])
+                    : await handler.StepAsync(context, job.Stopped);
             }
             catch (Exception e) when (e is not (OperationCanceledException or LeaseLostException))
             {
@@ -95,12 +97,14 @@ public sealed class JobRunner(
                 outcome = new StepOutcome.Failed(new Failure(FailureKind.Unavailable, "handler." + e.GetType().Name, e.Message), []);
             }
 
-            if (outcome is not StepOutcome.Failed { Failure: { Kind: FailureKind.Unavailable, RetryAfter: null, IsRetryable: true } failed } || tried >= SlotRetries.Length)
+            if (outcome is not StepOutcome.Failed { Failure: { Kind: FailureKind.Unavailable, RetryAfter: null, IsRetryable: true } failed }
+                || tried >= SlotRetries.Length)
             {
                 return outcome;
             }
 
-            Activity.Current?.AddEvent(new ActivityEvent("retry", tags: new() { ["error.type"] = failed.Code, ["generation.provider.failure_code"] = failed.ProviderCode }));
+            Activity.Current?.AddEvent(new ActivityEvent(
+                "retry", tags: new() { ["error.type"] = failed.Code, ["generation.provider.failure_code"] = failed.ProviderCode }));
             await Task.Delay(SlotRetries[tried] * (0.75 + (Jitter() / 2)), time, job.Stopped);
         }
     }
@@ -117,7 +121,8 @@ public sealed class JobRunner(
         {
             case StepOutcome.Suspended suspended:
                 Conclude("suspended");
-                await TransientErrors.RetryAsync(() => leases.SuspendAsync(session, suspended.WakeAfter, CancellationToken.None), time, log, job.Stopped);
+                await TransientErrors.RetryAsync(() => leases.SuspendAsync(session, suspended.WakeAfter, CancellationToken.None), time, log,
+                    job.Stopped);
                 break;
 
             case StepOutcome.Completed completed:
@@ -136,14 +141,17 @@ public sealed class JobRunner(
             case StepOutcome.Failed { Failure: { IsRetryable: true, NotTried: true } failure }:
                 Conclude("postponed")?.SetTag("generation.provider.failure_code", failure.ProviderCode);
                 var pause = failure.RetryAfter ?? options.RetryBackoff;
-                log.LogInformation(OperationEvents.JobPostponed, "Postponed {SessionId} by {Delay}: {ProviderCode} {Detail}", session.SessionId, pause, failure.ProviderCode, failure.Detail);
-                await TransientErrors.RetryAsync(() => leases.PostponeAsync(session, pause * (1 + (Jitter() / 8)), CancellationToken.None), time, log, job.Stopped);
+                log.LogInformation(OperationEvents.JobPostponed, "Postponed {SessionId} by {Delay}: {ProviderCode} {Detail}", session.SessionId,
+                    pause, failure.ProviderCode, failure.Detail);
+                await TransientErrors.RetryAsync(() => leases.PostponeAsync(session, pause * (1 + (Jitter() / 8)), CancellationToken.None), time, log,
+                    job.Stopped);
                 break;
 
             case StepOutcome.Failed { Failure: { IsRetryable: true } failure } when session.Attempt + 1 < options.MaxAttempts:
                 Conclude("retry", failure);
                 var delay = Backoff(session.Attempt, failure.RetryAfter);
-                log.LogWarning("Retrying {SessionId} in {Delay}: {Code} {ProviderCode}", session.SessionId, delay, failure.Code, failure.ProviderCode);
+                log.LogWarning("Retrying {SessionId} in {Delay}: {Code} {ProviderCode}", session.SessionId, delay, failure.Code,
+                    failure.ProviderCode);
                 await TransientErrors.RetryAsync(
                     () => leases.RetryAsync(session, delay, failure.Code, failure.UserMessage, CancellationToken.None), time, log, job.Stopped);
                 break;
@@ -169,7 +177,8 @@ public sealed class JobRunner(
     private static Activity? Conclude(string outcome, Failure? failure = null)
     {
         var span = Activity.Current?.SetTag("generation.job.outcome", outcome);
-        return failure is null ? span : span.SetFailed(failure.Code, failure.ProviderCode)?.SetTag("generation.provider.failure_code", failure.ProviderCode);
+        return failure is null ? span : span.SetFailed(failure.Code, failure.ProviderCode)?.SetTag("generation.provider.failure_code",
+            failure.ProviderCode);
     }
 
     /// <summary>Logs that the provider rejects the key or the account, also when some outputs were made before.</summary>
@@ -177,7 +186,8 @@ public sealed class JobRunner(
     {
         if (failures.FirstOrDefault(f => f.Kind is FailureKind.Unauthorized or FailureKind.QuotaExhausted) is { } refusal)
         {
-            log.LogCritical("{Provider} rejected the key or the account ({ProviderCode}): check Providers:{Section}:ApiKey and the account", session.Provider, refusal.ProviderCode, session.Provider);
+            log.LogCritical("{Provider} rejected the key or the account ({ProviderCode}): check Providers:{Section}:ApiKey and the account",
+                session.Provider, refusal.ProviderCode, session.Provider);
         }
     }
 
@@ -216,7 +226,8 @@ public sealed class JobRunner(
     {
         parts.Progress.Publish(job.Report(0, "finalising")); // a phase, not a step: the stages a watcher counts on are the handler's, and then 100
         var settled = await TransientErrors.RetryAsync(
-            () => settlement.EndAsync(settle with { LeaseToken = job.Session.LeaseToken, LastOutput = context.LastOutput }, CancellationToken.None), time, log, job.Stopped);
+            () => settlement.EndAsync(settle with { LeaseToken = job.Session.LeaseToken, LastOutput = context.LastOutput }, CancellationToken.None),
+                time, log, job.Stopped);
         if (settled is null)
         {
             log.LogWarning("{SessionId} was settled or claimed by another process first", job.Session.SessionId);

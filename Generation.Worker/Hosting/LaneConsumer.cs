@@ -23,7 +23,9 @@ public sealed class LaneConsumer(
 {
     private const int MaxReceive = 64;
 
-    /// <summary>Jobs of a lane whose settlement is being written. They take no slot, so that settlements share a commit; a slow database limits the lane here.</summary>
+    /// <summary>
+    /// Jobs of a lane whose settlement is being written. They take no slot, so that settlements share a commit; a slow database limits the lane here.
+    /// </summary>
     private const int MaxEnding = 256;
 
     /// <summary>A receive is not cancelled (its messages would be delivered to nobody), so it must not wait for long.</summary>
@@ -84,7 +86,8 @@ public sealed class LaneConsumer(
                 if (working.Count >= slots || running.Count >= slots + MaxEnding)
                 {
                     var pause = Task.Delay(ReceiveWait, time, ct);
-                    await Task.WhenAny(working.Count >= slots ? [.. working.Select(r => r.Value.Worked), .. working.Select(r => r.Key), pause] : [.. running.Keys, pause]);
+                    await Task.WhenAny(working.Count >= slots ? [.. working.Select(r => r.Value.Worked), .. working.Select(r => r.Key), pause]
+                        : [.. running.Keys, pause]);
                     continue;
                 }
 
@@ -117,14 +120,16 @@ public sealed class LaneConsumer(
             }
         }
 
-        log.LogInformation(OperationEvents.WorkerDrain, "Lane {Lane} stopped receiving; {Count} jobs are still running", lane, running.Keys.Count(job => !job.IsCompleted));
+        log.LogInformation(OperationEvents.WorkerDrain, "Lane {Lane} stopped receiving; {Count} jobs are still running", lane,
+            running.Keys.Count(job => !job.IsCompleted));
 
         // Only its own jobs: an idle lane arrives here immediately, while the others still wait for theirs.
         var done = Task.WhenAll(running.Keys);
         await Task.WhenAny(done, drained);
         foreach (var (_, job) in running.Where(r => !r.Key.IsCompleted))
         {
-            log.LogWarning("{SessionId} did not finish within {DrainTime} (Worker:DrainTimeout, Shutdown:GracePeriod) and is handed back", job.Session.SessionId, DrainTime);
+            log.LogWarning("{SessionId} did not finish within {DrainTime} (Worker:DrainTimeout, Shutdown:GracePeriod) and is handed back",
+                job.Session.SessionId, DrainTime);
             job.Stop(StopReason.Drained);
         }
 

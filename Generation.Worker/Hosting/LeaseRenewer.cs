@@ -64,7 +64,8 @@ public sealed class LeaseRenewer(Leases leases, WorkerOptions options, TimeProvi
         try
         {
             var renewed = await leases.RenewAsync(
-                [.. held.Select(j => new Renewal(j.Session.SessionId, j.Session.LeaseToken, j.Percent, j.Phase, j.TakeProgress(now)))], options.LeaseDuration, CancellationToken.None);
+                [.. held.Select(j => new Renewal(j.Session.SessionId, j.Session.LeaseToken, j.Percent, j.Phase, j.TakeProgress(now)))],
+                    options.LeaseDuration, CancellationToken.None);
             foreach (var job in held)
             {
                 if (!renewed.TryGetValue(job.Session.SessionId, out var cancelRequested))
@@ -88,7 +89,8 @@ public sealed class LeaseRenewer(Leases leases, WorkerOptions options, TimeProvi
         catch (Exception e) when (TransientErrors.IsTransient(e))
         {
             log.LogWarning("Could not renew {Count} leases: {Problem}", held.Count, e.Message);
-            foreach (var job in held.Where(j => time.GetElapsedTime(j.RenewedAt) > Trust && (!j.HasOpenCall || j.Session.Lane == "gpu"))) // the GPU slot ends with the lease
+            // the GPU slot ends with the lease
+            foreach (var job in held.Where(j => time.GetElapsedTime(j.RenewedAt) > Trust && (!j.HasOpenCall || j.Session.Lane == "gpu")))
             {
                 log.LogWarning("Lease of {SessionId} could not be renewed for {Time}; stopping the job", job.Session.SessionId, Trust);
                 job.Stop(StopReason.LeaseLost);

@@ -66,7 +66,9 @@ public sealed class ActiveJob(ClaimedSession session, long claimedAt) : IDisposa
     /// <summary>Marks progress that is not a percentage, such as received bytes.</summary>
     public void MarkProgress() => Volatile.Write(ref hasProgress, true);
 
-    /// <summary>Whether a paid call is in flight, or its response is not recorded yet: another holder of the session could not learn its outcome.</summary>
+    /// <summary>
+    /// Whether a paid call is in flight, or its response is not recorded yet: another holder of the session could not learn its outcome.
+    /// </summary>
     public bool HasOpenCall
     {
         get

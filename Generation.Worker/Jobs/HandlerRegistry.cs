@@ -16,7 +16,8 @@ public sealed class HandlerRegistry
             {
                 if (!byJobType.TryAdd(jobType, handler))
                 {
-                    throw new InvalidOperationException($"Two handlers claim {jobType}: {byJobType[jobType].GetType().Name} and {handler.GetType().Name}.");
+                    throw new InvalidOperationException(
+                        $"Two handlers claim {jobType}: {byJobType[jobType].GetType().Name} and {handler.GetType().Name}.");
                 }
             }
         }
@@ -33,7 +34,8 @@ public static class Handlers
     public static IServiceCollection AddHandlers(this IServiceCollection services, Assembly assembly)
     {
         ArgumentNullException.ThrowIfNull(assembly);
-        foreach (var handler in assembly.GetTypes().Where(t => t is { IsClass: true, IsAbstract: false, IsVisible: true } && t.IsAssignableTo(typeof(IGenerationHandler))))
+        foreach (var handler in assembly.GetTypes().Where(t => t is { IsClass: true, IsAbstract: false, IsVisible: true } && t.IsAssignableTo(
+            typeof(IGenerationHandler))))
         {
             services.AddSingleton(handler);
             services.AddSingleton(s => (IGenerationHandler)s.GetRequiredService(handler));

@@ -20,14 +20,16 @@ public sealed partial class JobContext
     /// <param name="rules">How the provider is used; <see cref="CallRules.CallTimeout"/> is of the whole group.</param>
     /// <param name="call">Makes the call, and says of each output when it is announced; <see cref="ProviderReply.Finished"/> or a failure.</param>
     /// <param name="ct">Stops; what was not announced by then is of unknown outcome.</param>
-    public async Task<StepOutcome> CallGroupAsync(CallRules rules, Func<Func<GroupOutput, Task>, CancellationToken, Task<ProviderReply>> call, CancellationToken ct)
+    public async Task<StepOutcome> CallGroupAsync(CallRules rules, Func<Func<GroupOutput, Task>, CancellationToken, Task<ProviderReply>> call,
+        CancellationToken ct)
     {
         ArgumentNullException.ThrowIfNull(rules);
         ReportStored();
         var group = FindTask(0) is { } earlier ? Group.Read(earlier) : null;
         if (group is { Task.State: ProviderTaskState.Intent })
         {
-            await CloseAsync(group, ProviderReply.Failed(new Failure(FailureKind.OutcomeUnknown, "worker.cut_off", "The worker that made the call did not live to see its end.")));
+            await CloseAsync(group, ProviderReply.Failed(new Failure(
+                FailureKind.OutcomeUnknown, "worker.cut_off", "The worker that made the call did not live to see its end.")));
         }
         else if (group is null)
         {
@@ -48,13 +50,15 @@ public sealed partial class JobContext
         }
 
         var fetched = await Task.WhenAll(
-            group.Announced.Keys.Where(o => !stored.Contains(o) && !group.Unusable.ContainsKey(o)).Select(o => FetchAnnouncedAsync(rules, group, o, ct)));
+            group.Announced.Keys.Where(o => !stored.Contains(o) && !group.Unusable.ContainsKey(o))
+                .Select(o => FetchAnnouncedAsync(rules, group, o, ct)));
         failed.AddRange(fetched.OfType<FailedOutput>().Where(f => f.Failure.IsRetryable));
         failed.AddRange(group.Unusable.Select(u => new FailedOutput(u.Key, u.Value)));
         return Conclude(failed);
     }
 
-    private async Task MakeGroupAsync(CallRules rules, Group group, Func<Func<GroupOutput, Task>, CancellationToken, Task<ProviderReply>> call, CancellationToken ct)
+    private async Task MakeGroupAsync(CallRules rules, Group group, Func<Func<GroupOutput, Task>, CancellationToken, Task<ProviderReply>> call,
+        CancellationToken ct)
     {
         var transfers = new List<Task>();
         try
@@ -72,11 +76,13 @@ public sealed partial class JobContext
         {
             if (!group.Place(output, RequestedOutputs, out var ordinal))
             {
-                log.LogWarning("Ignored output {Index} of {Outputs} of {SessionId}, which is out of range or was announced before", Session.SessionId, output.Index, RequestedOutputs);
+                log.LogWarning("Ignored output {Index} of {Outputs} of {SessionId}, which is out of range or was announced before", Session.SessionId,
+                    output.Index, RequestedOutputs);
                 return;
             }
 
-            group.Task = await RecordTaskAsync(group.Task, ProviderTaskState.Intent, result: group.ToResult()); // it is still open: only its end says what became of the rest
+            // it is still open: only its end says what became of the rest
+            group.Task = await RecordTaskAsync(group.Task, ProviderTaskState.Intent, result: group.ToResult());
             if (output.Url is not null)
             {
                 transfers.Add(FetchAnnouncedAsync(rules, group, ordinal, ct)); // what fails is tried once more when the call has ended
@@ -89,8 +95,10 @@ public sealed partial class JobContext
     {
         var isWhole = group.Announced.Count + group.Refused.Count >= RequestedOutputs;
         var stop = reply.Failure
-            ?? group.Refused.Values.FirstOrDefault(f => f.IsRetryable || f.IsForAllOutputs) // the provider gave up there: what is missing was not the model's choice
-            ?? (group.Announced.Count + group.Refused.Count == 0 ? new Failure(FailureKind.Unavailable, "group.empty", "The call ended without an output or a reason.") : null);
+            // the provider gave up there: what is missing was not the model's choice
+            ?? group.Refused.Values.FirstOrDefault(f => f.IsRetryable || f.IsForAllOutputs)
+            ?? (group.Announced.Count + group.Refused.Count == 0
+                ? new Failure(FailureKind.Unavailable, "group.empty", "The call ended without an output or a reason.") : null);
         group.Usage = reply.Usage;
         if (group.Announced.Count == 0 && stop is not null)
         {
@@ -102,9 +110,11 @@ public sealed partial class JobContext
         // From here on something was billed, and the call is never made again.
         group.Rest = isWhole ? null : stop;
         group.Finish();
-        var state = group.Rest?.Kind == FailureKind.OutcomeUnknown ? ProviderTaskState.Unknown : group.Announced.Count > 0 ? ProviderTaskState.Delivered : ProviderTaskState.Failed;
+        var state = group.Rest?.Kind == FailureKind.OutcomeUnknown ? ProviderTaskState.Unknown : group.Announced.Count > 0
+            ? ProviderTaskState.Delivered : ProviderTaskState.Failed;
         group.Task = await RecordTaskAsync(
-            group.Task, state, requestId: reply.RequestId, result: group.ToResult(), failure: state == ProviderTaskState.Delivered ? null : group.Rest ?? group.Refused.Values.First());
+            group.Task, state, requestId: reply.RequestId, result: group.ToResult(), failure: state == ProviderTaskState.Delivered ? null
+                : group.Rest ?? group.Refused.Values.First());
     }
 
     private async Task<FailedOutput?> FetchAnnouncedAsync(CallRules rules, Group group, int ordinal, CancellationToken ct)
@@ -179,7 +189,9 @@ public sealed partial class JobContext
         public JsonObject ToResult() => new()
         {
             ["outputs"] = new JsonArray([.. Announced.Select(a => new JsonObject { ["ordinal"] = a.Key, ["url"] = a.Value.AbsoluteUri })]),
-            ["refused"] = new JsonArray([.. Refused.Select(r => new JsonObject { ["ordinal"] = r.Key, ["kind"] = r.Value.Kind.ToString(), ["code"] = r.Value.ProviderCode })]),
+            ["refused"] = new JsonArray(
+                [.. Refused.Select(r => new JsonObject { ["ordinal"] = r.Key, ["kind"] = r.Value.Kind.ToString(),
+                ["code"] = r.Value.ProviderCode })]),
             ["rest"] = Rest is null ? null : new JsonObject { ["kind"] = Rest.Kind.ToString(), ["code"] = Rest.ProviderCode },
             ["usage"] = Usage?.DeepClone(),
         };

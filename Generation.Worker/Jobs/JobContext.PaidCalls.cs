@@ -8,7 +8,8 @@ using Npgsql;
 
 namespace Generation.Worker.Jobs;
 
-/// <content>Providers that answer with the output, and what every paid call has in common: limit, breaker, intent, call, record (invariant 7).</content>
+/// <content>Providers that answer with the output, and what every paid call has in common: limit, breaker, intent, call, record (invariant
+/// 7).</content>
 public sealed partial class JobContext
 {
     /// <summary>
@@ -64,12 +65,14 @@ public sealed partial class JobContext
         var common = failed.Find(f => f.Failure.IsForAllOutputs)?.Failure;
         if (common is not null) // it speaks for the calls that were not begun because of it
         {
-            failed.AddRange(Enumerable.Range(0, RequestedOutputs).Except(stored).Except(failed.Select(f => f.Ordinal)).Select(o => new FailedOutput(o, common)).ToList());
+            failed.AddRange(Enumerable.Range(0, RequestedOutputs).Except(stored).Except(failed.Select(f => f.Ordinal))
+                .Select(o => new FailedOutput(o, common)).ToList());
         }
 
         failed.Sort((a, b) => a.Ordinal.CompareTo(b.Ordinal));
         var usage = SumUsage();
-        var again = failed.Find(f => f.Failure is { IsRetryable: true, NotTried: false }) ?? failed.Find(f => f.Failure.IsRetryable); // a failure counts, a limit does not
+        // a failure counts, a limit does not
+        var again = failed.Find(f => f.Failure is { IsRetryable: true, NotTried: false }) ?? failed.Find(f => f.Failure.IsRetryable);
         return again is not null ? new StepOutcome.Failed(again.Failure, failed) { Usage = usage }
             : stored.Count == 0 && failed.Count > 0 ? new StepOutcome.Failed(common ?? failed[0].Failure, failed) { Usage = usage }
             : new StepOutcome.Completed(usage, failed);
@@ -84,7 +87,8 @@ public sealed partial class JobContext
             case { State: ProviderTaskState.Failed or ProviderTaskState.Unknown } over:
                 return AsRecorded(over);
             case { } cutOff when rules.IsRepeatable:
-                await RecordTaskAsync(cutOff, ProviderTaskState.Rejected, failure: new Failure(FailureKind.Unavailable, "worker.cut_off", "The worker did not live to see the answer."));
+                await RecordTaskAsync(cutOff, ProviderTaskState.Rejected,
+                    failure: new Failure(FailureKind.Unavailable, "worker.cut_off", "The worker did not live to see the answer."));
                 break;
             case { } cutOff:
                 return await RecordUnknownAsync(cutOff);
@@ -107,7 +111,8 @@ public sealed partial class JobContext
         if (reply.Media is { } media) // shown before it is recorded as bought: nobody could fetch it again
         {
             await RecordStoredAsync(ordinal, media, reply.Usage?.DeepClone().AsObject());
-            await RecordTaskAsync(intent, ProviderTaskState.Delivered, requestId: reply.RequestId, result: new JsonObject { ["usage"] = reply.Usage?.DeepClone() });
+            await RecordTaskAsync(intent, ProviderTaskState.Delivered, requestId: reply.RequestId,
+                result: new JsonObject { ["usage"] = reply.Usage?.DeepClone() });
             return null;
         }
 
@@ -119,7 +124,8 @@ public sealed partial class JobContext
 
     /// <summary>Acquires everything that a paid call needs and records its intent; a failure means that nothing may be sent.</summary>
     private async Task<(ProviderTask? Intent, Failure? Problem)> TryBeginCallAsync(
-        int ordinal, TimeSpan callTimeout, RateLimit? limit, byte[]? callbackTokenHash, CancellationToken ct, ProviderBreaker? breaker = null, int outputCount = 1)
+        int ordinal, TimeSpan callTimeout, RateLimit? limit, byte[]? callbackTokenHash, CancellationToken ct, ProviderBreaker? breaker = null,
+            int outputCount = 1)
     {
         if (OpenBreaker(breaker) is { } pause)
         {
@@ -140,7 +146,9 @@ public sealed partial class JobContext
             }
 
             // This process was paused. If another worker has the session it treats the call as made: then this throws, and it is never made.
-            var late = new Failure(FailureKind.Unavailable, "lease.uncertain", "The worker was paused before it could make the call.") { NotTried = true };
+            var late = new Failure(FailureKind.Unavailable, "lease.uncertain",
+                "The worker was paused before it could make the call.")
+            { NotTried = true };
             await RecordTaskAsync(intent, ProviderTaskState.Rejected, failure: late);
             return (null, late);
         }
@@ -152,12 +160,19 @@ public sealed partial class JobContext
     }
 
     /// <summary>Null when the limit allows the call, which is then counted.</summary>
-    private async Task<Failure?> AcquireRateLimitAsync(RateLimit? limit) => limit is not null && await parts.Limits.TakeAsync(Session.Provider, limit) is { } wait
-        ? new Failure(FailureKind.RateLimited, "limit." + limit.Name, $"{Session.Provider} allows {limit.Calls} calls in {limit.Window}.") { RetryAfter = wait, NotTried = true }
+    private async Task<Failure?> AcquireRateLimitAsync(RateLimit? limit) =>
+        limit is not null && await parts.Limits.TakeAsync(Session.Provider, limit) is { } wait
+        ? new Failure(FailureKind.RateLimited, "limit." + limit.Name,
+            $"{Session.Provider} allows {limit.Calls} calls in {limit.Window}.")
+        { RetryAfter = wait, NotTried = true }
         : null;
 
     private Failure? OpenBreaker(ProviderBreaker? breaker = null) => (breaker ?? Breaker).OpenFor is { } pause
-        ? new Failure(FailureKind.Unavailable, "breaker.open", $"{Session.Provider} failed too often and is left alone.") { RetryAfter = pause, NotTried = true }
+        ? new Failure(FailureKind.Unavailable, "breaker.open", $"{Session.Provider} failed too often and is left alone.")
+        {
+            RetryAfter = pause,
+            NotTried = true
+        }
         : null;
 
     /// <summary>An earlier run was interrupted in the call: it may have been billed, and its outcome cannot be retrieved.</summary>

@@ -76,13 +76,15 @@ public sealed partial class JobContext
 
     /// <summary>Takes one output one step on: a failure, a wait, or neither when it is stored.</summary>
     private async Task<(Failure? Failure, Waiting? Waiting)> AdvanceAsync(
-        TaskRules rules, int ordinal, Func<NewTask, Task<ProviderReply>> create, Func<string, CancellationToken, Task<TaskReport>> retrieve, CancellationToken ct)
+        TaskRules rules, int ordinal, Func<NewTask, Task<ProviderReply>> create, Func<string, CancellationToken, Task<TaskReport>> retrieve,
+            CancellationToken ct)
     {
         var task = FindTask(ordinal);
         switch (task)
         {
             case null:
-                return await CreateAsync(rules, ordinal, create, ct) is { } problem ? (problem, null) : (null, new Waiting(FirstPause(rules, FindTask(ordinal)!), 10, "submitting"));
+                return await CreateAsync(rules, ordinal, create, ct) is { } problem ? (problem, null)
+                    : (null, new Waiting(FirstPause(rules, FindTask(ordinal)!), 10, "submitting"));
             case { State: ProviderTaskState.Intent }:
                 return (await RecordUnknownAsync(task), null);
             case { State: ProviderTaskState.Failed or ProviderTaskState.Unknown }:
@@ -103,12 +105,14 @@ public sealed partial class JobContext
                 if (pollFailure.Kind is FailureKind.Unauthorized or FailureKind.QuotaExhausted && Breaker.TryMarkRefused())
                 {
                     // The task may be done and paid for; it is lost when its deadline comes before somebody has seen to this.
-                    log.LogCritical("{Provider} rejected a task query ({ProviderCode}): check Providers:{Section}:ApiKey and the account", Session.Provider, pollFailure.ProviderCode, Session.Provider);
+                    log.LogCritical("{Provider} rejected a task query ({ProviderCode}): check Providers:{Section}:ApiKey and the account",
+                        Session.Provider, pollFailure.ProviderCode, Session.Provider);
                 }
 
                 // Unlike a failed call this costs no attempt: the task is bought. A quarter of the time so far makes it geometric.
                 var pause = age / 4 > MaxPollPause ? MaxPollPause : age / 4 > next ? age / 4 : next;
-                log.LogWarning("Could not retrieve task {TaskId} of {SessionId}: {Code} {ProviderCode} {Detail}", task.TaskId, Session.SessionId, pollFailure.Code, pollFailure.ProviderCode, pollFailure.Detail);
+                log.LogWarning("Could not retrieve task {TaskId} of {SessionId}: {Code} {ProviderCode} {Detail}", task.TaskId, Session.SessionId,
+                    pollFailure.Code, pollFailure.ProviderCode, pollFailure.Detail);
                 return (null, new Waiting(pollFailure.RetryAfter is { } wanted && wanted > pause ? wanted : pause, 0, "generating"));
             case TaskReport.Ended ended:
                 // Another task is made through the outbox, which counts, and not in the slot: there it would begin anew without an end.
@@ -157,7 +161,8 @@ public sealed partial class JobContext
         return null;
     }
 
-    private async Task<TaskReport> RetrieveTaskAsync(TaskRules rules, ProviderTask task, Func<string, CancellationToken, Task<TaskReport>> retrieve, CancellationToken ct)
+    private async Task<TaskReport> RetrieveTaskAsync(TaskRules rules, ProviderTask task, Func<string, CancellationToken, Task<TaskReport>> retrieve,
+        CancellationToken ct)
     {
         if (OpenBreaker() is { } pause)
         {

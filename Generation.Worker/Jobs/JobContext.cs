@@ -31,7 +31,8 @@ public sealed class LeaseLostException : Exception
 
 /// <summary>The dependencies that all jobs of a worker share.</summary>
 public sealed record JobDependencies(
-    Leases Leases, MediaTransfer Transfer, IMediaStore Store, ProgressChannel Progress, ProviderBreakers Breakers, ProviderLimits Limits, GpuSlots Slots,
+    Leases Leases, MediaTransfer Transfer, IMediaStore Store, ProgressChannel Progress, ProviderBreakers Breakers, ProviderLimits Limits,
+        GpuSlots Slots,
     Uploads Uploads, WorkerOptions Options, TimeProvider Time);
 
 /// <summary>
@@ -83,11 +84,13 @@ public sealed partial class JobContext(ActiveJob job, JobDependencies parts, ILo
     public string NameOfCall(int ordinal) => $"{Session.SessionId:N}-{ordinal}-{Session.LeaseToken}";
 
     /// <summary>Before a paid call. Null when a call for these outputs counts already: then it must not be made again.</summary>
-    public async Task<ProviderTask?> RecordIntentAsync(int firstOrdinal, int outputCount, TimeSpan deadline, byte[]? callbackTokenHash, CancellationToken ct)
+    public async Task<ProviderTask?> RecordIntentAsync(int firstOrdinal, int outputCount, TimeSpan deadline, byte[]? callbackTokenHash,
+        CancellationToken ct)
     {
         var sameInEveryTry = Guid.CreateVersion7(parts.Time.GetUtcNow());
         var id = await TransientErrors.RetryAsync(
-            () => parts.Leases.RecordIntentAsync(Session, firstOrdinal, outputCount, deadline, callbackTokenHash, ct, sameInEveryTry), parts.Time, log, job.Stopped);
+            () => parts.Leases.RecordIntentAsync(Session, firstOrdinal, outputCount, deadline, callbackTokenHash, ct, sameInEveryTry), parts.Time,
+                log, job.Stopped);
         if (id is null)
         {
             return null;
@@ -110,12 +113,14 @@ public sealed partial class JobContext(ActiveJob job, JobDependencies parts, ILo
 
     /// <summary>Records the outcome right after a paid call, and is not cancelled with the job: what was paid for must be recorded.</summary>
     public async Task<ProviderTask> RecordTaskAsync(
-        ProviderTask task, ProviderTaskState state, string? taskId = null, string? requestId = null, JsonObject? result = null, Failure? failure = null)
+        ProviderTask task, ProviderTaskState state, string? taskId = null, string? requestId = null, JsonObject? result = null,
+            Failure? failure = null)
     {
         ArgumentNullException.ThrowIfNull(task);
         var recorded = await TransientErrors.RetryAsync(
             () => parts.Leases.RecordTaskAsync(
-                Session, task.ProviderTaskId, state, CancellationToken.None, taskId, requestId, result?.ToJsonString(), failure?.Kind.ToString(), failure?.ProviderCode),
+                Session, task.ProviderTaskId, state, CancellationToken.None, taskId, requestId, result?.ToJsonString(), failure?.Kind.ToString(),
+                    failure?.ProviderCode),
             parts.Time, log, job.Stopped);
         if (!recorded)
         {
@@ -146,7 +151,8 @@ public sealed partial class JobContext(ActiveJob job, JobDependencies parts, ILo
     /// <param name="poster">Where a still picture of it comes from. One that cannot be had is done without.</param>
     /// <param name="endsStep">See <see cref="RecordStoredAsync"/>.</param>
     /// <exception cref="LeaseLostException">Nothing counts any more.</exception>
-    public async Task<Failure?> DeliverAsync(int ordinal, MediaSource source, JsonObject? usage, CancellationToken ct, MediaSource? poster = null, bool endsStep = false)
+    public async Task<Failure?> DeliverAsync(int ordinal, MediaSource source, JsonObject? usage, CancellationToken ct, MediaSource? poster = null,
+        bool endsStep = false)
     {
         if (stored.Contains(ordinal))
         {
@@ -159,7 +165,8 @@ public sealed partial class JobContext(ActiveJob job, JobDependencies parts, ILo
             return problem;
         }
 
-        var still = poster is null ? null : (await StoreAsync(DestinationOf(ordinal, MediaKind.Image) with { Role = MediaRole.Poster }, poster, ct)).Media;
+        var still = poster is null ? null : (
+            await StoreAsync(DestinationOf(ordinal, MediaKind.Image) with { Role = MediaRole.Poster }, poster, ct)).Media;
         await RecordStoredAsync(ordinal, media, usage, still?.Key, endsStep);
         return null;
     }
@@ -171,7 +178,10 @@ public sealed partial class JobContext(ActiveJob job, JobDependencies parts, ILo
     public Task<(StoredMedia? Media, Failure? Problem)> StoreAsync(int ordinal, MediaSource source, CancellationToken ct) =>
         StoreAsync(DestinationOf(ordinal, Enum.Parse<MediaKind>(Session.Kind, ignoreCase: true)), source, ct);
 
-    /// <summary>Records an output whose object is in the store already (a sample, or what <see cref="StoreAsync(int, MediaSource, CancellationToken)"/> has put there).</summary>
+    /// <summary>
+    /// Records an output whose object is in the store already (a sample, or what <see cref="StoreAsync(int, MediaSource, CancellationToken)"/> has
+    /// put there).
+    /// </summary>
     /// <param name="ordinal">From 0.</param>
     /// <param name="media">The object.</param>
     /// <param name="usage">What the provider counted for this output.</param>
@@ -242,7 +252,8 @@ public sealed partial class JobContext(ActiveJob job, JobDependencies parts, ILo
     /// <param name="ct">Stops.</param>
     public async Task ShowPreviewAsync(int ordinal, Stream picture, int percent, string phase, CancellationToken ct)
     {
-        var (media, _) = await StoreAsync(DestinationOf(ordinal, MediaKind.Image) with { Role = MediaRole.Preview }, new MediaSource.Direct(picture), ct);
+        var (media, _) = await StoreAsync(DestinationOf(ordinal, MediaKind.Image) with { Role = MediaRole.Preview }, new MediaSource.Direct(picture),
+            ct);
         if (media is null)
         {
             ReportProgress(percent, phase);
@@ -312,7 +323,12 @@ public sealed partial class JobContext(ActiveJob job, JobDependencies parts, ILo
             var url = parts.Store.SignedUrl(key, TimeSpan.FromSeconds(Math.Clamp((long)lifetime.TotalSeconds, 3600, 7 * 86_400)));
             if (url.StartsWith('/') && parts.Options.PublicBaseUrl is null)
             {
-                return new Failure(FailureKind.Unavailable, "upload.no_address", "Uploads are files here, and Worker:PublicBaseUrl (PUBLIC_BASE_URL) does not say where providers can fetch them.") { IsFinal = true };
+                return new Failure(FailureKind.Unavailable, "upload.no_address",
+                    "Uploads are files here, and Worker:PublicBaseUrl (PUBLIC_BASE_URL) does not say where providers can fetch them.")
+                {
+                    IsFinal =
+                    true
+                };
             }
 
             addresses[$"{Uploads.Scheme}{id}"] = url.StartsWith('/') ? parts.Options.PublicBaseUrl!.TrimEnd('/') + url : url;
@@ -328,7 +344,8 @@ public sealed partial class JobContext(ActiveJob job, JobDependencies parts, ILo
         return null;
 
         JsonNode? Address(JsonNode? value) =>
-            value is JsonValue text && text.TryGetValue<string>(out var reference) && addresses.TryGetValue(reference, out var url) ? url : value?.DeepClone();
+            value is JsonValue text && text.TryGetValue<string>(out var reference) && addresses.TryGetValue(reference, out var url) ? url
+                : value?.DeepClone();
     }
 
     private MediaDestination DestinationOf(int ordinal, MediaKind kind) =>
@@ -343,7 +360,8 @@ public sealed partial class JobContext(ActiveJob job, JobDependencies parts, ILo
         catch (MediaException e)
         {
             log.LogWarning(
-                "Could not store {Role} {Ordinal} of {SessionId}: {Failure}, {Problem}", destination.Role, destination.Ordinal, Session.SessionId, e.Failure, e.Message);
+                "Could not store {Role} {Ordinal} of {SessionId}: {Failure}, {Problem}", destination.Role, destination.Ordinal, Session.SessionId,
+                    e.Failure, e.Message);
             return (null, e.Failure is MediaFailure.SourceUnavailable or MediaFailure.StoreUnavailable or MediaFailure.Truncated
                 ? new Failure(FailureKind.Unavailable, $"media.{e.Failure}", e.Message)
                 : new Failure(FailureKind.OutputUnusable, $"media.{e.Failure}", e.Message));
@@ -361,7 +379,8 @@ public sealed partial class JobContext(ActiveJob job, JobDependencies parts, ILo
 
     private async Task WriteAsync(StoredOutput output)
     {
-        var answer = await TransientErrors.RetryAsync(() => parts.Leases.StoreMediaAsync(output, CancellationToken.None), parts.Time, log, job.Stopped)
+        var answer = await TransientErrors.RetryAsync(() => parts.Leases.StoreMediaAsync(output, CancellationToken.None), parts.Time, log,
+            job.Stopped)
             ?? throw new LeaseLostException(); // the object stays for the orphan sweep: its name holds our token and nobody else's
         await recording.WaitAsync(CancellationToken.None);
         job.Version = Math.Max(job.Version, answer.Version);

@@ -12,8 +12,10 @@ holds AS MATERIALIZED (
 ),
 ledger AS MATERIALIZED (
     SELECT user_id,
-           coalesce(sum(amount) FILTER (WHERE to_bucket = 'available'), 0) - coalesce(sum(amount) FILTER (WHERE from_bucket = 'available'), 0) AS available,
-           coalesce(sum(amount) FILTER (WHERE to_bucket = 'reserved'), 0) - coalesce(sum(amount) FILTER (WHERE from_bucket = 'reserved'), 0) AS reserved,
+           coalesce(sum(amount) FILTER (WHERE to_bucket = 'available'), 0)
+               - coalesce(sum(amount) FILTER (WHERE from_bucket = 'available'), 0) AS available,
+           coalesce(sum(amount) FILTER (WHERE to_bucket = 'reserved'), 0)
+               - coalesce(sum(amount) FILTER (WHERE from_bucket = 'reserved'), 0) AS reserved,
            coalesce(sum(amount) FILTER (WHERE to_bucket = 'spent'), 0) - coalesce(sum(amount) FILTER (WHERE from_bucket = 'spent'), 0) AS spent,
            coalesce(sum(amount) FILTER (WHERE to_bucket = 'expired'), 0) - coalesce(sum(amount) FILTER (WHERE from_bucket = 'expired'), 0) AS expired,
            coalesce(sum(amount) FILTER (WHERE to_bucket = 'external'), 0) AS withdrawn,

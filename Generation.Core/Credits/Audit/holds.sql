@@ -3,7 +3,8 @@
 WITH broken AS MATERIALIZED (
     SELECT *
     FROM (
-        SELECT v.*, coalesce(b.holds, 0) AS holds, coalesce(b.captures, 0) AS captures, coalesce(b.releases, 0) AS releases, coalesce(b.extras, 0) AS extras,
+        SELECT v.*, coalesce(b.holds, 0) AS holds, coalesce(b.captures, 0) AS captures, coalesce(b.releases, 0) AS releases,
+            coalesce(b.extras, 0) AS extras,
 
                CASE WHEN v.status = 'held' THEN v.captured <> 0 OR v.released <> 0 OR v.extra <> 0 OR v.closed_at IS NOT NULL
                     ELSE v.captured < 0 OR v.released < 0 OR v.extra < 0 OR v.captured + v.released <> v.amount OR v.closed_at IS NULL
@@ -23,7 +24,8 @@ WITH broken AS MATERIALIZED (
                    sum(d.captured) FILTER (WHERE NOT d.extra) AS drawn_captured,
                    sum(d.amount) FILTER (WHERE d.extra) AS drawn_extra,
                    bool_and(d.amount > 0 AND d.captured >= 0 AND d.released >= 0
-                            AND (d.captured + d.released = d.amount OR d.captured + d.released = 0) AND (NOT d.extra OR d.captured = d.amount)) AS draws_divided,
+                            AND (d.captured + d.released = d.amount OR d.captured + d.released = 0)
+                                AND (NOT d.extra OR d.captured = d.amount)) AS draws_divided,
                    bool_and(l.user_id IS NOT DISTINCT FROM v.user_id) FILTER (WHERE d.lot_id IS NOT NULL) AS draws_own
             FROM credit_reservations AS v
             LEFT JOIN credit_reservation_draws AS d ON d.reservation_id = v.reservation_id
@@ -45,8 +47,10 @@ WITH broken AS MATERIALIZED (
        OR hold_bookings_differ OR capture_bookings_differ OR release_bookings_differ OR extra_bookings_differ
 )
 SELECT 'hold-is-divided' AS rule, reservation_id::text AS id,
-       CASE WHEN status = 'held' THEN format('all of %s held', amount) ELSE format('%s, with %s divided into captured and released', status, amount) END AS expected,
-       format('captured %s, released %s, extra %s, %s', captured, released, extra, CASE WHEN closed_at IS NULL THEN 'open' ELSE 'closed' END) AS actual
+       CASE WHEN status = 'held' THEN format('all of %s held', amount) ELSE format('%s, with %s divided into captured and released', status, amount)
+           END AS expected,
+       format('captured %s, released %s, extra %s, %s', captured, released, extra, CASE WHEN closed_at IS NULL THEN 'open'
+           ELSE 'closed' END) AS actual
 FROM broken WHERE undivided
 UNION ALL
 SELECT 'hold-is-drawn', reservation_id::text, amount::text, coalesce(drawn, 0)::text

@@ -5,7 +5,8 @@ WITH lot AS MATERIALIZED (
            coalesce(t.granted, 0) AS booked_granted, coalesce(t.expired, 0) AS booked_expired
     FROM credit_lots AS l
     LEFT JOIN (
-        SELECT d.lot_id, sum(d.amount) FILTER (WHERE v.reservation_id IS NOT NULL AND NOT d.extra) AS held, sum(d.captured) AS captured, sum(d.released) AS released
+        SELECT d.lot_id, sum(d.amount) FILTER (WHERE v.reservation_id IS NOT NULL AND NOT d.extra) AS held, sum(d.captured) AS captured,
+            sum(d.released) AS released
         FROM credit_reservation_draws AS d
         LEFT JOIN credit_reservations AS v ON v.reservation_id = d.reservation_id AND v.status = 'held'
         GROUP BY d.lot_id

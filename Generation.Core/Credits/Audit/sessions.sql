@@ -17,7 +17,8 @@ WITH broken AS MATERIALIZED (
                s.captured_credits <> v.captured + v.extra AS charge_differs,
                s.extra_credits <> v.extra AS extra_differs,
                s.captured_credits - s.extra_credits NOT BETWEEN 0 AND s.held_credits OR s.extra_credits < 0 OR s.shortfall_credits < 0
-                   OR (s.extra_credits + s.shortfall_credits > 0 AND s.captured_credits - s.extra_credits IS DISTINCT FROM s.held_credits) AS extra_early,
+                   OR (s.extra_credits + s.shortfall_credits > 0 AND s.captured_credits - s.extra_credits IS DISTINCT
+                       FROM s.held_credits) AS extra_early,
                s.completed_at IS NOT NULL AND s.captured_credits + s.shortfall_credits <> coalesce(m.credits, 0) AS charge_unearned,
                s.status = 'completed' AND m.session_id IS NULL AS completed_empty,
                s.status = 'failed' AND m.session_id IS NOT NULL AS failed_full,
@@ -28,7 +29,8 @@ WITH broken AS MATERIALIZED (
         FULL JOIN credit_reservations AS v ON v.session_id = s.session_id
         LEFT JOIN (SELECT session_id, count(*) AS outputs, sum(credits) AS credits FROM media GROUP BY session_id) AS m ON m.session_id = s.session_id
     ) AS s
-    WHERE end_disagrees OR charge_untimely OR session_missing OR hold_missing OR held_differs OR price_differs OR charge_differs OR extra_differs OR extra_early
+    WHERE end_disagrees OR charge_untimely OR session_missing OR hold_missing OR held_differs OR price_differs OR charge_differs OR extra_differs
+        OR extra_early
        OR charge_unearned OR completed_empty OR failed_full OR hold_of_another OR hold_left_open OR hold_closed_early
 )
 SELECT 'session-end-agrees' AS rule, session_id::text AS id,

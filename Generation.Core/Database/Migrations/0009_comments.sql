@@ -8,7 +8,8 @@ COMMENT ON TABLE app_settings IS 'Settings that take effect while services run: 
 
 COMMENT ON TABLE model_pricing IS 'Prices by model. A row is never changed: it is retired and followed by the next version.';
 COMMENT ON COLUMN model_pricing.credits IS 'Whole credits, per output or per second (per).';
-COMMENT ON COLUMN model_pricing.usage_field IS 'A field of the provider''s usage that decides the cost, such as total_tokens; null: the listed price does.';
+COMMENT ON COLUMN model_pricing.usage_field IS
+    'A field of the provider''s usage that decides the cost, such as total_tokens; null: the listed price does.';
 COMMENT ON COLUMN model_pricing.credits_per_unit IS 'Credits for one of usage_field.';
 COMMENT ON COLUMN model_pricing.usd_per_output IS 'What the provider takes from us.';
 COMMENT ON TABLE image_variant_pricing IS 'Prices by model, resolution and quality; found before model_pricing.';
@@ -27,7 +28,8 @@ COMMENT ON COLUMN generation_sessions.version IS 'Grows with every change that a
 COMMENT ON COLUMN generation_sessions.attempt IS 'Failures so far; only failures raise it.';
 COMMENT ON COLUMN generation_sessions.lost_leases IS 'How often a worker died while it held the session.';
 COMMENT ON COLUMN generation_sessions.lease_owner IS 'Host and process of the worker that has it; null when nobody has.';
-COMMENT ON COLUMN generation_sessions.lease_token IS 'The fencing token: raised by every claim and revocation, compared by every write of a worker.';
+COMMENT ON COLUMN generation_sessions.lease_token IS
+    'The fencing token: raised by every claim and revocation, compared by every write of a worker.';
 COMMENT ON COLUMN generation_sessions.lease_until IS 'By this database''s clock.';
 COMMENT ON COLUMN generation_sessions.wake_at IS 'When a session in awaiting_provider is claimed again at the latest.';
 COMMENT ON COLUMN generation_sessions.callback_at IS 'The last callback; whichever of callback and suspension comes second sees the other.';
@@ -56,7 +58,8 @@ COMMENT ON COLUMN outbox.available_at IS 'Not sent before: retries and timers wa
 COMMENT ON COLUMN outbox.dispatched_at IS 'Sent as message_id, and not claimed yet.';
 COMMENT ON COLUMN outbox.set_aside_at IS 'It could not be made into a message: for an operator.';
 COMMENT ON TABLE provider_tasks IS 'Every paid call: the intent before it, the outcome right after (decision 0005). One row that counts an output.';
-COMMENT ON COLUMN provider_tasks.state IS 'intent, running (a task to ask for), delivered, failed, unknown (never repeated), rejected (not executed: another may follow).';
+COMMENT ON COLUMN provider_tasks.state IS
+    'intent, running (a task to ask for), delivered, failed, unknown (never repeated), rejected (not executed: another may follow).';
 COMMENT ON COLUMN provider_tasks.callback_token_hash IS 'SHA-256 of the token in the callback''s address.';
 COMMENT ON COLUMN provider_tasks.request_id IS 'The provider''s, for its support; not shown to users.';
 COMMENT ON TABLE webhook_inbox IS 'Callbacks as they came. A hint: the provider is asked before anything is booked (decision 0008).';

@@ -15,13 +15,16 @@ public sealed class ArkFailuresTests
         {
             var rows = new TheoryData<int, string, FailureKind>();
             void Add(int status, FailureKind kind, params string[] codes) => Array.ForEach(codes, code => rows.Add(status, code, kind));
-            string[] Of(string pattern, params string[] words) => Array.ConvertAll(words, word => pattern.Replace("*", word, StringComparison.Ordinal));
+            string[] Of(string pattern, params string[] words) =>
+                Array.ConvertAll(words, word => pattern.Replace("*", word, StringComparison.Ordinal));
 
             Add(400, FailureKind.InvalidRequest,
                 "MissingParameter", "MissingParameter.prompt", "InvalidParameter", "InvalidParameter.size", "InvalidParameter.UnsupportedParameter",
-                "InvalidParameter.TaskTypeConstraint", "InvalidParameter.TaskTypeMismatch", "InvalidImageURL.EmptyURL", "InvalidImageURL.InvalidFormat");
+                "InvalidParameter.TaskTypeConstraint", "InvalidParameter.TaskTypeMismatch", "InvalidImageURL.EmptyURL",
+                    "InvalidImageURL.InvalidFormat");
             Add(400, FailureKind.Unauthorized, "InvalidEndpoint.ClosedEndpoint");
-            Add(400, FailureKind.ModerationInput, "SensitiveContentDetected", "SensitiveContentDetected.SevereViolation", "SensitiveContentDetected.Violence");
+            Add(400, FailureKind.ModerationInput, "SensitiveContentDetected", "SensitiveContentDetected.SevereViolation",
+                "SensitiveContentDetected.Violence");
             Add(400, FailureKind.ModerationInput, Of("Input*SensitiveContentDetected", "Text", "Image", "Video", "Audio"));
             Add(400, FailureKind.ModerationInput, Of("Input*SensitiveContentDetected.PolicyViolation", "Text", "Image", "Video", "Audio"));
             Add(400, FailureKind.ModerationInput, Of("Input*SensitiveContentDetected.PrivacyInformation", "Image", "Video"));
@@ -188,8 +191,10 @@ public sealed class ArkFailuresTests
     }
 
     [Theory]
-    [InlineData("the API key or AK/SK in the request is missing or invalid. request id: 0217abc-1", "the API key or AK/SK in the request is missing or invalid.", "0217abc-1")]
-    [InlineData("The request failed because the input text may contain sensitive information.Request ID: 0217f", "The request failed because the input text may contain sensitive information.", "0217f")]
+    [InlineData("the API key or AK/SK in the request is missing or invalid. request id: 0217abc-1",
+        "the API key or AK/SK in the request is missing or invalid.", "0217abc-1")]
+    [InlineData("The request failed because the input text may contain sensitive information.Request ID: 0217f",
+        "The request failed because the input text may contain sensitive information.", "0217f")]
     [InlineData("Operation is denied. Request id: 0217a. Try later.", "Operation is denied. Try later.", "0217a")]
     [InlineData("The request failed. Request ID:", "The request failed.", null)]
     [InlineData("", "", null)]
@@ -236,9 +241,11 @@ public sealed class ArkFailuresTests
     [InlineData("null")]
     public void A_body_in_other_words_holds_no_error_of_Arks(string body) => Assert.Null(ArkError.In(body));
 
-    private static Failure Sort(int status, string code, string message = "m", params (string Name, string Value)[] headers) => Sort(status, code, message, false, headers);
+    private static Failure Sort(int status, string code, string message = "m", params (string Name, string Value)[] headers) =>
+        Sort(status, code, message, false, headers);
 
-    private static Failure SortCreation(int status, string code, params (string Name, string Value)[] headers) => Sort(status, code, "m", true, headers);
+    private static Failure SortCreation(int status, string code, params (string Name, string Value)[] headers) =>
+        Sort(status, code, "m", true, headers);
 
     private static Failure Sort(int status, string code, string message, bool createsTask, (string Name, string Value)[] headers)
     {

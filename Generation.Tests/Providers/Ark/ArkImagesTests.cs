@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Net.Sockets;
 using System.Text.Json.Nodes;
 using Generation.Core;
 using Generation.Core.Providers;
@@ -12,7 +11,7 @@ using Microsoft.Extensions.Time.Testing;
 namespace Generation.Tests.Providers.Ark;
 
 /// <summary>What goes over the wire to Ark and what comes back (provider-apis.md §1.1, §1.2, §1.4).</summary>
-public sealed class ArkImagesTests
+public sealed partial class ArkImagesTests
 {
     /// <summary>The sample of §1.2: its first picture.</summary>
     private const string Delivered =
@@ -57,7 +56,8 @@ public sealed class ArkImagesTests
         using var ark = ArkUnderTest.NewArk(server.Address);
 
         await ark.GenerateAsync(
-            ArkImageRequest.From(JsonNode.Parse("""{"prompt":"p","providerModel":"seedream-4-5-251128"}""")!.AsObject())!, "c", CancellationToken.None);
+            ArkImageRequest.From(JsonNode.Parse("""{"prompt":"p","providerModel":"seedream-4-5-251128"}""")!.AsObject())!, "c",
+                CancellationToken.None);
 
         var expected = JsonNode.Parse(
             """
@@ -117,8 +117,10 @@ public sealed class ArkImagesTests
     [Theory]
     [InlineData("""{"data":[{"url":"https://a.volces.com/1.jpeg"}]}""", null)] // no usage
     [InlineData("""{"data":[{"url":"https://a.volces.com/1.jpeg"}],"usage":null}""", null)]
-    [InlineData("""{"data":[{"url":"https://a.volces.com/1.jpeg"}],"usage":{"generated_images":1,"output_tokens":1.5,"total_tokens":"many"}}""", """{"generated_images":1}""")]
-    [InlineData("""{"data":[{"url":"https://a.volces.com/1.jpeg","size":7}],"error":{"code":"InternalServiceError"}}""", null)] // it is there and was billed
+    [InlineData("""{"data":[{"url":"https://a.volces.com/1.jpeg"}],"usage":{"generated_images":1,"output_tokens":1.5,"total_tokens":"many"}}""",
+        """{"generated_images":1}""")]
+    // it is there and was billed
+    [InlineData("""{"data":[{"url":"https://a.volces.com/1.jpeg","size":7}],"error":{"code":"InternalServiceError"}}""", null)]
     [InlineData("""{"data":[{"error":{"code":"InternalServiceError"}},{"url":"https://a.volces.com/1.jpeg"}]}""", null)]
     public async Task A_picture_that_can_be_fetched_counts_whatever_else_is_missing(string body, string? usage)
     {
@@ -133,9 +135,11 @@ public sealed class ArkImagesTests
 
     [Theory]
     // the second picture of §1.2, alone: refused by moderation
-    [InlineData("""{"data":[{"error":{"code":"OutputImageSensitiveContentDetected","message":"m"}}],"usage":{"generated_images":0}}""", FailureKind.ModerationOutput, "OutputImageSensitiveContentDetected")]
+    [InlineData("""{"data":[{"error":{"code":"OutputImageSensitiveContentDetected","message":"m"}}],"usage":{"generated_images":0}}""",
+        FailureKind.ModerationOutput, "OutputImageSensitiveContentDetected")]
     [InlineData("""{"data":[{"error":{"code":"InternalServiceError","message":"m"}}]}""", FailureKind.Unavailable, "InternalServiceError")]
-    [InlineData("""{"error":{"code":"InputTextSensitiveContentDetected","message":"m"}}""", FailureKind.ModerationInput, "InputTextSensitiveContentDetected")]
+    [InlineData("""{"error":{"code":"InputTextSensitiveContentDetected","message":"m"}}""", FailureKind.ModerationInput,
+        "InputTextSensitiveContentDetected")]
     [InlineData("""{"data":[],"error":{"code":"AccountOverdueError","message":"m"}}""", FailureKind.QuotaExhausted, "AccountOverdueError")]
     // Ark counts no picture: none was billed
     [InlineData("""{"data":[],"usage":{"generated_images":0,"output_tokens":0,"total_tokens":0}}""", FailureKind.Unavailable, "ark.empty_reply")]
@@ -173,8 +177,10 @@ public sealed class ArkImagesTests
         var reply = await GenerateAsync(ark);
 
         var failure = reply.Failure!;
-        Assert.Equal((FailureKind.Unauthorized, "AuthenticationError", "0217abc", "0217abc"), (failure.Kind, failure.ProviderCode, failure.RequestId, reply.RequestId));
-        Assert.Equal("the API key or AK/SK in the request is missing or invalid. (Check Providers:Ark:ApiKey and the account's rights.)", failure.Detail);
+        Assert.Equal((FailureKind.Unauthorized, "AuthenticationError", "0217abc", "0217abc"),
+            (failure.Kind, failure.ProviderCode, failure.RequestId, reply.RequestId));
+        Assert.Equal("the API key or AK/SK in the request is missing or invalid. (Check Providers:Ark:ApiKey and the account's rights.)",
+            failure.Detail);
     }
 
     [Theory]
@@ -182,7 +188,8 @@ public sealed class ArkImagesTests
     [InlineData("Mon, 11 May 2026 13:51:30 GMT", 90)]
     public async Task A_rate_limit_says_when_to_come_again(string retryAfter, int seconds)
     {
-        await using var server = await LocalArk.StartAsync(429, """{"error":{"code":"ModelAccountIpmRateLimitExceeded","message":"m"}}""", ("Retry-After", retryAfter));
+        await using var server = await LocalArk.StartAsync(429, """{"error":{"code":"ModelAccountIpmRateLimitExceeded","message":"m"}}""", (
+            "Retry-After", retryAfter));
         using var ark = ArkUnderTest.NewArk(server.Address, time: new FakeTimeProvider(new DateTimeOffset(2026, 5, 11, 13, 50, 0, TimeSpan.Zero)));
 
         var failure = (await GenerateAsync(ark)).Failure!;
@@ -235,197 +242,6 @@ public sealed class ArkImagesTests
     }
 
     [Fact]
-    public async Task A_refused_connection_was_not_a_call_and_may_be_made_again()
-    {
-        using var port = new TcpListener(System.Net.IPAddress.Loopback, 0);
-        port.Start();
-        var address = $"http://{port.LocalEndpoint}";
-        port.Stop();
-        using var ark = ArkUnderTest.NewArk(address);
-
-        var failure = (await GenerateAsync(ark)).Failure!;
-
-        Assert.Equal((FailureKind.Unavailable, "ark.not_reached"), (failure.Kind, failure.ProviderCode));
-    }
-
-    [Fact]
-    public async Task A_server_that_does_not_speak_TLS_was_not_called()
-    {
-        await using var server = await LocalArk.StartAsync(200, Delivered);
-        using var ark = ArkUnderTest.NewArk(server.Address.Replace("http:", "https:", StringComparison.Ordinal));
-
-        var failure = (await GenerateAsync(ark)).Failure!;
-
-        Assert.Equal((FailureKind.Unavailable, "ark.not_reached"), (failure.Kind, failure.ProviderCode));
-        Assert.Empty(server.Calls);
-    }
-
-    [Fact]
-    public async Task A_connection_that_never_stands_was_not_a_call()
-    {
-        using var silent = new TcpListener(System.Net.IPAddress.Loopback, 0); // takes the connection, never shakes hands
-        silent.Start();
-        using var ark = ArkUnderTest.NewArk($"https://{silent.LocalEndpoint}", options => options.ConnectTimeout = TimeSpan.FromMilliseconds(200));
-
-        var failure = (await GenerateAsync(ark)).Failure!;
-
-        Assert.Equal((FailureKind.Unavailable, "ark.connect_timeout"), (failure.Kind, failure.ProviderCode));
-    }
-
-    [Fact]
-    public async Task A_call_that_is_never_answered_is_of_unknown_outcome_after_the_timeout()
-    {
-        var clock = new FakeTimeProvider();
-        var arrived = new TaskCompletionSource();
-        await using var server = await LocalArk.StartAsync(context =>
-        {
-            arrived.SetResult();
-            return NeverAsync(context);
-        });
-        using var ark = ArkUnderTest.NewArk(server.Address, time: clock);
-
-        var call = GenerateAsync(ark);
-        await arrived.Task.WaitAsync(LocalArk.MaxWait);
-        clock.Advance(TimeSpan.FromSeconds(119));
-        Assert.False(call.IsCompleted);
-        clock.Advance(TimeSpan.FromSeconds(1));
-        var failure = (await call).Failure!;
-
-        Assert.Equal((FailureKind.OutcomeUnknown, "ark.timeout"), (failure.Kind, failure.ProviderCode));
-        Assert.Contains("Providers:Ark:CallTimeout", failure.Detail, StringComparison.Ordinal);
-    }
-
-    [Fact]
-    public async Task An_answer_that_stops_half_way_is_of_unknown_outcome_after_the_timeout()
-    {
-        var clock = new FakeTimeProvider();
-        var half = new TaskCompletionSource();
-        await using var server = await LocalArk.StartAsync(async context =>
-        {
-            await HalfAsync(context);
-            half.SetResult();
-            await NeverAsync(context);
-        });
-        using var ark = ArkUnderTest.NewArk(server.Address, time: clock);
-
-        var call = GenerateAsync(ark);
-        await half.Task.WaitAsync(LocalArk.MaxWait);
-        clock.Advance(TimeSpan.FromSeconds(120));
-        var failure = (await call).Failure!;
-
-        Assert.Equal(FailureKind.OutcomeUnknown, failure.Kind);
-    }
-
-    [Fact]
-    public async Task An_answer_that_is_cut_after_its_headers_is_of_unknown_outcome_and_keeps_its_request_id()
-    {
-        await using var server = await LocalArk.StartAsync(async context =>
-        {
-            context.Response.Headers["x-request-id"] = "0217a";
-            await HalfAsync(context); // and Kestrel closes the connection
-        });
-        using var ark = ArkUnderTest.NewArk(server.Address);
-
-        var failure = (await GenerateAsync(ark)).Failure!;
-
-        Assert.Equal((FailureKind.OutcomeUnknown, "ark.cut_reply", "0217a"), (failure.Kind, failure.ProviderCode, failure.RequestId));
-    }
-
-    [Fact]
-    public async Task A_call_whose_connection_is_reset_is_of_unknown_outcome()
-    {
-        await using var server = await LocalArk.StartAsync(context =>
-        {
-            context.Abort();
-            return Task.CompletedTask;
-        });
-        using var ark = ArkUnderTest.NewArk(server.Address);
-
-        var failure = (await GenerateAsync(ark)).Failure!;
-
-        Assert.Equal((FailureKind.OutcomeUnknown, "ark.no_answer"), (failure.Kind, failure.ProviderCode));
-        Assert.Single(server.Calls);
-    }
-
-    /// <summary>HTTP clients like to repeat a request when a pooled connection turns out to be dead. Here that would buy a picture twice.</summary>
-    [Fact]
-    public async Task A_call_that_dies_with_a_reused_connection_is_not_sent_twice()
-    {
-        var connections = new HashSet<string>(StringComparer.Ordinal);
-        var calls = 0;
-        await using var server = await LocalArk.StartAsync(async context =>
-        {
-            connections.Add(context.Connection.Id);
-            if (++calls > 1)
-            {
-                context.Abort();
-                return;
-            }
-
-            await context.Response.WriteAsync(Delivered);
-        });
-        using var ark = ArkUnderTest.NewArk(server.Address);
-
-        Assert.Null((await GenerateAsync(ark)).Failure);
-        var failure = (await GenerateAsync(ark)).Failure!;
-
-        Assert.Equal((FailureKind.OutcomeUnknown, "ark.no_answer"), (failure.Kind, failure.ProviderCode));
-        Assert.Equal(2, server.Calls.Count);
-        Assert.Single(connections);
-    }
-
-    [Fact]
-    public async Task An_answer_without_end_is_given_up_at_its_cap()
-    {
-        var gone = new TaskCompletionSource();
-        await using var server = await LocalArk.StartAsync(async context =>
-        {
-            await context.Response.Body.WriteAsync(new byte[(1 << 20) + 1]);
-            await context.Response.Body.FlushAsync();
-            await NeverAsync(context);
-            gone.SetResult();
-        });
-        using var ark = ArkUnderTest.NewArk(server.Address, time: new FakeTimeProvider()); // so it is not the timeout
-
-        var failure = (await GenerateAsync(ark)).Failure!;
-
-        Assert.Equal((FailureKind.OutcomeUnknown, "ark.cut_reply"), (failure.Kind, failure.ProviderCode));
-        await gone.Task.WaitAsync(LocalArk.MaxWait);
-    }
-
-    [Fact]
-    public async Task A_caller_that_stops_gets_its_cancellation_back()
-    {
-        var arrived = new TaskCompletionSource();
-        await using var server = await LocalArk.StartAsync(context =>
-        {
-            arrived.SetResult();
-            return NeverAsync(context);
-        });
-        using var ark = ArkUnderTest.NewArk(server.Address);
-        using var stop = new CancellationTokenSource();
-
-        var call = ark.GenerateAsync(Lighthouse, "c", stop.Token);
-        await arrived.Task.WaitAsync(LocalArk.MaxWait);
-        await stop.CancelAsync();
-
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => call);
-    }
-
-    /// <summary>A drain while Ark is out of reach must not leave calls behind that look as if they had been paid.</summary>
-    [Fact]
-    public async Task A_caller_that_stops_before_the_call_was_sent_is_told_that_nothing_was_bought()
-    {
-        using var ark = ArkUnderTest.NewArk("http://127.0.0.1:9/");
-        using var stop = new CancellationTokenSource();
-        await stop.CancelAsync();
-
-        var failure = (await ark.GenerateAsync(Lighthouse, "c", stop.Token)).Failure!;
-
-        Assert.Equal((FailureKind.Unavailable, "ark.not_sent"), (failure.Kind, failure.ProviderCode));
-    }
-
-    [Fact]
     public async Task The_log_tells_of_both_ends_of_a_call_and_never_of_prompt_key_or_address()
     {
         var log = new KeptLog();
@@ -462,7 +278,8 @@ public sealed class ArkImagesTests
             },
         };
         ActivitySource.AddActivityListener(listener);
-        await using var server = await LocalArk.StartAsync(500, """{"error":{"code":"InternalServiceError","message":"m"}}""", ("x-request-id", "0217a"));
+        await using var server = await LocalArk.StartAsync(500, """{"error":{"code":"InternalServiceError","message":"m"}}""", (
+            "x-request-id", "0217a"));
         using var ark = ArkUnderTest.NewArk(server.Address);
 
         await ark.GenerateAsync(Lighthouse, name, CancellationToken.None);
@@ -471,7 +288,8 @@ public sealed class ArkImagesTests
         Assert.Equal(("generate_content seedream-4-0-250828", ActivityKind.Client), (span.OperationName, span.Kind));
         Assert.Equal(
             ("ark", "seedream-4-0-250828", 500, "0217a", "provider_unavailable"),
-            ((string?)span.GetTagItem("gen_ai.provider.name"), (string?)span.GetTagItem("gen_ai.request.model"), (int?)span.GetTagItem("http.response.status_code"),
+            ((string?)span.GetTagItem("gen_ai.provider.name"), (string?)span.GetTagItem("gen_ai.request.model"),
+                (int?)span.GetTagItem("http.response.status_code"),
                 (string?)span.GetTagItem("gen_ai.response.id"), (string?)span.GetTagItem("error.type")));
         Assert.Equal((ActivityStatusCode.Error, "InternalServiceError"), (span.Status, span.StatusDescription));
     }

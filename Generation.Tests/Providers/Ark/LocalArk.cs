@@ -45,7 +45,8 @@ internal sealed class LocalArk : IAsyncDisposable
                 return;
             }
 
-            var body = context.Request.ContentLength is null or 0 ? new JsonObject() : await JsonNode.ParseAsync(context.Request.Body, cancellationToken: context.RequestAborted);
+            var body = context.Request.ContentLength is null or 0 ? new JsonObject()
+                : await JsonNode.ParseAsync(context.Request.Body, cancellationToken: context.RequestAborted);
             ark.Calls.Enqueue(new Call(
                 $"{context.Request.Method} {context.Request.Path}",
                 context.Request.Headers.ToDictionary(header => header.Key, header => header.Value.ToString(), StringComparer.OrdinalIgnoreCase),
@@ -57,7 +58,8 @@ internal sealed class LocalArk : IAsyncDisposable
     }
 
     /// <summary>Answers every call alike.</summary>
-    public static Task<LocalArk> StartAsync(int status, [StringSyntax(StringSyntaxAttribute.Json)] string body, params (string Name, string Value)[] headers) =>
+    public static Task<LocalArk> StartAsync(int status, [StringSyntax(StringSyntaxAttribute.Json)] string body, params (
+        string Name, string Value)[] headers) =>
         StartAsync(async context =>
         {
             context.Response.StatusCode = status;

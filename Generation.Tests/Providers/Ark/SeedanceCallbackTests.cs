@@ -48,7 +48,8 @@ public sealed class SeedanceCallbackTests
     [Fact]
     public async Task A_callback_that_lies_or_was_guessed_books_nothing()
     {
-        await using var ark = await LocalArk.StartAsync(context => context.Response.WriteAsync(HttpMethods.IsPost(context.Request.Method) ? """{"id":"cgt-1"}""" : """{"status":"running"}"""));
+        await using var ark = await LocalArk.StartAsync(context => context.Response.WriteAsync(
+            HttpMethods.IsPost(context.Request.Method) ? """{"id":"cgt-1"}""" : """{"status":"running"}"""));
         await using var system = await StartAsync(Never, Never, ("Providers:Ark:BaseUrl", $"{ark.Address}/api/v3"));
         var id = await system.SubmitAsync("seedance-2-fast", new { prompt = "told too early", duration = 4 });
         await system.UntilAsync($"SELECT phase = 'awaiting_provider' FROM generation_sessions WHERE session_id = '{id}'");
@@ -61,7 +62,8 @@ public sealed class SeedanceCallbackTests
         using var known = await stranger.PostAsJsonAsync(callbackUrl, lie);
 
         Assert.Equal((404, 200), ((int)guessed.StatusCode, (int)known.StatusCode));
-        await system.UntilAsync($"SELECT lease_token > {token} AND phase = 'awaiting_provider' FROM generation_sessions WHERE session_id = '{id}'"); // it has asked, and waits again
+        // it has asked, and waits again
+        await system.UntilAsync($"SELECT lease_token > {token} AND phase = 'awaiting_provider' FROM generation_sessions WHERE session_id = '{id}'");
         Assert.Equal("GET /api/v3/contents/generations/tasks/cgt-1", ark.Calls.Last().Route);
         Assert.Equal(0, await system.ScalarAsync<long>("SELECT count(*) FROM media"));
     }
@@ -72,7 +74,8 @@ public sealed class SeedanceCallbackTests
         var asked = 0;
         await using var ark = await LocalArk.StartAsync(context => HttpMethods.IsPost(context.Request.Method)
             ? context.Response.WriteAsync($$"""{"id":"cgt-{{Guid.NewGuid():N}}"}""")
-            : context.Response.WriteAsync(Interlocked.Increment(ref asked) < 5 ? """{"status":"running"}""" : """{"status":"failed","error":{"code":"OutputVideoSensitiveContentDetected","message":"m"}}"""));
+            : context.Response.WriteAsync(Interlocked.Increment(ref asked) < 5 ? """{"status":"running"}"""
+                : """{"status":"failed","error":{"code":"OutputVideoSensitiveContentDetected","message":"m"}}"""));
         await using var system = await TestSystem.StartAsync(options =>
         {
             options.Workers = 2;
@@ -80,7 +83,8 @@ public sealed class SeedanceCallbackTests
             options.Settings["Providers:Ark:VideoReadsPerSecond"] = "1";
         });
         var started = TimeProvider.System.GetTimestamp();
-        var ids = await Task.WhenAll(Enumerable.Range(0, 3).Select(n => system.SubmitAsync("seedance-2-fast", new { prompt = $"patient {n}", duration = 4 })));
+        var ids = await Task.WhenAll(Enumerable.Range(0, 3).Select(
+            n => system.SubmitAsync("seedance-2-fast", new { prompt = $"patient {n}", duration = 4 })));
         var ends = await Task.WhenAll(ids.Select(id => system.EndOfAsync(id)));
         var seconds = TimeProvider.System.GetElapsedTime(started).TotalSeconds;
 
@@ -125,7 +129,8 @@ public sealed class SeedanceCallbackTests
             return context.Response.WriteAsync(isRefused ? """{"error":{"code":"AuthenticationError","message":"m"}}""" : """{"status":"running"}""");
         });
         await using var system = await TestSystem.StartAsync(options => options.Settings["Providers:Ark:BaseUrl"] = $"{ark.Address}/api/v3");
-        var ids = await Task.WhenAll(Enumerable.Range(0, 2).Select(n => system.SubmitAsync("seedance-2-fast", new { prompt = $"locked out {n}", duration = 4 })));
+        var ids = await Task.WhenAll(Enumerable.Range(0, 2).Select(
+            n => system.SubmitAsync("seedance-2-fast", new { prompt = $"locked out {n}", duration = 4 })));
         await UntilAskedAsync(8);
         Assert.Equal(1, Alerts());
 
@@ -137,10 +142,12 @@ public sealed class SeedanceCallbackTests
         Assert.Equal(2, Alerts());
         foreach (var id in ids)
         {
-            Assert.Equal(("processing", 0), ((string?)(await system.GetAsync(id))["status"], (int?)(await system.GetAsync(id))["attempt"])); // the tasks are bought, and go on
+            // the tasks are bought, and go on
+            Assert.Equal(("processing", 0), ((string?)(await system.GetAsync(id))["status"], (int?)(await system.GetAsync(id))["attempt"]));
         }
 
-        int Alerts() => system.Workers[0].Log.Count(line => line.StartsWith("Critical", StringComparison.Ordinal) && line.Contains("ark rejected a task query (AuthenticationError)", StringComparison.Ordinal));
+        int Alerts() => system.Workers[0].Log.Count(line => line.StartsWith("Critical", StringComparison.Ordinal) && line.Contains(
+            "ark rejected a task query (AuthenticationError)", StringComparison.Ordinal));
 
         async Task UntilAskedAsync(int times)
         {

@@ -20,7 +20,8 @@ public sealed class SeedanceTests(SeedanceTests.VideoSystem videos) : IClassFixt
 
         Assert.Equal("completed", (string?)end["status"]);
         var media = Assert.Single(end["media"]!.AsArray())!;
-        Assert.Equal(("video", "video/mp4", 1280, 720), ((string?)media["kind"], (string?)media["contentType"], (int?)media["width"], (int?)media["height"]));
+        Assert.Equal(("video", "video/mp4", 1280, 720), ((string?)media["kind"], (string?)media["contentType"], (int?)media["width"],
+            (int?)media["height"]));
         Assert.Equal(121 / 24.0, (double)media["durationSeconds"]!, 3);
         var receipt = end["receipt"]!;
         Assert.Equal((100L, 100L, 108_900L), ((long?)receipt["held"], (long?)receipt["captured"], (long?)receipt["providerUsage"]!["total_tokens"]));
@@ -35,7 +36,8 @@ public sealed class SeedanceTests(SeedanceTests.VideoSystem videos) : IClassFixt
     [Fact]
     public async Task A_user_cannot_change_by_flags_in_the_prompt_what_was_paid_for()
     {
-        var end = await system.EndOfAsync(await system.SubmitAsync("seedance-2", new { prompt = "long and sharp --dur 15 --rs 1080p --ratio 1:1", ratio = "16:9", duration = 4 }));
+        var end = await system.EndOfAsync(await system.SubmitAsync(
+            "seedance-2", new { prompt = "long and sharp --dur 15 --rs 1080p --ratio 1:1", ratio = "16:9", duration = 4 }));
 
         Assert.Equal(87_300, (int?)end["receipt"]!["providerUsage"]!["total_tokens"]); // 1280 × 720 × 97 / 1024
         Assert.Equal((80, 80), ((int?)end["receipt"]!["held"], (int?)end["receipt"]!["captured"]));
@@ -70,9 +72,12 @@ public sealed class SeedanceTests(SeedanceTests.VideoSystem videos) : IClassFixt
         Assert.Equal((0, 64), ((int?)end["receipt"]!["captured"], (int?)end["receipt"]!["released"]));
         var made = await system.CallsAsync(name);
         Assert.Equal((calls, paid), (made.Count, made.Count(call => call.Paid)));
-        Assert.Equal(code == "outcome_unknown" ? 1 : 0, await system.ScalarAsync<long>($"SELECT count(*) FROM error_events WHERE session_id = '{id}' AND detail ? 'providerTaskId'"));
+        Assert.Equal(code == "outcome_unknown" ? 1 : 0, await system.ScalarAsync<long>(
+            $"SELECT count(*) FROM error_events WHERE session_id = '{id}' AND detail ? 'providerTaskId'"));
         await AssertAllIsWellAsync();
-        Assert.Equal("completed", (string?)(await system.EndOfAsync(await system.SubmitAsync("seedance-2-fast", new { prompt = $"after {word}" })))["status"]); // and the breaker is at nought again
+        // and the breaker is at nought again
+        Assert.Equal("completed", (string?)(await system.EndOfAsync(
+            await system.SubmitAsync("seedance-2-fast", new { prompt = $"after {word}" })))["status"]);
     }
 
     [Theory]
@@ -142,7 +147,8 @@ public sealed class SeedanceTests(SeedanceTests.VideoSystem videos) : IClassFixt
     [Fact]
     public async Task The_last_frame_is_kept_beside_the_video_when_it_is_asked_for_and_done_without_when_it_cannot_be_had()
     {
-        var id = await system.SubmitAsync("seedance-2-mini", new { prompt = "to the last", ratio = "16:9", resolution = "480p", duration = 4, last_frame_poster = true });
+        var id = await system.SubmitAsync("seedance-2-mini",
+            new { prompt = "to the last", ratio = "16:9", resolution = "480p", duration = 4, last_frame_poster = true });
         var media = Assert.Single((await system.EndOfAsync(id))["media"]!.AsArray())!;
 
         using var anyone = new HttpClient();
@@ -150,7 +156,8 @@ public sealed class SeedanceTests(SeedanceTests.VideoSystem videos) : IClassFixt
         Assert.Equal("image/png", still.Content.Headers.ContentType?.MediaType);
         var header = MediaHeader.Read(MediaType.Png, await still.Content.ReadAsByteArrayAsync());
         Assert.Equal((864, 496), (header.Width, header.Height));
-        Assert.Null((await system.EndOfAsync(await system.SubmitAsync("seedance-2-mini", new { prompt = "without", duration = 4 })))["media"]![0]!["posterUrl"]);
+        Assert.Null((await system.EndOfAsync(await system.SubmitAsync(
+            "seedance-2-mini", new { prompt = "without", duration = 4 })))["media"]![0]!["posterUrl"]);
         await AssertAllIsWellAsync();
     }
 

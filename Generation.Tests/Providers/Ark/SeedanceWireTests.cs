@@ -84,14 +84,16 @@ public sealed class SeedanceWireTests
     [InlineData("a well-known boat - at sea", "a well-known boat - at sea")]
     [InlineData("a boat - -5 degrees", "a boat - -5 degrees")]
     [InlineData("calm — and wide", "calm — and wide")]
-    public void No_flag_is_left_in_a_prompt_and_a_sentence_stays_one(string prompt, string sent) => Assert.Equal(sent, ArkPrompt.WithoutFlags(prompt));
+    public void No_flag_is_left_in_a_prompt_and_a_sentence_stays_one(string prompt, string sent) =>
+        Assert.Equal(sent, ArkPrompt.WithoutFlags(prompt));
 
     [Theory]
     [InlineData("""{"prompt":"p","resolution":"720p","duration":5}""")]
     [InlineData("""{"prompt":"p","resolution":"720p","providerModel":"m"}""")]
     [InlineData("""{"prompt":"p","duration":5,"providerModel":"m"}""")]
     [InlineData("""{"prompt":"","resolution":"720p","duration":5,"providerModel":"m"}""")]
-    public void Settings_that_lack_what_decides_the_price_make_no_request(string settings) => Assert.Null(ArkVideoRequest.From(JsonNode.Parse(settings)!.AsObject()));
+    public void Settings_that_lack_what_decides_the_price_make_no_request(string settings) =>
+        Assert.Null(ArkVideoRequest.From(JsonNode.Parse(settings)!.AsObject()));
 
     [Theory]
     [InlineData(200, """{}""", FailureKind.OutcomeUnknown, "ark.no_task_id")]
@@ -99,11 +101,15 @@ public sealed class SeedanceWireTests
     [InlineData(200, """{"id":7}""", FailureKind.OutcomeUnknown, "ark.no_task_id")]
     [InlineData(200, """{"id":"cgt-""", FailureKind.OutcomeUnknown, "ark.malformed_reply")]
     [InlineData(200, """{"error":{"code":"InternalServiceError","message":"m"}}""", FailureKind.Unavailable, "InternalServiceError")]
-    [InlineData(500, """{"error":{"code":"InternalServiceError","message":"m"}}""", FailureKind.OutcomeUnknown, "InternalServiceError")] // the task may be queued
-    [InlineData(400, """{"error":{"code":"ContentSecurityDetectionError","message":"m"}}""", FailureKind.Unavailable, "ContentSecurityDetectionError")]
+    // the task may be queued
+    [InlineData(500, """{"error":{"code":"InternalServiceError","message":"m"}}""", FailureKind.OutcomeUnknown, "InternalServiceError")]
+    [InlineData(400, """{"error":{"code":"ContentSecurityDetectionError","message":"m"}}""", FailureKind.Unavailable,
+        "ContentSecurityDetectionError")]
     [InlineData(413, """{"error":{"code":"RequestEntityTooLarge","message":"m"}}""", FailureKind.InvalidRequest, "RequestEntityTooLarge")]
-    [InlineData(429, """{"error":{"code":"QuotaExceeded","message":"The request has exceeded the quota: too many queued tasks."}}""", FailureKind.RateLimited, "QuotaExceeded")]
-    [InlineData(400, """{"error":{"code":"InputImageSensitiveContentDetected.PrivacyInformation","message":"m"}}""", FailureKind.ModerationInput, "InputImageSensitiveContentDetected.PrivacyInformation")]
+    [InlineData(429, """{"error":{"code":"QuotaExceeded","message":"The request has exceeded the quota: too many queued tasks."}}""",
+        FailureKind.RateLimited, "QuotaExceeded")]
+    [InlineData(400, """{"error":{"code":"InputImageSensitiveContentDetected.PrivacyInformation","message":"m"}}""", FailureKind.ModerationInput,
+        "InputImageSensitiveContentDetected.PrivacyInformation")]
     [InlineData(502, "<html>", FailureKind.OutcomeUnknown, "http.502")]
     public async Task A_creation_that_names_no_task_says_whether_one_may_have_been_made(int status, string body, FailureKind kind, string code)
     {
@@ -118,12 +124,14 @@ public sealed class SeedanceWireTests
     [Fact]
     public async Task A_creation_without_an_answer_is_of_unknown_outcome_and_one_without_a_connection_is_not()
     {
-        await using var server = await LocalArk.StartAsync(context => Task.Delay(Timeout.InfiniteTimeSpan, TimeProvider.System, context.RequestAborted));
+        await using var server = await LocalArk.StartAsync(context => Task.Delay(
+            Timeout.InfiniteTimeSpan, TimeProvider.System, context.RequestAborted));
         using var silent = ArkUnderTest.NewVideos(server.Address, o => o.VideoCallTimeout = TimeSpan.FromSeconds(1));
         using var unreachable = ArkUnderTest.NewVideos("http://127.0.0.1:1");
 
         Assert.Equal((FailureKind.OutcomeUnknown, "ark.timeout"), KindOf((await silent.CreateAsync(Boat, "c", CancellationToken.None)).Failure!));
-        Assert.Equal((FailureKind.Unavailable, "ark.not_reached"), KindOf((await unreachable.CreateAsync(Boat, "c", CancellationToken.None)).Failure!));
+        Assert.Equal((FailureKind.Unavailable, "ark.not_reached"),
+            KindOf((await unreachable.CreateAsync(Boat, "c", CancellationToken.None)).Failure!));
     }
 
     [Fact]
@@ -169,21 +177,26 @@ public sealed class SeedanceWireTests
     [InlineData(200, """{"status":"dreaming"}""", "PollFailed", FailureKind.Unavailable, "ark.unknown_status")]
     [InlineData(200, """{"status":"succ""", "PollFailed", FailureKind.Unavailable, "ark.malformed_reply")]
     [InlineData(500, """{"error":{"code":"InternalServiceError","message":"m"}}""", "PollFailed", FailureKind.Unavailable, "InternalServiceError")]
-    [InlineData(429, """{"error":{"code":"AccountRateLimitExceeded","message":"m"}}""", "PollFailed", FailureKind.RateLimited, "AccountRateLimitExceeded")]
+    [InlineData(429, """{"error":{"code":"AccountRateLimitExceeded","message":"m"}}""", "PollFailed", FailureKind.RateLimited,
+        "AccountRateLimitExceeded")]
     [InlineData(401, """{"error":{"code":"AuthenticationError","message":"m"}}""", "PollFailed", FailureKind.Unauthorized, "AuthenticationError")]
     [InlineData(404, "<html>", "PollFailed", FailureKind.Unauthorized, "http.404")]
     [InlineData(502, "<html>", "PollFailed", FailureKind.OutcomeUnknown, "http.502")]
     // It is over.
     [InlineData(404, """{"error":{"code":"NotFound.Task","message":"m"}}""", "Ended", FailureKind.OutcomeUnknown, "NotFound.Task")]
-    [InlineData(200, """{"status":"failed","error":{"code":"OutputVideoSensitiveContentDetected.PolicyViolation","message":"m"}}""", "Ended", FailureKind.ModerationOutput, "OutputVideoSensitiveContentDetected.PolicyViolation")]
-    [InlineData(200, """{"status":"failed","error":{"code":"InternalServiceError","message":"m"}}""", "Ended", FailureKind.Unavailable, "InternalServiceError")]
-    [InlineData(200, """{"status":"failed","error":{"code":"InvalidParameter.TaskTypeMismatch","message":"m"}}""", "Ended", FailureKind.InvalidRequest, "InvalidParameter.TaskTypeMismatch")]
+    [InlineData(200, """{"status":"failed","error":{"code":"OutputVideoSensitiveContentDetected.PolicyViolation","message":"m"}}""", "Ended",
+        FailureKind.ModerationOutput, "OutputVideoSensitiveContentDetected.PolicyViolation")]
+    [InlineData(200, """{"status":"failed","error":{"code":"InternalServiceError","message":"m"}}""", "Ended", FailureKind.Unavailable,
+        "InternalServiceError")]
+    [InlineData(200, """{"status":"failed","error":{"code":"InvalidParameter.TaskTypeMismatch","message":"m"}}""", "Ended",
+        FailureKind.InvalidRequest, "InvalidParameter.TaskTypeMismatch")]
     [InlineData(200, """{"status":"failed"}""", "Ended", FailureKind.Unavailable, "ark.task_failed")]
     [InlineData(200, """{"status":"expired"}""", "Ended", FailureKind.Unavailable, "ark.task_expired")]
     [InlineData(200, """{"status":"cancelled"}""", "Ended", FailureKind.Unavailable, "ark.task_cancelled")]
     [InlineData(200, """{"status":"succeeded","content":{}}""", "Ended", FailureKind.OutputUnusable, "ark.no_video")]
     [InlineData(200, """{"status":"succeeded","content":{"video_url":"file:///etc/passwd"}}""", "Ended", FailureKind.OutputUnusable, "ark.no_video")]
-    public async Task A_question_about_a_task_tells_its_own_failure_from_the_tasks(int status, string body, string report, FailureKind? kind, string? code)
+    public async Task A_question_about_a_task_tells_its_own_failure_from_the_tasks(
+        int status, string body, string report, FailureKind? kind, string? code)
     {
         await using var server = await LocalArk.StartAsync(status, body);
         using var ark = ArkUnderTest.NewVideos(server.Address);

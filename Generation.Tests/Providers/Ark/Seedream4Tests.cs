@@ -16,7 +16,8 @@ public sealed class Seedream4Tests
         {
             var now = Interlocked.Increment(ref running);
             most = Math.Max(most, now);
-            Assert.True(await Task.Run(() => pairs.SignalAndWait(LocalArk.MaxWait))); // answered two by two: were they made one by one, this would not end
+            // answered two by two: were they made one by one, this would not end
+            Assert.True(await Task.Run(() => pairs.SignalAndWait(LocalArk.MaxWait)));
             Interlocked.Decrement(ref running);
             await DeliverAsync(context);
         });
@@ -28,7 +29,8 @@ public sealed class Seedream4Tests
         Assert.Equal("completed", (string?)end["status"]);
         Assert.Equal(2, most);
         Assert.Equal(4, ark.Calls.Count);
-        Assert.All(ark.Calls, call => Assert.Equal(("ep-1", "a lighthouse at dusk", "2K"), ((string?)call.Body["model"], (string?)call.Body["prompt"], (string?)call.Body["size"])));
+        Assert.All(ark.Calls, call => Assert.Equal(("ep-1", "a lighthouse at dusk", "2K"),
+            ((string?)call.Body["model"], (string?)call.Body["prompt"], (string?)call.Body["size"])));
         Assert.Equal(
             Enumerable.Range(0, 4).Select(ordinal => $"{id:N}-{ordinal}-1"),
             ark.Calls.Select(call => call.Headers["X-Client-Request-Id"]).Order(StringComparer.Ordinal));
@@ -42,7 +44,8 @@ public sealed class Seedream4Tests
     {
         var refusals = 0;
         await using var ark = await LocalArk.StartAsync(context =>
-            context.Request.Headers["X-Client-Request-Id"].ToString().Contains("-1-", StringComparison.Ordinal) && Interlocked.Increment(ref refusals) == 1
+            context.Request.Headers["X-Client-Request-Id"].ToString().Contains("-1-", StringComparison.Ordinal)
+                && Interlocked.Increment(ref refusals) == 1
                 ? RefuseAsync(context, 429, "ServerOverloaded")
                 : DeliverAsync(context));
         await using var system = await StartAsync(ark);
@@ -87,7 +90,8 @@ public sealed class Seedream4Tests
         Assert.Equal(("failed", "outcome_unknown"), ((string?)end["status"], (string?)end["error"]!["code"]));
         Assert.Single(ark.Calls);
         Assert.Equal(0, (long?)end["receipt"]!["captured"]);
-        Assert.Equal(1, await system.ScalarAsync<long>("SELECT count(*) FROM error_events WHERE code = 'outcome_unknown' AND detail ? 'providerTaskId'"));
+        Assert.Equal(1, await system.ScalarAsync<long>(
+            "SELECT count(*) FROM error_events WHERE code = 'outcome_unknown' AND detail ? 'providerTaskId'"));
         await system.AssertBooksAreCleanAsync();
     }
 
@@ -127,6 +131,7 @@ public sealed class Seedream4Tests
     private static Task RefuseAsync(HttpContext context, int status, string code)
     {
         context.Response.StatusCode = status;
-        return context.Response.WriteAsync(new JsonObject { ["error"] = new JsonObject { ["code"] = code, ["message"] = "No. request id: 0217abc" } }.ToJsonString());
+        return context.Response.WriteAsync(
+            new JsonObject { ["error"] = new JsonObject { ["code"] = code, ["message"] = "No. request id: 0217abc" } }.ToJsonString());
     }
 }

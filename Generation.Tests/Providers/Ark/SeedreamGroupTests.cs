@@ -29,10 +29,12 @@ public sealed class SeedreamGroupTests(SeedreamGroupTests.GroupSystem groups) : 
         Assert.Equal([0, 1, 2], end["media"]!.AsArray().Select(m => (int)m!["ordinal"]!));
         Assert.Null(end["failedOutputs"]);
         var receipt = end["receipt"]!;
-        Assert.Equal((20, 12, 8, 3), ((int?)receipt["held"], (int?)receipt["captured"], (int?)receipt["adjusted"], (int?)receipt["providerUsage"]!["generated_images"]));
+        Assert.Equal((20, 12, 8, 3), ((int?)receipt["held"], (int?)receipt["captured"], (int?)receipt["adjusted"],
+            (int?)receipt["providerUsage"]!["generated_images"]));
         Assert.Equal("The model chose to make 3 of up to 5 outputs. You paid 12 credits for 3; 8 were given back.", (string?)receipt["summary"]);
         Assert.Equal(0.09m, await system.ScalarAsync<decimal>($"SELECT provider_usd FROM generation_sessions WHERE session_id = '{id}'"));
-        Assert.Equal("delivered 0 5", await system.ScalarAsync<string>($"SELECT string_agg(format('%s %s %s', state, first_ordinal, output_count), ';') FROM provider_tasks WHERE session_id = '{id}'"));
+        Assert.Equal("delivered 0 5", await system.ScalarAsync<string>(
+            $"SELECT string_agg(format('%s %s %s', state, first_ordinal, output_count), ';') FROM provider_tasks WHERE session_id = '{id}'"));
         Assert.Single(await system.CallsAsync("of a fjord"));
         await AssertAllIsWellAsync();
     }
@@ -62,9 +64,11 @@ public sealed class SeedreamGroupTests(SeedreamGroupTests.GroupSystem groups) : 
         Assert.Equal((0, 8), ((int?)end["receipt"]!["captured"], (int?)end["receipt"]!["released"]));
         var made = await system.CallsAsync(name);
         Assert.Equal((calls, paid), (made.Count, made.Count(call => call.Paid)));
-        Assert.Equal(code == "outcome_unknown" ? 1 : 0, await system.ScalarAsync<long>($"SELECT count(*) FROM error_events WHERE session_id = '{id}' AND detail ? 'providerTaskId'"));
+        Assert.Equal(code == "outcome_unknown" ? 1 : 0, await system.ScalarAsync<long>(
+            $"SELECT count(*) FROM error_events WHERE session_id = '{id}' AND detail ? 'providerTaskId'"));
         await AssertAllIsWellAsync();
-        Assert.Equal("completed", (string?)(await system.EndOfAsync(await SubmitAsync($"two pictures after {word}", 2)))["status"]); // and the breaker is at nought again
+        // and the breaker is at nought again
+        Assert.Equal("completed", (string?)(await system.EndOfAsync(await SubmitAsync($"two pictures after {word}", 2)))["status"]);
     }
 
     [Theory]
@@ -74,7 +78,8 @@ public sealed class SeedreamGroupTests(SeedreamGroupTests.GroupSystem groups) : 
     [InlineData("timeout", 5, 3, "outcome_unknown", 2, 1)]
     [InlineData("server-error-paid", 5, 3, "provider_unavailable", 2, 0)]
     [InlineData("malformed", 3, 3, null, 0, 0)] // nothing is missing
-    public async Task What_was_announced_of_a_group_is_kept_and_what_is_missing_has_failed(string word, int n, int stored, string? code, int failed, int unknown)
+    public async Task What_was_announced_of_a_group_is_kept_and_what_is_missing_has_failed(
+        string word, int n, int stored, string? code, int failed, int unknown)
     {
         var name = $"three pictures of {word} among {n}";
         var id = await SubmitAsync($"{name} [fault={word}]", n);
@@ -88,9 +93,11 @@ public sealed class SeedreamGroupTests(SeedreamGroupTests.GroupSystem groups) : 
         Assert.Empty(missing.Select(output => (int)output!["ordinal"]!).Intersect(end["media"]!.AsArray().Select(m => (int)m!["ordinal"]!)));
         Assert.Single(await system.CallsAsync(name));
         Assert.Equal(stored * 0.03m, await system.ScalarAsync<decimal>($"SELECT provider_usd FROM generation_sessions WHERE session_id = '{id}'"));
-        Assert.Equal(unknown, await system.ScalarAsync<long>($"SELECT count(*) FROM error_events WHERE session_id = '{id}' AND detail ? 'providerTaskId'"));
+        Assert.Equal(unknown, await system.ScalarAsync<long>(
+            $"SELECT count(*) FROM error_events WHERE session_id = '{id}' AND detail ? 'providerTaskId'"));
         await AssertAllIsWellAsync();
-        Assert.Equal("completed", (string?)(await system.EndOfAsync(await SubmitAsync($"two pictures after {word} among {n}", 2)))["status"]); // and the breaker is at nought again
+        // and the breaker is at nought again
+        Assert.Equal("completed", (string?)(await system.EndOfAsync(await SubmitAsync($"two pictures after {word} among {n}", 2)))["status"]);
     }
 
     [Fact]
@@ -152,9 +159,17 @@ public sealed class SeedreamGroupTests(SeedreamGroupTests.GroupSystem groups) : 
     public async Task Seedream_5_makes_PNGs_from_pictures_to_go_by_also_in_a_group()
     {
         var id = await system.SubmitAsync(
-            "seedream-5-lite", new { prompt = "two pictures of a sketch, finished", n = 2, group = true, output_format = "png", images = new[] { "https://a.example/1.png", "https://a.example/2.png" } });
+            "seedream-5-lite", new
+            {
+                prompt = "two pictures of a sketch, finished",
+                n = 2,
+                group = true,
+                output_format = "png",
+                images = new[] { "https://a.example/1.png", "https://a.example/2.png" }
+            });
         var end = await system.EndOfAsync(id);
-        var single = await system.EndOfAsync(await system.SubmitAsync("seedream-5-pro", new { prompt = "one sketch, finished", images = new[] { "https://a.example/1.png" } }));
+        var single = await system.EndOfAsync(await system.SubmitAsync(
+            "seedream-5-pro", new { prompt = "one sketch, finished", images = new[] { "https://a.example/1.png" } }));
 
         Assert.Equal(["image/png", "image/png"], end["media"]!.AsArray().Select(m => (string)m!["contentType"]!));
         Assert.Equal((10, 8), ((int?)end["receipt"]!["captured"], (int?)single["receipt"]!["captured"]));
@@ -172,7 +187,8 @@ public sealed class SeedreamGroupTests(SeedreamGroupTests.GroupSystem groups) : 
         });
 
         Assert.Equal(HttpStatusCode.BadRequest, answer.StatusCode);
-        Assert.Equal("must be at most 5 beside 10 images when group is true", (string?)(await TestSystem.ReadAsync(answer))["errors"]!["params.n"]![0]);
+        Assert.Equal("must be at most 5 beside 10 images when group is true",
+            (string?)(await TestSystem.ReadAsync(answer))["errors"]!["params.n"]![0]);
     }
 
     [Fact]

@@ -26,13 +26,15 @@ public sealed class ForgeBreakerTests
             Assert.Equal((0, 2 * WebUiSystem.UnitPrice, "You were not charged."),
                 ((long?)end["receipt"]!["captured"], (long?)end["receipt"]!["released"], (string?)end["receipt"]!["summary"]));
             Assert.Empty(end["media"]!.AsArray());
-            Assert.Equal(("image/png", 512, 512), ((string?)end["placeholder"]!["contentType"], (int?)end["placeholder"]!["width"], (int?)end["placeholder"]!["height"]));
+            Assert.Equal(("image/png", 512, 512), ((string?)end["placeholder"]!["contentType"], (int?)end["placeholder"]!["width"],
+                (int?)end["placeholder"]!["height"]));
             using var picture = await system.Http.GetAsync((string?)end["placeholder"]!["url"]);
             Assert.Equal((HttpStatusCode.OK, "image/png"), (picture.StatusCode, picture.Content.Headers.ContentType?.MediaType));
         }
 
         var without = await system.EndOfAsync(await system.SubmitForgeAsync("without one"));
-        Assert.Equal(("failed", "provider_unavailable", null), ((string?)without["status"], (string?)without["error"]!["code"], without["placeholder"]));
+        Assert.Equal(("failed", "provider_unavailable", null),
+            ((string?)without["status"], (string?)without["error"]!["code"], without["placeholder"]));
         Assert.Empty(await system.CallsAsync("with"));
         await system.AssertSlotsAreFreeAsync();
         await system.AssertBooksAreCleanAsync();
@@ -57,11 +59,13 @@ public sealed class ForgeBreakerTests
         await gone.DisposeAsync();
         await using var alive = await TestSim.StartAsync();
         await using var system = await TestSystem.StartAsync(o => o.Settings["Providers:Forge:Endpoints"] = $"{address},{alive.Address}");
-        var ends = await Task.WhenAll(Enumerable.Range(0, 6).Select(async i => await system.EndOfAsync(await system.SubmitForgeAsync($"one of {i} [latency=100]"))));
+        var ends = await Task.WhenAll(Enumerable.Range(0, 6).Select(
+            async i => await system.EndOfAsync(await system.SubmitForgeAsync($"one of {i} [latency=100]"))));
 
         Assert.All(ends, end => Assert.Equal("completed", (string?)end["status"]));
         Assert.Equal((6, 1), await alive.GpuAsync() is var gpu ? (gpu.Jobs, gpu.MostInside) : default);
-        Assert.Equal("forge.not_reached", await system.ScalarAsync<string>("SELECT string_agg(DISTINCT failure_code, ' ') FROM provider_tasks WHERE state = 'rejected'"));
+        Assert.Equal("forge.not_reached", await system.ScalarAsync<string>(
+            "SELECT string_agg(DISTINCT failure_code, ' ') FROM provider_tasks WHERE state = 'rejected'"));
         Assert.InRange(await system.ScalarAsync<long>("SELECT count(*) FROM provider_tasks WHERE state = 'rejected'"), 1, 5);
         await system.AssertBooksAreCleanAsync();
     }

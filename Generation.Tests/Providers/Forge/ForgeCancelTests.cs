@@ -21,7 +21,8 @@ public sealed class ForgeCancelTests
         await system.CancelAsync(id);
 
         var end = await system.EndOfAsync(id);
-        Assert.Equal(("canceled", WebUiSystem.UnitPrice, 1), ((string?)end["status"], (long?)end["receipt"]!["captured"], end["media"]!.AsArray().Count));
+        Assert.Equal(("canceled", WebUiSystem.UnitPrice, 1),
+            ((string?)end["status"], (long?)end["receipt"]!["captured"], end["media"]!.AsArray().Count));
         var gpu = await system.Sim.UntilGpuAsync(gpu => gpu.Inside == 0);
         Assert.Equal((2, 1), (gpu.Jobs, gpu.Interrupts));
         await system.AssertSlotsAreFreeAsync();
@@ -34,7 +35,8 @@ public sealed class ForgeCancelTests
     {
         await using var system = await TestSystem.StartAsync();
         using var byHand = new HttpClient { BaseAddress = system.Sim.Address };
-        var theirs = byHand.PostAsJsonAsync("/sdapi/v1/txt2img", new { prompt = "by hand [gate=theirs]", width = 64, height = 64, n_iter = 2, force_task_id = "task(theirs)" });
+        var theirs = byHand.PostAsJsonAsync("/sdapi/v1/txt2img",
+            new { prompt = "by hand [gate=theirs]", width = 64, height = 64, n_iter = 2, force_task_id = "task(theirs)" });
         await system.Sim.WaitAtGateAsync("theirs");
         var id = await system.SubmitForgeAsync("behind it");
         await system.Sim.UntilGpuAsync(gpu => gpu.Pending == 1);
@@ -52,7 +54,8 @@ public sealed class ForgeCancelTests
     [Fact]
     public async Task A_picture_that_takes_too_long_is_interrupted_and_tried_again()
     {
-        await using var system = await TestSystem.StartAsync(o => (o.Settings["Providers:Forge:ConnectTimeout"], o.Settings["Providers:Forge:CallTimeout"]) = ("00:00:01", "00:00:03"));
+        await using var system = await TestSystem.StartAsync(
+            o => (o.Settings["Providers:Forge:ConnectTimeout"], o.Settings["Providers:Forge:CallTimeout"]) = ("00:00:01", "00:00:03"));
         var id = await system.SubmitForgeAsync("hangs [gate=half]");
         await system.Sim.UntilGpuAsync(gpu => gpu is { Interrupts: 1, Jobs: 2 });
         await system.Sim.OpenGateAsync("half");

@@ -27,7 +27,8 @@ public sealed class ForgeCrashTests
         await system.AddWorkerAsync();
 
         var end = await system.EndOfAsync(id);
-        Assert.Equal(("completed", WebUiSystem.UnitPrice, 1), ((string?)end["status"], (long?)end["receipt"]!["captured"], end["media"]!.AsArray().Count));
+        Assert.Equal(("completed", WebUiSystem.UnitPrice, 1),
+            ((string?)end["status"], (long?)end["receipt"]!["captured"], end["media"]!.AsArray().Count));
         Assert.Equal((calls, objects), ((await system.CallsAsync("cut off")).Count, system.Objects().Count));
         Assert.Equal(0, await system.ScalarAsync<long>("SELECT count(*) FROM error_events"));
         await system.AssertSlotsAreFreeAsync();

@@ -12,22 +12,34 @@ public sealed class ForgeFailuresTests
     private static readonly DateTimeOffset Now = new(2026, 11, 22, 7, 0, 0, TimeSpan.Zero);
 
     [Theory]
-    [InlineData(400, """{"error":"HTTPException","detail":"Sampler not found","body":"","errors":""}""", FailureKind.InvalidRequest, "forge.sampler_not_found")]
+    [InlineData(400, """{"error":"HTTPException","detail":"Sampler not found","body":"","errors":""}""", FailureKind.InvalidRequest,
+        "forge.sampler_not_found")]
     [InlineData(400, """{"detail":"Sampler not found"}""", FailureKind.InvalidRequest, "forge.sampler_not_found")]
-    [InlineData(404, """{"error":"HTTPException","detail":"Sampler not found","body":"","errors":""}""", FailureKind.InvalidRequest, "forge.sampler_not_found")]
-    [InlineData(401, """{"error":"HTTPException","detail":"Incorrect username or password","body":"","errors":""}""", FailureKind.Unauthorized, "forge.unauthorized")]
+    [InlineData(404, """{"error":"HTTPException","detail":"Sampler not found","body":"","errors":""}""", FailureKind.InvalidRequest,
+        "forge.sampler_not_found")]
+    [InlineData(401, """{"error":"HTTPException","detail":"Incorrect username or password","body":"","errors":""}""", FailureKind.Unauthorized,
+        "forge.unauthorized")]
     [InlineData(401, """{"detail":"Not authenticated"}""", FailureKind.Unauthorized, "forge.unauthorized")]
-    [InlineData(404, """{"error":"HTTPException","detail":"Init image not found","body":"","errors":""}""", FailureKind.InvalidRequest, "forge.init_image_not_found")]
-    [InlineData(404, """{"error":"HTTPException","detail":"Model not found","body":"","errors":""}""", FailureKind.Unauthorized, "forge.model_not_found")]
+    [InlineData(404, """{"error":"HTTPException","detail":"Init image not found","body":"","errors":""}""", FailureKind.InvalidRequest,
+        "forge.init_image_not_found")]
+    [InlineData(404, """{"error":"HTTPException","detail":"Model not found","body":"","errors":""}""", FailureKind.Unauthorized,
+        "forge.model_not_found")]
     [InlineData(404, """{"detail":"Not Found"}""", FailureKind.Unauthorized, "forge.no_route")]
     [InlineData(405, """{"detail":"Method Not Allowed"}""", FailureKind.Unauthorized, "forge.no_route")]
-    [InlineData(422, """{"detail":[{"loc":["body","steps"],"msg":"value is not a valid integer","type":"type_error.integer"}]}""", FailureKind.InvalidRequest, "forge.validation")]
-    [InlineData(422, """{"error":"HTTPException","detail":"Script 'xyz' not found","body":"","errors":""}""", FailureKind.InvalidRequest, "forge.script_not_found")]
-    [InlineData(500, """{"error":"OutOfMemoryError","detail":"","body":"","errors":"CUDA out of memory. Tried to allocate 2.25 GiB."}""", FailureKind.RateLimited, "forge.out_of_memory")]
-    [InlineData(500, """{"error":"RuntimeError","detail":"","body":"","errors":"CUDA out of memory. Tried to allocate 20.00 MiB"}""", FailureKind.RateLimited, "forge.out_of_memory")]
-    [InlineData(500, """{"error":"RuntimeError","detail":"","body":"","errors":"model 'gone' not found"}""", FailureKind.Unauthorized, "forge.model_not_found")]
-    [InlineData(500, """{"error":"RuntimeError","detail":"","body":"","errors":"CUDA error: an illegal memory access was encountered"}""", FailureKind.Unavailable, "forge.exception")]
-    [InlineData(500, """{"error":"NansException","detail":"","body":"","errors":"A tensor with all NaNs was produced in Unet."}""", FailureKind.Unavailable, "forge.exception")]
+    [InlineData(422, """{"detail":[{"loc":["body","steps"],"msg":"value is not a valid integer","type":"type_error.integer"}]}""",
+        FailureKind.InvalidRequest, "forge.validation")]
+    [InlineData(422, """{"error":"HTTPException","detail":"Script 'xyz' not found","body":"","errors":""}""", FailureKind.InvalidRequest,
+        "forge.script_not_found")]
+    [InlineData(500, """{"error":"OutOfMemoryError","detail":"","body":"","errors":"CUDA out of memory. Tried to allocate 2.25 GiB."}""",
+        FailureKind.RateLimited, "forge.out_of_memory")]
+    [InlineData(500, """{"error":"RuntimeError","detail":"","body":"","errors":"CUDA out of memory. Tried to allocate 20.00 MiB"}""",
+        FailureKind.RateLimited, "forge.out_of_memory")]
+    [InlineData(500, """{"error":"RuntimeError","detail":"","body":"","errors":"model 'gone' not found"}""", FailureKind.Unauthorized,
+        "forge.model_not_found")]
+    [InlineData(500, """{"error":"RuntimeError","detail":"","body":"","errors":"CUDA error: an illegal memory access was encountered"}""",
+        FailureKind.Unavailable, "forge.exception")]
+    [InlineData(500, """{"error":"NansException","detail":"","body":"","errors":"A tensor with all NaNs was produced in Unet."}""",
+        FailureKind.Unavailable, "forge.exception")]
     [InlineData(500, "Internal Server Error", FailureKind.Unavailable, "forge.exception")]
     [InlineData(302, "", FailureKind.Unauthorized, "http.302")]
     [InlineData(403, "<html>", FailureKind.Unauthorized, "forge.forbidden")]
@@ -59,7 +71,8 @@ public sealed class ForgeFailuresTests
     [InlineData(401, """{"detail":"Not authenticated"}""", "Providers:Forge:ApiAuth")]
     [InlineData(404, """{"detail":"Not Found"}""", "--api")]
     [InlineData(500, """{"error":"RuntimeError","detail":"","body":"","errors":"model 'gone' not found"}""", "Providers:Forge:Models")]
-    [InlineData(422, """{"detail":[{"loc":["body","steps"],"msg":"value is not a valid integer","type":"type_error.integer"}]}""", "body.steps: value is not a valid integer")]
+    [InlineData(422, """{"detail":[{"loc":["body","steps"],"msg":"value is not a valid integer","type":"type_error.integer"}]}""",
+        "body.steps: value is not a valid integer")]
     [InlineData(502, "<html><body>a page</body></html>", "502 without words of a WebUI (text/html).")]
     public void The_detail_says_what_was_said_and_where_to_look(int status, string body, string part) =>
         Assert.Contains(part, Sort(status, body).Detail, StringComparison.Ordinal);
@@ -98,7 +111,11 @@ public sealed class ForgeFailuresTests
 
     private static Failure Sort(int status, string body, string? retryAfter = null)
     {
-        using var response = new HttpResponseMessage((HttpStatusCode)status) { Content = new StringContent(body, Encoding.UTF8, new MediaTypeHeaderValue(body.StartsWith('<') ? "text/html" : "text/plain")) };
+        using var response = new HttpResponseMessage((HttpStatusCode)status)
+        {
+            Content = new StringContent(
+            body, Encoding.UTF8, new MediaTypeHeaderValue(body.StartsWith('<') ? "text/html" : "text/plain"))
+        };
         if (retryAfter is not null)
         {
             response.Headers.TryAddWithoutValidation("Retry-After", retryAfter);

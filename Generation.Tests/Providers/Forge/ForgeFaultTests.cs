@@ -51,7 +51,8 @@ public sealed class ForgeFaultTests(ForgeFaultSystem faults) : IClassFixture<For
         Assert.Equal((0, WebUiSystem.UnitPrice), ((long?)end["receipt"]!["captured"], (long?)end["receipt"]!["released"]));
         Assert.Null(end["placeholder"]);
         Assert.Equal(calls, (await system.CallsAsync(name)).Count);
-        Assert.Equal(1, await system.ScalarAsync<long>($"SELECT count(*) FROM error_events WHERE session_id = '{id}'")); // none to reconcile: nothing is of unknown outcome
+        // none to reconcile: nothing is of unknown outcome
+        Assert.Equal(1, await system.ScalarAsync<long>($"SELECT count(*) FROM error_events WHERE session_id = '{id}'"));
         await system.AssertSlotsAreFreeAsync();
         await system.AssertBooksAreCleanAsync();
         await system.AssertNothingIsLeftBehindAsync();

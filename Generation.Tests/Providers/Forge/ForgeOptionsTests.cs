@@ -23,7 +23,8 @@ public sealed class ForgeOptionsTests
     public void Endpoints_come_as_a_list_or_as_one_string_and_one_endpoint_has_one_name()
     {
         Assert.Equal(["http://gpu-1:7860", "http://gpu-2:7860"], Read(("Endpoints", "http://gpu-1:7860/, http://gpu-2:7860")).Endpoints);
-        Assert.Equal(["http://gpu-1:7860", "http://gpu-2:7860"], Read(("Endpoints:0", "http://gpu-1:7860"), ("Endpoints:1", "http://gpu-2:7860/")).Endpoints);
+        Assert.Equal(["http://gpu-1:7860", "http://gpu-2:7860"],
+            Read(("Endpoints:0", "http://gpu-1:7860"), ("Endpoints:1", "http://gpu-2:7860/")).Endpoints);
         Assert.Single(Read(("Endpoints", "")).Endpoints);
     }
 

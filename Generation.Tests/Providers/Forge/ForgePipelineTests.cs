@@ -16,12 +16,14 @@ public sealed class ForgePipelineTests
         Assert.Equal(("completed", 0), ((string?)end["status"], (int?)end["attempt"]));
         Assert.Equal((3 * WebUiSystem.UnitPrice, 3), ((long?)end["receipt"]!["captured"], (int?)end["receipt"]!["providerUsage"]!["pictures"]));
         var media = end["media"]!.AsArray();
-        Assert.Equal(["image/png 512x512", "image/png 512x512", "image/png 512x512"], media.Select(m => $"{m!["contentType"]} {m["width"]}x{m["height"]}"));
+        Assert.Equal(["image/png 512x512", "image/png 512x512", "image/png 512x512"],
+            media.Select(m => $"{m!["contentType"]} {m["width"]}x{m["height"]}"));
         for (var ordinal = 0; ordinal < 3; ordinal++)
         {
             var parameters = WebUiSystem.ParametersOf(await system.Http.GetByteArrayAsync((string)media[ordinal]!["url"]!));
             Assert.StartsWith("a lagoon\nSteps: 10, Sampler: DPM++ 2M, ", parameters, StringComparison.Ordinal);
-            Assert.Contains($"Seed: {7 + ordinal}, Size: 512x512, Model hash: 31e35c80fc, Model: sd_xl_base_1.0", parameters, StringComparison.Ordinal);
+            Assert.Contains($"Seed: {7 + ordinal}, Size: 512x512, Model hash: 31e35c80fc, Model: sd_xl_base_1.0", parameters,
+                StringComparison.Ordinal);
         }
 
         var gpu = await system.Sim.GpuAsync();
@@ -36,7 +38,8 @@ public sealed class ForgePipelineTests
     {
         await using var system = await TestSystem.StartAsync();
         var seeds = new List<string>();
-        foreach (var id in new[] { await system.SubmitAsync("forge-sdxl", new { prompt = "any", n = 2 }), await system.SubmitAsync("forge-sdxl", new { prompt = "any", n = 2 }) })
+        foreach (var id in new[] { await system.SubmitAsync("forge-sdxl", new { prompt = "any", n = 2 }),
+            await system.SubmitAsync("forge-sdxl", new { prompt = "any", n = 2 }) })
         {
             foreach (var picture in (await system.EndOfAsync(id))["media"]!.AsArray())
             {
@@ -101,10 +104,24 @@ public sealed class ForgePipelineTests
     {
         await using var system = await TestSystem.StartAsync(o => o.Workers = 0);
         using var refused = await system.PostAsync(
-            new { model = "forge-sdxl", @params = new { prompt = "p", size = "4096x4096", n = 5, steps = 0, cfg_scale = 0.5, sampler = "magic", allow_placeholder = 1 } }, "k");
+            new
+            {
+                model = "forge-sdxl",
+                @params = new
+                {
+                    prompt = "p",
+                    size = "4096x4096",
+                    n = 5,
+                    steps = 0,
+                    cfg_scale = 0.5,
+                    sampler = "magic",
+                    allow_placeholder = 1
+                }
+            }, "k");
         var errors = (await TestSystem.ReadAsync(refused))["errors"]!.AsObject();
         Assert.Equal(
-            ["params.allow_placeholder", "params.cfg_scale", "params.n", "params.sampler", "params.size", "params.steps"], errors.Select(e => e.Key).Order(StringComparer.Ordinal));
+            ["params.allow_placeholder", "params.cfg_scale", "params.n", "params.sampler", "params.size", "params.steps"],
+                errors.Select(e => e.Key).Order(StringComparer.Ordinal));
         Assert.Equal("must be a number from 1 to 20", (string?)errors["params.cfg_scale"]![0]);
     }
 }

@@ -11,7 +11,8 @@ public sealed class ForgeSlotTests
     {
         await using var second = await TestSim.StartAsync();
         await using var first = await TestSim.StartAsync();
-        await using var system = await TestSystem.StartAsync(o => (o.Workers, o.Settings["Providers:Forge:Endpoints"]) = (2, $"{first.Address},{second.Address}"));
+        await using var system = await TestSystem.StartAsync(
+            o => (o.Workers, o.Settings["Providers:Forge:Endpoints"]) = (2, $"{first.Address},{second.Address}"));
         var ids = await Task.WhenAll(Enumerable.Range(0, 8).Select(i => system.SubmitForgeAsync($"many {i} [latency=300]", n: i % 2 + 1)));
         var ends = await Task.WhenAll(ids.Select(id => system.EndOfAsync(id)));
 
@@ -26,14 +27,16 @@ public sealed class ForgeSlotTests
     [Fact]
     public async Task Who_finds_every_GPU_busy_waits_without_an_attempt_and_without_a_place_in_the_worker()
     {
-        await using var system = await TestSystem.StartAsync(o => (o.Settings["Worker:Concurrency"], o.Settings["Providers:Forge:SlotPatience"]) = ("2", "00:00:00"));
+        await using var system = await TestSystem.StartAsync(
+            o => (o.Settings["Worker:Concurrency"], o.Settings["Providers:Forge:SlotPatience"]) = ("2", "00:00:00"));
         var first = await system.SubmitForgeAsync("has it [gate=half]");
         await system.Sim.WaitAtGateAsync("half");
         var second = await system.SubmitForgeAsync("waits for it");
         await system.UntilAsync($"SELECT phase = 'waiting' AND status = 'queued' FROM generation_sessions WHERE session_id = '{second}'");
         await system.Sim.OpenGateAsync("half");
 
-        Assert.All(await Task.WhenAll(system.EndOfAsync(first), system.EndOfAsync(second)), end => Assert.Equal(("completed", 0), ((string?)end["status"], (int?)end["attempt"])));
+        Assert.All(await Task.WhenAll(system.EndOfAsync(first), system.EndOfAsync(second)), end =>
+            Assert.Equal(("completed", 0), ((string?)end["status"], (int?)end["attempt"])));
         Assert.Equal((2, 1), (await system.Sim.GpuAsync()) is var gpu ? (gpu.Jobs, gpu.MostInside) : default);
     }
 

@@ -13,7 +13,17 @@ namespace Generation.Tests.Providers.Forge;
 /// <summary>The client against a server that says what the test wants, and against the simulator in both of its dialects.</summary>
 public sealed class ForgeWebUisTests
 {
-    private static readonly ForgeImageRequest Request = new() { Prompt = "p", Width = 64, Height = 64, Steps = 4, CfgScale = 7, SamplerName = "Euler", Seed = 1, ForceTaskId = "mine" };
+    private static readonly ForgeImageRequest Request = new()
+    {
+        Prompt = "p",
+        Width = 64,
+        Height = 64,
+        Steps = 4,
+        CfgScale = 7,
+        SamplerName = "Euler",
+        Seed = 1,
+        ForceTaskId = "mine"
+    };
 
     [Fact]
     public async Task A_picture_is_taken_out_of_the_answer_and_the_call_says_who_we_are()
@@ -21,7 +31,8 @@ public sealed class ForgeWebUisTests
         await using var server = await LocalArk.StartAsync(200, """{"images":["AQID"],"parameters":{"prompt":"p"},"info":"{\"seed\":1}"}""");
         using var webUis = Open(server.Address, o => o.ApiAuth = "forge:word");
         byte[]? picture = null;
-        var reply = await webUis.GenerateAsync(server.Address, Request, "m", async (bytes, ct) => (await Keep(bytes, b => picture = b, ct), null), CancellationToken.None);
+        var reply = await webUis.GenerateAsync(server.Address, Request, "m", async (bytes, ct) => (await Keep(bytes, b => picture = b, ct), null),
+            CancellationToken.None);
 
         Assert.Null(reply.Failure);
         Assert.Equal(1, (int)reply.Usage!["pictures"]!);
@@ -54,7 +65,8 @@ public sealed class ForgeWebUisTests
     {
         await using var server = await LocalArk.StartAsync(200, body);
         using var webUis = Open(server.Address);
-        var reply = await webUis.GenerateAsync(server.Address, Request, "m", async (bytes, ct) => (await Keep(bytes, _ => { }, ct), null), CancellationToken.None);
+        var reply = await webUis.GenerateAsync(server.Address, Request, "m", async (bytes, ct) => (await Keep(bytes, _ => { }, ct), null),
+            CancellationToken.None);
 
         Assert.Equal(isStored, reply.Media is not null);
         Assert.StartsWith(code ?? "", reply.Failure?.ProviderCode ?? "", StringComparison.Ordinal);
@@ -68,11 +80,13 @@ public sealed class ForgeWebUisTests
         {
             await context.Response.WriteAsync("""{"images":["AQIDAQIDAQIDAQID""");
             await context.Response.Body.FlushAsync();
-            await Task.Delay(Timeout.InfiniteTimeSpan, TimeProvider.System, context.RequestAborted).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await Task.Delay(Timeout.InfiniteTimeSpan, TimeProvider.System, context.RequestAborted)
+                .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         });
         using var webUis = Open(server.Address);
         var reply = await webUis.GenerateAsync(
-            server.Address, Request, "m", (_, _) => Task.FromResult<(StoredMedia?, Failure?)>((null, new Failure(FailureKind.OutputUnusable, "media.TooLarge", "d"))), CancellationToken.None)
+            server.Address, Request, "m", (_, _) => Task.FromResult<(StoredMedia?, Failure?)>(
+                (null, new Failure(FailureKind.OutputUnusable, "media.TooLarge", "d"))), CancellationToken.None)
             .WaitAsync(LocalArk.MaxWait);
 
         Assert.Equal("media.TooLarge", reply.Failure!.ProviderCode);
@@ -97,16 +111,19 @@ public sealed class ForgeWebUisTests
     [Fact]
     public async Task A_task_is_asked_for_by_name_and_its_preview_is_read_when_it_is_wanted()
     {
-        await using var server = await LocalArk.StartAsync(200, """{"active":true,"queued":false,"completed":false,"progress":0.5,"eta":1.0,"live_preview":"data:image/png;base64,AQID","id_live_preview":3,"textinfo":null}""");
+        await using var server = await LocalArk.StartAsync(200,
+            """{"active":true,"queued":false,"completed":false,"progress":0.5,"eta":1.0,"live_preview":"data:image/png;base64,AQID","id_live_preview":3,"textinfo":null}""");
         using var webUis = Open(server.Address);
         byte[]? preview = null;
-        var state = await webUis.GetProgressAsync(server.Address, "mine", 2, async picture => await Keep(picture, b => preview = b, CancellationToken.None), CancellationToken.None);
+        var state = await webUis.GetProgressAsync(server.Address, "mine", 2, async picture => await Keep(
+            picture, b => preview = b, CancellationToken.None), CancellationToken.None);
         await webUis.GetProgressAsync(server.Address, "mine", -1, null, CancellationToken.None);
 
         Assert.Equal(new ForgeTaskState(true, false, 0.5, 3), state);
         Assert.Equal([1, 2, 3], preview);
         Assert.Equal(
-            ["""POST /internal/progress {"id_task":"mine","id_live_preview":2,"live_preview":true}""", """POST /internal/progress {"id_task":"mine","id_live_preview":-1,"live_preview":false}"""],
+            ["""POST /internal/progress {"id_task":"mine","id_live_preview":2,"live_preview":true}""",
+                """POST /internal/progress {"id_task":"mine","id_live_preview":-1,"live_preview":false}"""],
             server.Calls.Select(call => $"{call.Route} {call.Body.ToJsonString()}"));
     }
 
@@ -121,7 +138,8 @@ public sealed class ForgeWebUisTests
         {
             context.Response.StatusCode = context.Request.Path == "/internal/progress" ? 404 : 200;
             context.Response.ContentType = "application/json";
-            await context.Response.WriteAsync(context.Request.Path == "/internal/progress" ? """{"detail":"Not Found"}""" : context.Request.Path == "/sdapi/v1/progress" ? global : "{}");
+            await context.Response.WriteAsync(context.Request.Path == "/internal/progress" ? """{"detail":"Not Found"}"""
+                : context.Request.Path == "/sdapi/v1/progress" ? global : "{}");
         });
         using var webUis = Open(server.Address);
 
@@ -155,11 +173,13 @@ public sealed class ForgeWebUisTests
         using var webUis = Open(address, o => o.ApiAuth = "forge:word");
         using var stranger = Open(address);
         byte[]? picture = null;
-        await webUis.GenerateAsync(address, Request, "m", async (bytes, ct) => (await Keep(bytes, b => picture = b, ct), null), CancellationToken.None);
+        await webUis.GenerateAsync(address, Request, "m", async (bytes, ct) => (await Keep(bytes, b => picture = b, ct), null),
+            CancellationToken.None);
         Assert.Equal(MediaType.Png, MediaType.Sniff(picture!));
 
         async Task<(FailureKind, string)> FailureOf(ForgeWebUis from, ForgeImageRequest request) =>
-            (await from.GenerateAsync(address, request, "m", Nothing, CancellationToken.None)).Failure is { } failure ? (failure.Kind, failure.ProviderCode) : default;
+            (await from.GenerateAsync(address, request, "m", Nothing, CancellationToken.None)).Failure is { } failure
+                ? (failure.Kind, failure.ProviderCode) : default;
 
         Assert.Equal((FailureKind.InvalidRequest, "forge.sampler_not_found"), await FailureOf(webUis, Request with { SamplerName = "magic" }));
         Assert.Equal((FailureKind.Unauthorized, "forge.unauthorized"), await FailureOf(stranger, Request));
@@ -171,7 +191,8 @@ public sealed class ForgeWebUisTests
             await FailureOf(webUis, Request with { OverrideSettings = new() { ["sd_model_checkpoint"] = "gone" } }));
     }
 
-    private static Task<(StoredMedia?, Failure?)> Nothing(Stream picture, CancellationToken ct) => throw new InvalidOperationException("There is no picture.");
+    private static Task<(StoredMedia?, Failure?)> Nothing(Stream picture, CancellationToken ct) =>
+        throw new InvalidOperationException("There is no picture.");
 
     private static async Task<StoredMedia> Keep(Stream bytes, Action<byte[]> keep, CancellationToken ct)
     {

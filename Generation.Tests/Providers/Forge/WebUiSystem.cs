@@ -20,7 +20,8 @@ internal static class WebUiSystem
     {
         using var http = new HttpClient { BaseAddress = sim.Address };
         var report = (await http.GetFromJsonAsync<JsonObject>("/sim/forge"))!;
-        return new Gpu((int)report["jobs"]!, (int)report["inside"]!, (int)report["mostInside"]!, (int)report["interrupts"]!, (string?)report["running"], report["pending"]!.AsArray().Count);
+        return new Gpu((int)report["jobs"]!, (int)report["inside"]!, (int)report["mostInside"]!, (int)report["interrupts"]!,
+            (string?)report["running"], report["pending"]!.AsArray().Count);
     }
 
     /// <summary>Asks until the GPU is in such a state.</summary>

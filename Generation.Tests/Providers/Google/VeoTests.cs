@@ -4,7 +4,9 @@ using Generation.Tests.Harness;
 
 namespace Generation.Tests.Providers.Google;
 
-/// <summary>Veo end to end: an operation is begun once, asked for until it is done, its file fetched over a redirect, and paid by the second.</summary>
+/// <summary>
+/// Veo end to end: an operation is begun once, asked for until it is done, its file fetched over a redirect, and paid by the second.
+/// </summary>
 public sealed class VeoTests(VeoTests.VideoSystem videos) : IClassFixture<VeoTests.VideoSystem>
 {
     private readonly TestSystem system = videos.System;
@@ -18,7 +20,8 @@ public sealed class VeoTests(VeoTests.VideoSystem videos) : IClassFixture<VeoTes
         Assert.Equal("completed", (string?)end["status"]);
         var media = Assert.Single(end["media"]!.AsArray())!;
         Assert.Equal(("video/mp4", 1080, 1920), ((string?)media["contentType"], (int?)media["width"], (int?)media["height"]));
-        Assert.Equal((424, 424, 8), ((int?)end["receipt"]!["held"], (int?)end["receipt"]!["captured"], (int?)end["receipt"]!["providerUsage"]!["seconds"]));
+        Assert.Equal((424, 424, 8), ((int?)end["receipt"]!["held"], (int?)end["receipt"]!["captured"],
+            (int?)end["receipt"]!["providerUsage"]!["seconds"]));
         Assert.Equal(3.2m, await system.ScalarAsync<decimal>($"SELECT provider_usd FROM generation_sessions WHERE session_id = '{id}'"));
         Assert.Equal(1, await system.Sim.PaidAsync("a veo boat"));
         await AssertAllIsWellAsync();
@@ -69,9 +72,11 @@ public sealed class VeoTests(VeoTests.VideoSystem videos) : IClassFixture<VeoTes
         Assert.Equal((0, 64), ((int?)end["receipt"]!["captured"], (int?)end["receipt"]!["released"]));
         var made = await system.CallsAsync(name);
         Assert.Equal((calls, paid), (made.Count, made.Count(call => call.Paid)));
-        Assert.Equal(code == "outcome_unknown" ? 1 : 0, await system.ScalarAsync<long>($"SELECT count(*) FROM error_events WHERE session_id = '{id}' AND detail ? 'providerTaskId'"));
+        Assert.Equal(code == "outcome_unknown" ? 1 : 0, await system.ScalarAsync<long>(
+            $"SELECT count(*) FROM error_events WHERE session_id = '{id}' AND detail ? 'providerTaskId'"));
         await AssertAllIsWellAsync();
-        Assert.Equal("completed", (string?)(await system.EndOfAsync(await system.SubmitAsync("veo-3.1-fast", new { prompt = $"after {name.Length} {word.Split(']')[0]}" })))["status"]);
+        Assert.Equal("completed", (string?)(await system.EndOfAsync(
+            await system.SubmitAsync("veo-3.1-fast", new { prompt = $"after {name.Length} {word.Split(']')[0]}" })))["status"]);
     }
 
     [Theory]

@@ -36,7 +36,8 @@ public sealed class VeoWireTests
     {
         await using var server = await LocalArk.StartAsync(200, $$"""{"name":"{{Operation}}"}""");
         using var veo = NewVeo(server, o => o.Models["veo-3.1-generate-preview"] = "veo-3.1-generate-001");
-        await veo.StartAsync(VeoRequest.From(Settings("""{"prompt":"p","resolution":"720p","duration":8,"providerModel":"veo-3.1-generate-preview"}"""))!, "c", CancellationToken.None);
+        await veo.StartAsync(VeoRequest.From(Settings(
+            """{"prompt":"p","resolution":"720p","duration":8,"providerModel":"veo-3.1-generate-preview"}"""))!, "c", CancellationToken.None);
         Assert.Equal("POST /v1beta/models/veo-3.1-generate-001:predictLongRunning", Assert.Single(server.Calls).Route);
     }
 
@@ -49,7 +50,8 @@ public sealed class VeoWireTests
     {
         await using var server = await LocalArk.StartAsync(200, body);
         using var veo = NewVeo(server);
-        var reply = await veo.StartAsync(VeoRequest.From(Settings("""{"prompt":"p","resolution":"720p","duration":8,"providerModel":"veo"}"""))!, "c", CancellationToken.None);
+        var reply = await veo.StartAsync(VeoRequest.From(Settings("""{"prompt":"p","resolution":"720p","duration":8,"providerModel":"veo"}"""))!, "c",
+            CancellationToken.None);
         Assert.Equal((kind, code), (reply.Failure!.Kind, reply.Failure.ProviderCode));
     }
 
@@ -59,7 +61,8 @@ public sealed class VeoWireTests
     [InlineData(200, """{"name":"o","done":true,"response":{"@type":"t","generateVideoResponse":{"generatedSamples":[{"video":{"uri":"https://generativelanguage.googleapis.com/v1beta/files/f:download?alt=media"}}]}}}""",
         """Delivered https://generativelanguage.googleapis.com/v1beta/files/f:download?alt=media {"seconds":6}""")]
     [InlineData(200, """{"name":"o","done":true,"response":{"generateVideoResponse":{"raiMediaFilteredCount":1,"raiMediaFilteredReasons":["Sorry."]}}}""", "Ended ModerationOutput google.filtered Sorry.")]
-    [InlineData(200, """{"name":"o","done":true,"response":{"generateVideoResponse":{"raiMediaFilteredCount":1}}}""", "Ended ModerationOutput google.filtered ")]
+    [InlineData(200, """{"name":"o","done":true,"response":{"generateVideoResponse":{"raiMediaFilteredCount":1}}}""",
+        "Ended ModerationOutput google.filtered ")]
     [InlineData(200, """{"name":"o","done":true,"response":{}}""", "Ended OutputUnusable google.no_video")]
     [InlineData(200, """{"name":"o","done":true,"response":{"generateVideoResponse":{"generatedSamples":[{"video":{"uri":"file:///etc/passwd"}}]}}}""", "Ended OutputUnusable google.no_video")]
     [InlineData(200, """{"name":"o","done":true,"error":{"code":13,"message":"m"}}""", "Ended Unavailable INTERNAL m")]
@@ -68,7 +71,8 @@ public sealed class VeoWireTests
     [InlineData(200, """{"name":"o","done":true,"error":{"code":4,"message":"m"}}""", "Ended Unavailable DEADLINE_EXCEEDED m")]
     [InlineData(200, """{"name":"o","done":true,"error":{"code":1,"message":"m"}}""", "Ended Unavailable CANCELLED m")]
     [InlineData(200, """{"name":"o","done":true,"error":{"code":3,"message":"m"}}""", "Ended InvalidRequest INVALID_ARGUMENT m")]
-    [InlineData(200, """{"name":"o","done":true,"error":{"code":3,"message":"words that violate Gemini API's usage guidelines"}}""", "Ended ModerationInput INVALID_ARGUMENT words that violate")]
+    [InlineData(200, """{"name":"o","done":true,"error":{"code":3,"message":"words that violate Gemini API's usage guidelines"}}""",
+        "Ended ModerationInput INVALID_ARGUMENT words that violate")]
     [InlineData(200, """{"name":"o",""", "PollFailed Unavailable google.malformed_reply")]
     [InlineData(404, """{"error":{"code":404,"message":"m","status":"NOT_FOUND"}}""", "Ended OutcomeUnknown NOT_FOUND")]
     [InlineData(404, "<html>", "PollFailed Unauthorized http.404")]
@@ -119,14 +123,20 @@ public sealed class VeoWireTests
     }
 
     [Theory]
-    [InlineData(400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.", """{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID"}""", FailureKind.Unauthorized, null)]
-    [InlineData(400, "INVALID_ARGUMENT", "This prompt contains words that violate Gemini API's usage guidelines.", "", FailureKind.ModerationInput, null)]
+    [InlineData(400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.",
+        """{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID"}""", FailureKind.Unauthorized, null)]
+    [InlineData(400, "INVALID_ARGUMENT", "This prompt contains words that violate Gemini API's usage guidelines.", "", FailureKind.ModerationInput,
+        null)]
     [InlineData(429, "RESOURCE_EXHAUSTED", "You exceeded your current quota, please check your plan.", "", FailureKind.QuotaExhausted, null)]
-    [InlineData(429, "RESOURCE_EXHAUSTED", "You exceeded your current quota, please check your plan.", """{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"12.5s"}""", FailureKind.RateLimited, 12_500)]
-    [InlineData(429, "RESOURCE_EXHAUSTED", "You exceeded your current quota.", """{"violations":[{"quotaId":"GenerateRequestsPerDayPerProject"}]},{"retryDelay":"40s"}""", FailureKind.QuotaExhausted, null)]
-    [InlineData(429, "RESOURCE_EXHAUSTED", "Resource has been exhausted (e.g. check quota).", """{"retryDelay":"86400s"}""", FailureKind.QuotaExhausted, null)]
+    [InlineData(429, "RESOURCE_EXHAUSTED", "You exceeded your current quota, please check your plan.",
+        """{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"12.5s"}""", FailureKind.RateLimited, 12_500)]
+    [InlineData(429, "RESOURCE_EXHAUSTED", "You exceeded your current quota.",
+        """{"violations":[{"quotaId":"GenerateRequestsPerDayPerProject"}]},{"retryDelay":"40s"}""", FailureKind.QuotaExhausted, null)]
+    [InlineData(429, "RESOURCE_EXHAUSTED", "Resource has been exhausted (e.g. check quota).", """{"retryDelay":"86400s"}""",
+        FailureKind.QuotaExhausted, null)]
     [InlineData(503, "UNAVAILABLE", "Overloaded.", """{"retryDelay":"2s"}""", FailureKind.Unavailable, 2_000)]
-    public void Where_one_name_stands_for_several_things_words_and_details_decide(int status, string name, string message, string details, FailureKind kind, int? delayMs)
+    public void Where_one_name_stands_for_several_things_words_and_details_decide(
+        int status, string name, string message, string details, FailureKind kind, int? delayMs)
     {
         var failure = Sort(status, new JsonObject
         {
@@ -143,7 +153,8 @@ public sealed class VeoWireTests
     [InlineData("Providers:Google:SourceHosts", "https://a.example")]
     [InlineData("Providers:Google:Models:veo", "../files")]
     public void A_bad_setting_stops_the_start_and_is_named(string setting, string value) => Assert.Contains(
-        string.Join(':', setting.Split(':').Take(3)), OptionsUnderTest.ProblemOf<GoogleOptions>((services, configuration) => services.AddGoogle(configuration), setting, value), StringComparison.Ordinal);
+        string.Join(':', setting.Split(':').Take(3)), OptionsUnderTest.ProblemOf<GoogleOptions>((services, configuration) =>
+            services.AddGoogle(configuration), setting, value), StringComparison.Ordinal);
 
     private static Failure Sort(int status, string body)
     {

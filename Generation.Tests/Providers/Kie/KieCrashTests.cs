@@ -5,7 +5,9 @@ using Generation.Tests.Webhooks;
 
 namespace Generation.Tests.Providers.Kie;
 
-/// <summary>Invariant 7 where a provider calls back: whenever a worker or the Api dies, no second task is bought and nothing is lost but time.</summary>
+/// <summary>
+/// Invariant 7 where a provider calls back: whenever a worker or the Api dies, no second task is bought and nothing is lost but time.
+/// </summary>
 [Trait("tier", "process")]
 public sealed class KieCrashTests
 {

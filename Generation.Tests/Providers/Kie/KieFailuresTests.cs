@@ -29,7 +29,8 @@ public sealed class KieFailuresTests
         using var response = new HttpResponseMessage();
         var failure = KieFailures.Of(new KieReply(code, text, null), response.Headers, Now);
 
-        Assert.Equal((kind, $"{code}", pauseSeconds, false), (failure.Kind, failure.ProviderCode, (int?)failure.RetryAfter?.TotalSeconds, failure.IsFinal));
+        Assert.Equal((kind, $"{code}", pauseSeconds, false),
+            (failure.Kind, failure.ProviderCode, (int?)failure.RetryAfter?.TotalSeconds, failure.IsFinal));
     }
 
     [Theory]
@@ -47,7 +48,8 @@ public sealed class KieFailuresTests
     [InlineData("", "", 0, FailureKind.Unavailable, true)]
     [InlineData("MODEL_ERROR", "broken", 0, FailureKind.Unavailable, true)]
     [InlineData("", "", null, FailureKind.Unavailable, false)]
-    public void A_failed_task_is_made_again_only_where_it_demonstrably_cost_nothing(string code, string text, int? credits, FailureKind kind, bool isMadeAgain)
+    public void A_failed_task_is_made_again_only_where_it_demonstrably_cost_nothing(
+        string code, string text, int? credits, FailureKind kind, bool isMadeAgain)
     {
         var failure = KieFailures.OfTask(new KieTask("fail", null, code, text, null, credits));
 
@@ -68,7 +70,8 @@ public sealed class KieFailuresTests
     [InlineData(502, FailureKind.OutcomeUnknown, FailureKind.Unavailable, "http.502")]
     [InlineData(503, FailureKind.OutcomeUnknown, FailureKind.Unavailable, "http.503")]
     [InlineData(504, FailureKind.OutcomeUnknown, FailureKind.Unavailable, "http.504")]
-    public void An_answer_that_is_not_Kies_says_nothing_about_a_creation_and_costs_nothing_as_a_question(int status, FailureKind created, FailureKind asked, string code)
+    public void An_answer_that_is_not_Kies_says_nothing_about_a_creation_and_costs_nothing_as_a_question(
+        int status, FailureKind created, FailureKind asked, string code)
     {
         using var response = new HttpResponseMessage((HttpStatusCode)status);
 

@@ -48,7 +48,8 @@ public sealed class KieOptionsTests
     public void Every_model_of_Kies_has_a_tool_in_the_worker()
     {
         using var services = new ServiceCollection().AddLogging().AddKie(new ConfigurationBuilder().Build()).BuildServiceProvider();
-        var tools = new HandlerRegistry([ActivatorUtilities.CreateInstance<KieHandler>(services), ActivatorUtilities.CreateInstance<SpeechHandler>(services)]);
+        var tools = new HandlerRegistry(
+            [ActivatorUtilities.CreateInstance<KieHandler>(services), ActivatorUtilities.CreateInstance<SpeechHandler>(services)]);
 
         Assert.Equal(6, ModelRegistry.BuiltIn.Count(model => model.Provider == "kie"));
         Assert.All(ModelRegistry.BuiltIn.Where(model => model.Provider == "kie"), model => Assert.NotNull(tools.Find(model.JobType)));

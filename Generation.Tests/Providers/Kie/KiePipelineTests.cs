@@ -16,7 +16,8 @@ public sealed class KiePipelineTests(KiePipelineTests.KieSystem kie) : IClassFix
         var end = await system.EndOfAsync(await system.SubmitAsync("nano-banana", new { prompt = "three boats", n = 3, ratio = "16:9" }));
 
         Assert.Equal(("completed", 3), ((string?)end["status"], end["media"]!.AsArray().Count));
-        Assert.All(end["media"]!.AsArray(), m => Assert.Equal(("image/jpeg", 1368, 768), ((string?)m!["contentType"], (int?)m["width"], (int?)m["height"])));
+        Assert.All(end["media"]!.AsArray(), m => Assert.Equal(("image/jpeg", 1368, 768),
+            ((string?)m!["contentType"], (int?)m["width"], (int?)m["height"])));
         Assert.Equal((12, 12), ((int?)end["receipt"]!["held"], (int?)end["receipt"]!["captured"]));
         Assert.Equal(12, (int?)end["receipt"]!["providerUsage"]!["creditsConsumed"]);
         Assert.Equal((3, 3), ((await system.CallsAsync("three boats")).Count, await system.Sim.PaidAsync("three boats")));
@@ -33,7 +34,8 @@ public sealed class KiePipelineTests(KiePipelineTests.KieSystem kie) : IClassFix
         var media = Assert.Single(end["media"]!.AsArray());
         Assert.Equal(("video", "video/mp4"), ((string?)media!["kind"], (string?)media["contentType"]));
         Assert.Equal(121 / 24.0, (double)media["durationSeconds"]!, 3);
-        Assert.Equal((held, captured, held - captured), ((int?)end["receipt"]!["held"], (int?)end["receipt"]!["captured"], (int?)end["receipt"]!["adjusted"]));
+        Assert.Equal((held, captured, held - captured), ((int?)end["receipt"]!["held"], (int?)end["receipt"]!["captured"],
+            (int?)end["receipt"]!["adjusted"]));
         await AssertAllIsWellAsync();
     }
 
@@ -97,15 +99,19 @@ public sealed class KiePipelineTests(KiePipelineTests.KieSystem kie) : IClassFix
         Assert.Equal((0, 5), ((int?)end["receipt"]!["captured"], (int?)end["receipt"]!["released"]));
         var made = await system.CallsAsync(name);
         Assert.Equal((calls, paid), (made.Count, made.Count(call => call.Paid)));
-        Assert.Equal(code == "outcome_unknown" ? 1 : 0, await system.ScalarAsync<long>($"SELECT count(*) FROM error_events WHERE session_id = '{id}' AND detail ? 'providerTaskId'"));
+        Assert.Equal(code == "outcome_unknown" ? 1 : 0, await system.ScalarAsync<long>(
+            $"SELECT count(*) FROM error_events WHERE session_id = '{id}' AND detail ? 'providerTaskId'"));
         await AssertAllIsWellAsync();
-        Assert.Equal("completed", (string?)(await system.EndOfAsync(await system.SubmitAsync("flux-2-pro", new { prompt = $"after {word}" })))["status"]); // and the breaker is at nought again
+        // and the breaker is at nought again
+        Assert.Equal("completed", (string?)(await system.EndOfAsync(
+            await system.SubmitAsync("flux-2-pro", new { prompt = $"after {word}" })))["status"]);
     }
 
     [Fact]
     public async Task A_breakdown_of_which_Kie_does_not_say_that_it_was_free_is_not_tried_again()
     {
-        var end = await system.EndOfAsync(await system.SubmitAsync("sound-effect-2", new { prompt = "thunder [fault=image-500]" })); // told of without creditsConsumed
+        // told of without creditsConsumed
+        var end = await system.EndOfAsync(await system.SubmitAsync("sound-effect-2", new { prompt = "thunder [fault=image-500]" }));
 
         Assert.Equal(("failed", "provider_unavailable"), ((string?)end["status"], (string?)end["error"]?["code"]));
         Assert.Single(await system.CallsAsync("thunder"));
@@ -145,7 +151,8 @@ public sealed class KiePipelineTests(KiePipelineTests.KieSystem kie) : IClassFix
     [Fact]
     public async Task One_output_that_is_refused_leaves_the_others_and_their_price()
     {
-        var end = await system.EndOfAsync(await system.SubmitAsync("nano-banana", new { prompt = "one of three [fault=moderation-output:times=1]", n = 3 }));
+        var end = await system.EndOfAsync(await system.SubmitAsync(
+            "nano-banana", new { prompt = "one of three [fault=moderation-output:times=1]", n = 3 }));
 
         Assert.Equal(("completed", 2), ((string?)end["status"], end["media"]!.AsArray().Count));
         Assert.Equal((12, 8), ((int?)end["receipt"]!["held"], (int?)end["receipt"]!["captured"]));

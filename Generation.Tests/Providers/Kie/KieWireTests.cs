@@ -64,7 +64,8 @@ public sealed class KieWireTests
         await kie.CreateAsync(request, new Uri("https://generation.example.com/api/webhooks/kie/t0ken"), "0199-0-1", CancellationToken.None);
 
         var body = Assert.Single(server.Calls).Body;
-        Assert.Equal(("google/nano-banana-2", "https://generation.example.com/api/webhooks/kie/t0ken"), ((string?)body["model"], (string?)body["callBackUrl"]));
+        Assert.Equal(("google/nano-banana-2", "https://generation.example.com/api/webhooks/kie/t0ken"),
+            ((string?)body["model"], (string?)body["callBackUrl"]));
     }
 
     [Fact]
@@ -73,7 +74,8 @@ public sealed class KieWireTests
         Assert.NotEmpty(KieModels.All);
         foreach (var model in KieModels.All)
         {
-            var settings = new JsonObject(model.Parameters.Where(p => p.Default is not null).Select(p => KeyValuePair.Create(p.Name, p.Default?.DeepClone())))
+            var settings = new JsonObject(model.Parameters.Where(p => p.Default is not null).Select(
+                p => KeyValuePair.Create(p.Name, p.Default?.DeepClone())))
             {
                 ["providerModel"] = model.ProviderModel,
                 ["prompt"] = "abc",
@@ -121,7 +123,8 @@ public sealed class KieWireTests
 
     [Theory]
     [InlineData("""{"state":"success","resultJson":"{\"resultUrls\":[\"https://tempfile.aiquickdraw.com/a.png\",\"https://b\"]}","creditsConsumed":6.5,"failCode":"","costTime":8}""", "{\"creditsConsumed\":6.5}")]
-    [InlineData("""{"state":"success","resultJson":{"resultUrls":["https://tempfile.aiquickdraw.com/a.png"]},"failCode":null,"costTime":8000}""", null)]
+    [InlineData("""{"state":"success","resultJson":{"resultUrls":["https://tempfile.aiquickdraw.com/a.png"]},"failCode":null,"costTime":8000}""",
+        null)]
     public async Task A_task_that_is_done_says_where_and_what_it_cost(string data, string? usage)
     {
         var done = Assert.IsType<TaskReport.Delivered>(await AskAsync(200, $$"""{"code":200,"message":"success","data":{{data}}}"""));
@@ -140,15 +143,23 @@ public sealed class KieWireTests
     [InlineData(404, "<html>", "PollFailed", FailureKind.Unauthorized, "http.404")]
     // It is over.
     [InlineData(200, """{"code":404,"msg":"task not found"}""", "Ended", FailureKind.OutcomeUnknown, "404")]
-    [InlineData(200, """{"code":200,"data":{"state":"fail","failCode":"422","failMsg":"Invalid prompt: prompt contains prohibited content"}}""", "Ended", FailureKind.ModerationInput, "422")]
-    [InlineData(200, """{"code":501,"data":{"state":"fail","failCode":500,"failMsg":"Internal Error","creditsConsumed":0}}""", "PollFailed", FailureKind.Unavailable, "501")] // a callback's shape, which recordInfo has not
-    [InlineData(200, """{"code":200,"data":{"state":"fail","failCode":500,"failMsg":"Internal Error","creditsConsumed":0}}""", "Ended", FailureKind.Unavailable, "500")]
-    [InlineData(200, """{"code":200,"data":{"state":"success","resultJson":"{\"resultUrls\":[]}"}}""", "Ended", FailureKind.OutputUnusable, "kie.no_result")]
-    [InlineData(200, """{"code":200,"data":{"state":"success","resultJson":"{\"resultUrls\":[\"file:///etc/passwd\"]}"}}""", "Ended", FailureKind.OutputUnusable, "kie.no_result")]
-    [InlineData(200, """{"code":200,"data":{"state":"success","resultJson":"{\"resultUrls\":[7]}"}}""", "Ended", FailureKind.OutputUnusable, "kie.no_result")]
+    [InlineData(200, """{"code":200,"data":{"state":"fail","failCode":"422","failMsg":"Invalid prompt: prompt contains prohibited content"}}""",
+        "Ended", FailureKind.ModerationInput, "422")]
+    // a callback's shape, which recordInfo has not
+    [InlineData(200, """{"code":501,"data":{"state":"fail","failCode":500,"failMsg":"Internal Error","creditsConsumed":0}}""", "PollFailed",
+        FailureKind.Unavailable, "501")]
+    [InlineData(200, """{"code":200,"data":{"state":"fail","failCode":500,"failMsg":"Internal Error","creditsConsumed":0}}""", "Ended",
+        FailureKind.Unavailable, "500")]
+    [InlineData(200, """{"code":200,"data":{"state":"success","resultJson":"{\"resultUrls\":[]}"}}""", "Ended", FailureKind.OutputUnusable,
+        "kie.no_result")]
+    [InlineData(200, """{"code":200,"data":{"state":"success","resultJson":"{\"resultUrls\":[\"file:///etc/passwd\"]}"}}""", "Ended",
+        FailureKind.OutputUnusable, "kie.no_result")]
+    [InlineData(200, """{"code":200,"data":{"state":"success","resultJson":"{\"resultUrls\":[7]}"}}""", "Ended", FailureKind.OutputUnusable,
+        "kie.no_result")]
     [InlineData(200, """{"code":200,"data":{"state":"success","resultJson":"{\"resul"}}""", "Ended", FailureKind.OutputUnusable, "kie.no_result")]
     [InlineData(200, """{"code":200,"data":{"state":"success"}}""", "Ended", FailureKind.OutputUnusable, "kie.no_result")]
-    public async Task A_question_about_a_task_tells_its_own_failure_from_the_tasks(int status, string body, string report, FailureKind kind, string code)
+    public async Task A_question_about_a_task_tells_its_own_failure_from_the_tasks(
+        int status, string body, string report, FailureKind kind, string code)
     {
         var answer = await AskAsync(status, body);
 

@@ -113,7 +113,8 @@ public sealed class OpenAiFailuresTests
     [InlineData("server_error", FailureKind.Unavailable)]
     [InlineData("something_new", FailureKind.Unavailable)]
     [InlineData(null, FailureKind.Unavailable)]
-    public void A_video_that_failed_was_not_billed(string? code, FailureKind kind) => Assert.Equal(kind, OpenAiFailures.OfVideo(code, "m", null).Kind);
+    public void A_video_that_failed_was_not_billed(string? code, FailureKind kind) =>
+        Assert.Equal(kind, OpenAiFailures.OfVideo(code, "m", null).Kind);
 
     [Theory]
     [InlineData("")]

@@ -5,7 +5,9 @@ using Generation.Tests.Harness;
 
 namespace Generation.Tests.Providers.OpenAi;
 
-/// <summary>Pictures from OpenAI end to end: bought once, stored while the answer arrives, shown before they are done, paid by their tokens.</summary>
+/// <summary>
+/// Pictures from OpenAI end to end: bought once, stored while the answer arrives, shown before they are done, paid by their tokens.
+/// </summary>
 public sealed class OpenAiImageTests(OpenAiImageTests.ImageSystem images) : IClassFixture<OpenAiImageTests.ImageSystem>
 {
     private const string Model = "gpt-image-2";
@@ -15,14 +17,16 @@ public sealed class OpenAiImageTests(OpenAiImageTests.ImageSystem images) : ICla
     [Fact]
     public async Task A_prompt_becomes_pictures_that_are_paid_by_their_tokens()
     {
-        var id = await system.SubmitAsync(Model, new { prompt = "two boats", n = 2, size = "1536x1024", quality = "low", output_format = "jpeg", previews = 0 });
+        var id = await system.SubmitAsync(Model,
+            new { prompt = "two boats", n = 2, size = "1536x1024", quality = "low", output_format = "jpeg", previews = 0 });
         var end = await system.EndOfAsync(id);
 
         Assert.Equal("completed", (string?)end["status"]);
         Assert.Equal(["image/jpeg", "image/jpeg"], end["media"]!.AsArray().Select(m => (string?)m!["contentType"]));
         Assert.All(end["media"]!.AsArray(), m => Assert.Equal((1536, 1024), ((int?)m!["width"], (int?)m["height"])));
         var receipt = end["receipt"]!;
-        Assert.Equal((8, 6, 800), ((int?)receipt["held"], (int?)receipt["captured"], (int?)receipt["providerUsage"]!["output_tokens"])); // 400 tokens each, 2.132 credits rounded up
+        // 400 tokens each, 2.132 credits rounded up
+        Assert.Equal((8, 6, 800), ((int?)receipt["held"], (int?)receipt["captured"], (int?)receipt["providerUsage"]!["output_tokens"]));
         Assert.Equal(0.032m, await system.ScalarAsync<decimal>($"SELECT provider_usd FROM generation_sessions WHERE session_id = '{id}'"));
         Assert.Equal(2, await system.Sim.PaidAsync("two boats"));
         await AssertAllIsWellAsync();
@@ -107,8 +111,11 @@ public sealed class OpenAiImageTests(OpenAiImageTests.ImageSystem images) : ICla
             Assert.Equal((0, 11), ((int?)end["receipt"]!["captured"], (int?)end["receipt"]!["released"]));
             var made = await system.CallsAsync(name);
             Assert.Equal((calls, paid), (made.Count, made.Count(call => call.Paid)));
-            Assert.Equal(code == "outcome_unknown" ? 1 : 0, await system.ScalarAsync<long>($"SELECT count(*) FROM error_events WHERE session_id = '{id}' AND detail ? 'providerTaskId'"));
-            Assert.Equal("completed", (string?)(await system.EndOfAsync(await system.SubmitAsync(Model, new { prompt = $"after {word} {previews}" })))["status"]); // and the breaker is at nought again
+            Assert.Equal(code == "outcome_unknown" ? 1 : 0, await system.ScalarAsync<long>(
+                $"SELECT count(*) FROM error_events WHERE session_id = '{id}' AND detail ? 'providerTaskId'"));
+            // and the breaker is at nought again
+            Assert.Equal("completed", (string?)(await system.EndOfAsync(
+                await system.SubmitAsync(Model, new { prompt = $"after {word} {previews}" })))["status"]);
         }
 
         await AssertAllIsWellAsync();
@@ -130,7 +137,8 @@ public sealed class OpenAiImageTests(OpenAiImageTests.ImageSystem images) : ICla
     [Fact]
     public async Task A_picture_that_is_refused_takes_no_other_with_it()
     {
-        var end = await system.EndOfAsync(await system.SubmitAsync(Model, new { prompt = "one of three [fault=moderation-output:times=1]", n = 3, quality = "low" }));
+        var end = await system.EndOfAsync(await system.SubmitAsync(
+            Model, new { prompt = "one of three [fault=moderation-output:times=1]", n = 3, quality = "low" }));
 
         Assert.Equal(("completed", 2), ((string?)end["status"], end["media"]!.AsArray().Count));
         Assert.Equal("moderation_output", (string?)Assert.Single(end["failedOutputs"]!.AsArray())!["code"]);
@@ -168,7 +176,8 @@ public sealed class OpenAiImageTests(OpenAiImageTests.ImageSystem images) : ICla
         var started = TimeProvider.System.GetTimestamp();
         while (true)
         {
-            var count = system.StoredFiles().Count(file => file.Contains(sessionId.ToString(), StringComparison.OrdinalIgnoreCase) && Path.GetFileName(file).StartsWith("preview-", StringComparison.Ordinal));
+            var count = system.StoredFiles().Count(file => file.Contains(sessionId.ToString(), StringComparison.OrdinalIgnoreCase)
+                && Path.GetFileName(file).StartsWith("preview-", StringComparison.Ordinal));
             if (count == expected || TimeProvider.System.GetElapsedTime(started) > TimeSpan.FromSeconds(10))
             {
                 return count;

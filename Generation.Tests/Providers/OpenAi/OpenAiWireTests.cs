@@ -58,7 +58,8 @@ public sealed class OpenAiWireTests
         Assert.Equal("POST /v1/images/generations", call.Route);
         Assert.Equal(
             ($"Bearer {Key}", "0199-0-1", "org-1", "proj-1"),
-            (call.Headers["Authorization"], call.Headers["X-Client-Request-Id"], call.Headers["OpenAI-Organization"], call.Headers["OpenAI-Project"]));
+            (call.Headers["Authorization"], call.Headers["X-Client-Request-Id"], call.Headers["OpenAI-Organization"],
+                call.Headers["OpenAI-Project"]));
         Assert.Equal("req_1", reply.RequestId);
     }
 
@@ -101,11 +102,15 @@ public sealed class OpenAiWireTests
     [InlineData("application/json", """{"data":[]}""", FailureKind.OutcomeUnknown, "openai.empty_reply")]
     [InlineData("application/json", "", FailureKind.OutcomeUnknown, "openai.cut_reply")]
     [InlineData("application/json", """["aGVsbG8="]""", FailureKind.OutcomeUnknown, "openai.malformed_reply")]
-    [InlineData("application/json", """{"error":{"message":"m","type":"server_error","param":null,"code":"server_error"}}""", FailureKind.Unavailable, "server_error")]
+    [InlineData("application/json", """{"error":{"message":"m","type":"server_error","param":null,"code":"server_error"}}""", FailureKind.Unavailable,
+        "server_error")]
     [InlineData("text/event-stream", "", FailureKind.OutcomeUnknown, "openai.empty_reply")]
-    [InlineData("text/event-stream", "event: image_generation.partial_image\ndata: {\"b64_json\":\"b25l\"}\n\n", FailureKind.OutcomeUnknown, "openai.empty_reply")]
-    [InlineData("text/event-stream", "event: image_generation.completed\ndata: {\"b64_json\":\"aGVs\n\n", FailureKind.OutcomeUnknown, "openai.cut_reply")]
-    [InlineData("text/event-stream", "event: error\ndata: {\"type\":\"error\",\"error\":{\"message\":\"m\",\"type\":\"image_generation_user_error\",\"code\":\"moderation_blocked\"}}\n\n",
+    [InlineData("text/event-stream", "event: image_generation.partial_image\ndata: {\"b64_json\":\"b25l\"}\n\n", FailureKind.OutcomeUnknown,
+        "openai.empty_reply")]
+    [InlineData("text/event-stream", "event: image_generation.completed\ndata: {\"b64_json\":\"aGVs\n\n", FailureKind.OutcomeUnknown,
+        "openai.cut_reply")]
+    [InlineData("text/event-stream",
+        "event: error\ndata: {\"type\":\"error\",\"error\":{\"message\":\"m\",\"type\":\"image_generation_user_error\",\"code\":\"moderation_blocked\"}}\n\n",
         FailureKind.ModerationInput, "moderation_blocked")]
     public async Task An_answer_without_a_picture_says_whether_it_may_have_been_billed(string contentType, string body, FailureKind kind, string code)
     {
@@ -137,13 +142,16 @@ public sealed class OpenAiWireTests
     {
         await using var server = await LocalArk.StartAsync(200, """{"id":"video_1","object":"video","status":"queued"}""", ("x-request-id", "req_1"));
         using var videos = NewVideos(server);
-        var request = OpenAiVideoRequest.From(Settings("""{"prompt":"p","resolution":"720p","ratio":"9:16","duration":8,"first_frame":"https://a.example/1.png","providerModel":"sora-2"}"""))!;
+        var request = OpenAiVideoRequest.From(Settings(
+            """{"prompt":"p","resolution":"720p","ratio":"9:16","duration":8,"first_frame":"https://a.example/1.png","providerModel":"sora-2"}"""))!;
         var reply = await videos.CreateAsync(request, "0199-0-1", CancellationToken.None);
 
         var call = Assert.Single(server.Calls);
         Assert.Equal(
-            """{"model":"sora-2","prompt":"p","seconds":"8","size":"720x1280","input_reference":{"image_url":"https://a.example/1.png"}}""", call.Body.ToJsonString());
-        Assert.Equal(("POST /v1/videos", $"Bearer {Key}", "0199-0-1"), (call.Route, call.Headers["Authorization"], call.Headers["X-Client-Request-Id"]));
+            """{"model":"sora-2","prompt":"p","seconds":"8","size":"720x1280","input_reference":{"image_url":"https://a.example/1.png"}}""",
+                call.Body.ToJsonString());
+        Assert.Equal(("POST /v1/videos", $"Bearer {Key}", "0199-0-1"),
+            (call.Route, call.Headers["Authorization"], call.Headers["X-Client-Request-Id"]));
         Assert.Equal(("video_1", "req_1"), (reply.TaskId, reply.RequestId));
     }
 
@@ -151,13 +159,16 @@ public sealed class OpenAiWireTests
     [InlineData(200, """{"id":"video_1","status":"queued","progress":0}""", "Running queued 15")]
     [InlineData(200, """{"id":"video_1","status":"in_progress","progress":50}""", "Running generating 50")]
     [InlineData(200, """{"id":"video_1","status":"in_progress"}""", "Running generating 15")]
-    [InlineData(200, """{"id":"video_1","status":"completed","progress":100,"seconds":"8"}""", """Delivered /v1/videos/video_1/content {"seconds":8}""")]
+    [InlineData(200, """{"id":"video_1","status":"completed","progress":100,"seconds":"8"}""",
+        """Delivered /v1/videos/video_1/content {"seconds":8}""")]
     [InlineData(200, """{"id":"video_1","status":"completed"}""", "Delivered /v1/videos/video_1/content -")]
-    [InlineData(200, """{"id":"video_1","status":"failed","error":{"code":"moderation_blocked","message":"m"}}""", "Ended ModerationOutput moderation_blocked")]
+    [InlineData(200, """{"id":"video_1","status":"failed","error":{"code":"moderation_blocked","message":"m"}}""",
+        "Ended ModerationOutput moderation_blocked")]
     [InlineData(200, """{"id":"video_1","status":"failed","error":null}""", "Ended Unavailable openai.video_failed")]
     [InlineData(200, """{"id":"video_1","status":"dreaming"}""", "PollFailed Unavailable openai.unknown_status")]
     [InlineData(200, """{"id":"vid""", "PollFailed Unavailable openai.malformed_reply")]
-    [InlineData(404, """{"error":{"message":"Video not found","type":"invalid_request_error","param":"video_id","code":null}}""", "Ended OutcomeUnknown openai.no_such_video")]
+    [InlineData(404, """{"error":{"message":"Video not found","type":"invalid_request_error","param":"video_id","code":null}}""",
+        "Ended OutcomeUnknown openai.no_such_video")]
     [InlineData(404, "<html>", "PollFailed Unauthorized http.404")]
     [InlineData(500, """{"error":{"message":"m","type":"server_error","param":null,"code":null}}""", "PollFailed Unavailable server_error.500")]
     public async Task What_is_said_of_a_video_is_understood(int status, string body, string understood)
@@ -187,7 +198,8 @@ public sealed class OpenAiWireTests
     [InlineData("Providers:OpenAi:VideoSourceHosts:0", "https://a.example")]
     [InlineData("Providers:OpenAi:Models:gpt-image-2", "")]
     public void A_bad_setting_stops_the_start_and_is_named(string setting, string value) => Assert.Contains(
-        string.Join(':', setting.Split(':').Take(3)), OptionsUnderTest.ProblemOf<OpenAiOptions>((services, configuration) => services.AddOpenAi(configuration), setting, value), StringComparison.Ordinal);
+        string.Join(':', setting.Split(':').Take(3)), OptionsUnderTest.ProblemOf<OpenAiOptions>((services, configuration) =>
+            services.AddOpenAi(configuration), setting, value), StringComparison.Ordinal);
 
     private static async Task<ProviderReply> AnswerAsync(Album album, string contentType, string body)
     {
@@ -210,7 +222,8 @@ public sealed class OpenAiWireTests
     }
 
     private static OpenAiVideos NewVideos(LocalArk server) => new(
-        Options.Create(new OpenAiOptions { VideoBaseUrl = $"{server.Address}/v1", VideoApiKey = Key, ApiKey = "another" }), TimeProvider.System, NullLogger<OpenAiVideos>.Instance);
+        Options.Create(new OpenAiOptions { VideoBaseUrl = $"{server.Address}/v1", VideoApiKey = Key, ApiKey = "another" }), TimeProvider.System,
+            NullLogger<OpenAiVideos>.Instance);
 
     /// <summary>Keeps the pictures, as text.</summary>
     private sealed class Album

@@ -20,7 +20,8 @@ public sealed class SoraTests(SoraTests.VideoSystem videos) : IClassFixture<Sora
         Assert.Equal("completed", (string?)end["status"]);
         var media = Assert.Single(end["media"]!.AsArray())!;
         Assert.Equal(("video/mp4", 720, 1280), ((string?)media["contentType"], (int?)media["width"], (int?)media["height"]));
-        Assert.Equal((112, 112, 8), ((int?)end["receipt"]!["held"], (int?)end["receipt"]!["captured"], (int?)end["receipt"]!["providerUsage"]!["seconds"]));
+        Assert.Equal((112, 112, 8), ((int?)end["receipt"]!["held"], (int?)end["receipt"]!["captured"],
+            (int?)end["receipt"]!["providerUsage"]!["seconds"]));
         Assert.Equal(0.8m, await system.ScalarAsync<decimal>($"SELECT provider_usd FROM generation_sessions WHERE session_id = '{id}'"));
         Assert.Equal(1, await system.Sim.PaidAsync("a sora boat"));
         await AssertAllIsWellAsync();
@@ -94,7 +95,11 @@ public sealed class SoraTests(SoraTests.VideoSystem videos) : IClassFixture<Sora
         var end = await system.EndOfAsync(id);
 
         Assert.Equal(("canceled", 56), ((string?)end["status"], (int?)end["receipt"]!["released"]));
-        using var gateway = new HttpClient { BaseAddress = system.Sim.Address, DefaultRequestHeaders = { Authorization = new("Bearer", "sim-openai-key") } };
+        using var gateway = new HttpClient
+        {
+            BaseAddress = system.Sim.Address,
+            DefaultRequestHeaders = { Authorization = new("Bearer", "sim-openai-key") }
+        };
         var taskId = await system.ScalarAsync<string>($"SELECT task_id FROM provider_tasks WHERE session_id = '{id}'");
         using var gone = await gateway.GetAsync($"/v1/videos/{taskId}");
         Assert.Equal(HttpStatusCode.NotFound, gone.StatusCode);

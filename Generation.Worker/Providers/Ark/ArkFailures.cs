@@ -85,7 +85,8 @@ public static partial class ArkFailures
             (row, wait) = Quota(row, error.Message, now);
         }
 
-        return Finish(row, error.Code, RequestIds().Replace(error.Message, ""), response.Headers, wait, IdOf(response.Headers) ?? IdIn(error.Message), now);
+        return Finish(row, error.Code, RequestIds().Replace(error.Message, ""), response.Headers, wait, IdOf(response.Headers)
+            ?? IdIn(error.Message), now);
     }
 
     /// <summary>An answer that is not a success, with a body that holds no error of Ark's: a gateway's page, nothing, half of something.</summary>
@@ -102,7 +103,8 @@ public static partial class ArkFailures
         return headers.TryGetValues("x-request-id", out var ids) && ids.FirstOrDefault() is { Length: > 0 and <= 200 } id ? id : null;
     }
 
-    private static Failure Finish(Row row, string code, string detail, HttpResponseHeaders headers, TimeSpan? wait, string? requestId, DateTimeOffset now)
+    private static Failure Finish(Row row, string code, string detail, HttpResponseHeaders headers, TimeSpan? wait, string? requestId,
+        DateTimeOffset now)
     {
         var failure = new Failure(row.Kind, code, GatewayFailures.WithCheck(detail, row.Check))
         {
@@ -152,9 +154,11 @@ public static partial class ArkFailures
     /// </summary>
     private static (Row Row, TimeSpan? Wait) Quota(Row row, string message, DateTimeOffset now)
     {
-        var isUsedUp = message.Contains("free", StringComparison.OrdinalIgnoreCase) || message.Contains("usage quota", StringComparison.OrdinalIgnoreCase);
+        var isUsedUp = message.Contains("free", StringComparison.OrdinalIgnoreCase)
+            || message.Contains("usage quota", StringComparison.OrdinalIgnoreCase);
         var wait = ResetTime().Match(message) is { Success: true } reset
-            && DateTimeOffset.TryParseExact(reset.Groups["time"].Value, "yyyy-MM-dd HH:mm:ss zzz", CultureInfo.InvariantCulture, DateTimeStyles.None, out var at)
+            && DateTimeOffset.TryParseExact(reset.Groups["time"].Value, "yyyy-MM-dd HH:mm:ss zzz", CultureInfo.InvariantCulture, DateTimeStyles.None,
+                out var at)
                 ? at - now
                 : (TimeSpan?)null;
         return wait is { } soon && soon <= GatewayFailures.MaxRetryAfter ? (row, soon > TimeSpan.Zero ? soon : null)
@@ -164,10 +168,12 @@ public static partial class ArkFailures
 
     private static string? IdIn(string message) => RequestIds().Match(message).Groups["id"] is { Length: > 0 } id ? id.Value : null;
 
-    [GeneratedRegex(@"\s*\brequest[ _]id\s*[:：]\s*(?<id>[\w-]{0,200})\.?", RegexOptions.IgnoreCase | RegexOptions.CultureInvariant | RegexOptions.ExplicitCapture, 1000)]
+    [GeneratedRegex(@"\s*\brequest[ _]id\s*[:：]\s*(?<id>[\w-]{0,200})\.?", RegexOptions.IgnoreCase | RegexOptions.CultureInvariant
+        | RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex RequestIds();
 
-    [GeneratedRegex(@"reset at (?<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4})", RegexOptions.CultureInvariant | RegexOptions.ExplicitCapture, 1000)]
+    [GeneratedRegex(@"reset at (?<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4})", RegexOptions.CultureInvariant
+        | RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex ResetTime();
 
     /// <param name="Status">The status it comes with.</param>

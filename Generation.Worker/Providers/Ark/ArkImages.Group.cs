@@ -19,13 +19,20 @@ public sealed partial class ArkImages
     /// <param name="announced">Is told of each picture while the others are made. What it throws comes out.</param>
     /// <param name="ct">Stops waiting.</param>
     /// <exception cref="OperationCanceledException"><paramref name="ct"/> was cancelled after the call was sent.</exception>
-    public Task<ProviderReply> GenerateGroupAsync(ArkImageRequest request, string clientRequestId, Func<GroupOutput, Task> announced, CancellationToken ct)
+    public Task<ProviderReply> GenerateGroupAsync(ArkImageRequest request, string clientRequestId, Func<GroupOutput, Task> announced,
+        CancellationToken ct)
     {
         ArgumentNullException.ThrowIfNull(request);
         return http.SendPaidAsync(
-            Call(request, clientRequestId) with { Timeout = options.GroupTimeout, TimeoutSetting = "Providers:Ark:GroupTimeout", KeepsBodyOpen = true },
+            Call(request, clientRequestId) with
+            {
+                Timeout = options.GroupTimeout,
+                TimeoutSetting = "Providers:Ark:GroupTimeout",
+                KeepsBodyOpen = true
+            },
             request.Model, clientRequestId,
-            async answer => answer.Response!.IsSuccessStatusCode ? await new GroupReading(this, answer, announced, ct).ReadAsync() : Refused(answer.Response, answer.Text), ct);
+            async answer => answer.Response!.IsSuccessStatusCode ? await new GroupReading(this, answer, announced, ct).ReadAsync()
+                : Refused(answer.Response, answer.Text), ct);
     }
 
     /// <summary>One answer to a group, while it is read.</summary>
@@ -61,7 +68,8 @@ public sealed partial class ArkImages
                 problem ??= Unknown("ark.cut_stream", $"The stream broke off after {made.Count} pictures: {e.Message}");
             }
 
-            return (problem ?? Judge()) is { } failure ? ProviderReply.Failed(failure with { RequestId = failure.RequestId ?? requestId }) : ProviderReply.Finished(end!.Usage, requestId);
+            return (problem ?? Judge()) is { } failure ? ProviderReply.Failed(failure with { RequestId = failure.RequestId ?? requestId })
+                : ProviderReply.Finished(end!.Usage, requestId);
         }
 
         /// <summary>What is wrong with a stream that came to an end of its own; null when nothing is.</summary>
@@ -148,7 +156,9 @@ public sealed partial class ArkImages
             refused++;
             return announced(new GroupOutput(picture.Index, null, picture.Error is { } error
                 ? ArkFailures.Of(response, error, ark.time.GetUtcNow())
-                : new Failure(FailureKind.Unavailable, "ark.no_reason", "A picture was not made, and Ark did not say why.") { RequestId = requestId }));
+                : new Failure(FailureKind.Unavailable, "ark.no_reason",
+                    "A picture was not made, and Ark did not say why.")
+                { RequestId = requestId }));
         }
 
         private Failure Unknown(string code, string detail) => ProviderHttp.TransportFailure(mayHaveCost: true, code, detail, requestId);

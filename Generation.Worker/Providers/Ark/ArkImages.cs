@@ -97,18 +97,24 @@ public sealed partial class ArkImages : IDisposable
 
         return ProviderReply.Failed(Empty(reply, requestId));
 
-        ProviderReply Silent(string code, string detail) => ProviderReply.Failed(ProviderHttp.TransportFailure(mayHaveCost: true, code, detail, requestId));
+        ProviderReply Silent(string code, string detail) => ProviderReply.Failed(
+            ProviderHttp.TransportFailure(mayHaveCost: true, code, detail, requestId));
     }
 
     private static Failure BadAddress(string? requestId) =>
         new(FailureKind.OutputUnusable, "ark.bad_url", "The picture's address is not an absolute http(s) one.") { RequestId = requestId };
 
-    /// <summary>No picture and no reason. Where Ark itself counts none, none was billed and asking again is free; where it does not say, one may have been.</summary>
+    /// <summary>
+    /// No picture and no reason. Where Ark itself counts none, none was billed and asking again is free; where it does not say, one may have been.
+    /// </summary>
     private static Failure Empty(ArkImagesReply reply, string? requestId) => reply.GeneratedImages == 0
         ? new Failure(FailureKind.Unavailable, "ark.empty_reply", "Ark made no picture and did not say why.") { RequestId = requestId }
-        : ProviderHttp.TransportFailure(mayHaveCost: true, "ark.empty_reply", "The answer has no picture, and does not say that none was made.", requestId);
+        : ProviderHttp.TransportFailure(mayHaveCost: true, "ark.empty_reply", "The answer has no picture, and does not say that none was made.",
+            requestId);
 
-    /// <summary>Ark counts a token for 256 pixels. When it counts otherwise our idea of its prices is out of date: worth a line, not a failure.</summary>
+    /// <summary>
+    /// Ark counts a token for 256 pixels. When it counts otherwise our idea of its prices is out of date: worth a line, not a failure.
+    /// </summary>
     private void CompareTokens(ArkImagesReply reply, IReadOnlyCollection<ArkPicture> made, string? requestId)
     {
         var pixels = 0L;
@@ -125,7 +131,8 @@ public sealed partial class ArkImages : IDisposable
         var expected = (long)Math.Round(pixels / 256.0, MidpointRounding.AwayFromZero);
         if (reply.OutputTokens is { } counted && counted != expected)
         {
-            log.LogDebug("Ark counts {Tokens} tokens for {Pictures} pictures, expected {ExpectedTokens} (request {RequestId})", counted, made.Count, expected, requestId);
+            log.LogDebug("Ark counts {Tokens} tokens for {Pictures} pictures, expected {ExpectedTokens} (request {RequestId})", counted, made.Count,
+                expected, requestId);
         }
     }
 }

@@ -25,7 +25,10 @@ public sealed class ArkOptions : ProviderOptions
     /// </summary>
     public string ApiKey { get; set; } = "";
 
-    /// <summary>Calls at once for one session, flat name SEEDREAM4_PROVIDER_BATCH; default 4. More is faster for many pictures, and meets Ark's rate limit sooner.</summary>
+    /// <summary>
+    /// Calls at once for one session, flat name SEEDREAM4_PROVIDER_BATCH; default 4. More is faster for many pictures, and meets Ark's rate limit
+    /// sooner.
+    /// </summary>
     public int ImageBatch { get; set; } = 4;
 
     /// <summary>
@@ -52,13 +55,20 @@ public sealed class ArkOptions : ProviderOptions
     /// </summary>
     public TimeSpan VideoPollInterval { get; set; } = TimeSpan.FromSeconds(10);
 
-    /// <summary>Where Ark calls back: how long that is waited for before a new task is asked for; default 30 s. A callback that got lost delays the video by at most this.</summary>
+    /// <summary>
+    /// Where Ark calls back: how long that is waited for before a new task is asked for; default 30 s. A callback that got lost delays the video by
+    /// at most this.
+    /// </summary>
     public TimeSpan VideoCallbackPatience { get; set; } = TimeSpan.FromSeconds(30);
 
-    /// <summary>Questions about tasks a second, over all workers; default 20, which is what Ark allows an account (§2.4). 0: as many as there are.</summary>
+    /// <summary>
+    /// Questions about tasks a second, over all workers; default 20, which is what Ark allows an account (§2.4). 0: as many as there are.
+    /// </summary>
     public int VideoReadsPerSecond { get; set; } = 20;
 
-    /// <summary>Tasks created a minute, over all workers; default 180, which is what Ark allows an individual; an enterprise has 600. 0: as many as there are.</summary>
+    /// <summary>
+    /// Tasks created a minute, over all workers; default 180, which is what Ark allows an individual; an enterprise has 600. 0: as many as there are.
+    /// </summary>
     public int VideoCreatesPerMinute { get; set; } = 180;
 
     /// <summary>

@@ -49,14 +49,17 @@ public sealed record ArkVideoRequest
     /// <summary>Seconds in Ark's queue after which the task expires unbilled: nobody waits for it any more.</summary>
     public int? ExecutionExpiresAfter { get; init; }
 
-    /// <summary>The request that a session's settings ask for; null when one of <c>providerModel, prompt, resolution, duration</c> is missing.</summary>
+    /// <summary>
+    /// The request that a session's settings ask for; null when one of <c>providerModel, prompt, resolution, duration</c> is missing.
+    /// </summary>
     public static ArkVideoRequest? From(JsonObject settings)
     {
         ArgumentNullException.ThrowIfNull(settings);
         string? Text(string name) => settings[name] is JsonValue value && value.TryGetValue<string>(out var text) && text.Length > 0 ? text : null;
         int? Number(string name) => settings[name] is JsonValue value && value.TryGetValue<int>(out var number) ? number : null;
         bool? Flag(string name) => settings[name] is JsonValue value && value.TryGetValue<bool>(out var flag) ? flag : null;
-        if (Text("providerModel") is not { } model || Text("prompt") is not { } prompt || Text("resolution") is not { } resolution || Number("duration") is not { } duration)
+        if (Text("providerModel") is not { } model || Text("prompt") is not { } prompt || Text("resolution") is not { } resolution
+            || Number("duration") is not { } duration)
         {
             return null;
         }
@@ -121,7 +124,8 @@ public static partial class ArkPrompt
 
     // Hyphen-minus, hyphens and en dash, minus, small and full-width forms, soft hyphen; between them format and control characters
     // (zero-width space and joiner, BOM) and marks (variation selectors), but no line break.
-    [GeneratedRegex(@"[\-‐‑‒–−﹣－\u00AD](?:[\p{Cf}\p{Mn}\p{Cc}-[\r\n\t]]*[\-‐‑‒–−﹣－\u00AD])+", RegexOptions.CultureInvariant | RegexOptions.NonBacktracking)]
+    [GeneratedRegex(@"[\-‐‑‒–−﹣－\u00AD](?:[\p{Cf}\p{Mn}\p{Cc}-[\r\n\t]]*[\-‐‑‒–−﹣－\u00AD])+", RegexOptions.CultureInvariant
+        | RegexOptions.NonBacktracking)]
     private static partial Regex Hyphens();
 }
 
@@ -141,5 +145,6 @@ public sealed record ArkVideoTask(string Status, Uri? VideoUrl, Uri? LastFrameUr
         ArkJson.Usage(root, "completion_tokens", "total_tokens"));
 
     private static Uri? Address(JsonElement root, string name) =>
-        ArkJson.Object(root, "content") is { } content && Uri.TryCreate(ArkJson.Text(content, name), UriKind.Absolute, out var url) && url.Scheme is "http" or "https" ? url : null;
+        ArkJson.Object(root, "content") is { } content && Uri.TryCreate(ArkJson.Text(content, name), UriKind.Absolute, out var url)
+            && url.Scheme is "http" or "https" ? url : null;
 }

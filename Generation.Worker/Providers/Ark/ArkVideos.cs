@@ -61,7 +61,8 @@ public sealed class ArkVideos : IDisposable
     {
         using var answer = await http.SendAsync(Call(HttpMethod.Get, $"{Path}/{Uri.EscapeDataString(taskId)}"), ct);
         var report = answer.Response is { } response ? Report(taskId, response, answer.Text) : new TaskReport.PollFailed(answer.TransportFailure!);
-        log.LogDebug(LogEvents.ProviderResponse, "Ark answered {Status} for task {TaskId}: {Report}", (int?)answer.Response?.StatusCode, taskId, report.GetType().Name);
+        log.LogDebug(LogEvents.ProviderResponse, "Ark answered {Status} for task {TaskId}: {Report}", (int?)answer.Response?.StatusCode, taskId,
+            report.GetType().Name);
         return report;
     }
 
@@ -75,13 +76,15 @@ public sealed class ArkVideos : IDisposable
         var deleted = answer.Response?.IsSuccessStatusCode ?? false;
         log.LogInformation(
             LogEvents.ProviderResponse, "Ark answered {Status} to the cancel of task {TaskId}: {Outcome}",
-            (int?)answer.Response?.StatusCode, taskId, deleted ? "taken back" : answer.TransportFailure?.ProviderCode ?? "it runs and will be billed");
+            (int?)answer.Response?.StatusCode, taskId, deleted ? "taken back" : answer.TransportFailure?.ProviderCode
+                ?? "it runs and will be billed");
         return deleted;
     }
 
     public void Dispose() => http.Dispose();
 
-    private ProviderCall Call(HttpMethod method, string path) => new() { Method = method, Path = path, Timeout = options.VideoCallTimeout, TimeoutSetting = TimeoutSetting };
+    private ProviderCall Call(HttpMethod method, string path) =>
+        new() { Method = method, Path = path, Timeout = options.VideoCallTimeout, TimeoutSetting = TimeoutSetting };
 
     private ProviderReply Created(HttpResponseMessage response, string? text)
     {
@@ -89,19 +92,22 @@ public sealed class ArkVideos : IDisposable
         if (!response.IsSuccessStatusCode)
         {
             return ProviderReply.Failed(
-                text is not null && ArkError.In(text) is { } refusal ? ArkFailures.Of(response, refusal, now, createsTask: true) : ArkFailures.OfUnrecognized(response, text ?? "", now));
+                text is not null && ArkError.In(text) is { } refusal ? ArkFailures.Of(response, refusal, now, createsTask: true)
+                    : ArkFailures.OfUnrecognized(response, text ?? "", now));
         }
 
         var requestId = ArkFailures.IdOf(response.Headers);
         if (text is null || ArkJson.Parse(text) is not { } root)
         {
             var code = text is null ? "ark.cut_reply" : "ark.malformed_reply";
-            return ProviderReply.Failed(ProviderHttp.TransportFailure(mayHaveCost: true, code, $"The {(int)response.StatusCode} broke off or is not a JSON object.", requestId));
+            return ProviderReply.Failed(ProviderHttp.TransportFailure(
+                mayHaveCost: true, code, $"The {(int)response.StatusCode} broke off or is not a JSON object.", requestId));
         }
 
         return ArkJson.Text(root, "id") is { Length: > 0 and <= MaxTaskIdLength } taskId ? ProviderReply.Started(taskId, requestId)
             : ArkError.Of(root) is { } error ? ProviderReply.Failed(ArkFailures.Of(response, error, now))
-            : ProviderReply.Failed(ProviderHttp.TransportFailure(mayHaveCost: true, "ark.no_task_id", "The answer names no task, and does not say that none was created.", requestId));
+            : ProviderReply.Failed(ProviderHttp.TransportFailure(
+                mayHaveCost: true, "ark.no_task_id", "The answer names no task, and does not say that none was created.", requestId));
     }
 
     private TaskReport Report(string taskId, HttpResponseMessage response, string? text)
@@ -112,13 +118,18 @@ public sealed class ArkVideos : IDisposable
         {
             var error = text is null ? null : ArkError.In(text);
             return response.StatusCode == HttpStatusCode.NotFound && error is not null && error.Code.Split('.')[0] == "NotFound"
-                ? new TaskReport.Ended(new Failure(FailureKind.OutcomeUnknown, error.Code, $"Ark does not know its task {taskId} any more.") { RequestId = requestId })
-                : new TaskReport.PollFailed(error is not null ? ArkFailures.Of(response, error, now) : ArkFailures.OfUnrecognized(response, text ?? "", now));
+                ? new TaskReport.Ended(new Failure(FailureKind.OutcomeUnknown, error.Code,
+                    $"Ark does not know its task {taskId} any more.")
+                { RequestId = requestId })
+                : new TaskReport.PollFailed(error is not null ? ArkFailures.Of(response, error, now) : ArkFailures.OfUnrecognized(
+                    response, text ?? "", now));
         }
 
         if (text is null || ArkJson.Parse(text) is not { } root)
         {
-            return new TaskReport.PollFailed(new Failure(FailureKind.Unavailable, "ark.malformed_reply", "The answer broke off or is not a JSON object.") { RequestId = requestId });
+            return new TaskReport.PollFailed(new Failure(
+                FailureKind.Unavailable, "ark.malformed_reply", "The answer broke off or is not a JSON object.")
+            { RequestId = requestId });
         }
 
         var task = ArkVideoTask.Read(root);
@@ -127,13 +138,16 @@ public sealed class ArkVideos : IDisposable
             "queued" => new TaskReport.Running("queued", 15),
             "running" => new TaskReport.Running("generating", 40),
             "succeeded" when task.VideoUrl is { } url => new TaskReport.Delivered(url, task.Usage) { Poster = task.LastFrameUrl },
-            "succeeded" => Ended(FailureKind.OutputUnusable, "ark.no_video", "The task succeeded without an address that can be fetched."), // and was billed
+            // and was billed
+            "succeeded" => Ended(FailureKind.OutputUnusable, "ark.no_video", "The task succeeded without an address that can be fetched."),
             "failed" when task.Error is { } error => new TaskReport.Ended(ArkFailures.Of(response, error, now)),
             "failed" => Ended(FailureKind.Unavailable, "ark.task_failed", "The task failed and Ark did not say why."),
 
             // Neither was executed or billed: the first waited too long in Ark's queue, the second somebody cancelled in Ark's console.
             "expired" or "cancelled" => Ended(FailureKind.Unavailable, $"ark.task_{task.Status}", $"The task is {task.Status}.", DroppedRetryDelay),
-            _ => new TaskReport.PollFailed(new Failure(FailureKind.Unavailable, "ark.unknown_status", $"The task is '{task.Status}', whatever that is.") { RequestId = requestId }),
+            _ => new TaskReport.PollFailed(new Failure(
+                FailureKind.Unavailable, "ark.unknown_status", $"The task is '{task.Status}', whatever that is.")
+            { RequestId = requestId }),
         };
 
         TaskReport.Ended Ended(FailureKind kind, string code, string detail, TimeSpan? retryAfter = null) =>

@@ -64,7 +64,13 @@ public sealed record ArkImageRequest
         {
             Model = model,
             Prompt = prompt,
-            Image = settings["images"] switch { JsonArray { Count: 1 } one => one[0]!.DeepClone(), JsonArray { Count: > 1 } many => many.DeepClone(), _ => null },
+            Image = settings["images"] switch
+            {
+                JsonArray { Count: 1 } one => one[0]!.DeepClone(),
+                JsonArray { Count: > 1 } many =>
+                many.DeepClone(),
+                _ => null
+            },
             Size = Value<string>("size") is { Length: > 0 } size ? size : null,
             SequentialImageGeneration = isGroup switch { true => "auto", false => "disabled", null => null },
             SequentialImageGenerationOptions = isGroup == true ? new ArkGroupOptions(Core.Catalog.Model.Outputs(settings)) : null,
@@ -123,11 +129,14 @@ public sealed record ArkPicture(int? Index, string? Address, string? Size, ArkEr
     public Uri? Url => Uri.TryCreate(Address, UriKind.Absolute, out var url) && url.Scheme is "http" or "https" ? url : null;
 
     internal static ArkPicture Of(JsonElement picture) => new(
-        picture.ValueKind == JsonValueKind.Object && picture.TryGetProperty("image_index", out var index) && index.ValueKind == JsonValueKind.Number && index.TryGetInt32(out var number) ? number : null,
+        picture.ValueKind == JsonValueKind.Object && picture.TryGetProperty("image_index", out var index) && index.ValueKind == JsonValueKind.Number
+            && index.TryGetInt32(out var number) ? number : null,
         ArkJson.Text(picture, "url") is { Length: > 0 } address ? address : null, ArkJson.Text(picture, "size"), ArkError.Of(picture));
 }
 
-/// <summary>What a 200 says (provider-apis.md §1.2), and the end of a stream (§1.3). Every field may be missing: nothing is believed that is not there.</summary>
+/// <summary>
+/// What a 200 says (provider-apis.md §1.2), and the end of a stream (§1.3). Every field may be missing: nothing is believed that is not there.
+/// </summary>
 /// <param name="Pictures">In order.</param>
 /// <param name="Error">Of the whole request.</param>
 /// <param name="Usage">The whole numbers among <c>generated_images</c>, <c>output_tokens</c> and <c>total_tokens</c>.</param>
@@ -167,7 +176,8 @@ internal static class ArkJson
     }
 
     public static JsonElement? Object(JsonElement parent, string name) =>
-        parent.ValueKind == JsonValueKind.Object && parent.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.Object ? value : null;
+        parent.ValueKind == JsonValueKind.Object && parent.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.Object ? value
+            : null;
 
     /// <summary>The whole numbers among these fields of <c>usage</c>; null when there is none.</summary>
     public static JsonObject? Usage(JsonElement root, params string[] names)
@@ -175,7 +185,8 @@ internal static class ArkJson
         var counted = new JsonObject();
         foreach (var name in Object(root, "usage") is null ? [] : names)
         {
-            if (root.GetProperty("usage").TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.Number && value.TryGetInt64(out var number))
+            if (root.GetProperty("usage").TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.Number
+                && value.TryGetInt64(out var number))
             {
                 counted[name] = number;
             }

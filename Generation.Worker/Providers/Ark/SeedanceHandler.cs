@@ -20,7 +20,8 @@ public sealed class SeedanceHandler(ArkVideos ark, IOptions<ArkOptions> options)
         var settings = options.Value;
         if (ArkVideoRequest.From(job.Settings) is not { } request)
         {
-            return new StepOutcome.Failed(new Failure(FailureKind.InvalidRequest, "settings", "The session's settings lack prompt, resolution, duration or providerModel."), []);
+            return new StepOutcome.Failed(new Failure(
+                FailureKind.InvalidRequest, "settings", "The session's settings lack prompt, resolution, duration or providerModel."), []);
         }
 
         var left = job.Deadline - job.Now;
@@ -36,10 +37,13 @@ public sealed class SeedanceHandler(ArkVideos ark, IOptions<ArkOptions> options)
                 CallbackPatience = settings.VideoCallbackPatience,
                 Source = new ResultSource(settings.SourceHosts),
                 CreateTimeout = settings.VideoCallTimeout,
-                Limit = settings.VideoCreatesPerMinute > 0 ? new RateLimit("video-create", settings.VideoCreatesPerMinute, TimeSpan.FromMinutes(1)) : null,
-                ReadLimit = settings.VideoReadsPerSecond > 0 ? new RateLimit("video-read", settings.VideoReadsPerSecond, TimeSpan.FromSeconds(1)) : null,
+                Limit = settings.VideoCreatesPerMinute > 0 ? new RateLimit("video-create", settings.VideoCreatesPerMinute, TimeSpan.FromMinutes(1))
+                    : null,
+                ReadLimit = settings.VideoReadsPerSecond > 0 ? new RateLimit("video-read", settings.VideoReadsPerSecond, TimeSpan.FromSeconds(1))
+                    : null,
             },
-            task => ark.CreateAsync(request with { CallbackUrl = task.CallbackUrl }, job.NameOfCall(task.Ordinal), CancellationToken.None), ark.RetrieveAsync, ct);
+            task => ark.CreateAsync(request with { CallbackUrl = task.CallbackUrl }, job.NameOfCall(task.Ordinal), CancellationToken.None),
+                ark.RetrieveAsync, ct);
     }
 
     public async Task CancelAsync(JobContext job, CancellationToken ct)

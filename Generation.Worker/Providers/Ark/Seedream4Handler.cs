@@ -30,7 +30,9 @@ public sealed class Seedream4Handler(ArkImages ark, IOptions<ArkOptions> options
         new StepOutcome.Failed(new Failure(FailureKind.InvalidRequest, "settings", "The session's settings have no prompt or no providerModel."), []);
 }
 
-/// <summary>Seedream 3 on Ark, which is not sold any more: sessions of its time are brought to their end, and an account that still has it may.</summary>
+/// <summary>
+/// Seedream 3 on Ark, which is not sold any more: sessions of its time are brought to their end, and an account that still has it may.
+/// </summary>
 public sealed class Seedream3Handler(ArkImages ark, IOptions<ArkOptions> options) : IGenerationHandler
 {
     public IReadOnlyCollection<string> JobTypes => ["gen.seedream3"];
@@ -39,7 +41,8 @@ public sealed class Seedream3Handler(ArkImages ark, IOptions<ArkOptions> options
     {
         ArgumentNullException.ThrowIfNull(job);
         return ArkImageRequest.FromSeedream3(job.Settings) is { } request
-            ? job.CallEachAsync(Seedream4Handler.RulesFor(options.Value), (ordinal, token) => ark.GenerateAsync(request.OfCall(ordinal), job.NameOfCall(ordinal), token), ct)
+            ? job.CallEachAsync(Seedream4Handler.RulesFor(options.Value), (ordinal, token) =>
+                ark.GenerateAsync(request.OfCall(ordinal), job.NameOfCall(ordinal), token), ct)
             : Task.FromResult(Seedream4Handler.WithoutPrompt());
     }
 }

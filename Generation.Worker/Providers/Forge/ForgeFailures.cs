@@ -63,11 +63,13 @@ public static class ForgeFailures
         var words = said is null ? body ?? "" : $"{said.Exception} {said.Detail} {said.Text}";
         var row = Array.Find(Table, r => r.Status == status && words.Contains(r.Words, StringComparison.OrdinalIgnoreCase)) ?? status switch
         {
-            < 400 => new Row(status, "", $"http.{status}", FailureKind.Unauthorized, Address), // redirects are not followed: the password would go along
+            // redirects are not followed: the password would go along
+            < 400 => new Row(status, "", $"http.{status}", FailureKind.Unauthorized, Address),
             < 500 => new Row(status, "", $"http.{status}", FailureKind.InvalidRequest),
             _ => new Row(status, "", $"http.{status}", FailureKind.Unavailable),
         };
-        var detail = said is null ? $"{status} without words of a WebUI ({response.Content.Headers.ContentType?.MediaType ?? "no content type"})." : $"{status} {words.Trim()}";
+        var detail = said is null ? $"{status} without words of a WebUI ({response.Content.Headers.ContentType?.MediaType ?? "no content type"})."
+            : $"{status} {words.Trim()}";
         detail = detail.Length > MaxDetailChars ? detail[..MaxDetailChars] : detail;
         var failure = new Failure(row.Kind, row.Code, row.Check is null ? detail : $"{detail} (Check {row.Check}.)");
         return failure.IsRetryable ? failure with { RetryAfter = RetryAfter(response, now) } : failure;

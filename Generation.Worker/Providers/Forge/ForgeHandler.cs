@@ -12,7 +12,8 @@ namespace Generation.Worker.Providers.Forge;
 /// nothing but time, so what a crash cut off is made again. When every GPU has failed too often the session ends at once, as a clear
 /// failure or with a placeholder, whichever it asked for.
 /// </summary>
-public sealed class ForgeHandler(ForgeWebUis webUis, ProviderBreakers breakers, IOptions<ForgeOptions> options, TimeProvider time, ILogger<ForgeHandler> log) : IGenerationHandler
+public sealed class ForgeHandler(ForgeWebUis webUis, ProviderBreakers breakers, IOptions<ForgeOptions> options, TimeProvider time,
+    ILogger<ForgeHandler> log) : IGenerationHandler
 {
     /// <summary>Leases before ours whose tasks may still run: each death takes two, the lease and its revocation.</summary>
     private const int MaxOrphanLeases = 4;
@@ -27,7 +28,8 @@ public sealed class ForgeHandler(ForgeWebUis webUis, ProviderBreakers breakers, 
         ArgumentNullException.ThrowIfNull(job);
         if (RequestFor(job, 0) is null)
         {
-            return Failed(job, new Failure(FailureKind.InvalidRequest, "settings", "The session's settings lack prompt, size, steps, cfg_scale, sampler or providerModel."));
+            return Failed(job, new Failure(FailureKind.InvalidRequest, "settings",
+                "The session's settings lack prompt, size, steps, cfg_scale, sampler or providerModel."));
         }
 
         while (true)
@@ -38,7 +40,11 @@ public sealed class ForgeHandler(ForgeWebUis webUis, ProviderBreakers breakers, 
                 .ToList();
             if (closed.Count == 0)
             {
-                return Failed(job, new Failure(FailureKind.Unavailable, "breaker.open", "Every WebUI failed too often and is left alone.") { IsFinal = true });
+                return Failed(job, new Failure(FailureKind.Unavailable, "breaker.open", "Every WebUI failed too often and is left alone.")
+                {
+                    IsFinal =
+                    true
+                });
             }
 
             await using var slot = await job.TakeSlotAsync(closed, options.Value.SlotPatience, ct);
@@ -53,7 +59,8 @@ public sealed class ForgeHandler(ForgeWebUis webUis, ProviderBreakers breakers, 
                 var outcome = await job.CallEachAsync(rules, (ordinal, token) => MakeAsync(job, slot.Endpoint, ordinal, token), ct);
 
                 // Opened between two pictures: what to do then is decided by the next step, for there may be other machines.
-                return outcome is StepOutcome.Failed { Failure.ProviderCode: "breaker.open" } ? Failed(job, Busy($"{slot.Endpoint} failed too often.")) : outcome;
+                return outcome is StepOutcome.Failed { Failure.ProviderCode: "breaker.open" }
+                    ? Failed(job, Busy($"{slot.Endpoint} failed too often.")) : outcome;
             }
         }
     }
@@ -98,7 +105,8 @@ public sealed class ForgeHandler(ForgeWebUis webUis, ProviderBreakers breakers, 
         {
             for (var (toldTenths, shown) = (0, -1); ; await Task.Delay(options.Value.PollInterval, time, ct))
             {
-                if (await webUis.GetProgressAsync(endpoint, taskId, shown, onPreview: null, ct) is not { IsActive: true, Progress: { } made } || (int)(made * 10) <= toldTenths)
+                if (await webUis.GetProgressAsync(endpoint, taskId, shown, onPreview: null, ct) is not { IsActive: true, Progress: { } made }
+                    || (int)(made * 10) <= toldTenths)
                 {
                     continue;
                 }

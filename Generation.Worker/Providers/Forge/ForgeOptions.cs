@@ -30,7 +30,9 @@ public sealed class ForgeOptions : ProviderOptions
     /// <summary>How often the progress of a running picture is polled; default 1 s. Watchers get every tenth part, with a preview.</summary>
     public TimeSpan PollInterval { get; set; } = TimeSpan.FromSeconds(1);
 
-    /// <summary>Default 5 s for each question and for an interrupt. They do not wait for the GPU; one that fails costs nothing but a preview.</summary>
+    /// <summary>
+    /// Default 5 s for each question and for an interrupt. They do not wait for the GPU; one that fails costs nothing but a preview.
+    /// </summary>
     public TimeSpan PollTimeout { get; set; } = TimeSpan.FromSeconds(5);
 
     /// <summary>
@@ -56,7 +58,8 @@ public sealed class ForgeOptions : ProviderOptions
         }
 
         check.That(
-            Endpoints.Distinct(StringComparer.OrdinalIgnoreCase).Count() == Endpoints.Count, $"{nameof(Endpoints)} names a WebUI twice: one GPU would get two jobs.");
+            Endpoints.Distinct(StringComparer.OrdinalIgnoreCase).Count() == Endpoints.Count,
+                $"{nameof(Endpoints)} names a WebUI twice: one GPU would get two jobs.");
         check.That(
             ApiAuth.Length == 0 || (ApiAuth.IndexOf(':', StringComparison.Ordinal) > 0 && !ApiAuth.Any(char.IsControl)),
             $"{nameof(ApiAuth)} must be of the form user:password, without line breaks.");

@@ -40,7 +40,8 @@ public sealed class ForgeWebUis : IDisposable
     /// <param name="ct">Stops waiting; the WebUI goes on until it is interrupted.</param>
     /// <exception cref="OperationCanceledException"><paramref name="ct"/> was cancelled.</exception>
     public Task<ProviderReply> GenerateAsync(
-        string endpoint, ForgeImageRequest request, string model, Func<Stream, CancellationToken, Task<(StoredMedia? Media, Failure? Problem)>> store, CancellationToken ct)
+        string endpoint, ForgeImageRequest request, string model, Func<Stream, CancellationToken, Task<(StoredMedia? Media, Failure? Problem)>> store,
+            CancellationToken ct)
     {
         ArgumentNullException.ThrowIfNull(request);
         return byEndpoint[endpoint].SendPaidAsync(
@@ -63,7 +64,8 @@ public sealed class ForgeWebUis : IDisposable
     /// <param name="seenPreview">The preview that need not be sent again; −1: none.</param>
     /// <param name="onPreview">Reads the preview, if there is a newer one; null: none is wanted, which also spares the GPU making it.</param>
     /// <param name="ct">Stops.</param>
-    public async Task<ForgeTaskState?> GetProgressAsync(string endpoint, string taskId, int seenPreview, Func<Stream, Task>? onPreview, CancellationToken ct)
+    public async Task<ForgeTaskState?> GetProgressAsync(string endpoint, string taskId, int seenPreview, Func<Stream, Task>? onPreview,
+        CancellationToken ct)
     {
         var question = JsonSerializer.SerializeToUtf8Bytes(new JsonObject
         {
@@ -73,12 +75,14 @@ public sealed class ForgeWebUis : IDisposable
         });
         var (status, state) = await ReadAsync(endpoint, Quick(HttpMethod.Post, "internal/progress", question), "live_preview", ForgeTaskState.Read);
 
-        // Started with --nowebui it has no such route. Forge then still says whose progress the global one is; AUTOMATIC1111 does not, and is not believed.
+        // Started with --nowebui it has no such route. Forge then still says whose progress the global one is; AUTOMATIC1111 does not, and is not
+        // believed.
         return status != HttpStatusCode.NotFound ? state : (await ReadAsync(
             endpoint, Quick(HttpMethod.Get, $"sdapi/v1/progress?skip_current_image={(onPreview is null ? "true" : "false")}"), "current_image",
             document => ForgeTaskState.ReadGlobal(document, taskId))).Item;
 
-        async Task<(HttpStatusCode? Status, ForgeTaskState? Item)> ReadAsync(string at, ProviderCall call, string preview, Func<JsonObject, ForgeTaskState?> read)
+        async Task<(HttpStatusCode? Status, ForgeTaskState? Item)> ReadAsync(
+            string at, ProviderCall call, string preview, Func<JsonObject, ForgeTaskState?> read)
         {
             using var answer = await byEndpoint[at].SendAsync(call, ct);
             if (answer.Response is not { IsSuccessStatusCode: true } response)
@@ -90,10 +94,12 @@ public sealed class ForgeWebUis : IDisposable
             {
                 await using var body = await response.Content.ReadAsStreamAsync(answer.ReadCancellation);
                 var document = await MediaInJson.ReadAsync(
-                    body, path => path == preview, (_, picture) => onPreview is null ? Task.CompletedTask : onPreview(picture), MaxRestBytes, answer.ReadCancellation);
+                    body, path => path == preview, (_, picture) =>
+                        onPreview is null ? Task.CompletedTask : onPreview(picture), MaxRestBytes, answer.ReadCancellation);
                 return (response.StatusCode, read(document));
             }
-            catch (Exception e) when (e is FormatException or IOException or HttpRequestException || (e is OperationCanceledException && !ct.IsCancellationRequested))
+            catch (Exception e) when (e is FormatException or IOException or HttpRequestException || (
+                e is OperationCanceledException && !ct.IsCancellationRequested))
             {
                 log.LogDebug("Could not read the progress of {TaskId} at {Endpoint}: {Problem}", at, taskId, e.Message);
                 return (response.StatusCode, null);
@@ -101,7 +107,9 @@ public sealed class ForgeWebUis : IDisposable
         }
     }
 
-    /// <summary>Stops a task if it is the one that runs now, and never another. True when the WebUI was told so. A task that waits cannot be taken back.</summary>
+    /// <summary>
+    /// Stops a task if it is the one that runs now, and never another. True when the WebUI was told so. A task that waits cannot be taken back.
+    /// </summary>
     public async Task<bool> InterruptAsync(string endpoint, string taskId, CancellationToken ct)
     {
         if (await GetProgressAsync(endpoint, taskId, seenPreview: -1, onPreview: null, ct) is not { IsActive: true })
@@ -110,7 +118,8 @@ public sealed class ForgeWebUis : IDisposable
         }
 
         using var answer = await byEndpoint[endpoint].SendAsync(Quick(HttpMethod.Post, "sdapi/v1/interrupt"), ct);
-        log.LogInformation(OperationEvents.ProviderInterrupt, "Interrupted {TaskId} at {Endpoint}: {Status}", taskId, endpoint, (int?)answer.Response?.StatusCode);
+        log.LogInformation(OperationEvents.ProviderInterrupt, "Interrupted {TaskId} at {Endpoint}: {Status}", taskId, endpoint,
+            (int?)answer.Response?.StatusCode);
         return answer.Response is { IsSuccessStatusCode: true };
     }
 
@@ -159,12 +168,14 @@ public sealed class ForgeWebUis : IDisposable
         }
         catch (OperationCanceledException) when (!ct.IsCancellationRequested)
         {
-            broken = stored.Problem ?? new Failure(FailureKind.Unavailable, "forge.slow_reply", $"The answer did not end within {options.CallTimeout} (Providers:Forge:CallTimeout).");
+            broken = stored.Problem ?? new Failure(FailureKind.Unavailable, "forge.slow_reply",
+                $"The answer did not end within {options.CallTimeout} (Providers:Forge:CallTimeout).");
         }
 
         // A picture that is stored whole is a picture, whatever becomes of the rest of the answer.
         return stored.Media is { } media ? ProviderReply.Stored(media, new JsonObject { ["pictures"] = 1 }, null)
-            : ProviderReply.Failed(broken ?? stored.Problem ?? new Failure(FailureKind.Unavailable, "forge.empty_reply", "The answer has no picture."));
+            : ProviderReply.Failed(broken ?? stored.Problem ?? new Failure(FailureKind.Unavailable, "forge.empty_reply",
+                "The answer has no picture."));
     }
 
     private ProviderCall Quick(HttpMethod method, string path, byte[]? json = null) => new()
@@ -187,7 +198,8 @@ public sealed class ForgeWebUis : IDisposable
             ConnectTimeout = options.ConnectTimeout,
             ApiKey = null,
             Authenticate = headers => headers.Authorization =
-                options.ApiAuth.Length == 0 ? null : new AuthenticationHeaderValue("Basic", Convert.ToBase64String(Encoding.UTF8.GetBytes(options.ApiAuth))),
+                options.ApiAuth.Length == 0 ? null : new AuthenticationHeaderValue("Basic",
+                    Convert.ToBase64String(Encoding.UTF8.GetBytes(options.ApiAuth))),
         },
         time, log);
 }

@@ -87,7 +87,8 @@ public sealed record ForgeImageRequest
 
         string? Text(string name) => settings[name] is JsonValue value && value.TryGetValue<string>(out var text) && text.Length > 0 ? text : null;
 
-        double? Number(string name) => settings[name] is JsonValue value && value.GetValueKind() == JsonValueKind.Number ? value.Deserialize<double>() : null;
+        double? Number(string name) => settings[name] is JsonValue value && value.GetValueKind() == JsonValueKind.Number
+            ? value.Deserialize<double>() : null;
     }
 
     public byte[] ToUtf8Json() => JsonSerializer.SerializeToUtf8Bytes(this, Json);
@@ -108,7 +109,8 @@ public sealed record ForgeTaskState(bool IsActive, bool IsQueued, double? Progre
             ? new ForgeTaskState(
                 isActive,
                 document["queued"] is JsonValue queued && queued.TryGetValue<bool>(out var isQueued) && isQueued,
-                document["progress"] is JsonValue progress && progress.TryGetValue<double>(out var share) && double.IsFinite(share) ? Math.Clamp(share, 0, 1) : null,
+                document["progress"] is JsonValue progress && progress.TryGetValue<double>(out var share) && double.IsFinite(share)
+                    ? Math.Clamp(share, 0, 1) : null,
                 document["id_live_preview"] is JsonValue preview && preview.TryGetValue<int>(out var id) ? id : -1)
             : null;
     }
@@ -124,7 +126,8 @@ public sealed record ForgeTaskState(bool IsActive, bool IsQueued, double? Progre
             ? new ForgeTaskState(
                 document["current_task"] is JsonValue task && task.TryGetValue<string>(out var running) && running == taskId,
                 IsQueued: false,
-                document["progress"] is JsonValue progress && progress.TryGetValue<double>(out var share) && double.IsFinite(share) ? Math.Clamp(share, 0, 1) : null,
+                document["progress"] is JsonValue progress && progress.TryGetValue<double>(out var share) && double.IsFinite(share)
+                    ? Math.Clamp(share, 0, 1) : null,
                 PreviewId: -1)
             : null;
     }
@@ -162,7 +165,8 @@ public sealed record ForgeError(string Exception, string Detail, string Text)
 
         var first = detail.EnumerateArray().FirstOrDefault(item => item.ValueKind == JsonValueKind.Object);
         return first.ValueKind != JsonValueKind.Object ? ""
-            : $"{(first.TryGetProperty("loc", out var place) && place.ValueKind == JsonValueKind.Array ? string.Join('.', place.EnumerateArray()) : "")}: {String(first, "msg")}";
+            : (first.TryGetProperty("loc", out var place) && place.ValueKind == JsonValueKind.Array ? string.Join('.', place.EnumerateArray()) : "")
+                + $": {String(first, "msg")}";
     }
 
     private static string String(JsonElement parent, string name)

@@ -17,7 +17,8 @@ public sealed record GoogleError(string Status, string Message, string? Reason =
     // google.rpc.Code; an operation's error has the number alone.
     private static readonly string[] Names =
     [
-        "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED",
+        "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED",
+            "RESOURCE_EXHAUSTED",
         "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
     ];
 
@@ -55,7 +56,8 @@ public sealed record GoogleError(string Status, string Message, string? Reason =
 
     /// <summary>A duration as Google writes it: <c>12.5s</c>.</summary>
     private static TimeSpan? Seconds(string? text) =>
-        text is [.. var number, 's'] && double.TryParse(number, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var seconds) && seconds < 1e9 ? TimeSpan.FromSeconds(seconds) : null;
+        text is [.. var number, 's'] && double.TryParse(number, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var seconds)
+            && seconds < 1e9 ? TimeSpan.FromSeconds(seconds) : null;
 }
 
 /// <summary>
@@ -101,7 +103,8 @@ public static class GoogleFailures
         }
 
         var failure = Of(error, (int)response.StatusCode);
-        return failure.IsRetryable && failure.RetryAfter is null ? failure with { RetryAfter = GatewayFailures.RetryAfter(response.Headers, now) } : failure;
+        return failure.IsRetryable && failure.RetryAfter is null ? failure with { RetryAfter = GatewayFailures.RetryAfter(response.Headers, now) }
+            : failure;
     }
 
     /// <summary>An operation that is done and has failed.</summary>
@@ -111,7 +114,8 @@ public static class GoogleFailures
         var failure = Of(error, 500);
         return error.Status switch
         {
-            "DEADLINE_EXCEEDED" or "CANCELLED" => failure with { Kind = FailureKind.Unavailable, RetryAfter = DroppedRetryDelay }, // it certainly ended without a video
+            // it certainly ended without a video
+            "DEADLINE_EXCEEDED" or "CANCELLED" => failure with { Kind = FailureKind.Unavailable, RetryAfter = DroppedRetryDelay },
             "NOT_FOUND" => failure with { Kind = FailureKind.InvalidRequest },
             _ => failure,
         };
@@ -133,14 +137,17 @@ public static class GoogleFailures
         var row = Array.Find(Table, r => r.Status == error.Status) ?? ByStatus(status);
         row = row.Status switch
         {
-            "INVALID_ARGUMENT" when error.Reason is "API_KEY_INVALID" or "API_KEY_EXPIRED" => row with { Kind = FailureKind.Unauthorized, Check = Key },
+            "INVALID_ARGUMENT" when error.Reason is "API_KEY_INVALID" or "API_KEY_EXPIRED" =>
+                row with { Kind = FailureKind.Unauthorized, Check = Key },
             "INVALID_ARGUMENT" when IsOfModeration(error.Message) => row with { Kind = FailureKind.ModerationInput },
             // One message stands for the limit of a minute and that of a day; only the details tell them apart.
-            "RESOURCE_EXHAUSTED" when error.IsUsedUp || (error.RetryDelay is null && error.Message.Contains("exceeded your current quota", StringComparison.OrdinalIgnoreCase))
+            "RESOURCE_EXHAUSTED" when error.IsUsedUp || (error.RetryDelay is null
+                && error.Message.Contains("exceeded your current quota", StringComparison.OrdinalIgnoreCase))
                 || error.RetryDelay > GatewayFailures.MaxRetryAfter => row with { Kind = FailureKind.QuotaExhausted, Check = Bill },
             _ => row,
         };
-        var failure = new Failure(row.Kind, error.Reason is null ? error.Status : $"{error.Status}.{error.Reason}", GatewayFailures.WithCheck(error.Message, row.Check));
+        var failure = new Failure(row.Kind, error.Reason is null ? error.Status : $"{error.Status}.{error.Reason}", GatewayFailures.WithCheck(
+            error.Message, row.Check));
         return failure.IsRetryable ? failure with { RetryAfter = GatewayFailures.Bounded(error.RetryDelay) } : failure;
     }
 

@@ -10,7 +10,9 @@ public sealed class GoogleOptions : ProviderOptions
 
     private static readonly string[] ResultHosts = ["*.googleapis.com", "*.googleusercontent.com"];
 
-    /// <summary>Default <c>https://generativelanguage.googleapis.com/v1beta</c>. The key is sent there: plain http is for a simulator beside us.</summary>
+    /// <summary>
+    /// Default <c>https://generativelanguage.googleapis.com/v1beta</c>. The key is sent there: plain http is for a simulator beside us.
+    /// </summary>
     public string BaseUrl { get; set; } = "https://generativelanguage.googleapis.com/v1beta";
 
     /// <summary>

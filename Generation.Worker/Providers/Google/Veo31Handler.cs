@@ -19,6 +19,7 @@ public sealed class Veo31Handler(VeoVideos veo, IOptions<GoogleOptions> options)
                 new TaskRules { PollAfter = _ => settings.PollInterval, Source = veo.Source, CreateTimeout = settings.CallTimeout },
                 task => veo.StartAsync(request, job.NameOfCall(task.Ordinal), CancellationToken.None),
                 (operation, token) => veo.RetrieveAsync(operation, request.Parameters.DurationSeconds, token), ct)
-            : new StepOutcome.Failed(new Failure(FailureKind.InvalidRequest, "settings", "The session's settings lack prompt, resolution, duration or providerModel."), []);
+            : new StepOutcome.Failed(new Failure(FailureKind.InvalidRequest, "settings",
+                "The session's settings lack prompt, resolution, duration or providerModel."), []);
     }
 }

@@ -16,17 +16,25 @@ namespace Generation.Worker.Providers.Google;
 /// </summary>
 public sealed record VeoRequest(IReadOnlyList<VeoInstance> Instances, VeoParameters Parameters)
 {
-    private static readonly JsonSerializerOptions Options = new(JsonSerializerDefaults.Web) { DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull };
+    private static readonly JsonSerializerOptions Options = new(JsonSerializerDefaults.Web)
+    {
+        DefaultIgnoreCondition =
+        JsonIgnoreCondition.WhenWritingNull
+    };
 
     /// <summary>Google's model id: it stands in the address.</summary>
     [JsonIgnore]
     public string Model { get; private init; } = "";
 
-    /// <summary>The request that a session's settings ask for; null when one of <c>providerModel, prompt, resolution, duration</c> is missing.</summary>
+    /// <summary>
+    /// The request that a session's settings ask for; null when one of <c>providerModel, prompt, resolution, duration</c> is missing.
+    /// </summary>
     public static VeoRequest? From(JsonObject settings) =>
         Json.Text(settings, "providerModel") is { Length: > 0 } model && Json.Text(settings, "prompt") is { Length: > 0 } prompt
         && Json.Text(settings, "resolution") is { Length: > 0 } resolution && Json.Whole(settings, "duration") is { } seconds
-            ? new VeoRequest([new VeoInstance(prompt)], new VeoParameters(Json.Text(settings, "ratio") ?? "16:9", (int)seconds, resolution, Json.Text(settings, "negative_prompt"))) { Model = model }
+            ? new VeoRequest([new VeoInstance(prompt)], new VeoParameters(Json.Text(settings, "ratio") ?? "16:9", (int)seconds, resolution,
+                Json.Text(settings, "negative_prompt")))
+            { Model = model }
             : null;
 
     public byte[] ToUtf8Json() => JsonSerializer.SerializeToUtf8Bytes(this, Options);
@@ -63,7 +71,11 @@ public sealed partial class VeoVideos : IDisposable
     }
 
     /// <summary>Where videos are fetched from, over redirects. Only the API's own host sees the key.</summary>
-    public ResultSource Source => new(options.SourceHosts) { Credential = new SourceCredential(new Uri(options.BaseUrl), "x-goog-api-key", options.ApiKey) };
+    public ResultSource Source => new(options.SourceHosts)
+    {
+        Credential =
+        new SourceCredential(new Uri(options.BaseUrl), "x-goog-api-key", options.ApiKey)
+    };
 
     /// <summary>Begins an operation. Everything that can go wrong outside this process comes back as a failure of the reply.</summary>
     /// <param name="request">As <see cref="VeoRequest.From"/> made it; its model is exchanged for the configured id here.</param>
@@ -86,7 +98,8 @@ public sealed partial class VeoVideos : IDisposable
     public async Task<TaskReport> RetrieveAsync(string operation, int seconds, CancellationToken ct)
     {
         using var answer = await http.SendAsync(Call(HttpMethod.Get, operation), ct);
-        return answer.Response is { } response ? Report(operation, seconds, response, answer.Text) : new TaskReport.PollFailed(answer.TransportFailure!);
+        return answer.Response is { } response ? Report(operation, seconds, response, answer.Text)
+            : new TaskReport.PollFailed(answer.TransportFailure!);
     }
 
     public void Dispose() => http.Dispose();
@@ -104,12 +117,14 @@ public sealed partial class VeoVideos : IDisposable
         if (text is null || Json.Parse(text) is not { } operation)
         {
             var code = text is null ? "google.cut_reply" : "google.malformed_reply";
-            return ProviderReply.Failed(ProviderHttp.TransportFailure(mayHaveCost: true, code, $"The {(int)response.StatusCode} broke off or is not a JSON object."));
+            return ProviderReply.Failed(ProviderHttp.TransportFailure(
+                mayHaveCost: true, code, $"The {(int)response.StatusCode} broke off or is not a JSON object."));
         }
 
         return Json.Text(operation, "name") is { } name && OperationName().IsMatch(name) ? ProviderReply.Started(name, null)
             : GoogleError.Of(Json.Object(operation, "error")) is { } error ? ProviderReply.Failed(GoogleFailures.OfOperation(error))
-            : ProviderReply.Failed(ProviderHttp.TransportFailure(mayHaveCost: true, "google.no_operation", "The answer names no operation, and does not say that none was begun."));
+            : ProviderReply.Failed(ProviderHttp.TransportFailure(
+                mayHaveCost: true, "google.no_operation", "The answer names no operation, and does not say that none was begun."));
     }
 
     private TaskReport Report(string name, int seconds, HttpResponseMessage response, string? text)
@@ -123,7 +138,8 @@ public sealed partial class VeoVideos : IDisposable
 
         if (text is null || Json.Parse(text) is not { } operation)
         {
-            return new TaskReport.PollFailed(new Failure(FailureKind.Unavailable, "google.malformed_reply", "The answer broke off or is not a JSON object."));
+            return new TaskReport.PollFailed(new Failure(
+                FailureKind.Unavailable, "google.malformed_reply", "The answer broke off or is not a JSON object."));
         }
 
         if (Json.Flag(operation, "done") != true) // absent while it runs
@@ -146,7 +162,9 @@ public sealed partial class VeoVideos : IDisposable
         var reasons = (Json.Array(videos, "raiMediaFilteredReasons") ?? []).OfType<JsonValue>().Select(reason => reason.ToString()).ToList();
         return new TaskReport.Ended(reasons.Count > 0 || Json.Whole(videos, "raiMediaFilteredCount") > 0
             ? GoogleFailures.OfFilter(reasons)
-            : new Failure(FailureKind.OutputUnusable, "google.no_video", "The operation is done without a video that can be fetched, and without a reason.")); // and may have been billed
+            // and may have been billed
+            : new Failure(FailureKind.OutputUnusable, "google.no_video",
+                "The operation is done without a video that can be fetched, and without a reason."));
     }
 
     [GeneratedRegex(@"^models/[\w.-]{1,100}/operations/[\w.-]{1,200}$", RegexOptions.CultureInvariant, 1000)]

@@ -38,7 +38,8 @@ public static class KieFailures
     ];
 
     // What moderation says of itself, in lower case: documented are "prohibited content" and "content_policy".
-    private static readonly string[] ModerationWords = ["prohibited", "content_policy", "content policy", "sensitive", "nsfw", "moderation", "safety", "violat"];
+    private static readonly string[] ModerationWords = ["prohibited", "content_policy", "content policy", "sensitive", "nsfw", "moderation", "safety",
+        "violat"];
 
     private static readonly string[] InputWords = ["prompt", "input", "your image", "text contains"];
 
@@ -61,7 +62,8 @@ public static class KieFailures
             row = row with { IsFinal = true };
         }
 
-        return Finish(row, task.FailCode.Length > 0 ? task.FailCode : "kie.task_failed", task.FailText.Length > 0 ? task.FailText : "The task failed and Kie did not say why.", null);
+        return Finish(row, task.FailCode.Length > 0 ? task.FailCode : "kie.task_failed", task.FailText.Length > 0 ? task.FailText
+            : "The task failed and Kie did not say why.", null);
     }
 
     /// <summary>An answer that is not Kie's: a gateway's page, nothing, half of something.</summary>
@@ -84,7 +86,8 @@ public static class KieFailures
             _ => new Row(status, FailureKind.InvalidRequest),
         };
         var code = status < 300 ? "kie.malformed_reply" : $"http.{status}";
-        return Finish(row, code, $"{status} without an answer of Kie's ({response.Content.Headers.ContentType?.MediaType ?? "no content type"}).", RetryAfter(response.Headers.RetryAfter, now));
+        return Finish(row, code, $"{status} without an answer of Kie's ({response.Content.Headers.ContentType?.MediaType ?? "no content type"}).",
+            RetryAfter(response.Headers.RetryAfter, now));
     }
 
     private static Row Find(int code, string text, bool isOfTask)
@@ -103,13 +106,20 @@ public static class KieFailures
     /// back; only the words tell. The last two also come under other codes, and then count the same.
     /// </summary>
     private static Row Unprocessable(Row row, string text, bool isOfTask) =>
-        Says(text, ModerationWords) ? row with { Kind = isOfTask && !Says(text, InputWords) ? FailureKind.ModerationOutput : FailureKind.ModerationInput, Pause = null, IsFinal = false }
+        Says(text, ModerationWords) ? row with
+        {
+            Kind = isOfTask && !Says(text, InputWords) ? FailureKind.ModerationOutput
+            : FailureKind.ModerationInput,
+            Pause = null,
+            IsFinal = false
+        }
         : text.Contains("model name", StringComparison.OrdinalIgnoreCase) ? row with { Kind = FailureKind.Unauthorized, Check = Model }
         : row;
 
     private static Failure Finish(Row row, string code, string detail, TimeSpan? wanted)
     {
-        var failure = new Failure(row.Kind, code, (detail.Length > MaxDetailChars ? detail[..MaxDetailChars] : detail) + (row.Check is null ? "" : $" (Check {row.Check}.)"))
+        var failure = new Failure(row.Kind, code, (detail.Length > MaxDetailChars ? detail[..MaxDetailChars] : detail) + (
+            row.Check is null ? "" : $" (Check {row.Check}.)"))
         {
             IsFinal = row.IsFinal,
         };

@@ -20,6 +20,7 @@ public sealed class KieHandler(KieJobs kie, IOptions<KieOptions> options) : IGen
                 options.Value.RulesFor(job.Session.Kind),
                 task => kie.CreateAsync(request, task.CallbackUrl, job.NameOfCall(task.Ordinal), CancellationToken.None), kie.RetrieveAsync, ct)
             : new StepOutcome.Failed(
-                new Failure(FailureKind.InvalidRequest, "settings", "The session's settings lack something that its model needs, or name no model of Kie's."), []);
+                new Failure(FailureKind.InvalidRequest, "settings",
+                    "The session's settings lack something that its model needs, or name no model of Kie's."), []);
     }
 }

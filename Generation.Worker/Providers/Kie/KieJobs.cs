@@ -59,7 +59,8 @@ public sealed class KieJobs : IDisposable
     {
         using var answer = await http.SendAsync(Call(HttpMethod.Get, $"{ReadPath}?taskId={Uri.EscapeDataString(taskId)}"), ct);
         var report = answer.Response is { } response ? Report(taskId, response, answer.Text) : new TaskReport.PollFailed(answer.TransportFailure!);
-        log.LogDebug(LogEvents.ProviderResponse, "Kie answered {Status} for task {TaskId}: {Report}", (int?)answer.Response?.StatusCode, taskId, report.GetType().Name);
+        log.LogDebug(LogEvents.ProviderResponse, "Kie answered {Status} for task {TaskId}: {Report}", (int?)answer.Response?.StatusCode, taskId,
+            report.GetType().Name);
         return report;
     }
 
@@ -77,8 +78,10 @@ public sealed class KieJobs : IDisposable
         }
 
         return reply.Code != 200 ? ProviderReply.Failed(KieFailures.Of(reply, response.Headers, now))
-            : reply.Data is { } data && KieJson.Text(data, "taskId") is { Length: > 0 and <= MaxTaskIdLength } taskId ? ProviderReply.Started(taskId, null)
-            : ProviderReply.Failed(new Failure(FailureKind.OutcomeUnknown, "kie.no_task_id", "The answer names no task, and does not say that none was created."));
+            : reply.Data is { } data && KieJson.Text(data, "taskId") is { Length: > 0 and <= MaxTaskIdLength } taskId
+                ? ProviderReply.Started(taskId, null)
+            : ProviderReply.Failed(new Failure(FailureKind.OutcomeUnknown, "kie.no_task_id",
+                "The answer names no task, and does not say that none was created."));
     }
 
     private TaskReport Report(string taskId, HttpResponseMessage response, string? text)
@@ -106,10 +109,14 @@ public sealed class KieJobs : IDisposable
         {
             "waiting" or "queuing" => new TaskReport.Running("queued", 15),
             "generating" => new TaskReport.Running("generating", task.Progress is { } percent ? 20 + (percent * 65 / 100) : 40),
-            "success" when task.Result is { } url => new TaskReport.Delivered(url, task.CreditsConsumed is { } credits ? new JsonObject { ["creditsConsumed"] = credits } : null),
-            "success" => new TaskReport.Ended(new Failure(FailureKind.OutputUnusable, "kie.no_result", "The task succeeded without an address that can be fetched.")), // and was billed
+            "success" when task.Result is { } url => new TaskReport.Delivered(url, task.CreditsConsumed is { } credits
+                ? new JsonObject { ["creditsConsumed"] = credits } : null),
+            // and was billed
+            "success" => new TaskReport.Ended(new Failure(
+                FailureKind.OutputUnusable, "kie.no_result", "The task succeeded without an address that can be fetched.")),
             "fail" => new TaskReport.Ended(KieFailures.OfTask(task)),
-            _ => new TaskReport.PollFailed(new Failure(FailureKind.Unavailable, "kie.unknown_state", $"The task is '{task.State}', whatever that is.")),
+            _ => new TaskReport.PollFailed(new Failure(
+                FailureKind.Unavailable, "kie.unknown_state", $"The task is '{task.State}', whatever that is.")),
         };
     }
 }

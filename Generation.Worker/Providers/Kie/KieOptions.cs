@@ -40,7 +40,10 @@ public sealed class KieOptions : ProviderOptions
     /// </summary>
     public TimeSpan PollInterval { get; set; } = TimeSpan.FromSeconds(3);
 
-    /// <summary>How long the callback of a picture or a sound is waited for before the task is asked for; default 30 s. Without callbacks (<c>Worker:PublicBaseUrl</c>) it is not used.</summary>
+    /// <summary>
+    /// How long the callback of a picture or a sound is waited for before the task is asked for; default 30 s. Without callbacks
+    /// (<c>Worker:PublicBaseUrl</c>) it is not used.
+    /// </summary>
     public TimeSpan CallbackPatience { get; set; } = TimeSpan.FromSeconds(30);
 
     /// <summary>The same for a video; default 3 min.</summary>

@@ -5,7 +5,9 @@ using System.Text.Json.Nodes;
 
 namespace Generation.Worker.Providers.Kie;
 
-/// <summary>The body of <c>POST api/v1/jobs/createTask</c> (provider-apis.md §5.1): what to make in the words of its model (§5.6), and where to call back.</summary>
+/// <summary>
+/// The body of <c>POST api/v1/jobs/createTask</c> (provider-apis.md §5.1): what to make in the words of its model (§5.6), and where to call back.
+/// </summary>
 /// <param name="Model">Kie's model id.</param>
 /// <param name="Input">That model's fields.</param>
 public sealed record KieRequest(string Model, JsonObject Input)
@@ -25,11 +27,19 @@ public sealed record KieRequest(string Model, JsonObject Input)
         switch (take.Text("providerModel"))
         {
             case "google/nano-banana" when take.Text("prompt") is { } prompt:
-                var banana = new JsonObject { ["prompt"] = prompt }.With("image_size", take.Text("ratio")).With("output_format", take.Text("output_format"));
-                return pictures is null ? new("google/nano-banana", banana) : new("google/nano-banana-edit", banana.With("image_urls", pictures.DeepClone()));
+                var banana = new JsonObject { ["prompt"] = prompt }.With("image_size", take.Text("ratio"))
+                    .With("output_format", take.Text("output_format"));
+                return pictures is null ? new("google/nano-banana", banana)
+                    : new("google/nano-banana-edit", banana.With("image_urls", pictures.DeepClone()));
 
             case "flux-2/pro-text-to-image" when take.Text("prompt") is { } prompt && take.Text("resolution") is { } resolution:
-                return new("flux-2/pro-text-to-image", new() { ["prompt"] = prompt, ["aspect_ratio"] = take.Text("ratio") ?? "1:1", ["resolution"] = resolution });
+                return new("flux-2/pro-text-to-image", new()
+                {
+                    ["prompt"] = prompt,
+                    ["aspect_ratio"] = take.Text("ratio") ?? "1:1",
+                    ["resolution"] =
+                    resolution
+                });
 
             case "kling-2.6/text-to-video" when take.Text("prompt") is { } prompt && take.Seconds("duration") is { } seconds:
                 var kling = new JsonObject { ["prompt"] = prompt, ["sound"] = take.Flag("generate_audio") ?? false, ["duration"] = seconds };
@@ -37,12 +47,14 @@ public sealed record KieRequest(string Model, JsonObject Input)
                     ? new("kling-2.6/image-to-video", kling.With("image_urls", new JsonArray(frame)))
                     : new("kling-2.6/text-to-video", kling.With("aspect_ratio", take.Text("ratio") ?? "16:9"));
 
-            case "wan/2-6-text-to-video" when take.Text("prompt") is { } prompt && take.Text("resolution") is { } resolution && take.Seconds("duration") is { } seconds:
+            case "wan/2-6-text-to-video" when take.Text("prompt") is { } prompt && take.Text("resolution") is { } resolution
+                && take.Seconds("duration") is { } seconds:
                 return new("wan/2-6-text-to-video", new() { ["prompt"] = prompt, ["duration"] = seconds, ["resolution"] = resolution });
 
             case "elevenlabs/sound-effect-v2" when take.Text("prompt") is { } prompt:
                 var effect = new JsonObject { ["text"] = prompt }.With("loop", take.Flag("loop")).With("duration_seconds", take.Number("duration"));
-                return new("elevenlabs/sound-effect-v2", effect.With("prompt_influence", take.Number("prompt_influence")).With("output_format", "mp3_44100_128"));
+                return new("elevenlabs/sound-effect-v2", effect.With("prompt_influence", take.Number("prompt_influence")).With("output_format",
+                    "mp3_44100_128"));
 
             case "elevenlabs/text-to-speech-multilingual-v2" when take.Text("prompt") is { } prompt:
                 var speech = new JsonObject { ["text"] = prompt }.With("voice", take.Text("voice"));
@@ -65,7 +77,8 @@ public sealed record KieRequest(string Model, JsonObject Input)
 
     private readonly struct Fields(JsonObject settings)
     {
-        public string? Text(string name) => settings[name] is JsonValue value && value.TryGetValue<string>(out var text) && text.Length > 0 ? text : null;
+        public string? Text(string name) => settings[name] is JsonValue value && value.TryGetValue<string>(out var text) && text.Length > 0 ? text
+            : null;
 
         public bool? Flag(string name) => settings[name] is JsonValue value && value.TryGetValue<bool>(out var flag) ? flag : null;
 
@@ -104,14 +117,17 @@ public sealed record KieTask(string State, Uri? Result, string FailCode, string 
         KieJson.Text(data, "failCode") ?? (KieJson.Whole(data, "failCode")?.ToString(CultureInfo.InvariantCulture) ?? ""),
         KieJson.Text(data, "failMsg") ?? "",
         KieJson.Whole(data, "progress") is { } percent ? Math.Clamp(percent, 0, 100) : null,
-        data.TryGetProperty("creditsConsumed", out var credits) && credits.ValueKind == JsonValueKind.Number && credits.TryGetDecimal(out var number) && number >= 0 ? number : null);
+        data.TryGetProperty("creditsConsumed", out var credits) && credits.ValueKind == JsonValueKind.Number && credits.TryGetDecimal(out var number)
+            && number >= 0 ? number : null);
 
     /// <summary><c>resultJson</c> is JSON inside of a string; an object is taken as well.</summary>
     private static Uri? FirstAddress(JsonElement data)
     {
         var result = KieJson.Object(data, "resultJson") ?? KieJson.Parse(KieJson.Text(data, "resultJson"));
-        return result is { } found && found.TryGetProperty("resultUrls", out var urls) && urls.ValueKind == JsonValueKind.Array && urls.GetArrayLength() > 0
-            && urls[0].ValueKind == JsonValueKind.String && Uri.TryCreate(urls[0].GetString(), UriKind.Absolute, out var url) && url.Scheme is "http" or "https"
+        return result is { } found && found.TryGetProperty("resultUrls", out var urls) && urls.ValueKind == JsonValueKind.Array
+            && urls.GetArrayLength() > 0
+            && urls[0].ValueKind == JsonValueKind.String && Uri.TryCreate(urls[0].GetString(), UriKind.Absolute, out var url)
+                && url.Scheme is "http" or "https"
                 ? url
                 : null;
     }
@@ -133,7 +149,8 @@ internal static class KieJson
         }
     }
 
-    public static JsonElement? Object(JsonElement parent, string name) => parent.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.Object ? value : null;
+    public static JsonElement? Object(JsonElement parent, string name) =>
+        parent.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.Object ? value : null;
 
     public static int? Whole(JsonElement parent, string name) =>
         parent.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var number) ? number : null;

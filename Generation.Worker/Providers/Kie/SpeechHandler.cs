@@ -16,7 +16,8 @@ public sealed class SpeechHandler(KieJobs kie, IOptions<KieOptions> options) : I
         ArgumentNullException.ThrowIfNull(job);
         if (KieRequest.From(job.Settings) is not { } request)
         {
-            return new StepOutcome.Failed(new Failure(FailureKind.InvalidRequest, "settings", "The session's settings lack prompt or providerModel."), []);
+            return new StepOutcome.Failed(new Failure(FailureKind.InvalidRequest, "settings", "The session's settings lack prompt or providerModel."),
+                []);
         }
 
         var characters = request.Input["text"]!.GetValue<string>().EnumerateRunes().Count();

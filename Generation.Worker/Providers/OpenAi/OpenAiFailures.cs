@@ -25,7 +25,8 @@ public sealed record OpenAiError(string? Code, string Type, string Message, stri
 
         var (code, type) = (Json.Text(error, "code"), Json.Text(error, "type"));
         return code is { Length: > 0 } || type is { Length: > 0 }
-            ? new OpenAiError(code is { Length: > 0 } ? code : null, type ?? "", Json.Text(error, "message") ?? "", Json.Text(Json.Object(error, "moderation_details"), "moderation_stage"))
+            ? new OpenAiError(code is { Length: > 0 } ? code : null, type ?? "", Json.Text(error, "message")
+                ?? "", Json.Text(Json.Object(error, "moderation_details"), "moderation_stage"))
             : null;
     }
 }
@@ -85,7 +86,11 @@ public static class OpenAiFailures
         var status = (int)response.StatusCode;
         var row = Find(error.Code) ?? Find(error.Type) ?? ByStatus(status);
         var kind = row.Kind == FailureKind.ModerationInput && error.Stage == "output" ? FailureKind.ModerationOutput : row.Kind;
-        var failure = new Failure(kind, error.Code ?? $"{error.Type}.{status}", GatewayFailures.WithCheck(error.Message, row.Check)) { RequestId = IdOf(response.Headers) };
+        var failure = new Failure(kind, error.Code ?? $"{error.Type}.{status}", GatewayFailures.WithCheck(error.Message, row.Check))
+        {
+            RequestId =
+            IdOf(response.Headers)
+        };
         return !failure.IsRetryable ? failure : failure with
         {
             // Told not to come again, we do not.
@@ -121,7 +126,9 @@ public static class OpenAiFailures
 
     private static Row? Find(string? word) => word is null ? null : Array.Find(Table, row => row.Word == word);
 
-    /// <summary>For words that are in no table; <c>invalid_request_error</c> is on purpose none, because it is the type of everything from 400 to 404.</summary>
+    /// <summary>
+    /// For words that are in no table; <c>invalid_request_error</c> is on purpose none, because it is the type of everything from 400 to 404.
+    /// </summary>
     private static Row ByStatus(int status) => status switch
     {
         < 300 => new("", FailureKind.Unavailable), // an error inside a 200 is a picture that was not made

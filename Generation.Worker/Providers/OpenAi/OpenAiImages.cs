@@ -75,7 +75,8 @@ public sealed class OpenAiImages : IDisposable
         try
         {
             await using var body = await response.Content.ReadAsStreamAsync(answer.ReadCancellation);
-            await (response.Content.Headers.ContentType?.MediaType == "text/event-stream" ? reading.StreamAsync(body, answer.ReadCancellation) : reading.WholeAsync(body, answer.ReadCancellation));
+            await (response.Content.Headers.ContentType?.MediaType == "text/event-stream" ? reading.StreamAsync(body, answer.ReadCancellation)
+                : reading.WholeAsync(body, answer.ReadCancellation));
         }
         catch (UnusablePictureException)
         {
@@ -117,7 +118,8 @@ public sealed class OpenAiImages : IDisposable
                 var isLast = name.EndsWith(".completed", StringComparison.Ordinal);
                 var isPreview = name.EndsWith(".partial_image", StringComparison.Ordinal);
                 var said = await MediaInJson.ReadAsync(
-                    data, path => path == Field, (_, picture) => isLast ? StoreAsync(picture) : isPreview ? sink.Preview(previews++, picture) : Task.CompletedTask, MaxRestBytes, ct);
+                    data, path => path == Field, (_, picture) =>
+                        isLast ? StoreAsync(picture) : isPreview ? sink.Preview(previews++, picture) : Task.CompletedTask, MaxRestBytes, ct);
                 if (isLast || OpenAiError.Of(said) is not null)
                 {
                     rest = said;

@@ -23,7 +23,9 @@ public sealed class OpenAiOptions : ProviderOptions
     /// <summary>Sent as <c>OpenAI-Project</c>; default none. For keys that belong to several.</summary>
     public string Project { get; set; } = "";
 
-    /// <summary>Calls at once for one session; default 4, at most 10. More is faster for many pictures, and meets the account's limit sooner.</summary>
+    /// <summary>
+    /// Calls at once for one session; default 4, at most 10. More is faster for many pictures, and meets the account's limit sooner.
+    /// </summary>
     public int ImageBatch { get; set; } = 4;
 
     /// <summary>
@@ -50,7 +52,9 @@ public sealed class OpenAiOptions : ProviderOptions
     /// <summary>How often a running video is asked for; default 5 s, at least 100 ms.</summary>
     public TimeSpan VideoPollInterval { get; set; } = TimeSpan.FromSeconds(5);
 
-    /// <summary>Default 30 s from a call about a video to the end of its answer. A creation that takes longer is given up as <c>outcome_unknown</c>.</summary>
+    /// <summary>
+    /// Default 30 s from a call about a video to the end of its answer. A creation that takes longer is given up as <c>outcome_unknown</c>.
+    /// </summary>
     public TimeSpan VideoCallTimeout { get; set; } = TimeSpan.FromSeconds(30);
 
     /// <summary>Hosts beside the gateway's own that a download may be redirected to; default none. The key is not sent there.</summary>

@@ -42,7 +42,8 @@ public sealed class OpenAiVideos : IDisposable
         ArgumentNullException.ThrowIfNull(request);
         return options.VideoBaseUrl is null
             ? Task.FromResult(ProviderReply.Failed(new Failure(
-                FailureKind.Unauthorized, "openai.no_gateway", "OpenAI has shut its videos down, and Providers:OpenAi:VideoBaseUrl names no gateway; nothing was sent.")))
+                FailureKind.Unauthorized, "openai.no_gateway",
+                    "OpenAI has shut its videos down, and Providers:OpenAi:VideoBaseUrl names no gateway; nothing was sent.")))
             : http.SendPaidAsync(
                 Call(HttpMethod.Post, "videos") with
                 {
@@ -86,12 +87,14 @@ public sealed class OpenAiVideos : IDisposable
         if (text is null || Json.Parse(text) is not { } video)
         {
             var code = text is null ? "openai.cut_reply" : "openai.malformed_reply";
-            return ProviderReply.Failed(ProviderHttp.TransportFailure(mayHaveCost: true, code, $"The {(int)response.StatusCode} broke off or is not a JSON object.", requestId));
+            return ProviderReply.Failed(ProviderHttp.TransportFailure(
+                mayHaveCost: true, code, $"The {(int)response.StatusCode} broke off or is not a JSON object.", requestId));
         }
 
         return Json.Text(video, "id") is { Length: > 0 and <= MaxIdLength } id ? ProviderReply.Started(id, requestId)
             : OpenAiError.Of(video) is { } error ? ProviderReply.Failed(OpenAiFailures.Of(response, error, now))
-            : ProviderReply.Failed(ProviderHttp.TransportFailure(mayHaveCost: true, "openai.no_video_id", "The answer names no video, and does not say that none was begun.", requestId));
+            : ProviderReply.Failed(ProviderHttp.TransportFailure(
+                mayHaveCost: true, "openai.no_video_id", "The answer names no video, and does not say that none was begun.", requestId));
     }
 
     private TaskReport Report(string id, HttpResponseMessage response, string? text)
@@ -100,13 +103,17 @@ public sealed class OpenAiVideos : IDisposable
         if (!response.IsSuccessStatusCode)
         {
             return response.StatusCode == HttpStatusCode.NotFound && text is not null && OpenAiError.In(text) is { } gone
-                ? new TaskReport.Ended(new Failure(FailureKind.OutcomeUnknown, gone.Code ?? "openai.no_such_video", $"The gateway does not know its video {id} any more.") { RequestId = requestId })
+                ? new TaskReport.Ended(new Failure(FailureKind.OutcomeUnknown, gone.Code ?? "openai.no_such_video",
+                    $"The gateway does not know its video {id} any more.")
+                { RequestId = requestId })
                 : new TaskReport.PollFailed(OpenAiFailures.OfRefusal(response, text, time.GetUtcNow()));
         }
 
         if (text is null || Json.Parse(text) is not { } video)
         {
-            return new TaskReport.PollFailed(new Failure(FailureKind.Unavailable, "openai.malformed_reply", "The answer broke off or is not a JSON object.") { RequestId = requestId });
+            return new TaskReport.PollFailed(new Failure(
+                FailureKind.Unavailable, "openai.malformed_reply", "The answer broke off or is not a JSON object.")
+            { RequestId = requestId });
         }
 
         switch (Json.Text(video, "status"))
@@ -116,13 +123,17 @@ public sealed class OpenAiVideos : IDisposable
             case "in_progress":
                 return new TaskReport.Running("generating", 15 + (int)(Math.Clamp(Json.Whole(video, "progress") ?? 0, 0, 100) * 70 / 100));
             case "completed":
-                var usage = int.TryParse(Json.Text(video, "seconds"), out var seconds) && seconds > 0 ? new JsonObject { ["seconds"] = seconds } : null;
+                var usage = int.TryParse(Json.Text(video, "seconds"), out var seconds) && seconds > 0 ? new JsonObject { ["seconds"] = seconds }
+                    : null;
                 return new TaskReport.Delivered(new Uri(root, $"videos/{Uri.EscapeDataString(id)}/content"), usage);
             case "failed":
                 var error = Json.Object(video, "error");
-                return new TaskReport.Ended(OpenAiFailures.OfVideo(Json.Text(error, "code"), Json.Text(error, "message") ?? "The video failed, and nobody said why.", requestId));
+                return new TaskReport.Ended(OpenAiFailures.OfVideo(
+                    Json.Text(error, "code"), Json.Text(error, "message") ?? "The video failed, and nobody said why.", requestId));
             case var status:
-                return new TaskReport.PollFailed(new Failure(FailureKind.Unavailable, "openai.unknown_status", $"The video is '{status}', whatever that is.") { RequestId = requestId });
+                return new TaskReport.PollFailed(new Failure(
+                    FailureKind.Unavailable, "openai.unknown_status", $"The video is '{status}', whatever that is.")
+                { RequestId = requestId });
         }
     }
 }

@@ -43,7 +43,8 @@ public sealed record OpenAiImageRequest
     /// <summary>The request that a session's settings ask for; null when they have no <c>prompt</c> or no <c>providerModel</c>.</summary>
     public static OpenAiImageRequest? From(JsonObject settings)
     {
-        if (Calls.Json.Text(settings, "providerModel") is not { Length: > 0 } model || Calls.Json.Text(settings, "prompt") is not { Length: > 0 } prompt)
+        if (Calls.Json.Text(settings, "providerModel") is not { Length: > 0 } model
+            || Calls.Json.Text(settings, "prompt") is not { Length: > 0 } prompt)
         {
             return null;
         }
@@ -68,7 +69,9 @@ public sealed record OpenAiImageRequest
 /// <summary>What OpenAI counts for a picture (provider-apis.md §3.1).</summary>
 internal static class OpenAiUsage
 {
-    /// <summary>The whole numbers among <c>total_tokens, input_tokens, output_tokens</c>; null when there is none. Previews are among the output.</summary>
+    /// <summary>
+    /// The whole numbers among <c>total_tokens, input_tokens, output_tokens</c>; null when there is none. Previews are among the output.
+    /// </summary>
     public static JsonObject? In(JsonObject answer)
     {
         var counted = new JsonObject();
@@ -102,7 +105,8 @@ public sealed record OpenAiVideoRequest
 
     /// <summary>The request that a session's settings ask for; null when one of <c>providerModel, prompt, duration</c> is missing.</summary>
     public static OpenAiVideoRequest? From(JsonObject settings) =>
-        Json.Text(settings, "providerModel") is { Length: > 0 } model && Json.Text(settings, "prompt") is { Length: > 0 } prompt && Json.Whole(settings, "duration") is { } seconds
+        Json.Text(settings, "providerModel") is { Length: > 0 } model && Json.Text(settings, "prompt") is { Length: > 0 } prompt
+            && Json.Whole(settings, "duration") is { } seconds
             ? new OpenAiVideoRequest
             {
                 Model = model,

@@ -19,7 +19,8 @@ public sealed class SoraHandler(OpenAiVideos videos, IOptions<OpenAiOptions> opt
             ? await job.PollTasksAsync(
                 new TaskRules { PollAfter = _ => settings.VideoPollInterval, Source = videos.Source, CreateTimeout = settings.VideoCallTimeout },
                 task => videos.CreateAsync(request, job.NameOfCall(task.Ordinal), CancellationToken.None), videos.RetrieveAsync, ct)
-            : new StepOutcome.Failed(new Failure(FailureKind.InvalidRequest, "settings", "The session's settings lack prompt, duration or providerModel."), []);
+            : new StepOutcome.Failed(new Failure(FailureKind.InvalidRequest, "settings",
+                "The session's settings lack prompt, duration or providerModel."), []);
     }
 
     public async Task CancelAsync(JobContext job, CancellationToken ct)
