@@ -19,8 +19,7 @@ public sealed record ProviderOverview(IReadOnlyList<ProviderView> Providers, IRe
 public sealed record WorkerSign(string Worker, DateTimeOffset At);
 
 /// <param name="Provider">Its name.</param>
-/// <param name="State">The worst breaker of any worker: <c>closed</c>, <c>half_open</c> or <c>open</c>; <c>unused</c> when none has called
-/// it.</param>
+/// <param name="State">The worst breaker of any worker; <c>unused</c> when none has called it.</param>
 /// <param name="Calls">In the last five minutes.</param>
 /// <param name="ErrorRate">0 to 1.</param>
 /// <param name="P50Ms">Of the slowest worker.</param>

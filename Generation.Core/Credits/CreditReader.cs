@@ -15,8 +15,7 @@ public sealed record Balance(long Available, long Reserved, IReadOnlyList<LotVie
 /// <summary>A row of the ledger as its user sees it.</summary>
 /// <param name="TransactionId">Grows with time.</param>
 /// <param name="Type"><c>reservation</c>, <c>usage</c>, <c>refund</c>, <c>adjustment</c>, <c>purchase</c>, <c>bonus</c> or <c>expiry</c>.</param>
-/// <param name="Direction"><c>credit</c> when it made more available, else <c>debit</c>. A usage of what was reserved is a debit that left the
-/// available credits as they were.</param>
+/// <param name="Direction"><c>credit</c> when it made more available, else <c>debit</c>, as the usage of a hold is.</param>
 /// <param name="Amount">Always positive.</param>
 /// <param name="FromBucket">Double entry: it left <c>external</c>, <c>available</c>, <c>reserved</c>, <c>spent</c> or <c>expired</c> …</param>
 /// <param name="ToBucket">… and went there.</param>
