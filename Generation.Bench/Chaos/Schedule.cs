@@ -8,7 +8,7 @@ internal enum FaultKind
     KillWorker,
 
     /// <summary>
-    /// SIGSTOP for longer than the lease, then SIGCONT: whoever took the sessions over meets the one who thinks they are still his.
+    /// SIGSTOP for longer than the lease, then SIGCONT: the worker goes on with sessions that another has claimed meanwhile.
     /// </summary>
     PauseWorker,
 

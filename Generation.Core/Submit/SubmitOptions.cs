@@ -1,3 +1,5 @@
+using Microsoft.Extensions.Configuration;
+
 namespace Generation.Core.Submit;
 
 /// <summary>Section <c>Submit</c>: how many requests may wait for the group commit, and for how long.</summary>
@@ -18,11 +20,12 @@ public sealed class SubmitOptions
     public TimeSpan StandingWait { get; set; } = TimeSpan.FromMilliseconds(100);
 
     /// <summary>The longest that a request waits for its answer, in the queue and in the database; default 5 s. Then it gets 503.</summary>
-    public TimeSpan Patience { get; set; } = TimeSpan.FromSeconds(5);
+    [ConfigurationKeyName("Patience")] // the key of older deployments
+    public TimeSpan MaxWait { get; set; } = TimeSpan.FromSeconds(5);
 
     /// <summary>
     /// Whole seconds that one batch may take in the database; default 3. Then it is rolled back and all who wait get 503; must be less
-    /// than <see cref="Patience"/>.
+    /// than <see cref="MaxWait"/>.
     /// </summary>
     public int StatementTimeoutSeconds { get; set; } = 3;
 
@@ -36,7 +39,7 @@ public sealed class SubmitOptions
         OutstandingPerUser < 1 ? "Submit:OutstandingPerUser must be at least 1." :
         QueueLength is < 1 or > 1_000_000 ? "Submit:QueueLength must be from 1 to 1000000."
         : StatementTimeoutSeconds < 1 ? "Submit:StatementTimeoutSeconds must be at least 1."
-        : Patience.TotalSeconds <= StatementTimeoutSeconds ? "Submit:Patience must be longer than Submit:StatementTimeoutSeconds."
+        : MaxWait.TotalSeconds <= StatementTimeoutSeconds ? "Submit:Patience must be longer than Submit:StatementTimeoutSeconds."
         : StandingWait <= TimeSpan.Zero ? "Submit:StandingWait must be longer than 0."
         : Pause < TimeSpan.Zero ? "Submit:Pause must not be negative."
         : null;

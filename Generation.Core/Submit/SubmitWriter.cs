@@ -23,7 +23,7 @@ namespace Generation.Core.Submit;
 /// many requests are admitted as are served within <see cref="SubmitOptions.StandingWait"/>.
 /// </para>
 /// <para>
-/// No request waits longer than <see cref="SubmitOptions.Patience"/>. One that is given up while still queued is never written. One that is
+/// No request waits longer than <see cref="SubmitOptions.MaxWait"/>. One that is given up while still queued is never written. One that is
 /// given up while its batch is in flight may be committed, as with any lost reply: the same idempotency key then replays that session, so
 /// that a retry cannot cost twice. For the same reason a batch whose reply was lost is safe to repeat.
 /// </para>
@@ -72,7 +72,7 @@ public sealed class SubmitWriter(
     /// </summary>
     public bool IsOverloaded => WouldWaitTooLong();
 
-    /// <summary>Stores the request, or says why not. Returns after the commit, and in any case after <see cref="SubmitOptions.Patience"/>.</summary>
+    /// <summary>Stores the request, or says why not. Returns after the commit, and in any case after <see cref="SubmitOptions.MaxWait"/>.</summary>
     /// <exception cref="PostgresException">The database refused this very request; nothing was stored.</exception>
     public async Task<SubmitResult> SubmitAsync(SubmitRequest request, CancellationToken ct)
     {
@@ -89,7 +89,7 @@ public sealed class SubmitWriter(
 
         try
         {
-            return await pending.Result.Task.WaitAsync(options.Patience, time, ct);
+            return await pending.Result.Task.WaitAsync(options.MaxWait, time, ct);
         }
         catch (TimeoutException)
         {

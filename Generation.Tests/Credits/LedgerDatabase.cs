@@ -29,7 +29,7 @@ internal sealed class LedgerDatabase : IAsyncDisposable
     public static readonly TimeSpan Lifetime = TimeSpan.FromMinutes(190);
 
     /// <summary>A busy machine is not what these tests are about.</summary>
-    private static readonly SubmitOptions Patient = new() { Patience = TimeSpan.FromMinutes(1), StatementTimeoutSeconds = 30 };
+    private static readonly SubmitOptions Patient = new() { MaxWait = TimeSpan.FromMinutes(1), StatementTimeoutSeconds = 30 };
 
     private static readonly Model Seedream = ModelRegistry.BuiltIn[0];
 

@@ -11,7 +11,7 @@ public sealed class BackpressureTests
     private static readonly SubmitOptions Hasty = new()
     {
         StatementTimeoutSeconds = 1,
-        Patience = TimeSpan.FromSeconds(2),
+        MaxWait = TimeSpan.FromSeconds(2),
         Pause =
         TimeSpan.FromMilliseconds(200)
     };
