@@ -44,9 +44,11 @@ public static class ReconcileCommand
             if (await RestoreReconciliation.ConnectedServicesAsync(owner, CancellationToken.None) is { Count: > 0 } connected)
                 throw new InvalidOperationException($"{string.Join(", ", connected)} still use the database. Stop all services first");
 
-            var report = await RestoreReconciliation.RunAsync(owner, services.GetRequiredService<IMediaStore>(), CancellationToken.None);
-            if (arguments is [var path]) await File.WriteAllLinesAsync(path, Csv(report));
-            await output.WriteLineAsync(Text(report, arguments is [var file] ? file : null));
+            // Opened before anything is changed: it may not be writable.
+            await using var list = arguments is [var path] ? new StreamWriter(path) : StreamWriter.Null;
+            await output.WriteLineAsync(Text(await RestoreReconciliation.RunAsync(owner, CancellationToken.None)));
+            await output.WriteLineAsync(await ListAsync(owner, services.GetRequiredService<IMediaStore>(), list));
+            await output.WriteLineAsync(arguments is [var file] ? $"They are listed in {file}." : "Name a FILE to have them listed.");
             var audit = await new LedgerAudit(owner, services.GetRequiredService<AuditOptions>(), services.GetRequiredService<TimeProvider>())
                 .RunAsync(CancellationToken.None);
             await output.WriteLineAsync(audit.Clean
@@ -58,12 +60,12 @@ public static class ReconcileCommand
         catch (Exception e) when (e is NpgsqlException or TimeoutException or InvalidOperationException or OptionsValidationException
             or MediaException or IOException or UnauthorizedAccessException)
         {
-            await errors.WriteLineAsync($"The restored database could not be reconciled: {e.Message}.");
+            await errors.WriteLineAsync($"The restored database could not be reconciled: {e.Message.TrimEnd('.')}.");
             return CouldNotRun;
         }
     }
 
-    private static string Text(RestoreReport report, string? path)
+    private static string Text(RestoreReport report)
     {
         var lines = new List<string> { string.Create(Invariant,
             $"Advanced the lease tokens and versions of {report.Advanced:N0} open sessions, and every sequence, by "
@@ -73,12 +75,6 @@ public static class ReconcileCommand
             lines.Add(string.Create(Invariant, $"  {work.Sessions,8:N0}  {work.HeldCredits,12:N0} credits held  {Meaning(work.Fate)}"));
         }
 
-        var lost = report.Objects.Where(found => !found.IsSessionKnown).ToList();
-        lines.Add(string.Create(Invariant,
-            $"The store has {report.Objects.Count:N0} outputs without a row: {lost.Count:N0} of "
-                + $"{lost.Select(found => found.Key.SessionId).Distinct().Count():N0} sessions that were accepted after the point in time, "
-                + $"{report.Objects.Count - lost.Count:N0} of sessions that are here."));
-        lines.Add(path is null ? "Name a FILE to have them listed." : $"They are listed in {path}.");
         return string.Join(Environment.NewLine, lines);
     }
 
@@ -90,10 +86,32 @@ public static class ReconcileCommand
         _ => "not called, as far as the backup knows: will be called, and paid twice if they had been called since",
     };
 
-    private static IEnumerable<string> Csv(RestoreReport report) => report.Objects
-        .OrderBy(found => found.StoredAt)
-        .Select(found => string.Create(Invariant,
-            $"{found.Key.SessionId},{found.Key.UserId},{(found.IsSessionKnown ? "known" : "lost")},"
-            + $"{found.StoredAt.UtcDateTime:yyyy-MM-ddTHH:mm:ssZ},{found.Bytes},{found.Key}"))
-        .Prepend("session_id,user_id,session,stored_at,bytes,object_key");
+    /// <summary>Writes the outputs without a row, one a line, as they are found, and counts them in a sentence.</summary>
+    private static async Task<string> ListAsync(NpgsqlDataSource owner, IMediaStore store, TextWriter list)
+    {
+        var (lost, sessions, known) = (0L, 0L, 0L);
+        Guid? before = null;
+        await list.WriteLineAsync("session_id,user_id,session,stored_at,bytes,object_key");
+        await foreach (var found in RestoreReconciliation.FindUnreferencedAsync(owner, store, CancellationToken.None))
+        {
+            if (found.IsSessionKnown)
+            {
+                known++;
+            }
+            else
+            {
+                lost++;
+                sessions += found.Key.SessionId == before ? 0 : 1; // those of a session follow one another
+                before = found.Key.SessionId;
+            }
+
+            await list.WriteLineAsync(string.Create(Invariant,
+                $"{found.Key.SessionId},{found.Key.UserId},{(found.IsSessionKnown ? "known" : "lost")},"
+                + $"{found.StoredAt.UtcDateTime:yyyy-MM-ddTHH:mm:ssZ},{found.Bytes},{found.Key}"));
+        }
+
+        return string.Create(Invariant,
+            $"The store has {lost + known:N0} outputs without a row: {lost:N0} of {sessions:N0} sessions that were accepted after the point in time, "
+            + $"{known:N0} of sessions that are here.");
+    }
 }

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Generation.Core.Database;
 using Generation.Core.Media;
 using Npgsql;
@@ -21,8 +22,7 @@ public sealed record UnreferencedObject(MediaKey Key, long Bytes, DateTimeOffset
 /// <summary>What was found after a restore.</summary>
 /// <param name="Advanced">Open sessions whose fencing token and version were advanced.</param>
 /// <param name="Work">Open sessions.</param>
-/// <param name="Objects">Outputs without a row.</param>
-public sealed record RestoreReport(long Advanced, IReadOnlyList<RestoredWork> Work, IReadOnlyList<UnreferencedObject> Objects);
+public sealed record RestoreReport(long Advanced, IReadOnlyList<RestoredWork> Work);
 
 /// <summary>
 /// What is done once after the database was restored to a point in time, before any service runs on it. Store, queue, providers and clients
@@ -51,13 +51,10 @@ public static class RestoreReconciliation
 
     /// <summary>May be repeated: numbers are advanced once more, which harms nothing.</summary>
     /// <param name="owner">The login that owns the schema.</param>
-    /// <param name="store">Walked through from end to end.</param>
     /// <param name="ct">Stops.</param>
-    /// <exception cref="MediaException">The store does not work.</exception>
-    public static async Task<RestoreReport> RunAsync(NpgsqlDataSource owner, IMediaStore store, CancellationToken ct)
+    public static async Task<RestoreReport> RunAsync(NpgsqlDataSource owner, CancellationToken ct)
     {
         ArgumentNullException.ThrowIfNull(owner);
-        ArgumentNullException.ThrowIfNull(store);
         long advanced;
         await using (var command = owner.CreateCommand(Sql.Text("Maintenance/advance_restored.sql")))
         {
@@ -65,7 +62,7 @@ public static class RestoreReconciliation
             advanced = (long)(await command.ExecuteScalarAsync(ct))!;
         }
 
-        return new RestoreReport(advanced, await ReadWorkAsync(owner, ct), await ReadObjectsAsync(owner, store, ct));
+        return new RestoreReport(advanced, await ReadWorkAsync(owner, ct));
     }
 
     private static async Task<IReadOnlyList<RestoredWork>> ReadWorkAsync(NpgsqlDataSource owner, CancellationToken ct)
@@ -77,9 +74,16 @@ public static class RestoreReconciliation
         return work;
     }
 
-    private static async Task<IReadOnlyList<UnreferencedObject>> ReadObjectsAsync(NpgsqlDataSource owner, IMediaStore store, CancellationToken ct)
+    /// <summary>Outputs without a row, in the order of their names: those of a session follow one another. A page at a time is in memory.</summary>
+    /// <param name="owner">The login that owns the schema.</param>
+    /// <param name="store">Walked through from end to end.</param>
+    /// <param name="ct">Stops.</param>
+    /// <exception cref="MediaException">The store does not work.</exception>
+    public static async IAsyncEnumerable<UnreferencedObject> FindUnreferencedAsync(
+        NpgsqlDataSource owner, IMediaStore store, [EnumeratorCancellation] CancellationToken ct)
     {
-        var found = new List<UnreferencedObject>();
+        ArgumentNullException.ThrowIfNull(owner);
+        ArgumentNullException.ThrowIfNull(store);
         var position = "";
         do
         {
@@ -94,11 +98,9 @@ public static class RestoreReconciliation
             while (await reader.ReadAsync(ct))
             {
                 var (key, bytes, storedAt) = outputs[reader.GetString(0)];
-                found.Add(new UnreferencedObject(key, bytes, storedAt, reader.GetBoolean(1)));
+                yield return new UnreferencedObject(key, bytes, storedAt, reader.GetBoolean(1));
             }
         }
         while (position.Length > 0);
-
-        return found;
     }
 }
