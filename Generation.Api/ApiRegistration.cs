@@ -32,6 +32,8 @@ internal static class ApiRegistration
             .AddSingleton<SubmitWriter>().AddHostedService(s => s.GetRequiredService<SubmitWriter>())
             .AddSingleton<SessionFeed>().AddHostedService(s => s.GetRequiredService<SessionFeed>())
             .AddSingleton<RateLimits>().AddHostedService(s => s.GetRequiredService<RateLimits>())
+            .AddSingleton<SubmitCommandReader>()
+            .AddSingleton<Quotes>()
             .AddSingleton<SubmitHandler>()
             .AddSingleton<SubmitResponder>()
             .AddSingleton<MockOverrides>()

@@ -30,7 +30,7 @@ app.UseExceptionHandler();
 app.UseStatusCodePages(Problems.BareStatusAsync);
 app.Use(SessionTag.SetAsync);
 app.Use(DatabaseCircuit.RefuseWhileOpenAsync); // before authentication, which reads the key's owner
-app.Use(SubmitHandler.ShedAsync);
+app.Use(LoadShedding.ShedAsync);
 app.UseAuthentication();
 app.UseAuthorization();
 

@@ -21,7 +21,7 @@ public static class GenerationsApi
             .Describe("submitGeneration", ApiTags.Generations, "Submit a generation", SubmitHandler.Refusals)
             .TakesJson<SubmitBody>().TakesIdempotencyKey().TakesPreferWait().TakesMockOverride();
         group.MapPost("/estimate", EstimateAsync)
-            .Describe("estimateGeneration", ApiTags.Generations, "What a generation would cost; nothing is held", SubmitHandler.PriceRefusals)
+            .Describe("estimateGeneration", ApiTags.Generations, "What a generation would cost; nothing is held", Quotes.Refusals)
             .TakesJson<SubmitBody>();
         group.MapGet("", ListAsync)
             .Describe("listGenerations", ApiTags.Generations, "My generations, newest first", ProblemCodes.ValidationFailed);
@@ -44,32 +44,34 @@ public static class GenerationsApi
     }
 
     private static async Task<Results<Ok<GenerationResult>, Accepted<AcceptedGeneration>,
-        ProblemHttpResult>> SubmitAsync(HttpContext context, SubmitHandler handler, SubmitResponder responder, CancellationToken ct)
+        ProblemHttpResult>> SubmitAsync(HttpContext context, SubmitCommandReader reader, SubmitHandler handler,
+        SubmitResponder responder, CancellationToken ct)
     {
-        var (command, refusal) = await handler.ReadAsync(context, ct);
+        var (command, refusal) = await reader.ReadAsync(context, ct);
         return refusal is null ? await AcceptAsync(context, command!, handler, responder, responder.PreferredWait(context), ct) : refusal;
     }
 
-    private static async Task<Results<Ok<EstimateView>, ProblemHttpResult>> EstimateAsync(HttpContext context, SubmitHandler handler,
-        CancellationToken ct)
+    private static async Task<Results<Ok<EstimateView>, ProblemHttpResult>> EstimateAsync(
+        HttpContext context, SubmitCommandReader reader, Quotes quotes, CancellationToken ct)
     {
-        var (command, refusal) = await handler.ReadAsync(context, ct);
-        return refusal is null ? await handler.EstimateAsync(context, command!, ct) : refusal;
+        var (command, refusal) = await reader.ReadAsync(context, ct);
+        return refusal is null ? await quotes.EstimateAsync(context, command!, ct) : refusal;
     }
 
     private static async Task<Results<Ok<GenerationResult>, Accepted<AcceptedGeneration>,
-        ProblemHttpResult>> SubmitByToolAsync(string tool, HttpContext context, SubmitHandler handler, SubmitResponder responder,
-        CancellationToken ct)
+        ProblemHttpResult>> SubmitByToolAsync(string tool, HttpContext context, SubmitCommandReader reader, SubmitHandler handler,
+        SubmitResponder responder, CancellationToken ct)
     {
-        var (command, refusal) = await handler.ReadFlatAsync(context, tool, ct);
+        var (command, refusal) = await reader.ReadFlatAsync(context, tool, ct);
         return refusal is null ? await AcceptAsync(context, command!, handler, responder, responder.PreferredWait(context) ?? responder.AliasWait,
             ct) : refusal;
     }
 
     private static async Task<Results<Ok<GenerationResult>, Accepted<AcceptedGeneration>,
-        ProblemHttpResult>> SubmitImageAsync(HttpContext context, SubmitHandler handler, SubmitResponder responder, CancellationToken ct)
+        ProblemHttpResult>> SubmitImageAsync(HttpContext context, SubmitCommandReader reader, SubmitHandler handler,
+        SubmitResponder responder, CancellationToken ct)
     {
-        var (command, refusal) = await handler.ReadFlatAsync(context, tool: null, ct);
+        var (command, refusal) = await reader.ReadFlatAsync(context, tool: null, ct);
         return refusal is null ? await AcceptAsync(context, command!, handler, responder, responder.PreferredWait(context) ?? responder.AliasWait,
             ct) : refusal;
     }

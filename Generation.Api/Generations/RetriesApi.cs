@@ -49,7 +49,7 @@ public static class RetriesApi
                 ("sessionStatus", session.Status));
         }
 
-        var (command, refusal) = SubmitHandler.RetryCommand(context, user, sessionId, session.Model, session.Params);
+        var (command, refusal) = SubmitCommand.Retry(context, user, sessionId, session.Model, session.Params);
         if (refusal is not null)
         {
             return refusal;
@@ -127,7 +127,7 @@ public static class RetriesApi
     private static async Task<RedrivenLetter> RedriveOneAsync(HttpContext context, SubmitHandler handler, DeadLetter letter, CancellationToken ct)
     {
         using var span = StartRedrive(letter.TraceParent);
-        var command = SubmitHandler.RetryCommand(letter.UserId, letter.SessionId, letter.Model, letter.Params, $"redrive-{letter.SessionId}");
+        var command = SubmitCommand.Retry(letter.UserId, letter.SessionId, letter.Model, letter.Params, $"redrive-{letter.SessionId}");
         var (accepted, refused) = await handler.SubmitAsync(context, command, ct);
         var problem = refused?.ProblemDetails;
         if (problem is not null)

@@ -1,4 +1,6 @@
 using System.Text.Json;
+using Generation.Api.Errors;
+using Microsoft.AspNetCore.Http.HttpResults;
 
 namespace Generation.Api.Generations;
 
@@ -19,6 +21,22 @@ public sealed record SubmitCommand(string ClientKey, string Model, JsonElement P
 
     /// <summary>The idempotency key is invalid, so no session can have been accepted under it.</summary>
     public bool HasInvalidKey => Errors.ContainsKey("clientKey") || Errors.ContainsKey("Idempotency-Key");
+
+    /// <summary>
+    /// The command that retries a session for its user. Without an idempotency key of the client's, retrying twice makes one session.
+    /// </summary>
+    public static (SubmitCommand? Command, ProblemHttpResult? Refusal) Retry(
+        HttpContext context, Guid user, Guid sessionId, string model, JsonElement given)
+    {
+        ArgumentNullException.ThrowIfNull(context);
+        var errors = new Dictionary<string, string[]>(StringComparer.Ordinal);
+        var key = IdempotencyKey.Read(context, errors) ?? $"retry-{sessionId}";
+        return errors.Count > 0 ? (null, Problems.Invalid(errors)) : (Retry(user, sessionId, model, given, key), null);
+    }
+
+    /// <summary>The command that makes a session again.</summary>
+    public static SubmitCommand Retry(Guid user, Guid sessionId, string model, JsonElement given, string key) =>
+        new(key, model, given, new Dictionary<string, string[]>(StringComparer.Ordinal)) { UserId = user, RetryOf = sessionId };
 }
 
 /// <summary>An accepted request, new or replayed.</summary>

@@ -46,7 +46,7 @@ internal static class LedgerBenchmark
         await using var service = NpgsqlDataSource.Create(system.OwnerConnectionString
             + ";Options=-c role=generation_service;MaxAutoPrepare=64;No Reset On Close=true;Maximum Pool Size=20");
         using var notifier = new ChangeNotifier(service, NullLogger<ChangeNotifier>.Instance);
-        var settlement = new Settlement(service, notifier, new CreditOptions(), NullLogger<Settlement>.Instance);
+        var settlement = new Settlement(service, notifier, new CreditOptions(), TimeProvider.System, NullLogger<Settlement>.Instance);
         using var writer = new SubmitWriter(service, notifier, new SubmitOptions(), TimeProvider.System, NullLogger<SubmitWriter>.Instance);
         await writer.StartAsync(ct);
         try

@@ -7,59 +7,122 @@ namespace Generation.Core.Database;
 /// Concurrent writes share a transaction: the first is written alone and immediately, those that arrive in the meantime form the next group.
 /// No timer and no added delay. Look-ups may share a statement in the same way.
 /// <para>
-/// Requests of a group are isolated from each other. A group with a data error, or one that cannot lock a row within
-/// <see cref="LockTimeout"/>, is written again one by one, concurrently, while the next group proceeds. Other database errors fail the whole
-/// group; a caller that retries joins a later group, so every write must be safe to repeat.
+/// Requests of a group are isolated from each other. A request whose row is locked elsewhere is answered <see cref="GroupAnswer.Locked"/> by
+/// the write and joins a later group. A group that fails for what may be one request's fault (a data error, a lock that is not to be had in
+/// time, a value that cannot be serialized) is bisected by a second loop until the request is alone, while the next groups proceed. So
+/// however many requests are in trouble, a group commit uses two connections and no more.
+/// </para>
+/// <para>
+/// Other database errors fail the whole group; a caller that retries joins a later group, so every write must be safe to repeat.
 /// </para>
 /// </summary>
-/// <param name="maxGroup">Requests a transaction.</param>
-/// <param name="write">One transaction: an answer a request, in their order. <c>lockTimeout</c> is null for a request that is written alone.</param>
+/// <param name="options">How groups are formed.</param>
+/// <param name="write">One transaction: an answer a request, in their order. The second argument says that the group is written by the
+/// isolation loop, beside the next groups.</param>
+/// <param name="time">The clock.</param>
 public sealed class GroupCommit<TRequest, TResult>(
-    int maxGroup, Func<IReadOnlyList<TRequest>, TimeSpan?, Task<IReadOnlyList<TResult>>> write)
+    GroupCommitOptions<TRequest> options, Func<IReadOnlyList<TRequest>, bool, Task<IReadOnlyList<GroupAnswer<TResult>>>> write, TimeProvider time)
 {
-    /// <summary>How long a group waits for a locked row before its requests are written one by one.</summary>
-    public static readonly TimeSpan LockTimeout = TimeSpan.FromMilliseconds(100);
-
     private readonly Lock gate = new();
     private readonly Queue<Pending> waiting = new();
-    private bool isWriting;
+
+    // To be written in a later group: locked elsewhere, of the same key as another of the group, or asked to come again.
+    private readonly List<Pending> requeued = [];
+    private readonly PriorityQueue<List<Pending>, long> isolated = new();
+    private TaskCompletionSource? arrival;
+    private bool isWriting = options.WaitsForStart;
+    private bool isIsolating;
+
+    /// <summary>Requests that wait for a group.</summary>
+    public int WaitingCount
+    {
+        get
+        {
+            lock (gate)
+            {
+                return waiting.Count;
+            }
+        }
+    }
+
+    /// <summary>Begins to write; for <see cref="GroupCommitOptions{TRequest}.WaitsForStart"/>.</summary>
+    public void Start() => Run(WriteAllAsync);
 
     /// <summary>
     /// Returns after the commit. A request that is cancelled before its group is sent is never written; one that is cancelled later may be
     /// committed all the same.
     /// </summary>
-    public async Task<TResult> WriteAsync(TRequest request, CancellationToken ct)
+    /// <exception cref="RowLockedException">A row stayed locked for longer than <see cref="GroupCommitOptions{TRequest}.MaxLockedWait"/>.</exception>
+    public Task<TResult> WriteAsync(TRequest request, CancellationToken ct)
     {
         ct.ThrowIfCancellationRequested();
+        return WaitAsync(Enqueue(request, bounded: false)!, Timeout.InfiniteTimeSpan, ct);
+    }
+
+    /// <summary>Null when the queue is full. <see cref="WaitAsync"/> has the answer.</summary>
+    public Pending? TryEnqueue(TRequest request) => Enqueue(request, bounded: true);
+
+    /// <summary>As <see cref="WriteAsync(TRequest, CancellationToken)"/>.</summary>
+    /// <exception cref="GroupCommitTimeoutException">It took longer than <paramref name="maxWait"/>.</exception>
+    public async Task<TResult> WaitAsync(Pending pending, TimeSpan maxWait, CancellationToken ct)
+    {
+        ArgumentNullException.ThrowIfNull(pending);
+        try
+        {
+            return await pending.Result.Task.WaitAsync(maxWait, time, ct);
+        }
+        catch (TimeoutException) when (!pending.Result.Task.IsCompleted)
+        {
+            throw new GroupCommitTimeoutException(GiveUp(pending));
+        }
+        catch (OperationCanceledException) when (ct.IsCancellationRequested)
+        {
+            GiveUp(pending);
+            throw;
+        }
+    }
+
+    private Pending? Enqueue(TRequest request, bool bounded)
+    {
         var pending = new Pending(request);
         bool mustStart;
         lock (gate)
         {
+            if (bounded && waiting.Count >= options.QueueLength)
+            {
+                return null;
+            }
+
             waiting.Enqueue(pending);
             mustStart = !isWriting;
             isWriting = true;
+            arrival?.TrySetResult();
         }
 
         if (mustStart)
         {
-            using (ExecutionContext.SuppressFlow()) // it continues for later callers, and must not run in the first one's context
-            {
-                _ = Task.Run(WriteAllAsync, CancellationToken.None);
-            }
+            Run(WriteAllAsync);
         }
 
-        try
-        {
-            return await pending.Result.Task.WaitAsync(ct);
-        }
-        catch (OperationCanceledException) when (ct.IsCancellationRequested)
-        {
-            lock (gate)
-            {
-                pending.IsGivenUp = true;
-            }
+        return pending;
+    }
 
-            throw;
+    /// <summary>Whether it is with the database at this moment; otherwise it is never written.</summary>
+    private bool GiveUp(Pending pending)
+    {
+        lock (gate)
+        {
+            pending.IsGivenUp = true;
+            return pending.IsInFlight;
+        }
+    }
+
+    /// <summary>A loop continues for later callers, and must not run in the first one's context.</summary>
+    private static void Run(Func<Task> loop)
+    {
+        using (ExecutionContext.SuppressFlow())
+        {
+            _ = Task.Run(loop, CancellationToken.None);
         }
     }
 
@@ -67,77 +130,336 @@ public sealed class GroupCommit<TRequest, TResult>(
     {
         while (true)
         {
-            var group = new List<Pending>();
+            List<Pending> group;
+            Task next;
             lock (gate)
             {
-                while (group.Count < maxGroup && waiting.TryDequeue(out var next))
-                {
-                    if (!next.IsGivenUp)
-                    {
-                        group.Add(next);
-                    }
-                }
-
-                if (group.Count == 0)
+                group = TakeGroup(out var due);
+                if (group.Count == 0 && due is null)
                 {
                     isWriting = false;
                     return;
                 }
+
+                arrival = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+                next = arrival.Task;
+                if (group.Count == 0)
+                {
+                    next = Task.WhenAny(next, Task.Delay(due!.Value, time, CancellationToken.None));
+                }
             }
 
-            if (!await TryWriteAsync(group, LockTimeout))
+            if (group.Count == 0)
             {
-                _ = Task.WhenAll(group.Select(one => TryWriteAsync([one], lockTimeout: null)));
+                await next;
+            }
+            else
+            {
+                await WriteAsync(group, isolated: false);
             }
         }
     }
 
-    /// <summary>Writes the group and completes its requests; false when nothing was written and each should be written alone.</summary>
-    private async Task<bool> TryWriteAsync(List<Pending> group, TimeSpan? lockTimeout)
+    /// <summary>Those that are due, at most one of a key. <paramref name="due"/>: when the next is, if one was put off.</summary>
+    private List<Pending> TakeGroup(out TimeSpan? due)
+    {
+        var group = new List<Pending>(Math.Min(options.MaxGroup, requeued.Count + waiting.Count));
+        var keys = options.Key is null ? null : new HashSet<object>();
+        var now = time.GetTimestamp();
+        due = null;
+        for (var i = 0; i < requeued.Count && group.Count < options.MaxGroup;)
+        {
+            var pending = requeued[i];
+            if (pending.NotBefore > now && !pending.IsGivenUp)
+            {
+                var wait = time.GetElapsedTime(now, pending.NotBefore);
+                due = due is { } sooner && sooner < wait ? sooner : wait;
+                i++;
+            }
+            else if (pending.IsGivenUp || keys is null || keys.Add(options.Key!(pending.Request)!))
+            {
+                Take(pending);
+                requeued.RemoveAt(i);
+            }
+            else
+            {
+                i++;
+            }
+        }
+
+        while (group.Count < options.MaxGroup && waiting.TryDequeue(out var pending))
+        {
+            if (pending.IsGivenUp || keys is null || keys.Add(options.Key!(pending.Request)!))
+            {
+                Take(pending);
+            }
+            else
+            {
+                requeued.Add(pending);
+            }
+        }
+
+        return group;
+
+        void Take(Pending pending)
+        {
+            if (!pending.IsGivenUp)
+            {
+                pending.IsInFlight = true;
+                group.Add(pending);
+            }
+        }
+    }
+
+    private async Task WriteAsync(List<Pending> group, bool isolated)
     {
         // The group's statements are seen in the trace of its first request: a span has one parent.
         Activity.Current = group[0].Activity is { IsStopped: false } lead ? lead : null;
         try
         {
-            var results = await write([.. group.Select(p => p.Request)], lockTimeout);
+            var answers = await write([.. group.Select(p => p.Request)], isolated);
             for (var i = 0; i < group.Count; i++)
             {
-                group[i].Result.TrySetResult(results[i]);
+                if (answers[i].Status == GroupAnswer.Done)
+                {
+                    group[i].Result.TrySetResult(answers[i].Result);
+                }
+                else
+                {
+                    Requeue(group[i], answers[i].Status == GroupAnswer.Locked);
+                }
             }
         }
-        catch (Exception e) when (lockTimeout is not null && MayBeOneRequests(e, group.Count))
+        catch (Exception e) when (group.Count > 1 && MayBeOneRequests(e))
         {
-            return false;
+            if (isolated)
+            {
+                Isolate([.. group.Take(group.Count / 2)], TimeSpan.Zero);
+                Isolate([.. group.Skip(group.Count / 2)], TimeSpan.Zero);
+            }
+            else
+            {
+                Isolate(group, TimeSpan.Zero);
+            }
+        }
+        catch (PostgresException e) when (e.SqlState == PostgresErrorCodes.LockNotAvailable)
+        {
+            if (PutOff(group[0]) is { } pause)
+            {
+                Isolate(group, pause);
+            }
         }
         catch (Exception e)
         {
-            group.ForEach(p => p.Result.TrySetException(e));
+            Fail(group, e);
+        }
+    }
+
+    private void Requeue(Pending pending, bool isLocked)
+    {
+        var pause = isLocked ? PutOff(pending) : TimeSpan.Zero;
+        if (pause is null)
+        {
+            return;
         }
 
-        return true;
+        lock (gate)
+        {
+            pending.IsInFlight = false;
+            pending.NotBefore = time.GetTimestamp() + (long)(pause.Value.TotalSeconds * time.TimestampFrequency);
+            requeued.Add(pending);
+            arrival?.TrySetResult();
+            if (isWriting)
+            {
+                return;
+            }
+
+            isWriting = true; // it came back from the isolation loop
+        }
+
+        Run(WriteAllAsync);
+    }
+
+    /// <summary>How long a locked request waits for its next try; null when it has waited for long enough, and fails.</summary>
+    private TimeSpan? PutOff(Pending pending)
+    {
+        var now = time.GetTimestamp();
+        pending.LockedSince ??= now;
+        if (time.GetElapsedTime(pending.LockedSince.Value, now) >= options.MaxLockedWait)
+        {
+            pending.Result.TrySetException(new RowLockedException());
+            return null;
+        }
+
+        pending.Pause = pending.Pause == TimeSpan.Zero ? GroupCommit.FirstLockedPause
+            : pending.Pause * 2 < GroupCommit.MaxLockedPause ? pending.Pause * 2 : GroupCommit.MaxLockedPause;
+        return pending.Pause;
+    }
+
+    private void Isolate(List<Pending> group, TimeSpan pause)
+    {
+        lock (gate)
+        {
+            group.ForEach(pending => pending.IsInFlight = false);
+            isolated.Enqueue(group, time.GetTimestamp() + (long)(pause.TotalSeconds * time.TimestampFrequency));
+            if (isIsolating)
+            {
+                return;
+            }
+
+            isIsolating = true;
+        }
+
+        Run(WriteIsolatedAsync);
+    }
+
+    private async Task WriteIsolatedAsync()
+    {
+        while (true)
+        {
+            List<Pending> group;
+            TimeSpan pause;
+            lock (gate)
+            {
+                if (!isolated.TryPeek(out group!, out var due))
+                {
+                    isIsolating = false;
+                    return;
+                }
+
+                pause = time.GetElapsedTime(time.GetTimestamp(), due);
+                if (pause <= TimeSpan.Zero)
+                {
+                    isolated.Dequeue();
+                    group.RemoveAll(pending => pending.IsGivenUp);
+                    group.ForEach(pending => pending.IsInFlight = true);
+                }
+            }
+
+            if (pause > TimeSpan.Zero)
+            {
+                await Task.Delay(pause < GroupCommit.FirstLockedPause ? pause : GroupCommit.FirstLockedPause, time, CancellationToken.None);
+            }
+            else if (group.Count > 0)
+            {
+                await WriteAsync(group, isolated: true);
+            }
+        }
+    }
+
+    /// <summary>All of the group; in an outage also those that wait, instead of each after a timeout of its own.</summary>
+    private void Fail(List<Pending> group, Exception e)
+    {
+        var failed = group;
+        if (options.IsOutage?.Invoke(e) == true)
+        {
+            lock (gate)
+            {
+                failed = [.. group, .. requeued, .. waiting];
+                requeued.Clear();
+                waiting.Clear();
+            }
+        }
+
+        failed.ForEach(pending => pending.Result.TrySetException(e));
     }
 
     /// <summary>
     /// Whether the error may be caused by one request: a data error, a trigger, a value that cannot be serialized, or a locked row.
     /// </summary>
-    private static bool MayBeOneRequests(Exception e, int count) => e switch
+    private static bool MayBeOneRequests(Exception e) => e switch
     {
         PostgresException { SqlState: PostgresErrorCodes.LockNotAvailable } => true,
-        PostgresException rejected => count > 1 && DataErrors.IsDataError(rejected),
+        PostgresException rejected => DataErrors.IsDataError(rejected),
         NpgsqlException or TimeoutException or IOException or ObjectDisposedException => false,
-        _ => count > 1,
+        _ => true,
     };
 
-    private sealed class Pending(TRequest request)
+    /// <summary>A request and its answer. Fields are guarded by the lock.</summary>
+    public sealed class Pending
     {
-        public TRequest Request { get; } = request;
+        internal Pending(TRequest request) => Request = request;
+
+        internal TRequest Request { get; }
 
         /// <summary>The caller's activity.</summary>
-        public Activity? Activity { get; } = Activity.Current;
+        internal Activity? Activity { get; } = Activity.Current;
 
-        public TaskCompletionSource<TResult> Result { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        internal TaskCompletionSource<TResult> Result { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-        /// <summary>Cancelled by its caller. Guarded by the lock.</summary>
-        public bool IsGivenUp { get; set; }
+        internal bool IsGivenUp { get; set; }
+
+        internal bool IsInFlight { get; set; }
+
+        /// <summary>Timestamp of when it was first found locked.</summary>
+        internal long? LockedSince { get; set; }
+
+        /// <summary>Timestamp of its next try.</summary>
+        internal long NotBefore { get; set; }
+
+        internal TimeSpan Pause { get; set; }
     }
+}
+
+/// <summary>What a group's write says of one request.</summary>
+public enum GroupAnswer
+{
+    /// <summary>It is written, or answered.</summary>
+    Done,
+
+    /// <summary>A row that it needs is locked by another transaction: it joins a later group, after a pause.</summary>
+    Locked,
+
+    /// <summary>It joins the next group.</summary>
+    Again,
+}
+
+/// <param name="Status">What became of it.</param>
+/// <param name="Result">With <see cref="GroupAnswer.Done"/>.</param>
+public readonly record struct GroupAnswer<TResult>(GroupAnswer Status, TResult Result);
+
+/// <summary>Limits and answers of group commits.</summary>
+public static class GroupCommit
+{
+    /// <summary>How long a statement of a group waits for a row that another transaction has locked.</summary>
+    public static readonly TimeSpan LockTimeout = TimeSpan.FromMilliseconds(100);
+
+    internal static readonly TimeSpan FirstLockedPause = TimeSpan.FromMilliseconds(5);
+    internal static readonly TimeSpan MaxLockedPause = TimeSpan.FromMilliseconds(250);
+
+    public static GroupAnswer<TResult> Done<TResult>(TResult result) => new(GroupAnswer.Done, result);
+
+    public static GroupAnswer<TResult> Locked<TResult>() => new(GroupAnswer.Locked, default!);
+
+    public static GroupAnswer<TResult> Again<TResult>() => new(GroupAnswer.Again, default!);
+}
+
+/// <summary>How groups are formed.</summary>
+/// <param name="MaxGroup">Requests a transaction.</param>
+public sealed record GroupCommitOptions<TRequest>(int MaxGroup)
+{
+    /// <summary>Requests that may wait; for <see cref="GroupCommit{TRequest, TResult}.TryEnqueue"/>.</summary>
+    public int QueueLength { get; init; } = int.MaxValue;
+
+    /// <summary>At most one request of a key is in a group.</summary>
+    public Func<TRequest, object>? Key { get; init; }
+
+    /// <summary>How long the row of a request may stay locked before it fails with <see cref="RowLockedException"/>.</summary>
+    public TimeSpan MaxLockedWait { get; init; } = TimeSpan.FromSeconds(2);
+
+    /// <summary>Nothing is written before <see cref="GroupCommit{TRequest, TResult}.Start"/>.</summary>
+    public bool WaitsForStart { get; init; }
+
+    /// <summary>Errors on which all that wait fail with their group.</summary>
+    public Func<Exception, bool>? IsOutage { get; init; }
+}
+
+/// <summary>A row that the request needs stayed locked by another transaction. Nothing was written; transient.</summary>
+public sealed class RowLockedException() : TimeoutException("A row that this needs is locked by another transaction. Nothing was written.");
+
+/// <summary>The caller's time is over.</summary>
+/// <param name="isInFlight">It is with the database and may be committed; otherwise it is never written.</param>
+public sealed class GroupCommitTimeoutException(bool isInFlight) : TimeoutException("The write did not finish in time.")
+{
+    public bool IsInFlight => isInFlight;
 }

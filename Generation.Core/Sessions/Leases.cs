@@ -110,7 +110,9 @@ public sealed class Leases
     public Leases(NpgsqlDataSource database, ChangeNotifier notifier, TimeProvider time)
     {
         (this.database, this.notifier, this.time) = (database, notifier, time);
-        outputs = new GroupCommit<StoredOutput, Stored?>(MaxOutputs, async (group, lockTimeout) => await StoreAsync(group, lockTimeout));
+        outputs = new GroupCommit<StoredOutput, Stored?>(
+            new GroupCommitOptions<StoredOutput>(MaxOutputs) { Key = output => (output.Session.SessionId, output.Ordinal) },
+            async (group, _) => [.. (await StoreAsync(group)).Select(GroupCommit.Done)], time);
     }
 
     /// <summary>
@@ -284,11 +286,11 @@ public sealed class Leases
         return await command.ExecuteScalarAsync(ct) is not null;
     }, ct);
 
-    private Task<Stored?[]> StoreAsync(IReadOnlyList<StoredOutput> group, TimeSpan? lockTimeout) =>
+    private Task<Stored?[]> StoreAsync(IReadOnlyList<StoredOutput> group) =>
         DataErrors.ExecuteAsync(database, async connection =>
     {
         await using var batch = connection.CreateBatch();
-        batch.BatchCommands.Add(PlannerSettings.Command(lockTimeout));
+        batch.BatchCommands.Add(PlannerSettings.Command(GroupCommit.LockTimeout));
         batch.BatchCommands.Add(SessionLocks.Sessions([.. group.Select(o => o.Session.SessionId)]));
         batch.BatchCommands.Add(StoredOutput.Insert(group, areLast: false));
 

@@ -187,11 +187,14 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
     private static readonly string ReadPage = Where(
         "s.user_id = $1 AND ($2::uuid IS NULL OR s.session_id < $2) AND ($3::text IS NULL OR s.status = $3) ORDER BY s.session_id DESC LIMIT $4");
 
-    private readonly GroupCommit<(Guid UserId, string ClientKey), bool> knownKeys = new(MaxKeys, async (asked, _) =>
-    {
-        await Task.Delay(asked.Count > 1 ? Gathering : TimeSpan.Zero, time, CancellationToken.None);
-        return await AreKnownAsync(database, asked);
-    });
+    private readonly GroupCommit<(Guid UserId, string ClientKey), bool> knownKeys = new(
+        new GroupCommitOptions<(Guid UserId, string ClientKey)>(MaxKeys),
+        async (asked, _) =>
+        {
+            await Task.Delay(asked.Count > 1 ? Gathering : TimeSpan.Zero, time, CancellationToken.None);
+            return [.. (await AreKnownAsync(database, asked)).Select(GroupCommit.Done)];
+        },
+        time);
 
     /// <summary>One session of the user, or null: somebody else's is not there.</summary>
     public async Task<SessionView?> GetAsync(Guid userId, Guid sessionId, CancellationToken ct)

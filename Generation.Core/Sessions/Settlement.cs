@@ -84,14 +84,18 @@ public sealed class Settlement
     private readonly ILogger<Settlement> log;
     private readonly GroupCommit<Settle, Settled?> ends;
 
-    public Settlement(NpgsqlDataSource database, ChangeNotifier notifier, CreditOptions options, ILogger<Settlement> log)
+    public Settlement(
+        NpgsqlDataSource database, ChangeNotifier notifier, CreditOptions options, TimeProvider time, ILogger<Settlement> log)
     {
         (this.database, this.notifier, this.options, this.log) = (database, notifier, options, log);
-        ends = new GroupCommit<Settle, Settled?>(MaxGroup, async (requests, lockTimeout) =>
-        {
-            var settled = (await SettleAsync(requests, lockTimeout, CancellationToken.None)).ToDictionary(end => end.SessionId);
-            return [.. requests.Select(request => settled.GetValueOrDefault(request.SessionId))];
-        });
+        ends = new GroupCommit<Settle, Settled?>(
+            new GroupCommitOptions<Settle>(MaxGroup) { Key = request => request.SessionId },
+            async (requests, _) =>
+            {
+                var settled = (await SettleAsync(requests, GroupCommit.LockTimeout, CancellationToken.None)).ToDictionary(end => end.SessionId);
+                return [.. requests.Select(request => GroupCommit.Done(settled.GetValueOrDefault(request.SessionId)))];
+            },
+            time);
     }
 
     /// <summary>

@@ -94,7 +94,9 @@ public sealed class RetryTests
         // It was told to wait without a call, and so was everybody else.
         Assert.Equal(0, (int?)ends[1]["attempt"]);
         Assert.Single(await system.CallsAsync("waiting for it"));
-        Assert.Equal(1, await system.ScalarAsync<long>($"SELECT count(*) FROM provider_tasks WHERE session_id = '{waiting}'"));
+        // not those of an intent that lost the race for the half-open breaker's one call
+        Assert.Equal(1, await system.ScalarAsync<long>(
+            $"SELECT count(*) FROM provider_tasks WHERE session_id = '{waiting}' AND state <> 'rejected'"));
 
         // Closed: one more failure is only one.
         var after = await system.EndOfAsync(await system.SubmitAsync("after [fault=server-error:times=1]"));

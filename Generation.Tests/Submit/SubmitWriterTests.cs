@@ -4,8 +4,8 @@ using Npgsql;
 
 namespace Generation.Tests.Submit;
 
-/// <summary>Design §6: submits that come together share a transaction, and none is the worse for its neighbours.</summary>
-public sealed class GroupCommitTests
+/// <summary>Submits that come together share a transaction, and none is the worse for its neighbours.</summary>
+public sealed class SubmitWriterTests
 {
     [Fact]
     public async Task Requests_that_wait_together_share_a_transaction()
