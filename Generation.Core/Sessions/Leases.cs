@@ -180,12 +180,8 @@ public sealed class Leases
         {
             Parameters =
             {
-                new() { Value = renewals.Select(r => r.SessionId).ToArray() },
-                new() { Value = renewals.Select(r => r.LeaseToken).ToArray() },
-                new() { Value = renewals.Select(r => (short)r.Progress).ToArray() },
-                new() { Value = renewals.Select(r => r.Phase).ToArray() },
+                JsonRows.Parameter(renewals),
                 new() { Value = lease },
-                new() { Value = renewals.Select(r => r.HasProgress).ToArray() },
             },
         });
         var held = new Dictionary<Guid, bool>(renewals.Count);

@@ -4,7 +4,6 @@ using Generation.Core.Database;
 using Generation.Core.Realtime;
 using Microsoft.Extensions.Logging;
 using Npgsql;
-using NpgsqlTypes;
 
 namespace Generation.Core.Sessions;
 
@@ -185,9 +184,7 @@ public sealed class Settlement
 
     private async Task<IReadOnlyList<Settled>> WriteAsync(IReadOnlyList<Settle> requests, TimeSpan? lockTimeout, CancellationToken ct)
     {
-        T[] Column<T>(Func<Settle, T> value) => [.. requests.Select(value)];
-        var sessions = Column(r => r.SessionId);
-
+        var sessions = requests.Select(r => r.SessionId).ToArray();
         var outputs = requests.Select(r => r.LastOutput).OfType<StoredOutput>().ToList();
         return await DataErrors.ExecuteAsync(database, async connection =>
         {
@@ -204,16 +201,7 @@ public sealed class Settlement
             {
                 Parameters =
                 {
-                    new() { Value = sessions },
-                    new() { Value = Column(r => r.Guard.ToString().ToLowerInvariant()) },
-                    new() { Value = Column(r => r.LeaseToken), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Bigint },
-                    new() { Value = Column(r => r.Canceled) },
-                    new() { Value = Column(r => r.ErrorCode ?? "failed") },
-                    new() { Value = Column(r => r.ErrorMessage), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Text },
-                    new() { Value = Column(r => r.ErrorRetryable), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Boolean },
-                    new() { Value = Column(r => r.ProviderUsage), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Jsonb },
-                    new() { Value = Column(r => r.ProviderUsd), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Numeric },
-                    new() { Value = Column(r => r.FailedOutputs), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Jsonb },
+                    JsonRows.Parameter(requests.Select(Row)),
                     new() { Value = options.CostPolicy == CostPolicy.ChargeAvailable },
                 },
             });
@@ -247,6 +235,22 @@ public sealed class Settlement
             return answer;
         }, ct);
     }
+
+    /// <summary>As <c>settle.sql</c> reads it.</summary>
+    private static object Row(Settle request, int n) => new
+    {
+        N = n,
+        request.SessionId,
+        Guard = request.Guard.ToString().ToLowerInvariant(),
+        request.LeaseToken,
+        request.Canceled,
+        ErrorCode = request.ErrorCode ?? "failed",
+        request.ErrorMessage,
+        request.ErrorRetryable,
+        request.ProviderUsage,
+        request.ProviderUsd,
+        request.FailedOutputs,
+    };
 
     private void Tell(Settled end)
     {

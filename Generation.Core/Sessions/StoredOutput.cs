@@ -1,7 +1,6 @@
 using Generation.Core.Database;
 using Generation.Core.Media;
 using Npgsql;
-using NpgsqlTypes;
 
 namespace Generation.Core.Sessions;
 
@@ -22,25 +21,29 @@ public sealed record StoredOutput(ClaimedSession Session, Guid MediaId, int Ordi
     /// <param name="areLast">Their sessions end with the next statement, which moves the version on for both.</param>
     internal static NpgsqlBatchCommand Insert(IReadOnlyList<StoredOutput> outputs, bool areLast)
     {
-        T[] Column<T>(Func<StoredOutput, T> value) => [.. outputs.Select(value)];
+        var rows = outputs.Select((output, i) => new
+        {
+            N = i + 1,
+            output.Session.SessionId,
+            output.Session.LeaseToken,
+            output.MediaId,
+            output.Ordinal,
+            output.Session.Kind,
+            ObjectKey = output.Media.Key.ToString(),
+            output.Media.ContentType,
+            output.Media.Bytes,
+            Sha256 = JsonRows.Bytes(output.Media.Sha256),
+            output.Media.Width,
+            output.Media.Height,
+            output.Media.DurationSeconds,
+            output.Usage,
+            PosterKey = output.Poster?.ToString(),
+        });
         return new NpgsqlBatchCommand(Sql.Text("Sessions/store_media.sql"))
         {
             Parameters =
             {
-                new() { Value = Column(o => o.Session.SessionId) },
-                new() { Value = Column(o => o.Session.LeaseToken) },
-                new() { Value = Column(o => o.MediaId) },
-                new() { Value = Column(o => o.Ordinal) },
-                new() { Value = Column(o => o.Session.Kind) },
-                new() { Value = Column(o => o.Media.Key.ToString()) },
-                new() { Value = Column(o => o.Media.ContentType) },
-                new() { Value = Column(o => o.Media.Bytes) },
-                new() { Value = Column(o => o.Media.Sha256) },
-                new() { Value = Column(o => o.Media.Width), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Integer },
-                new() { Value = Column(o => o.Media.Height), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Integer },
-                new() { Value = Column(o => o.Media.DurationSeconds), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Double },
-                new() { Value = Column(o => o.Usage), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Jsonb },
-                new() { Value = Column(o => o.Poster?.ToString()), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Text },
+                JsonRows.Parameter(rows),
                 new() { Value = areLast },
             },
         };

@@ -1,8 +1,8 @@
--- All leases of one worker in one statement. Who gets no row back has lost the session and must stop at once.
+-- All leases of one worker in one statement. $1 the renewals · $2 how long a lease lasts. Who gets no row back has lost the session and must stop at once.
 -- Carries progress to the row (it never falls), and whether the job moved since, and brings back whether cancel was asked.
 WITH owned AS (
     SELECT s.session_id, r.progress, r.phase, r.has_progress
-    FROM unnest($1::uuid[], $2::bigint[], $3::smallint[], $4::text[], $6::boolean[]) AS r (session_id, lease_token, progress, phase, has_progress)
+    FROM json_to_recordset($1) AS r (session_id uuid, lease_token bigint, progress smallint, phase text, has_progress boolean)
     JOIN generation_sessions AS s ON s.session_id = ANY (ARRAY[r.session_id]) -- as in settle.sql
     WHERE s.lease_token = ANY (ARRAY[r.lease_token]) -- nor a join by the token, which is the same small number for most
       AND s.lease_owner IS NOT NULL -- nor by lease_until, which has an index of all leases
@@ -10,7 +10,7 @@ WITH owned AS (
     FOR NO KEY UPDATE OF s
 )
 UPDATE generation_sessions AS s
-SET lease_until = now() + $5, progress = greatest(s.progress, owned.progress), phase = owned.phase,
+SET lease_until = now() + $2, progress = greatest(s.progress, owned.progress), phase = owned.phase,
     progress_at = CASE WHEN owned.has_progress THEN now() ELSE s.progress_at END, updated_at = now()
 FROM owned
 WHERE s.session_id = ANY (ARRAY[owned.session_id])

@@ -7,13 +7,21 @@
 -- A request's guard says by what right it ends the session; who has lost that right gets no row back:
 --   fenced      the worker that holds lease_token          queued    nobody has it (cancel)
 --   deadline    past its own deadline, whoever has it       dead      its worker is dead, cancel was asked, and no provider is at work on it
+-- Phases: READ the requests · DECIDE which session ends, and how · ALLOCATE the capture to the hold's draws, and what is beyond it to lots
+-- · WRITE draws, lots, ledger, accounts, holds, records, outbox · ANSWER with the sessions that ended.
+-- $1 the requests · $2 whether what is beyond a hold is charged, as far as credits are available
+
+-- READ ----------------------------------------------------------------------------------------------------------------------------------
 WITH request AS MATERIALIZED (
-    SELECT *
-    FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::boolean[], $5::text[], $6::text[], $7::boolean[], $8::jsonb[], $9::numeric[], $10::jsonb[])
-        WITH ORDINALITY AS r (session_id, guard, lease_token, canceled, error_code, error_message, error_retryable, provider_usage, provider_usd,
-            failed_outputs, n)
+    SELECT n, session_id, guard, lease_token, canceled, error_code, error_message, error_retryable, provider_usage::jsonb AS provider_usage,
+           provider_usd, failed_outputs::jsonb AS failed_outputs
+    FROM json_to_recordset($1) AS r (
+        n bigint, session_id uuid, guard text, lease_token bigint, canceled boolean, error_code text, error_message text,
+        error_retryable boolean, provider_usage text, provider_usd numeric, failed_outputs text)
 ),
-ending AS MATERIALIZED ( -- the cost is the sum of what was stored; beyond the hold it is the policy's ($11: whether to charge it)
+
+-- DECIDE --------------------------------------------------------------------------------------------------------------------------------
+ending AS MATERIALIZED ( -- the cost is the sum of what was stored; beyond the hold it is the policy's ($2)
     SELECT DISTINCT ON (s.session_id) -- a session that is asked for twice in a batch ends once, by the first request that may end it
            s.session_id, s.user_id, v.reservation_id, v.amount AS held, s.price_version, r.error_code, r.error_message, r.error_retryable,
            r.provider_usage, r.failed_outputs,
@@ -61,6 +69,8 @@ ending AS MATERIALIZED ( -- the cost is the sum of what was stored; beyond the h
           END
     ORDER BY s.session_id, r.n
 ),
+
+-- ALLOCATE: docs/ledger.md has an example ------------------------------------------------------------------------------------------------
 draw_allocation AS MATERIALIZED ( -- of each draw, what is spent; the draws are consumed in their order
     SELECT e.user_id, e.session_id, d.reservation_id, d.ordinal, d.lot_id, d.amount,
            least(d.amount, greatest(0, e.capture - (sum(d.amount) OVER consuming - d.amount)))::bigint AS captured,
@@ -75,7 +85,7 @@ available_lots AS MATERIALIZED ( -- for users who owe more than was held: what i
            sum(available) OVER drawing - available AS since,
            sum(available) OVER drawing AS upto
     FROM credit_lots
-    WHERE $11 AND user_id IN (SELECT user_id FROM ending WHERE excess > 0)
+    WHERE $2 AND user_id IN (SELECT user_id FROM ending WHERE excess > 0)
       AND drawable AND (expires_at IS NULL OR expires_at > now())
     WINDOW drawing AS (PARTITION BY user_id ORDER BY priority, expires_at NULLS LAST, created_at, lot_id)
 ),
@@ -97,6 +107,8 @@ paid AS MATERIALIZED ( -- each ending with what it takes beyond its hold
     FROM ending AS e
     LEFT JOIN (SELECT session_id, sum(amount)::bigint AS amount FROM extra_draw GROUP BY session_id) AS x USING (session_id)
 ),
+
+-- WRITE ---------------------------------------------------------------------------------------------------------------------------------
 draw AS (
     UPDATE credit_reservation_draws AS d
     SET captured = draw_allocation.captured, released = draw_allocation.amount - draw_allocation.captured
@@ -206,6 +218,8 @@ undispatched AS ( -- SKIP LOCKED: a row that a relay is publishing is refused at
         CROSS JOIN LATERAL (SELECT outbox_id FROM outbox WHERE session_id = e.session_id AND set_aside_at IS NULL FOR UPDATE SKIP LOCKED) AS o
     ))
 )
+
+-- ANSWER --------------------------------------------------------------------------------------------------------------------------------
 UPDATE generation_sessions AS s
 SET status = e.status,
     phase = e.status,

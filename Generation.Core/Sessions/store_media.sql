@@ -1,13 +1,13 @@
 -- Stored outputs, each written by the holder of its session's lease and by nobody else. Runs after lock_sessions.sql, on a fresh snapshot.
--- The arrays run in parallel, one element an output. Answers those whose writer still holds the session, with the session's new version,
+-- Answers those whose writer still holds the session, with the session's new version,
 -- and whether another object was stored for this ordinal before: then the first one stays. The same object again is a try whose reply was lost.
--- $15: they are the last ones and settle.sql follows in this transaction, which moves their sessions on for both.
+-- $1 the outputs, n from 1 · $2: they are the last ones and settle.sql follows in this transaction, which moves their sessions on for both.
 WITH output AS MATERIALIZED (
-    SELECT *
-    FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::integer[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::bytea[],
-                $10::integer[], $11::integer[], $12::double precision[], $13::jsonb[], $14::text[]) WITH ORDINALITY
-        AS o (session_id, lease_token, media_id, ordinal, kind, object_key, content_type, bytes, sha256,
-              width, height, duration_seconds, usage, poster_key, n)
+    SELECT n, session_id, lease_token, media_id, ordinal, kind, object_key, content_type, bytes, sha256, width, height, duration_seconds,
+           usage::jsonb AS usage, poster_key
+    FROM json_to_recordset($1) AS o (
+        n bigint, session_id uuid, lease_token bigint, media_id uuid, ordinal integer, kind text, object_key text, content_type text, bytes bigint,
+        sha256 bytea, width integer, height integer, duration_seconds double precision, usage text, poster_key text)
 ),
 held AS MATERIALIZED (
     SELECT o.*, s.user_id, s.version + row_number() OVER (PARTITION BY o.session_id ORDER BY o.n) AS session_version,
@@ -40,7 +40,7 @@ moved AS (
     UPDATE generation_sessions AS s
     SET version = s.version + h.outputs, phase = 'storing', progress_at = now(), updated_at = now()
     FROM (SELECT session_id, count(*) AS outputs FROM held GROUP BY session_id) AS h
-    WHERE NOT $15 AND s.session_id = ANY (ARRAY[h.session_id]) -- as in settle.sql
+    WHERE NOT $2 AND s.session_id = ANY (ARRAY[h.session_id]) -- as in settle.sql
 )
 SELECT n, session_version, coalesce(known_key <> object_key, false) AS is_duplicate
 FROM held

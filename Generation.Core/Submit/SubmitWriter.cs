@@ -6,7 +6,6 @@ using Generation.Core.Realtime;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Npgsql;
-using NpgsqlTypes;
 
 namespace Generation.Core.Submit;
 
@@ -209,8 +208,6 @@ public sealed class SubmitWriter : IHostedService, IDisposable
     private async Task<IReadOnlyList<GroupAnswer<SubmitResult>>> ExecuteAsync(NpgsqlConnection writer, IReadOnlyList<Draft> batch)
     {
         using var activity = StartBatch(batch);
-        T[] Column<T>(Func<SubmitRequest, T> value) => [.. batch.Select(p => value(p.Request))];
-
         await using var statements = new NpgsqlBatch(writer);
         statements.Timeout = options.StatementTimeoutSeconds;
         if (writer == connection && time.GetElapsedTime(plannedAt) > planLifetime)
@@ -219,7 +216,7 @@ public sealed class SubmitWriter : IHostedService, IDisposable
             (plannedAt, planLifetime) = (time.GetTimestamp(), planLifetime * 2 < MaxPlanLifetime ? planLifetime * 2 : MaxPlanLifetime);
         }
 
-        var users = Column(r => r.UserId).Distinct().ToArray();
+        var users = batch.Select(draft => draft.Request.UserId).Distinct().ToArray();
         statements.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Submit/submit_planner_settings.sql")));
         statements.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Credits/lock_accounts.sql")) { Parameters = { new() { Value = users } } });
         statements.BatchCommands.Add(LotExpiry.Command());
@@ -227,26 +224,7 @@ public sealed class SubmitWriter : IHostedService, IDisposable
         {
             Parameters =
             {
-                new() { Value = Column(r => r.UserId) },
-                new() { Value = Column(r => r.ClientKey) },
-                new() { Value = Column(r => r.RequestHash) },
-                new() { Value = batch.Select(p => p.SessionId).ToArray() },
-                new() { Value = batch.Select(p => p.ReservationId).ToArray() },
-                new() { Value = Column(r => r.Model.Id) },
-                new() { Value = Column(r => r.Model.Tool) },
-                new() { Value = Column(r => r.Model.Provider) },
-                new() { Value = Column(r => r.Model.JobType) },
-                new() { Value = Column(r => r.Model.Lane) },
-                new() { Value = Column(r => r.Model.Kind) },
-                new() { Value = Column(r => r.Params), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Jsonb },
-                new() { Value = Column(r => r.InputSettings), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Jsonb },
-                new() { Value = Column(r => r.Mock) },
-                new() { Value = Column(r => r.Outputs) },
-                new() { Value = Column(r => r.Price.Credits) },
-                new() { Value = Column(r => r.Price.Version) },
-                new() { Value = Column(r => r.Lifetime) },
-                new() { Value = Column(r => r.RetryOf), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Uuid },
-                new() { Value = Column(r => r.TraceParent), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Text },
+                JsonRows.Parameter(batch.Select(Row)),
                 new() { Value = options.OutstandingPerUser },
             },
         });
@@ -275,6 +253,36 @@ public sealed class SubmitWriter : IHostedService, IDisposable
         }
 
         return [.. batch.Zip(results, (draft, row) => Answer(draft, row.Outcome, row.Result))];
+    }
+
+    /// <summary>As <c>submit.sql</c> reads it.</summary>
+    private static object Row(Draft draft, int n)
+    {
+        var request = draft.Request;
+        return new
+        {
+            N = n,
+            request.UserId,
+            request.ClientKey,
+            RequestHash = JsonRows.Bytes(request.RequestHash),
+            draft.SessionId,
+            draft.ReservationId,
+            Model = request.Model.Id,
+            request.Model.Tool,
+            request.Model.Provider,
+            request.Model.JobType,
+            request.Model.Lane,
+            request.Model.Kind,
+            request.Params,
+            request.InputSettings,
+            request.Mock,
+            request.Outputs,
+            UnitPrice = request.Price.Credits,
+            PriceVersion = request.Price.Version,
+            LifetimeSeconds = request.Lifetime.TotalSeconds,
+            request.RetryOf,
+            Traceparent = request.TraceParent,
+        };
     }
 
     /// <summary>The batch is a part of its first request's trace, and the others are linked: a span has one parent.</summary>

@@ -1,25 +1,29 @@
 -- Last statement of a submit batch: idempotency, hold, session and outbox row of every request in it, or a reason per request.
--- The arrays run in parallel, one element a request; at most one request of a (user, client key) is in a batch.
 --
--- Outcomes, in this order of precedence: replayed · conflict · noaccount · locked (elsewhere) · frozen · accepted · toomany (open sessions: $21)
+-- Phases: READ the requests, their accounts, and the sessions of known keys · DECIDE which fit · ALLOCATE their holds to lots
+-- · WRITE lots, accounts, sessions, holds, ledger, outbox · ANSWER every request.
+--
+-- $1 the requests, at most one of a (user, client key) · $2 open sessions that a user may have
+-- Runs after lock_accounts.sql (which accounts are ours: generation.locked) and expire_lots.sql.
+--
+-- Outcomes, in this order of precedence: replayed · conflict · noaccount · locked (elsewhere) · frozen · accepted · toomany (open sessions)
 -- · notenoughcredits · retry.
 -- Requests of one user are accepted in order while their running sum fits. One that would fit without a dearer neighbour before
 -- it answers 'retry' and comes again in the next batch; the first of a user is always decided, so this ends.
+
+-- READ ----------------------------------------------------------------------------------------------------------------------------------
 WITH request AS MATERIALIZED (
     SELECT *
-    FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::uuid[], $5::uuid[],
-                $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],
-                $12::jsonb[], $13::jsonb[], $14::boolean[], $15::integer[], $16::bigint[], $17::bigint[],
-                $18::interval[], $19::uuid[], $20::text[]) WITH ORDINALITY
-        AS r (user_id, client_key, request_hash, session_id, reservation_id,
-              model, tool, provider, job_type, lane, kind,
-              params, input_settings, mock, outputs, unit_price, price_version,
-              lifetime, retry_of, traceparent, n)
+    FROM json_to_recordset($1) AS r (
+        n bigint, user_id uuid, client_key text, request_hash bytea, session_id uuid, reservation_id uuid,
+        model text, tool text, provider text, job_type text, lane text, kind text,
+        params text, input_settings text, mock boolean, outputs integer, unit_price bigint, price_version bigint,
+        lifetime_seconds double precision, retry_of uuid, traceparent text)
 ),
 account AS MATERIALIZED (
     SELECT user_id, available, reserved, frozen_at,
-           $21 - (SELECT count(*) FROM (SELECT FROM credit_reservations AS v WHERE v.user_id = a.user_id
-               AND v.status = 'held' LIMIT $21) AS open) AS room
+           $2 - (SELECT count(*) FROM (SELECT FROM credit_reservations AS v WHERE v.user_id = a.user_id
+               AND v.status = 'held' LIMIT $2) AS open) AS room
     FROM credit_accounts AS a
     WHERE user_id = ANY (string_to_array(current_setting('generation.locked'), ',')::uuid[])
 ),
@@ -34,6 +38,8 @@ known AS MATERIALIZED (
         OFFSET 0 -- a look-up each, never a join with the whole table
     ) AS s
 ),
+
+-- DECIDE --------------------------------------------------------------------------------------------------------------------------------
 affordable AS (
     SELECT r.*, r.unit_price * r.outputs AS amount, a.available, a.reserved, a.room,
            row_number() OVER (PARTITION BY r.user_id ORDER BY r.n) AS nth,
@@ -54,6 +60,8 @@ held AS MATERIALIZED (
     FROM accepted
     GROUP BY user_id
 ),
+
+-- ALLOCATE: docs/ledger.md has an example ------------------------------------------------------------------------------------------------
 lot AS MATERIALIZED ( -- the user's credits laid end to end, in the order in which they are drawn
     SELECT h.user_id, l.lot_id, l.upto - l.available AS since, l.upto
     FROM held AS h
@@ -70,6 +78,8 @@ draw AS MATERIALIZED ( -- and the holds laid beside them: where the two overlap 
     FROM accepted AS a
     JOIN lot AS l ON l.user_id = a.user_id AND l.since < a.upto AND l.upto > a.since
 ),
+
+-- WRITE ---------------------------------------------------------------------------------------------------------------------------------
 lot_drawn AS (
     UPDATE credit_lots AS l
     SET available = l.available - d.amount, held = l.held + d.amount
@@ -86,8 +96,8 @@ session AS (
     INSERT INTO generation_sessions
         (session_id, user_id, client_key, request_hash, model, tool, provider, job_type, lane, kind, params, input_settings, mock,
          requested_outputs, unit_price, price_version, held_credits, deadline, retry_of, traceparent)
-    SELECT session_id, user_id, client_key, request_hash, model, tool, provider, job_type, lane, kind, params, input_settings, mock,
-           outputs, unit_price, price_version, amount, now() + lifetime, retry_of, traceparent
+    SELECT session_id, user_id, client_key, request_hash, model, tool, provider, job_type, lane, kind, params::jsonb, input_settings::jsonb, mock,
+           outputs, unit_price, price_version, amount, now() + make_interval(secs => lifetime_seconds), retry_of, traceparent
     FROM accepted
 ),
 reservation AS (
@@ -113,6 +123,8 @@ dispatch AS (
     FROM accepted
     ORDER BY n
 )
+
+-- ANSWER --------------------------------------------------------------------------------------------------------------------------------
 SELECT r.n,
        CASE
            WHEN k.same THEN 'replayed'
