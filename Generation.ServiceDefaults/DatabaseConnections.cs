@@ -82,7 +82,7 @@ public sealed record DatabaseConnections(string Login, string Service, string De
         // The server, too, must notice a peer whose machine is gone, or that stops in the middle of a transaction (SIGSTOP, a frozen machine): until
         // then its transaction holds the rows it has locked, by default for two hours, or for ever.
         service.Options = $"{service.Options} -c role={ServiceLogins.Group} -c idle_in_transaction_session_timeout=10s -c tcp_keepalives_idle=15 -c "
-            + "tcp_keepalives_interval=5 -c tcp_keepalives_count=3".TrimStart();
+            + "tcp_keepalives_interval=5 -c tcp_keepalives_count=3 -c lock_timeout=1s".TrimStart(); // nobody waits for one user's row without a limit
         service.MaxPoolSize = options.PoolSize;
         service.MinPoolSize = Math.Min(service.MinPoolSize, options.PoolSize);
         service.Timeout = 3; // seconds to connect or to get a connection from the pool; then the request is refused, not hung

@@ -18,5 +18,13 @@ public sealed class CreditOptions
     /// <summary>What happens to a cost beyond the hold; default <c>Absorb</c>: nobody pays more than the price that was shown.</summary>
     public CostPolicy CostPolicy { get; set; } = CostPolicy.Absorb;
 
-    public string? Problem() => Enum.IsDefined(CostPolicy) ? null : "Credits:CostPolicy must be Absorb or ChargeAvailable.";
+    /// <summary>
+    /// With <see cref="CostPolicy.ChargeAvailable"/>, the most that a generation costs its user, in terms of its hold; default 2. What is beyond
+    /// is absorbed and recorded: a provider that counts absurdly empties no account.
+    /// </summary>
+    public int MaxChargeFactor { get; set; } = 2;
+
+    public string? Problem() => !Enum.IsDefined(CostPolicy) ? "Credits:CostPolicy must be Absorb or ChargeAvailable."
+        : MaxChargeFactor is < 1 or > 1000 ? "Credits:MaxChargeFactor must be from 1 to 1000."
+        : null;
 }

@@ -7,7 +7,7 @@ WITH due AS (
       AND drawable
       AND expires_at <= now()
     ORDER BY lot_id
-    FOR UPDATE
+    FOR UPDATE SKIP LOCKED -- one that is locked expires the next time
 ),
 lot AS (
     UPDATE credit_lots AS l

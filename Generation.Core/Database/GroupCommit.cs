@@ -29,6 +29,9 @@ public sealed class GroupCommit<TRequest, TResult>(
     // To be written in a later group: locked elsewhere, of the same key as another of the group, or asked to come again.
     private readonly List<Pending> requeued = [];
     private readonly PriorityQueue<List<Pending>, long> isolated = new();
+
+    // Whose requests are isolated from the start, and until when.
+    private readonly Dictionary<object, long> quarantined = [];
     private TaskCompletionSource? arrival;
     private bool isWriting = options.WaitsForStart;
     private bool isIsolating;
@@ -203,11 +206,19 @@ public sealed class GroupCommit<TRequest, TResult>(
 
         void Take(Pending pending)
         {
-            if (!pending.IsGivenUp)
+            if (pending.IsGivenUp)
             {
-                pending.IsInFlight = true;
-                group.Add(pending);
+                return;
             }
+
+            if (IsQuarantined(pending, now))
+            {
+                Isolate([pending], TimeSpan.Zero);
+                return;
+            }
+
+            pending.IsInFlight = true;
+            group.Add(pending);
         }
     }
 
@@ -244,6 +255,7 @@ public sealed class GroupCommit<TRequest, TResult>(
         }
         catch (PostgresException e) when (e.SqlState == PostgresErrorCodes.LockNotAvailable)
         {
+            Quarantine(group[0]);
             if (PutOff(group[0]) is { } pause)
             {
                 Isolate(group, pause);
@@ -251,7 +263,54 @@ public sealed class GroupCommit<TRequest, TResult>(
         }
         catch (Exception e)
         {
+            if (MayBeOneRequests(e))
+            {
+                Quarantine(group[0]);
+            }
+
             Fail(group, e);
+        }
+    }
+
+    private bool IsQuarantined(Pending pending, long now)
+    {
+        if (quarantined.Count == 0 || options.Owner is null || !quarantined.TryGetValue(options.Owner(pending.Request), out var until))
+        {
+            return false;
+        }
+
+        if (until > now)
+        {
+            return true;
+        }
+
+        quarantined.Remove(options.Owner(pending.Request));
+        return false;
+    }
+
+    /// <summary>For a while, the requests of its owner hold up no group.</summary>
+    private void Quarantine(Pending pending)
+    {
+        if (options.Owner is null)
+        {
+            return;
+        }
+
+        lock (gate)
+        {
+            var now = time.GetTimestamp();
+            if (quarantined.Count >= GroupCommit.MaxQuarantined)
+            {
+                foreach (var (owner, _) in quarantined.Where(entry => entry.Value <= now).ToList())
+                {
+                    quarantined.Remove(owner);
+                }
+            }
+
+            if (quarantined.Count < GroupCommit.MaxQuarantined)
+            {
+                quarantined[options.Owner(pending.Request)] = now + (long)(GroupCommit.QuarantineTime.TotalSeconds * time.TimestampFrequency);
+            }
         }
     }
 
@@ -291,9 +350,10 @@ public sealed class GroupCommit<TRequest, TResult>(
             return null;
         }
 
-        pending.Pause = pending.Pause == TimeSpan.Zero ? GroupCommit.FirstLockedPause
-            : pending.Pause * 2 < GroupCommit.MaxLockedPause ? pending.Pause * 2 : GroupCommit.MaxLockedPause;
-        return pending.Pause;
+        // most locks are those of a neighbour's commit: soon at first
+        var waited = time.GetElapsedTime(pending.LockedSince.Value, now) / 4;
+        return waited < GroupCommit.FirstLockedPause ? GroupCommit.FirstLockedPause
+            : waited < GroupCommit.MaxLockedPause ? waited : GroupCommit.MaxLockedPause;
     }
 
     private void Isolate(List<Pending> group, TimeSpan pause)
@@ -396,8 +456,6 @@ public sealed class GroupCommit<TRequest, TResult>(
 
         /// <summary>Timestamp of its next try.</summary>
         internal long NotBefore { get; set; }
-
-        internal TimeSpan Pause { get; set; }
     }
 }
 
@@ -424,6 +482,8 @@ public static class GroupCommit
     /// <summary>How long a statement of a group waits for a row that another transaction has locked.</summary>
     public static readonly TimeSpan LockTimeout = TimeSpan.FromMilliseconds(100);
 
+    internal const int MaxQuarantined = 1_000;
+    internal static readonly TimeSpan QuarantineTime = TimeSpan.FromSeconds(10);
     internal static readonly TimeSpan FirstLockedPause = TimeSpan.FromMilliseconds(5);
     internal static readonly TimeSpan MaxLockedPause = TimeSpan.FromMilliseconds(250);
 
@@ -443,6 +503,9 @@ public sealed record GroupCommitOptions<TRequest>(int MaxGroup)
 
     /// <summary>At most one request of a key is in a group.</summary>
     public Func<TRequest, object>? Key { get; init; }
+
+    /// <summary>Whose request it is. For some seconds after a request was isolated and failed, others of its owner are isolated, too.</summary>
+    public Func<TRequest, object>? Owner { get; init; }
 
     /// <summary>How long the row of a request may stay locked before it fails with <see cref="RowLockedException"/>.</summary>
     public TimeSpan MaxLockedWait { get; init; } = TimeSpan.FromSeconds(2);

@@ -7,9 +7,12 @@ namespace Generation.Core.Database;
 /// </summary>
 internal static class PlannerSettings
 {
-    /// <param name="lockTimeout">How long to wait for a locked row; null waits without a limit.</param>
+    /// <summary>How long a statement waits for a locked row where it says nothing else; the services' connections have the same.</summary>
+    public static readonly TimeSpan DefaultLockTimeout = TimeSpan.FromSeconds(1);
+
+    /// <param name="lockTimeout">How long to wait for a locked row; <see cref="DefaultLockTimeout"/> without it.</param>
     public static NpgsqlBatchCommand Command(TimeSpan? lockTimeout = null) => new(Sql.Text("Database/planner_settings.sql"))
     {
-        Parameters = { new() { Value = $"{(lockTimeout ?? TimeSpan.Zero).TotalMilliseconds:0}ms" } },
+        Parameters = { new() { Value = $"{(lockTimeout ?? DefaultLockTimeout).TotalMilliseconds:0}ms" } },
     };
 }

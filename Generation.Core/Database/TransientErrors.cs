@@ -16,14 +16,18 @@ public static class TransientErrors
     private static readonly TimeSpan MaxPause = TimeSpan.FromSeconds(2);
 
     /// <summary>
-    /// Whether the same statement may succeed later. Beside the errors that Npgsql calls transient: a server that shuts down, lacks resources
-    /// (class 53), fails at its disk (58), or has become read-only, as the old primary does in a failover.
+    /// Whether the same statement may succeed later. Beside the errors that Npgsql calls transient: a deadlock or a conflict of transactions (class
+    /// 40), a locked row (55P03), a statement or transaction that was canceled or ended for taking too long (57014, 25P03, 25P04), a server that
+    /// shuts down (57P), lacks resources (53), fails at its disk (58), or has become read-only, as the old primary does in a failover.
     /// </summary>
     public static bool IsTransient(Exception? e) => e switch
     {
         PostgresException { IsTransient: true } or TimeoutException => true,
         PostgresException { SqlState: PostgresErrorCodes.ReadOnlySqlTransaction } => true,
-        PostgresException refusal => refusal.SqlState[..2] is "08" or "53" or "58" || refusal.SqlState.StartsWith("57P", StringComparison.Ordinal),
+        PostgresException { SqlState: PostgresErrorCodes.QueryCanceled or PostgresErrorCodes.LockNotAvailable } => true,
+        PostgresException { SqlState: "25P03" or "25P04" } => true,
+        PostgresException refusal => refusal.SqlState[..2] is "08" or "40" or "53" or "58"
+            || refusal.SqlState.StartsWith("57P", StringComparison.Ordinal),
         NpgsqlException => true, // no answer of the server's: the connection
         ObjectDisposedException or IOException => true, // what Npgsql lets out when a connection dies between two steps of a command
         _ => false,

@@ -3,7 +3,7 @@
 -- however small it was when the plan was made: the outbox is empty in one minute and holds a backlog in the next (a relay took 190 ms for a
 -- batch of 500 with a plan from an empty table). No bitmap scans, which read and sort everything that is due where the index has the order.
 -- No JIT: with the other plans disabled their estimated costs are so high that each would be compiled for seconds.
--- $1 how long to wait for a row that another transaction has locked; 0 waits without a limit
+-- $1 how long to wait for a row that another transaction has locked
 -- No row is answered: the settings are made while rows are looked for that there are none of.
 SELECT
 FROM (

@@ -111,8 +111,12 @@ public sealed class Leases
     {
         (this.database, this.notifier, this.time) = (database, notifier, time);
         outputs = new GroupCommit<StoredOutput, Stored?>(
-            new GroupCommitOptions<StoredOutput>(MaxOutputs) { Key = output => (output.Session.SessionId, output.Ordinal) },
-            async (group, _) => [.. (await StoreAsync(group)).Select(GroupCommit.Done)], time);
+            new GroupCommitOptions<StoredOutput>(MaxOutputs) 
+            {
+                Key = output => (output.Session.SessionId, output.Ordinal),
+                Owner = output => output.Session.UserId,
+            },
+            (group, _) => StoreAsync(group), time);
     }
 
     /// <summary>
@@ -282,8 +286,8 @@ public sealed class Leases
         return await command.ExecuteScalarAsync(ct) is not null;
     }, ct);
 
-    private Task<Stored?[]> StoreAsync(IReadOnlyList<StoredOutput> group) =>
-        DataErrors.ExecuteAsync(database, async connection =>
+    private Task<IReadOnlyList<GroupAnswer<Stored?>>> StoreAsync(IReadOnlyList<StoredOutput> group) =>
+        DataErrors.ExecuteAsync<IReadOnlyList<GroupAnswer<Stored?>>>(database, async connection =>
     {
         await using var batch = connection.CreateBatch();
         batch.BatchCommands.Add(PlannerSettings.Command(GroupCommit.LockTimeout));
@@ -292,14 +296,16 @@ public sealed class Leases
 
         var stored = new Stored?[group.Count];
         await using var reader = await batch.ExecuteReaderAsync();
-        await reader.SkipResultsAsync(2); // planner settings, locks
+        await reader.SkipResultsAsync(1); // planner settings
+        var locked = await SessionLocks.ReadAsync(reader, CancellationToken.None);
+        await reader.SkipResultsAsync(1);
         while (await reader.ReadAsync())
         {
             stored[reader.GetInt64(0) - 1] = new Stored(reader.GetInt64(1), reader.GetBoolean(2));
         }
 
         await reader.FinishAsync();
-        return stored;
+        return [.. group.Select((output, i) => locked.Contains(output.Session.SessionId) ? GroupCommit.Done(stored[i]) : GroupCommit.Locked<Stored?>())];
     }, CancellationToken.None);
 
     private async Task<bool> ReleaseAsync(

@@ -29,6 +29,9 @@ public sealed record Settle(Guid SessionId, SettleGuard Guard)
     /// <summary>Of the holder; only with <see cref="SettleGuard.Fenced"/>.</summary>
     public long? LeaseToken { get; init; }
 
+    /// <summary>Whose session it is, where that is known; see <see cref="GroupCommitOptions{TRequest}.Owner"/>.</summary>
+    public Guid? UserId { get; init; }
+
     public bool Canceled { get; init; }
 
     /// <summary>A stable code, should the session end as failed.</summary>
@@ -88,13 +91,7 @@ public sealed class Settlement
     {
         (this.database, this.notifier, this.options, this.log) = (database, notifier, options, log);
         ends = new GroupCommit<Settle, Settled?>(
-            new GroupCommitOptions<Settle>(MaxGroup) { Key = request => request.SessionId },
-            async (requests, _) =>
-            {
-                var settled = (await SettleAsync(requests, GroupCommit.LockTimeout, CancellationToken.None)).ToDictionary(end => end.SessionId);
-                return [.. requests.Select(request => GroupCommit.Done(settled.GetValueOrDefault(request.SessionId)))];
-            },
-            time);
+            new GroupCommitOptions<Settle>(MaxGroup) { Key = request => request.SessionId, Owner = request => request.UserId ?? request.SessionId }, (requests, _) => SettleGroupAsync(requests), time);
     }
 
     /// <summary>
@@ -108,31 +105,46 @@ public sealed class Settlement
     }
 
     /// <summary>
-    /// Ends the sessions that the guards allow, in one transaction and one round trip; the others are left alone and are not in the
-    /// answer (ended already, or the right was lost). Safe to repeat: an end stays an end.
+    /// Ends the sessions that the guards allow; the others are left alone and are not in the answer (ended already, the right was lost, or locked
+    /// for too long). Safe to repeat: an end stays an end.
     /// </summary>
-    public Task<IReadOnlyList<Settled>> SettleAsync(IReadOnlyList<Settle> requests, CancellationToken ct) => SettleAsync(requests, null, ct);
-
-    private async Task<IReadOnlyList<Settled>> SettleAsync(IReadOnlyList<Settle> requests, TimeSpan? lockTimeout, CancellationToken ct)
+    /// <exception cref="PostgresException">The database refuses one of them; the others have ended.</exception>
+    public async Task<IReadOnlyList<Settled>> SettleAsync(IReadOnlyList<Settle> requests, CancellationToken ct)
     {
-        if (requests.Count == 0)
-        {
-            return [];
-        }
+        ArgumentNullException.ThrowIfNull(requests);
+        var ends = await Task.WhenAll(requests.Select(TryEndAsync));
+        return [.. ends.OfType<Settled>()];
 
+        async Task<Settled?> TryEndAsync(Settle request)
+        {
+            try
+            {
+                return await this.ends.WriteAsync(request, ct);
+            }
+            catch (RowLockedException)
+            {
+                return null;
+            }
+        }
+    }
+
+    private async Task<IReadOnlyList<GroupAnswer<Settled?>>> SettleGroupAsync(IReadOnlyList<Settle> requests)
+    {
         var cause = Activity.Current?.Context ?? default; // of a cancel: its request, which has a trace of its own
         using var lead = Telemetry.Continue("settle", requests[0].Trace, ActivityKind.Internal, cause: cause);
         lead.SetSession(requests[0].SessionId); // before the statement, which takes it over
         try
         {
-            var settled = await WriteAsync(requests, lockTimeout, ct);
+            var (settled, locked) = await WriteAsync(requests);
             Describe(requests, settled, lead, cause);
             foreach (var end in settled)
             {
                 Tell(end);
             }
 
-            return settled;
+            var byId = settled.ToDictionary(end => end.SessionId);
+            return [.. requests.Select(request => byId.TryGetValue(request.SessionId, out var end) ? GroupCommit.Done<Settled?>(end)
+                : locked.Contains(request.SessionId) ? GroupCommit.Done<Settled?>(null) : GroupCommit.Locked<Settled?>())];
         }
         catch (Exception e)
         {
@@ -182,16 +194,18 @@ public sealed class Settlement
         }
     }
 
-    private async Task<IReadOnlyList<Settled>> WriteAsync(IReadOnlyList<Settle> requests, TimeSpan? lockTimeout, CancellationToken ct)
+    /// <summary>One transaction: those that ended, and all that could be locked.</summary>
+    private async Task<(List<Settled> Ended, HashSet<Guid> Locked)> WriteAsync(IReadOnlyList<Settle> requests)
     {
+        var ct = CancellationToken.None; // others wait for it, too
         var sessions = requests.Select(r => r.SessionId).ToArray();
         var outputs = requests.Select(r => r.LastOutput).OfType<StoredOutput>().ToList();
         return await DataErrors.ExecuteAsync(database, async connection =>
         {
             await using var batch = connection.CreateBatch();
-            batch.BatchCommands.Add(PlannerSettings.Command(lockTimeout));
+            batch.BatchCommands.Add(PlannerSettings.Command(GroupCommit.LockTimeout));
             batch.BatchCommands.Add(SessionLocks.Sessions(sessions));
-            batch.BatchCommands.Add(SessionLocks.Accounts(sessions));
+            batch.BatchCommands.Add(SessionLocks.Accounts());
             if (outputs.Count > 0)
             {
                 batch.BatchCommands.Add(StoredOutput.Insert(outputs, areLast: true));
@@ -203,13 +217,16 @@ public sealed class Settlement
                 {
                     JsonRows.Parameter(requests.Select(Row)),
                     new() { Value = options.CostPolicy == CostPolicy.ChargeAvailable },
+                    new() { Value = options.MaxChargeFactor },
                 },
             });
 
             var answer = new List<Settled>();
             var duplicates = new HashSet<Guid>();
             await using var reader = await batch.ExecuteReaderAsync(ct);
-            await reader.SkipResultsAsync(3, ct); // planner settings, locks of sessions and accounts
+            await reader.SkipResultsAsync(2, ct); // planner settings, locks of sessions
+            var locked = await SessionLocks.ReadAsync(reader, ct);
+            await reader.SkipResultsAsync(1, ct);
             if (outputs.Count > 0)
             {
                 while (await reader.ReadAsync(ct))
@@ -232,7 +249,7 @@ public sealed class Settlement
             }
 
             await reader.FinishAsync(ct);
-            return answer;
+            return (answer, locked);
         }, ct);
     }
 

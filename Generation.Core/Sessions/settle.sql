@@ -9,7 +9,7 @@
 --   deadline    past its own deadline, whoever has it       dead      its worker is dead, cancel was asked, and no provider is at work on it
 -- Phases: READ the requests · DECIDE which session ends, and how · ALLOCATE the capture to the hold's draws, and what is beyond it to lots
 -- · WRITE draws, lots, ledger, accounts, holds, records, outbox · ANSWER with the sessions that ended.
--- $1 the requests · $2 whether what is beyond a hold is charged, as far as credits are available
+-- $1 the requests · $2 whether what is beyond a hold is charged, as far as credits are available · $3 up to how many times the hold
 
 -- READ ----------------------------------------------------------------------------------------------------------------------------------
 WITH request AS MATERIALIZED (
@@ -18,6 +18,7 @@ WITH request AS MATERIALIZED (
     FROM json_to_recordset($1) AS r (
         n bigint, session_id uuid, guard text, lease_token bigint, canceled boolean, error_code text, error_message text,
         error_retryable boolean, provider_usage text, provider_usd numeric, failed_outputs text)
+    WHERE session_id = ANY (string_to_array(current_setting('generation.sessions'), ',')::uuid[]) -- what this transaction could lock
 ),
 
 -- DECIDE --------------------------------------------------------------------------------------------------------------------------------
@@ -25,10 +26,11 @@ ending AS MATERIALIZED ( -- the cost is the sum of what was stored; beyond the h
     SELECT DISTINCT ON (s.session_id) -- a session that is asked for twice in a batch ends once, by the first request that may end it
            s.session_id, s.user_id, v.reservation_id, v.amount AS held, s.price_version, r.error_code, r.error_message, r.error_retryable,
            r.provider_usage, r.failed_outputs,
-           coalesce(r.provider_usd, billed.usd) AS provider_usd,
+           least(greatest(coalesce(r.provider_usd, billed.usd), 0), 999999) AS provider_usd, -- a provider's number is no reason not to end
            stored.credits AS cost, stored.version,
            least(stored.credits, v.amount) AS capture,
-           greatest(stored.credits - v.amount, 0) AS excess,
+           greatest(stored.credits - v.amount, 0) AS beyond,
+           least(greatest(stored.credits - v.amount, 0), v.amount * ($3 - 1)) AS excess,
            CASE
                WHEN stored.outputs = s.requested_outputs THEN 'completed' -- too late to cancel, too late to fail
                WHEN r.canceled OR s.cancel_requested_at IS NOT NULL THEN 'canceled'
@@ -48,7 +50,7 @@ ending AS MATERIALIZED ( -- the cost is the sum of what was stored; beyond the h
     ) AS stored
     CROSS JOIN LATERAL ( -- what the provider bills us: every call with a result, also when its output could not be stored
         SELECT sum(CASE WHEN jsonb_typeof(t.result #> ARRAY['usage', p.usage_field]) = 'number' AND p.usd_per_unit IS NOT NULL
-                        THEN (t.result #>> ARRAY['usage', p.usage_field])::numeric * p.usd_per_unit
+                        THEN least(greatest((t.result #>> ARRAY['usage', p.usage_field])::numeric, 0), 1e15) * p.usd_per_unit
                         WHEN jsonb_typeof(t.result -> 'outputs') = 'array' -- a group: what was announced of it
                         THEN jsonb_array_length(t.result -> 'outputs') * p.usd_per_output
                         ELSE t.output_count * p.usd_per_output END) AS usd
@@ -103,7 +105,7 @@ extra_draw AS MATERIALIZED (
     JOIN available_lots AS l ON l.user_id = o.user_id AND l.since < o.upto AND l.upto > o.since
 ),
 paid AS MATERIALIZED ( -- each ending with what it takes beyond its hold
-    SELECT e.*, coalesce(x.amount, 0) AS extra, e.excess - coalesce(x.amount, 0) AS shortfall
+    SELECT e.*, coalesce(x.amount, 0) AS extra, e.beyond - coalesce(x.amount, 0) AS shortfall
     FROM ending AS e
     LEFT JOIN (SELECT session_id, sum(amount)::bigint AS amount FROM extra_draw GROUP BY session_id) AS x USING (session_id)
 ),

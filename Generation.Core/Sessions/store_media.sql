@@ -8,13 +8,14 @@ WITH output AS MATERIALIZED (
     FROM json_to_recordset($1) AS o (
         n bigint, session_id uuid, lease_token bigint, media_id uuid, ordinal integer, kind text, object_key text, content_type text, bytes bigint,
         sha256 bytea, width integer, height integer, duration_seconds double precision, usage text, poster_key text)
+    WHERE session_id = ANY (string_to_array(current_setting('generation.sessions'), ',')::uuid[]) -- what this transaction could lock
 ),
 held AS MATERIALIZED (
     SELECT o.*, s.user_id, s.version + row_number() OVER (PARTITION BY o.session_id ORDER BY o.n) AS session_version,
            -- by the price row it was sold at: what the provider counted where the price says so, else the listed price
            CASE WHEN jsonb_typeof(o.usage -> p.usage_field) = 'number'
                 -- free would not be paid, more is a mistake
-                THEN least(greatest(ceil((o.usage ->> p.usage_field)::numeric * p.credits_per_unit), 1), 1000000000000)::bigint
+                THEN least(greatest(ceil(least((o.usage ->> p.usage_field)::numeric, 1e15) * p.credits_per_unit), 1), 1e12)::bigint
                 ELSE s.unit_price END AS credits,
            (SELECT m.object_key FROM media AS m WHERE m.session_id = o.session_id AND m.ordinal = o.ordinal) AS known_key
     FROM output AS o

@@ -62,6 +62,7 @@ public sealed class SubmitWriter : IHostedService, IDisposable
             {
                 QueueLength = options.QueueLength,
                 Key = draft => (draft.Request.UserId, draft.Request.ClientKey),
+                Owner = draft => draft.Request.UserId,
                 WaitsForStart = true, // there may be no tables yet
                 IsOutage = IsOutage,
             },
