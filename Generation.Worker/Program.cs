@@ -33,6 +33,7 @@ builder.Services.AddSingleton<ProviderBreakers>();
 builder.Services.AddSingleton<ProviderLimits>();
 builder.Services.AddSingleton<GpuSlots>();
 builder.Services.AddSingleton<JobDependencies>();
+builder.Services.AddSingleton<UploadResolver>();
 builder.Services.AddSingleton(_ => new Random(RandomNumberGenerator.GetInt32(int.MaxValue)));
 builder.Services.AddSingleton<JobRunner>();
 builder.Services.AddSingleton<LeaseRenewer>();

@@ -98,7 +98,7 @@ public sealed class LongWaitTests
             for (var ordinal = 0; ordinal < 2; ordinal++)
             {
                 await using var picture = MockSamples.Choose(ordinal).Open();
-                Assert.Null(await job.DeliverAsync(ordinal, new MediaSource.Direct(picture, picture.Length),
+                Assert.Null(await job.Outputs.DeliverAsync(ordinal, new MediaSource.Direct(picture, picture.Length),
                     new JsonObject { ["pages"] = 600 + (100 * ordinal) }, ct));
             }
 

@@ -88,13 +88,13 @@ public sealed class LastOutputTests
 
         public async Task<StepOutcome> StepAsync(JobContext job, CancellationToken ct)
         {
-            if (job.StoredOrdinals.Contains(0))
+            if (job.Outputs.StoredOrdinals.Contains(0))
             {
                 return new StepOutcome.Completed(null, []);
             }
 
             await using var picture = MockSamples.Choose(0).Open();
-            Assert.Null(await job.DeliverAsync(0, new MediaSource.Direct(picture, picture.Length), usage: null, ct, endsStep: true));
+            Assert.Null(await job.Outputs.DeliverAsync(0, new MediaSource.Direct(picture, picture.Length), usage: null, ct, endsStep: true));
             if (job.Settings["prompt"]!.GetValue<string>() == "stays")
             {
                 job.ReportProgress(77, "generating");

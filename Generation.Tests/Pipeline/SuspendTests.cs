@@ -88,7 +88,7 @@ public sealed class SuspendTests
             }
 
             await using var picture = MockSamples.Choose(0).Open();
-            Assert.Null(await job.DeliverAsync(0, new MediaSource.Direct(picture, picture.Length), usage: null, ct));
+            Assert.Null(await job.Outputs.DeliverAsync(0, new MediaSource.Direct(picture, picture.Length), usage: null, ct));
             return new StepOutcome.Completed(null, []);
         }
 

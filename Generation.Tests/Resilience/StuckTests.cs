@@ -159,13 +159,13 @@ public sealed class StuckTests
 
             if (prompt == "long")
             {
-                var outcome = await job.PollTasksAsync(
+                var outcome = await new PolledTasks(
+                    job,
                     new TaskRules
                     {
                         PollAfter = _ => TimeSpan.FromMilliseconds(100),
                         Source = new ResultSource([]),
-                        CreateTimeout =
-                        TimeSpan.FromSeconds(5)
+                        CreateTimeout = TimeSpan.FromSeconds(5),
                     },
                     _ =>
                     {
@@ -178,7 +178,7 @@ public sealed class StuckTests
                         return Task.FromResult<TaskReport>(isFinished
                             ? new TaskReport.Ended(new Failure(FailureKind.OutputUnusable, "stored below", ""))
                             : new TaskReport.Running("generating", 50));
-                    }, ct);
+                    }).RunAsync(ct);
                 if (!isFinished)
                 {
                     return outcome;
@@ -186,7 +186,7 @@ public sealed class StuckTests
             }
 
             await using var picture = MockSamples.Choose(0).Open();
-            Assert.Null(await job.DeliverAsync(0, new MediaSource.Direct(picture, picture.Length), usage: null, ct));
+            Assert.Null(await job.Outputs.DeliverAsync(0, new MediaSource.Direct(picture, picture.Length), usage: null, ct));
             return new StepOutcome.Completed(null, []);
         }
     }

@@ -11,7 +11,7 @@ public sealed record ProviderReply
 {
     public Uri? Url { get; private init; }
 
-    /// <summary>The output, when the answer held it and it is in the store already (<c>JobContext.StoreAsync</c>).</summary>
+    /// <summary>The output, when the answer held it and it is in the store already (<c>OutputStore.StoreAsync</c>).</summary>
     public StoredMedia? Media { get; private init; }
 
     /// <summary>What the provider counted for this call.</summary>

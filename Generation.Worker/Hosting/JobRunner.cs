@@ -15,7 +15,8 @@ namespace Generation.Worker.Hosting;
 /// Every path ends in exactly one fenced statement, or in none when the lease is lost.
 /// </summary>
 public sealed class JobRunner(
-    HandlerRegistry handlers, MockHandler mock, JobDependencies parts, Settlement settlement, Random random, ILogger<JobRunner> log)
+    HandlerRegistry handlers, MockHandler mock, JobDependencies parts, UploadResolver uploads, Settlement settlement, Random random,
+    ILogger<JobRunner> log)
 {
     private static readonly TimeSpan[] DefaultSlotRetries = [TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(2), TimeSpan.FromSeconds(4)];
 
@@ -88,7 +89,7 @@ public sealed class JobRunner(
             StepOutcome outcome;
             try
             {
-                outcome = !job.Session.Mock && await context.ResolveUploadsAsync(job.Stopped) is { } missing ? new StepOutcome.Failed(missing, [])
+                outcome = !job.Session.Mock && await uploads.ResolveAsync(context, job.Stopped) is { } missing ? new StepOutcome.Failed(missing, [])
                     : await handler.StepAsync(context, job.Stopped);
             }
             catch (Exception e) when (e is not (OperationCanceledException or LeaseLostException))
@@ -114,7 +115,7 @@ public sealed class JobRunner(
         var session = job.Session;
         if (outcome is not StepOutcome.Completed)
         {
-            await context.WriteLastOutputAsync();
+            await context.Outputs.WriteLastOutputAsync();
         }
 
         switch (outcome)
@@ -216,7 +217,7 @@ public sealed class JobRunner(
 
             case StopReason.Drained:
                 Conclude("handed_back");
-                await context.WriteLastOutputAsync();
+                await context.Outputs.WriteLastOutputAsync();
                 await leases.HandBackAsync(job.Session, CancellationToken.None);
                 break;
         }
@@ -226,15 +227,16 @@ public sealed class JobRunner(
     {
         parts.Progress.Publish(job.Report(0, "finalising")); // a phase, not a step: the stages a watcher counts on are the handler's, and then 100
         var settled = await TransientErrors.RetryAsync(
-            () => settlement.EndAsync(settle with { LeaseToken = job.Session.LeaseToken, LastOutput = context.LastOutput }, CancellationToken.None),
-                time, log, job.Stopped);
+            () => settlement.EndAsync(
+                settle with { LeaseToken = job.Session.LeaseToken, LastOutput = context.Outputs.LastOutput }, CancellationToken.None),
+            time, log, job.Stopped);
         if (settled is null)
         {
             log.LogWarning("{SessionId} was settled or claimed by another process first", job.Session.SessionId);
         }
-        else if (context.LastOutput is { } last)
+        else if (context.Outputs.LastOutput is { } last)
         {
-            await context.OnOutputStoredAsync(last, settled.LastOutputIsDuplicate);
+            await context.Outputs.OnOutputStoredAsync(last, settled.LastOutputIsDuplicate);
         }
     }
 

@@ -4,8 +4,8 @@ using Generation.Core.Providers;
 namespace Generation.Worker.Jobs;
 
 /// <summary>
-/// A tool: knows its provider and nothing else. The pipeline around it claims, renews, stores, settles and retries. Handlers are found by
-/// scanning the assembly: adding a file adds a tool.
+/// Runs the jobs of some job types. A handler knows its provider and nothing else: the pipeline around it claims, renews, stores, settles and
+/// retries. Handlers are found by scanning the assembly.
 /// </summary>
 public interface IGenerationHandler
 {
@@ -13,33 +13,56 @@ public interface IGenerationHandler
     IReadOnlyCollection<string> JobTypes { get; }
 
     /// <summary>
-    /// Does what can be done now, for outputs that are not stored yet: makes calls, delivers outputs as they come
-    /// (<see cref="JobContext.DeliverAsync"/>), and says how it ended. Runs again after a crash, a retry or a suspension, and then finds
+    /// Does what can be done now for outputs that are not stored yet: makes calls, delivers outputs as they come
+    /// (<see cref="OutputStore.DeliverAsync"/>), and returns how it ended. It runs again after a crash, a retry or a suspension, and then finds
     /// in the context what earlier runs recorded. An exception other than cancellation counts as <see cref="FailureKind.Unavailable"/>.
     /// </summary>
     Task<StepOutcome> StepAsync(JobContext job, CancellationToken ct);
 
-    /// <summary>Tells the provider, where that is possible, that its running task is not wanted any more. Best effort.</summary>
+    /// <summary>Cancels the running task at the provider, where that is possible. Best effort.</summary>
     Task CancelAsync(JobContext job, CancellationToken ct) => Task.CompletedTask;
 }
 
 /// <summary>How a step ended.</summary>
 public abstract record StepOutcome
 {
-    /// <summary>All that will come has come.</summary>
-    /// <param name="Usage">What the provider counted, in its own words; kept on the session.</param>
-    /// <param name="FailedOutputs">Outputs that did not come.</param>
+    /// <summary>No output is missing that could still be made.</summary>
+    /// <param name="Usage">The provider's usage figures, as it names them; recorded on the session.</param>
+    /// <param name="FailedOutputs">Outputs that were not made.</param>
     public sealed record Completed(JsonObject? Usage, IReadOnlyList<FailedOutput> FailedOutputs) : StepOutcome;
 
-    /// <summary>It failed; the kind decides whether it is tried again.</summary>
+    /// <summary>It failed; the kind of the failure decides whether it is retried.</summary>
     public sealed record Failed(Failure Failure, IReadOnlyList<FailedOutput> FailedOutputs) : StepOutcome
     {
-        /// <summary>What the provider counted up to then: outputs stored by now are paid although the last attempt failed.</summary>
+        /// <summary>The usage so far: outputs that are stored are paid for although the last attempt failed.</summary>
         public JsonObject? Usage { get; init; }
     }
 
-    /// <summary>The provider works on it. The slot is freed; the handler runs again after the delay, or when a callback comes.</summary>
+    /// <summary>The provider works on it. The slot is freed; the handler runs again after the delay, or when a callback arrives.</summary>
     public sealed record Suspended(TimeSpan WakeAfter) : StepOutcome;
+
+    /// <summary>
+    /// The outcome of a step in which some outputs failed, perhaps none. A failure that meets all outputs also counts for those whose calls
+    /// were not begun because of it.
+    /// </summary>
+    internal static StepOutcome From(JobContext job, List<FailedOutput> failed)
+    {
+        var stored = job.Outputs.StoredOrdinals;
+        var common = failed.Find(f => f.Failure.IsForAllOutputs)?.Failure;
+        if (common is not null)
+        {
+            failed.AddRange(Enumerable.Range(0, job.RequestedOutputs).Except(stored).Except(failed.Select(f => f.Ordinal))
+                .Select(o => new FailedOutput(o, common)).ToList());
+        }
+
+        failed.Sort((a, b) => a.Ordinal.CompareTo(b.Ordinal));
+        var usage = TaskRecord.SumUsage(job.Tasks);
+        // a failure that costs an attempt comes before one that does not
+        var retryable = failed.Find(f => f.Failure is { IsRetryable: true, NotTried: false }) ?? failed.Find(f => f.Failure.IsRetryable);
+        return retryable is not null ? new Failed(retryable.Failure, failed) { Usage = usage }
+            : stored.Count == 0 && failed.Count > 0 ? new Failed(common ?? failed[0].Failure, failed) { Usage = usage }
+            : new Completed(usage, failed);
+    }
 }
 
 public sealed record FailedOutput(int Ordinal, Failure Failure);

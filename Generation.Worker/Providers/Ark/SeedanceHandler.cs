@@ -29,7 +29,8 @@ public sealed class SeedanceHandler(ArkVideos ark, IOptions<ArkOptions> options)
         {
             ExecutionExpiresAfter = (int)(left < QueueTime.Least ? QueueTime.Least : left > QueueTime.Most ? QueueTime.Most : left).TotalSeconds,
         };
-        return await job.PollTasksAsync(
+        return await new PolledTasks(
+            job,
             new TaskRules
             {
                 PollAfter = age => settings.PollAfter(age, job.Tasks.Any(task => task.TakesCallbacks)),
@@ -43,7 +44,7 @@ public sealed class SeedanceHandler(ArkVideos ark, IOptions<ArkOptions> options)
                     : null,
             },
             task => ark.CreateAsync(request with { CallbackUrl = task.CallbackUrl }, job.NameOfCall(task.Ordinal), CancellationToken.None),
-                ark.RetrieveAsync, ct);
+            ark.RetrieveAsync).RunAsync(ct);
     }
 
     public async Task CancelAsync(JobContext job, CancellationToken ct)

@@ -17,10 +17,11 @@ public sealed class Seedream4Handler(ArkImages ark, IOptions<ArkOptions> options
     {
         ArgumentNullException.ThrowIfNull(job);
         return ArkImageRequest.From(job.Settings) is not { } request ? Task.FromResult(WithoutPrompt())
-            : request.Stream == true ? job.CallGroupAsync(
-                RulesFor(options.Value) with { CallTimeout = options.Value.GroupTimeout },
-                (announced, token) => ark.GenerateGroupAsync(request, job.NameOfCall(0), announced, token), ct)
-            : job.CallEachAsync(RulesFor(options.Value), (ordinal, token) => ark.GenerateAsync(request, job.NameOfCall(ordinal), token), ct);
+            : request.Stream == true ? new GroupCall(
+                job, RulesFor(options.Value) with { CallTimeout = options.Value.GroupTimeout },
+                (announced, token) => ark.GenerateGroupAsync(request, job.NameOfCall(0), announced, token)).RunAsync(ct)
+            : new PerOutputCalls(
+                job, RulesFor(options.Value), (ordinal, token) => ark.GenerateAsync(request, job.NameOfCall(ordinal), token)).RunAsync(ct);
     }
 
     internal static CallRules RulesFor(ArkOptions settings) =>
@@ -41,8 +42,9 @@ public sealed class Seedream3Handler(ArkImages ark, IOptions<ArkOptions> options
     {
         ArgumentNullException.ThrowIfNull(job);
         return ArkImageRequest.FromSeedream3(job.Settings) is { } request
-            ? job.CallEachAsync(Seedream4Handler.RulesFor(options.Value), (ordinal, token) =>
-                ark.GenerateAsync(request.OfCall(ordinal), job.NameOfCall(ordinal), token), ct)
+            ? new PerOutputCalls(
+                job, Seedream4Handler.RulesFor(options.Value),
+                (ordinal, token) => ark.GenerateAsync(request.OfCall(ordinal), job.NameOfCall(ordinal), token)).RunAsync(ct)
             : Task.FromResult(Seedream4Handler.WithoutPrompt());
     }
 }

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using Generation.Core.Media;
 using Generation.Core.Providers;
+using Generation.Core.Sessions;
 using Generation.Worker.Calls;
 using Generation.Worker.Jobs;
 using Microsoft.Extensions.Options;
@@ -12,8 +13,9 @@ namespace Generation.Worker.Providers.Forge;
 /// nothing but time, so what a crash cut off is made again. When every GPU has failed too often the session ends at once, as a clear
 /// failure or with a placeholder, whichever it asked for.
 /// </summary>
-public sealed class ForgeHandler(ForgeWebUis webUis, ProviderBreakers breakers, IOptions<ForgeOptions> options, TimeProvider time,
-    ILogger<ForgeHandler> log) : IGenerationHandler
+public sealed class ForgeHandler(
+    ForgeWebUis webUis, GpuSlots slots, ProviderBreakers breakers, IOptions<ForgeOptions> options, TimeProvider time, ILogger<ForgeHandler> log)
+    : IGenerationHandler
 {
     /// <summary>Leases before ours whose tasks may still run: each death takes two, the lease and its revocation.</summary>
     private const int MaxOrphanLeases = 4;
@@ -42,12 +44,11 @@ public sealed class ForgeHandler(ForgeWebUis webUis, ProviderBreakers breakers, 
             {
                 return Failed(job, new Failure(FailureKind.Unavailable, "breaker.open", "Every WebUI failed too often and is left alone.")
                 {
-                    IsFinal =
-                    true
+                    IsFinal = true,
                 });
             }
 
-            await using var slot = await job.TakeSlotAsync(closed, options.Value.SlotPatience, ct);
+            await using var slot = await GpuSlot.TakeAsync(slots, job, closed, options.Value.SlotPatience, time, log, ct);
             if (slot is null)
             {
                 return Failed(job, Busy("No GPU came free."));
@@ -56,7 +57,8 @@ public sealed class ForgeHandler(ForgeWebUis webUis, ProviderBreakers breakers, 
             if (BreakerAt(slot.Endpoint).OpenFor is null) // whoever had the slot before may have met the last failure
             {
                 var rules = new CallRules { CallTimeout = options.Value.CallTimeout, IsRepeatable = true, Breaker = BreakerOf(slot.Endpoint) };
-                var outcome = await job.CallEachAsync(rules, (ordinal, token) => MakeAsync(job, slot.Endpoint, ordinal, token), ct);
+                var outcome = await new PerOutputCalls(
+                    job, rules, (ordinal, token) => MakeAsync(job, slot.Endpoint, ordinal, token)).RunAsync(ct);
 
                 // Opened between two pictures: what to do then is decided by the next step, for there may be other machines.
                 return outcome is StepOutcome.Failed { Failure.ProviderCode: "breaker.open" }
@@ -80,7 +82,8 @@ public sealed class ForgeHandler(ForgeWebUis webUis, ProviderBreakers breakers, 
         try
         {
             return reply = await webUis.GenerateAsync(
-                endpoint, request, job.Session.Model, (picture, token) => job.StoreAsync(ordinal, new MediaSource.Direct(picture), token), ct);
+                endpoint, request, job.Session.Model, (picture, token) => job.Outputs.StoreAsync(ordinal, new MediaSource.Direct(picture), token),
+                ct);
         }
         finally
         {
@@ -93,7 +96,7 @@ public sealed class ForgeHandler(ForgeWebUis webUis, ProviderBreakers breakers, 
 
             if (reply is null or { Failure: not null })
             {
-                await job.HidePreviewAsync(ordinal);
+                await job.Outputs.RemovePreviewAsync(ordinal);
             }
         }
     }
@@ -117,7 +120,7 @@ public sealed class ForgeHandler(ForgeWebUis webUis, ProviderBreakers breakers, 
                 var newest = await webUis.GetProgressAsync(endpoint, taskId, shown, picture =>
                 {
                     isShown = true;
-                    return job.ShowPreviewAsync(ordinal, picture, percent, "generating", ct);
+                    return job.Outputs.ShowPreviewAsync(ordinal, picture, percent, "generating", ct);
                 }, ct);
                 shown = newest?.PreviewId ?? shown;
                 if (!isShown)
@@ -179,5 +182,6 @@ public sealed class ForgeHandler(ForgeWebUis webUis, ProviderBreakers breakers, 
 
     /// <summary>Nothing was tried, and every picture that is missing fails alike.</summary>
     private static StepOutcome.Failed Failed(JobContext job, Failure failure) =>
-        new(failure, [.. Enumerable.Range(0, job.RequestedOutputs).Except(job.StoredOrdinals).Select(ordinal => new FailedOutput(ordinal, failure))]);
+        new(failure, [.. Enumerable.Range(0, job.RequestedOutputs).Except(job.Outputs.StoredOrdinals)
+            .Select(ordinal => new FailedOutput(ordinal, failure))]);
 }

@@ -15,10 +15,11 @@ public sealed class Veo31Handler(VeoVideos veo, IOptions<GoogleOptions> options)
         ArgumentNullException.ThrowIfNull(job);
         var settings = options.Value;
         return VeoRequest.From(job.Settings) is { } request
-            ? await job.PollTasksAsync(
+            ? await new PolledTasks(
+                job,
                 new TaskRules { PollAfter = _ => settings.PollInterval, Source = veo.Source, CreateTimeout = settings.CallTimeout },
                 task => veo.StartAsync(request, job.NameOfCall(task.Ordinal), CancellationToken.None),
-                (operation, token) => veo.RetrieveAsync(operation, request.Parameters.DurationSeconds, token), ct)
+                (operation, token) => veo.RetrieveAsync(operation, request.Parameters.DurationSeconds, token)).RunAsync(ct)
             : new StepOutcome.Failed(new Failure(FailureKind.InvalidRequest, "settings",
                 "The session's settings lack prompt, resolution, duration or providerModel."), []);
     }

@@ -16,9 +16,10 @@ public sealed class KieHandler(KieJobs kie, IOptions<KieOptions> options) : IGen
     {
         ArgumentNullException.ThrowIfNull(job);
         return KieRequest.From(job.Settings) is { } request
-            ? await job.PollTasksAsync(
-                options.Value.RulesFor(job.Session.Kind),
-                task => kie.CreateAsync(request, task.CallbackUrl, job.NameOfCall(task.Ordinal), CancellationToken.None), kie.RetrieveAsync, ct)
+            ? await new PolledTasks(
+                job, options.Value.RulesFor(job.Session.Kind),
+                task => kie.CreateAsync(request, task.CallbackUrl, job.NameOfCall(task.Ordinal), CancellationToken.None),
+                kie.RetrieveAsync).RunAsync(ct)
             : new StepOutcome.Failed(
                 new Failure(FailureKind.InvalidRequest, "settings",
                     "The session's settings lack something that its model needs, or name no model of Kie's."), []);

@@ -21,13 +21,12 @@ public sealed class SpeechHandler(KieJobs kie, IOptions<KieOptions> options) : I
         }
 
         var characters = request.Input["text"]!.GetValue<string>().EnumerateRunes().Count();
-        return await job.PollTasksAsync(
-            options.Value.RulesFor(job.Session.Kind),
+        return await new PolledTasks(
+            job, options.Value.RulesFor(job.Session.Kind),
             task => kie.CreateAsync(request, task.CallbackUrl, job.NameOfCall(task.Ordinal), CancellationToken.None),
             async (taskId, token) => await kie.RetrieveAsync(taskId, token) is var report && report is TaskReport.Delivered delivered
                 ? delivered with { Usage = Counted(delivered.Usage, characters) }
-                : report,
-            ct);
+                : report).RunAsync(ct);
     }
 
     private static JsonObject Counted(JsonObject? usage, int characters)

@@ -30,7 +30,7 @@ public sealed class MockHandler(AppSettings settings, MockOptions options, TimeP
         var upload = await settings.UploadMockOutputsAsync(ct);
         for (var ordinal = 0; ordinal < job.RequestedOutputs; ordinal++)
         {
-            if (job.StoredOrdinals.Contains(ordinal))
+            if (job.Outputs.StoredOrdinals.Contains(ordinal))
             {
                 continue;
             }
@@ -38,12 +38,12 @@ public sealed class MockHandler(AppSettings settings, MockOptions options, TimeP
             var sample = MockSamples.Choose(ordinal, kind);
             if (!upload)
             {
-                await job.RecordStoredAsync(ordinal, sample.AsStored(), endsStep: true);
+                await job.Outputs.RecordAsync(ordinal, sample.AsStored(), endsStep: true);
                 continue;
             }
 
             await using var body = sample.Open();
-            if (await job.DeliverAsync(ordinal, new MediaSource.Direct(body, body.Length), usage: null, ct, endsStep: true) is { } failure)
+            if (await job.Outputs.DeliverAsync(ordinal, new MediaSource.Direct(body, body.Length), usage: null, ct, endsStep: true) is { } failure)
             {
                 return new StepOutcome.Failed(failure, [new FailedOutput(ordinal, failure)]);
             }

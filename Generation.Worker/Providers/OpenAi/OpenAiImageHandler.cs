@@ -19,22 +19,23 @@ public sealed class OpenAiImageHandler(OpenAiImages openAi, IOptions<OpenAiOptio
         ArgumentNullException.ThrowIfNull(job);
         var settings = options.Value;
         return OpenAiImageRequest.From(job.Settings) is { } request
-            ? await job.CallEachAsync(
+            ? await new PerOutputCalls(
+                job,
                 new CallRules
                 {
                     Parallel = settings.ImageBatch,
                     CallTimeout = settings.CallTimeout,
                     Limit = settings.ImagesPerMinute > 0 ? new RateLimit("images", settings.ImagesPerMinute, TimeSpan.FromMinutes(1)) : null,
                 },
-                (ordinal, token) => openAi.GenerateAsync(request, job.NameOfCall(ordinal), SinkOf(job, request, ordinal, token), token), ct)
+                (ordinal, token) => openAi.GenerateAsync(request, job.NameOfCall(ordinal), SinkOf(job, request, ordinal, token), token)).RunAsync(ct)
             : new StepOutcome.Failed(new Failure(FailureKind.InvalidRequest, "settings",
                 "The session's settings have no prompt or no providerModel."), []);
     }
 
     private static PictureSink SinkOf(JobContext job, OpenAiImageRequest request, int ordinal, CancellationToken ct) => new(
-        picture => job.StoreAsync(ordinal, new MediaSource.Direct(picture), ct),
-        (index, picture) => job.ShowPreviewAsync(ordinal, picture, PercentAt(index, request.PartialImages ?? 0, job.RequestedOutputs), "generating",
-            ct));
+        picture => job.Outputs.StoreAsync(ordinal, new MediaSource.Direct(picture), ct),
+        (index, picture) => job.Outputs.ShowPreviewAsync(
+            ordinal, picture, PercentAt(index, request.PartialImages ?? 0, job.RequestedOutputs), "generating", ct));
 
     /// <summary>Of the whole session, whose pictures share what lies between: several at once show the least of them.</summary>
     private static int PercentAt(int preview, int previews, int outputs) =>

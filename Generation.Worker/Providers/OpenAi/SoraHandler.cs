@@ -16,9 +16,10 @@ public sealed class SoraHandler(OpenAiVideos videos, IOptions<OpenAiOptions> opt
         ArgumentNullException.ThrowIfNull(job);
         var settings = options.Value;
         return OpenAiVideoRequest.From(job.Settings) is { } request
-            ? await job.PollTasksAsync(
+            ? await new PolledTasks(
+                job,
                 new TaskRules { PollAfter = _ => settings.VideoPollInterval, Source = videos.Source, CreateTimeout = settings.VideoCallTimeout },
-                task => videos.CreateAsync(request, job.NameOfCall(task.Ordinal), CancellationToken.None), videos.RetrieveAsync, ct)
+                task => videos.CreateAsync(request, job.NameOfCall(task.Ordinal), CancellationToken.None), videos.RetrieveAsync).RunAsync(ct)
             : new StepOutcome.Failed(new Failure(FailureKind.InvalidRequest, "settings",
                 "The session's settings lack prompt, duration or providerModel."), []);
     }

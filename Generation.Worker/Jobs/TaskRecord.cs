@@ -1,0 +1,78 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Generation.Core.Providers;
+using Generation.Core.Sessions;
+using Generation.Worker.Calls;
+
+namespace Generation.Worker.Jobs;
+
+/// <summary>
+/// How the outcome of a paid call for one output is recorded in <c>provider_tasks</c>, and what a run does with the outcome that it or an
+/// earlier run recorded. The result is <c>{"url", "usage", "poster"}</c>.
+/// </summary>
+internal static class TaskRecord
+{
+    /// <summary>The state of a call that failed. A retryable failure was not billed, so another call may follow.</summary>
+    public static ProviderTaskState StateOf(Failure failure) =>
+        failure.IsRetryable || failure.IsFinal ? ProviderTaskState.Rejected
+        : failure.Kind == FailureKind.OutcomeUnknown ? ProviderTaskState.Unknown
+        : ProviderTaskState.Failed;
+
+    /// <summary>The recorded failure of a call that failed for good.</summary>
+    public static Failure FailureOf(ProviderTask task) =>
+        new(Enum.Parse<FailureKind>(task.Failure!), task.FailureCode ?? "", "recorded by an earlier run") { RequestId = task.RequestId };
+
+    /// <summary>The result of a delivered call whose output is to be fetched.</summary>
+    public static JsonObject ResultOf(Uri url, JsonObject? usage, Uri? poster = null)
+    {
+        var result = new JsonObject { ["url"] = url.AbsoluteUri, ["usage"] = usage?.DeepClone() };
+        if (poster is not null)
+        {
+            result["poster"] = poster.AbsoluteUri;
+        }
+
+        return result;
+    }
+
+    /// <summary>Fetches and stores the output of a delivered call. A failure that is not retryable is recorded.</summary>
+    public static async Task<Failure?> FetchAsync(JobContext job, int ordinal, ProviderTask task, ResultSource source, CancellationToken ct)
+    {
+        var result = task.Result!.Value;
+        var usage = result.TryGetProperty("usage", out var counted) && counted.ValueKind == JsonValueKind.Object ? JsonObject.Create(counted) : null;
+        var poster = result.TryGetProperty("poster", out var still) ? source.Of(new Uri(still.GetString()!)) : null;
+        var media = source.Of(new Uri(result.GetProperty("url").GetString()!));
+        var failure = await job.Outputs.DeliverAsync(ordinal, media, usage, ct, poster, endsStep: true);
+        if (failure is { IsRetryable: false })
+        {
+            await job.RecordTaskAsync(task, ProviderTaskState.Failed, failure: failure);
+        }
+
+        return failure;
+    }
+
+    /// <summary>Records that a call was interrupted in an earlier run: it may have been billed, and its outcome cannot be retrieved.</summary>
+    public static async Task<Failure> RecordUnknownAsync(JobContext job, ProviderTask interrupted)
+    {
+        var unknown = new Failure(FailureKind.OutcomeUnknown, "worker.cut_off", "The worker that made the call did not live to see its answer.");
+        await job.RecordTaskAsync(interrupted, ProviderTaskState.Unknown, failure: unknown);
+        return unknown;
+    }
+
+    /// <summary>The usage of all delivered calls, with the numbers of equal names added up; null without any.</summary>
+    public static JsonObject? SumUsage(IEnumerable<ProviderTask> tasks)
+    {
+        var sum = new JsonObject();
+        foreach (var task in tasks.Where(t => t.Result is { ValueKind: JsonValueKind.Object }))
+        {
+            if (task.Result!.Value.TryGetProperty("usage", out var usage) && usage.ValueKind == JsonValueKind.Object)
+            {
+                foreach (var field in usage.EnumerateObject().Where(f => f.Value.ValueKind == JsonValueKind.Number))
+                {
+                    sum[field.Name] = (sum[field.Name]?.GetValue<decimal>() ?? 0) + (field.Value.TryGetDecimal(out var number) ? number : 0);
+                }
+            }
+        }
+
+        return sum.Count == 0 ? null : sum;
+    }
+}
