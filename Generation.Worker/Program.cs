@@ -2,6 +2,7 @@ using System.Security.Cryptography;
 using Generation.Core.Hosting;
 using Generation.Core.Sessions;
 using Generation.Core.Settings;
+using Generation.ServiceDefaults;
 using Generation.Worker;
 using Generation.Worker.Calls;
 using Generation.Worker.Hosting;
@@ -17,6 +18,7 @@ var builder = WebApplication.CreateBuilder(args);
 builder.AddServiceDefaults();
 builder.AddInfrastructure();
 builder.AddCore();
+builder.Services.AddSingleton(s => new LeaseConnections(s.GetRequiredService<DatabaseConnections>().Service));
 builder.AddChecked<WorkerOptions>(WorkerOptions.Section, o => o.Problem());
 builder.Services.AddOptions<SettingsOptions>().PostConfigure<IOptions<WorkerOptions>>((settings, worker) => settings.CacheMs =
     worker.Value.SettingsRefreshMs ?? settings.CacheMs);

@@ -473,6 +473,22 @@ COMMENT ON TABLE public.provider_tasks IS 'Every paid call: the intent before it
 COMMENT ON COLUMN public.provider_tasks.state IS 'intent, running (a task to ask for), delivered, failed, unknown (never repeated), rejected (not executed: another may follow).';
 COMMENT ON COLUMN public.provider_tasks.request_id IS 'The provider''s, for its support; not shown to users.';
 COMMENT ON COLUMN public.provider_tasks.callback_token_hash IS 'SHA-256 of the token in the callback''s address.';
+CREATE TABLE public.sweep_failures (
+    sweep text NOT NULL,
+    subject_id uuid NOT NULL,
+    failures integer DEFAULT 1 NOT NULL,
+    problem text NOT NULL,
+    next_try_at timestamp with time zone NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT sweep_failures_failures_check CHECK ((failures > 0)),
+    CONSTRAINT sweep_failures_sweep_check CHECK (((length(sweep) >= 1) AND (length(sweep) <= 100)))
+);
+COMMENT ON TABLE public.sweep_failures IS 'Rows that a sweep could not process; each is tried again at next_try_at, ever more rarely';
+COMMENT ON COLUMN public.sweep_failures.sweep IS 'The sweep, as in its metrics';
+COMMENT ON COLUMN public.sweep_failures.subject_id IS 'The session or the user whose row it is';
+COMMENT ON COLUMN public.sweep_failures.failures IS 'Failures in a row';
+COMMENT ON COLUMN public.sweep_failures.problem IS 'What the database said the last time';
+COMMENT ON COLUMN public.sweep_failures.next_try_at IS 'Left out until then';
 CREATE TABLE public.sweep_turns (
     sweep text NOT NULL,
     "position" text DEFAULT ''::text NOT NULL,
@@ -592,6 +608,8 @@ ALTER TABLE ONLY public.provider_tasks
     ADD CONSTRAINT provider_tasks_callback_token_hash_key UNIQUE (callback_token_hash);
 ALTER TABLE ONLY public.provider_tasks
     ADD CONSTRAINT provider_tasks_pkey PRIMARY KEY (provider_task_id);
+ALTER TABLE ONLY public.sweep_failures
+    ADD CONSTRAINT sweep_failures_pkey PRIMARY KEY (sweep, subject_id);
 ALTER TABLE ONLY public.sweep_turns
     ADD CONSTRAINT sweep_turns_pkey PRIMARY KEY (sweep);
 ALTER TABLE ONLY public.uploads
@@ -732,6 +750,7 @@ GRANT UPDATE(retired_at) ON TABLE public.model_pricing TO generation_service;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.outbox TO generation_service;
 GRANT SELECT ON TABLE public.price_rows TO generation_service;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.provider_tasks TO generation_service;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.sweep_failures TO generation_service;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.sweep_turns TO generation_service;
 GRANT SELECT,INSERT,DELETE ON TABLE public.uploads TO generation_service;
 GRANT SELECT ON TABLE public.uploads TO generation_reader;

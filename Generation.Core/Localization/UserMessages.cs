@@ -44,6 +44,9 @@ public static class UserMessages
         ["worker_lost"] = (
             "Something in this request brought our workers down. Change it before you try again.",
             "Bu istekteki bir şey çalışanlarımızı durdurdu. Yeniden denemeden önce isteği değiştirin."),
+        ["internal_error"] = (
+            "Something went wrong on our side; we have been told. Try again.",
+            "Bizim tarafımızda bir sorun oldu; bize bildirildi. Yeniden deneyin."),
     };
 
     /// <summary>The codes that a failed session or output may carry.</summary>

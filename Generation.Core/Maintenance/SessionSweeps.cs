@@ -33,52 +33,72 @@ public sealed class SessionSweeps(NpgsqlDataSource database, Settlement settleme
     /// </summary>
     public async Task<int> RevokeDeadLeasesAsync(CancellationToken ct)
     {
-        await using var command = database.CreateCommand(Sql.Text("Maintenance/revoke_dead_leases.sql"));
-        command.Parameters.AddWithValue(Batch);
-        var revoked = await NotifyAsync(command, "revoke dead lease", ct);
-
+        const string sweep = "dead-leases";
+        const string isAtProvider = "EXISTS (SELECT FROM provider_tasks AS t WHERE t.session_id = s.session_id AND t.state = 'running')";
+        var dead = await FindAsync(sweep, $"lease_until <= now() AND (cancel_requested_at IS NULL OR {isAtProvider})", "lease_until", ct);
+        var revoked = await SweepIsolation.RunAsync(database, sweep, [.. dead.Keys], async ids =>
+        {
+            await using var command = database.CreateCommand(Sql.Text("Maintenance/revoke_dead_leases.sql"));
+            command.Parameters.AddWithValue(ids);
+            return await NotifyAsync(command, "revoke dead lease", ct);
+        }, ct);
         if (revoked > 0)
         {
             notifier.OutboxWritten();
         }
 
-        var dead = await FindAsync("lease_until <= now() AND cancel_requested_at IS NOT NULL", "lease_until", ct);
-        return dead.Count == 0 ? revoked
-            : revoked + (await settlement.SettleAsync(
-                [.. dead.Select(one => new Settle(one.SessionId, SettleGuard.Dead) { Canceled = true, Trace = Telemetry.ParseTraceParent(
-                one.TraceParent) })], ct)).Count;
+        var canceled = await FindAsync(sweep, "lease_until <= now() AND cancel_requested_at IS NOT NULL", "lease_until", ct);
+        return revoked + await EndAsync(sweep, canceled.Select(one => new Settle(one.Key, SettleGuard.Dead) { Canceled = true }), canceled, ct);
     }
 
     /// <summary>Sessions whose worker renews the lease without getting on are taken from it; see <c>revoke_stuck.sql</c>.</summary>
     public async Task<int> RevokeStuckAsync(TimeSpan after, CancellationToken ct)
     {
-        await using var command = database.CreateCommand(Sql.Text("Maintenance/revoke_stuck.sql"));
-        command.Parameters.AddWithValue(after);
-        command.Parameters.AddWithValue(Batch);
-        return await NotifyAsync(command, "revoke stuck lease", ct);
+        const string sweep = "stuck-jobs";
+        var stuck = await FindAsync(sweep, "lease_until > now() AND progress_at < now() - $1::interval", "progress_at", ct, after);
+        return await SweepIsolation.RunAsync(database, sweep, [.. stuck.Keys], async ids =>
+        {
+            await using var command = database.CreateCommand(Sql.Text("Maintenance/revoke_stuck.sql"));
+            command.Parameters.AddWithValue(after);
+            command.Parameters.AddWithValue(ids);
+            return await NotifyAsync(command, "revoke stuck lease", ct);
+        }, ct);
     }
 
     /// <summary>Sessions past their deadline end as failed, code <c>expired</c>; what was stored is kept and paid.</summary>
     public async Task<int> EndOverdueAsync(CancellationToken ct)
     {
-        var overdue = await FindAsync("completed_at IS NULL AND deadline <= now()", "deadline", ct);
-        return overdue.Count == 0 ? 0 : (await settlement.SettleAsync(
-            [.. overdue.Select(one => new Settle(one.SessionId, SettleGuard.Deadline)
+        const string sweep = "deadlines";
+        var overdue = await FindAsync(sweep, "completed_at IS NULL AND deadline <= now()", "deadline", ct);
+        return await EndAsync(
+            sweep,
+            overdue.Keys.Select(id => new Settle(id, SettleGuard.Deadline)
             {
-                Trace = Telemetry.ParseTraceParent(one.TraceParent),
                 ErrorCode = "expired",
                 ErrorMessage = UserMessages.ForFailure("expired", UserMessages.DefaultLanguage),
                 ErrorRetryable = true,
-            })], ct)).Count;
+            }),
+            overdue, ct);
     }
 
     /// <summary>Inserts an outbox row for waiting sessions that have none; see <c>missing_dispatches.sql</c>.</summary>
     public async Task<int> DispatchMissingAsync(TimeSpan after, CancellationToken ct)
     {
-        await using var command = database.CreateCommand(Sql.Text("Maintenance/missing_dispatches.sql"));
-        command.Parameters.AddWithValue(after);
-        command.Parameters.AddWithValue(Batch);
-        return await command.ExecuteNonQueryAsync(ct);
+        const string sweep = "strays";
+        var missing = await FindAsync(
+            sweep,
+            """
+            completed_at IS NULL AND lease_until IS NULL AND updated_at < now() - $1::interval AND coalesce(wake_at, updated_at) < now() - $1::interval
+            AND NOT EXISTS (SELECT FROM outbox AS o WHERE o.session_id = s.session_id)
+            """,
+            null, ct, after);
+        return await SweepIsolation.RunAsync(database, sweep, [.. missing.Keys], async ids =>
+        {
+            await using var command = database.CreateCommand(Sql.Text("Maintenance/missing_dispatches.sql"));
+            command.Parameters.AddWithValue(after);
+            command.Parameters.AddWithValue(ids);
+            return await command.ExecuteNonQueryAsync(ct);
+        }, ct);
     }
 
     /// <summary>
@@ -113,20 +133,53 @@ public sealed class SessionSweeps(NpgsqlDataSource database, Settlement settleme
         return changed;
     }
 
-    /// <summary>Candidates only: whether they end is decided under their row locks.</summary>
+    /// <summary>
+    /// Ends sessions, each by its own: one that is locked is found again, and one that the database refuses to end is recorded and left out.
+    /// </summary>
+    private async Task<int> EndAsync(string sweep, IEnumerable<Settle> requests, Dictionary<Guid, string?> traces, CancellationToken ct)
+    {
+        var ended = await Task.WhenAll(requests.Select(async request =>
+        {
+            try
+            {
+                return await settlement.EndAsync(request with { Trace = Telemetry.ParseTraceParent(traces[request.SessionId]) }, ct) is null ? 0 : 1;
+            }
+            catch (RowLockedException)
+            {
+                return 0;
+            }
+            catch (PostgresException e) when (DataErrors.IsDataError(e))
+            {
+                await SweepIsolation.RecordAsync(database, sweep, request.SessionId, e.MessageText, ct);
+                return 0;
+            }
+        }));
+        return ended.Sum();
+    }
+
+    /// <summary>Candidates only, with their trace contexts: whether they are changed is decided under their row locks. What is locked is left out.</summary>
+    /// <param name="sweep">Its name.</param>
     /// <param name="condition">Of their rows.</param>
     /// <param name="order">The column of the index that has them: in any other order the planner may walk through the whole table.</param>
     /// <param name="ct">Stops it.</param>
-    private async Task<List<(Guid SessionId, string? TraceParent)>> FindAsync(string condition, string order, CancellationToken ct)
+    /// <param name="parameters">Of the condition.</param>
+    private async Task<Dictionary<Guid, string?>> FindAsync(
+        string sweep, string condition, string? order, CancellationToken ct, params TimeSpan[] parameters)
     {
-        var found = new List<(Guid, string?)>();
+        var found = new Dictionary<Guid, string?>();
         await using var command = database.CreateCommand(
-            $"SELECT session_id, traceparent FROM generation_sessions WHERE {condition} ORDER BY {order} LIMIT {Batch} FOR NO KEY UPDATE SKIP "
-                + "LOCKED");
+            $"SELECT s.session_id, s.traceparent FROM generation_sessions AS s WHERE {condition} "
+            + $"AND {SweepIsolation.NotFailed(sweep, "s.session_id")} "
+            + $"{(order is null ? "" : $"ORDER BY {order}")} LIMIT {Batch} FOR NO KEY UPDATE OF s SKIP LOCKED");
+        foreach (var parameter in parameters)
+        {
+            command.Parameters.AddWithValue(parameter);
+        }
+
         await using var reader = await command.ExecuteReaderAsync(ct);
         while (await reader.ReadAsync(ct))
         {
-            found.Add((reader.GetGuid(0), await reader.IsDBNullAsync(1, ct) ? null : reader.GetString(1)));
+            found[reader.GetGuid(0)] = await reader.IsDBNullAsync(1, ct) ? null : reader.GetString(1);
         }
 
         return found;

@@ -36,5 +36,11 @@ row_set_aside AS (
         FOR UPDATE OF o SKIP LOCKED
     )
     RETURNING 1
+),
+sweep_failure AS (
+    DELETE FROM sweep_failures
+    WHERE (sweep, subject_id) IN (
+        SELECT sweep, subject_id FROM sweep_failures WHERE next_try_at < now() - interval '1 day' LIMIT $1 FOR UPDATE SKIP LOCKED
+    )
 )
 SELECT (SELECT count(*) FROM event)::integer, (SELECT count(*) FROM callback)::integer, (SELECT count(*) FROM row_set_aside)::integer

@@ -1,13 +1,12 @@
 -- Takes sessions from workers that have stopped renewing and queues them again. The token grows, so that a worker that was only
--- paused finds itself locked out. $1 is the batch.
+-- paused finds itself locked out. $1: the candidates.
 WITH dead AS (
     SELECT session_id
     FROM generation_sessions
-    WHERE lease_until <= now()
+    WHERE session_id = ANY ($1) AND lease_until <= now()
       AND (cancel_requested_at IS NULL -- SessionSweeps ends the others; but who has a task at a provider goes to a worker, which takes it back there
            OR EXISTS (SELECT FROM provider_tasks AS t WHERE t.session_id = generation_sessions.session_id AND t.state = 'running'))
-    ORDER BY lease_until
-    LIMIT $1
+    ORDER BY session_id
     FOR NO KEY UPDATE SKIP LOCKED
 ),
 revoked AS (

@@ -1,12 +1,11 @@
 -- Sessions whose worker renews the lease but has not moved for too long: the lease is declared dead, and the token grows, so that whatever
 -- that worker still does counts for nothing. DeadLeaseSweep queues them again, or ends those that were to be canceled.
--- $1 how long without progress · $2 batch
+-- $1 how long without progress · $2 the candidates
 WITH stuck AS (
     SELECT session_id, lease_owner, phase, progress_at
     FROM generation_sessions
-    WHERE lease_until > now() AND progress_at < now() - $1
-    ORDER BY progress_at
-    LIMIT $2
+    WHERE session_id = ANY ($2) AND lease_until > now() AND progress_at < now() - $1
+    ORDER BY session_id
     FOR NO KEY UPDATE SKIP LOCKED
 ),
 revoked AS (

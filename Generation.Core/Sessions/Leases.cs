@@ -83,6 +83,29 @@ public sealed record ProviderTask
 /// <param name="HasProgress">Whether anything has happened since the last renewal, or a call is under way within its time.</param>
 public readonly record struct Renewal(Guid SessionId, long LeaseToken, int Progress, string Phase, bool HasProgress);
 
+/// <summary>What one renewal says of a session that is still its caller's.</summary>
+public enum RenewalResult
+{
+    Renewed,
+
+    /// <summary>Renewed, and it is to be canceled.</summary>
+    CancelRequested,
+
+    /// <summary>Its row is locked by another transaction: not renewed, and not lost.</summary>
+    Locked,
+}
+
+/// <param name="Sessions">To be worked on.</param>
+/// <param name="Unreadable">Claimed, but their rows cannot be read by this version: each is to be failed by its own.</param>
+public sealed record ClaimedBatch(IReadOnlyList<ClaimedSession> Sessions, IReadOnlyList<UnreadableSession> Unreadable);
+
+/// <param name="SessionId">Which.</param>
+/// <param name="UserId">Whose.</param>
+/// <param name="LeaseToken">Of its claim.</param>
+/// <param name="Version">Of the session.</param>
+/// <param name="Problem">What could not be read.</param>
+public sealed record UnreadableSession(Guid SessionId, Guid UserId, long LeaseToken, long Version, Exception Problem);
+
 /// <summary>What became of an output's row.</summary>
 /// <param name="Version">Of the session, now.</param>
 /// <param name="IsDuplicate">The ordinal had another object, which stays.</param>
@@ -103,13 +126,19 @@ public sealed class Leases
     };
 
     private readonly NpgsqlDataSource database;
+    private readonly NpgsqlDataSource leaseDatabase;
     private readonly ChangeNotifier notifier;
     private readonly TimeProvider time;
     private readonly GroupCommit<StoredOutput, Stored?> outputs;
 
-    public Leases(NpgsqlDataSource database, ChangeNotifier notifier, TimeProvider time)
+    /// <param name="database">Shared with everything else of the process.</param>
+    /// <param name="notifier">Hears of changes.</param>
+    /// <param name="time">The clock.</param>
+    /// <param name="leases">For claims and renewals, which never wait for a connection behind other work; else those share.</param>
+    public Leases(NpgsqlDataSource database, ChangeNotifier notifier, TimeProvider time, LeaseConnections? leases = null)
     {
         (this.database, this.notifier, this.time) = (database, notifier, time);
+        leaseDatabase = leases?.Database ?? database;
         outputs = new GroupCommit<StoredOutput, Stored?>(
             new GroupCommitOptions<StoredOutput>(MaxOutputs) 
             {
@@ -120,41 +149,40 @@ public sealed class Leases
     }
 
     /// <summary>
-    /// Claims those of the sessions that may be worked on now, and removes the outbox rows that led here, whatever became of the claim:
-    /// a row whose session is not claimable has nothing left to say.
+    /// Claims those of the sessions that may be worked on now, and removes the outbox rows that led here, whatever became of the claim: a row whose
+    /// session is not claimable has nothing left to do. Sessions that are locked elsewhere are dispatched again.
     /// </summary>
-    public async Task<IReadOnlyList<ClaimedSession>> ClaimAsync(
+    public async Task<ClaimedBatch> ClaimAsync(
         IReadOnlyCollection<Guid> sessionIds, IReadOnlyCollection<long> outboxIds, string worker, TimeSpan lease, CancellationToken ct)
     {
-        await using var batch = database.CreateBatch();
-        batch.BatchCommands.Add(PlannerSettings.Command());
+        await using var batch = leaseDatabase.CreateBatch();
+        batch.BatchCommands.Add(PlannerSettings.Command(GroupCommit.LockTimeout));
+        batch.BatchCommands.Add(SessionLocks.Sessions([.. sessionIds]));
         batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/claim.sql"))
         {
-            Parameters = { new() { Value = sessionIds.ToArray() }, new() { Value = worker }, new() { Value = lease } },
+            Parameters = { new() { Value = worker }, new() { Value = lease } },
         });
-        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Outbox/delete_claimed.sql"))
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Outbox/release_claimed.sql"))
         {
-            Parameters =
-            { new() { Value = outboxIds.ToArray() } }
+            Parameters = { new() { Value = outboxIds.ToArray() } },
         });
 
         var claimed = new List<ClaimedSession>();
+        var unreadable = new List<UnreadableSession>();
         await using var reader = await batch.ExecuteReaderAsync(ct);
-        await reader.NextResultAsync(ct);
+        await reader.SkipResultsAsync(2, ct); // planner settings, locks
         while (await reader.ReadAsync(ct))
         {
-            claimed.Add(new ClaimedSession(
-                SessionId: reader.GetGuid(0), UserId: reader.GetGuid(1), Model: reader.GetString(2), Provider: reader.GetString(3),
-                JobType: reader.GetString(4), Lane: reader.GetString(5), Kind: reader.GetString(6),
-                Settings: JsonNode.Parse(reader.GetString(7))!.AsObject(), Mock: reader.GetBoolean(8), RequestedOutputs: reader.GetInt32(9),
-                Attempt: reader.GetInt32(11), LostLeases: reader.GetInt32(12), LeaseToken: reader.GetInt64(13), Version: reader.GetInt64(14),
-                Progress: reader.GetInt16(15), Deadline: reader.GetFieldValue<DateTimeOffset>(16),
-                    CreatedAt: reader.GetFieldValue<DateTimeOffset>(17),
-                CancelRequested: reader.GetBoolean(18),
-                StoredOrdinals: await reader.IsDBNullAsync(19, ct) ? new HashSet<int>() : reader.GetFieldValue<int[]>(19).ToHashSet(),
-                Tasks: await reader.IsDBNullAsync(20, ct) ? [] : JsonSerializer.Deserialize<List<ProviderTask>>(reader.GetString(20), Json)!,
-                ClaimedAt: reader.GetFieldValue<DateTimeOffset>(21))
-            { TraceParent = await reader.IsDBNullAsync(22, ct) ? null : reader.GetString(22) });
+            var (id, user, token) = (reader.GetGuid(0), reader.GetGuid(1), reader.GetInt64(13));
+            try
+            {
+                claimed.Add(Map(reader));
+            }
+            // whatever a row has that this version cannot read is that session's trouble and no other's
+            catch (Exception e) when (e is not (NpgsqlException or IOException or TimeoutException or ObjectDisposedException))
+            {
+                unreadable.Add(new UnreadableSession(id, user, token, reader.GetInt64(14), e));
+            }
         }
 
         await reader.NextResultAsync(ct);
@@ -166,34 +194,32 @@ public sealed class Leases
             }
         }
 
+        await reader.FinishAsync(ct);
         foreach (var session in claimed)
         {
             notifier.Changed(ChangeChannel.SessionChanged, new Change(session.SessionId, session.UserId, session.Version));
         }
 
-        return claimed;
+        return new ClaimedBatch(claimed, unreadable);
     }
 
-    /// <summary>Renews; the answer holds the sessions that are still the caller's, and whether cancel was asked for them.</summary>
-    public async Task<Dictionary<Guid, bool>> RenewAsync(IReadOnlyList<Renewal> renewals, TimeSpan lease, CancellationToken ct)
+    /// <summary>Renews; the answer holds the sessions that are still the caller's.</summary>
+    public async Task<Dictionary<Guid, RenewalResult>> RenewAsync(IReadOnlyList<Renewal> renewals, TimeSpan lease, CancellationToken ct)
     {
-        await using var batch = database.CreateBatch();
+        await using var batch = leaseDatabase.CreateBatch();
         batch.Timeout = 5;
-        batch.BatchCommands.Add(PlannerSettings.Command());
+        batch.BatchCommands.Add(PlannerSettings.Command(GroupCommit.LockTimeout));
         batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/renew.sql"))
         {
-            Parameters =
-            {
-                JsonRows.Parameter(renewals),
-                new() { Value = lease },
-            },
+            Parameters = { JsonRows.Parameter(renewals), new() { Value = lease } },
         });
-        var held = new Dictionary<Guid, bool>(renewals.Count);
+        var held = new Dictionary<Guid, RenewalResult>(renewals.Count);
         await using var reader = await batch.ExecuteReaderAsync(ct);
-        await reader.NextResultAsync(ct);
+        await reader.SkipResultsAsync(1, ct);
         while (await reader.ReadAsync(ct))
         {
-            held[reader.GetGuid(0)] = reader.GetBoolean(1);
+            held[reader.GetGuid(0)] = reader.GetBoolean(2) ? RenewalResult.Locked
+                : reader.GetBoolean(1) ? RenewalResult.CancelRequested : RenewalResult.Renewed;
         }
 
         return held;
@@ -241,7 +267,10 @@ public sealed class Leases
         Guid? providerTaskId = null)
     {
         var id = providerTaskId ?? Guid.CreateVersion7(time.GetUtcNow());
-        await using var command = database.CreateCommand(Sql.Text("Sessions/record_intent.sql"));
+        await using var batch = database.CreateBatch();
+        batch.BatchCommands.Add(PlannerSettings.Command(GroupCommit.LockTimeout));
+        var command = new NpgsqlBatchCommand(Sql.Text("Sessions/record_intent.sql"));
+        batch.BatchCommands.Add(command);
         command.Parameters.AddWithValue(session.SessionId);
         command.Parameters.AddWithValue(session.LeaseToken);
         command.Parameters.AddWithValue(id);
@@ -250,9 +279,13 @@ public sealed class Leases
         command.Parameters.AddWithValue(outputCount);
         Add(command, NpgsqlDbType.Bytea, callbackTokenHash);
         command.Parameters.AddWithValue(deadline);
-        if (await command.ExecuteScalarAsync(ct) is Guid recorded)
+        await using (var reader = await batch.ExecuteReaderAsync(ct))
         {
-            return recorded;
+            await reader.SkipResultsAsync(1, ct);
+            if (await reader.ReadAsync(ct))
+            {
+                return reader.GetGuid(0);
+            }
         }
 
         await using var lookup = database.CreateCommand(
@@ -273,7 +306,10 @@ public sealed class Leases
         string? taskId = null, string? requestId = null, string? result = null, string? failure = null, string? failureCode = null) =>
             DataErrors.ExecuteAsync(database, async connection =>
     {
-        await using var command = new NpgsqlCommand(Sql.Text("Sessions/record_task.sql"), connection);
+        await using var batch = new NpgsqlBatch(connection);
+        batch.BatchCommands.Add(PlannerSettings.Command(GroupCommit.LockTimeout));
+        var command = new NpgsqlBatchCommand(Sql.Text("Sessions/record_task.sql"));
+        batch.BatchCommands.Add(command);
         command.Parameters.AddWithValue(session.SessionId);
         command.Parameters.AddWithValue(session.LeaseToken);
         command.Parameters.AddWithValue(providerTaskId);
@@ -283,8 +319,24 @@ public sealed class Leases
         Add(command, NpgsqlDbType.Jsonb, result);
         Add(command, NpgsqlDbType.Text, failure);
         Add(command, NpgsqlDbType.Text, failureCode);
-        return await command.ExecuteScalarAsync(ct) is not null;
+        await using var reader = await batch.ExecuteReaderAsync(ct);
+        await reader.SkipResultsAsync(1, ct);
+        return await reader.ReadAsync(ct);
     }, ct);
+
+    private static ClaimedSession Map(NpgsqlDataReader reader) =>
+        new ClaimedSession(
+                SessionId: reader.GetGuid(0), UserId: reader.GetGuid(1), Model: reader.GetString(2), Provider: reader.GetString(3),
+                JobType: reader.GetString(4), Lane: reader.GetString(5), Kind: reader.GetString(6),
+                Settings: JsonNode.Parse(reader.GetString(7))!.AsObject(), Mock: reader.GetBoolean(8), RequestedOutputs: reader.GetInt32(9),
+                Attempt: reader.GetInt32(11), LostLeases: reader.GetInt32(12), LeaseToken: reader.GetInt64(13), Version: reader.GetInt64(14),
+                Progress: reader.GetInt16(15), Deadline: reader.GetFieldValue<DateTimeOffset>(16),
+                    CreatedAt: reader.GetFieldValue<DateTimeOffset>(17),
+                CancelRequested: reader.GetBoolean(18),
+                StoredOrdinals: reader.IsDBNull(19) ? new HashSet<int>() : reader.GetFieldValue<int[]>(19).ToHashSet(),
+                Tasks: reader.IsDBNull(20) ? [] : JsonSerializer.Deserialize<List<ProviderTask>>(reader.GetString(20), Json)!,
+                ClaimedAt: reader.GetFieldValue<DateTimeOffset>(21))
+            { TraceParent = reader.IsDBNull(22) ? null : reader.GetString(22) };
 
     private Task<IReadOnlyList<GroupAnswer<Stored?>>> StoreAsync(IReadOnlyList<StoredOutput> group) =>
         DataErrors.ExecuteAsync<IReadOnlyList<GroupAnswer<Stored?>>>(database, async connection =>
@@ -311,7 +363,10 @@ public sealed class Leases
     private async Task<bool> ReleaseAsync(
         ClaimedSession session, string how, TimeSpan delay, string? errorCode, string? errorMessage, CancellationToken ct)
     {
-        await using var command = database.CreateCommand(Sql.Text("Sessions/release_lease.sql"));
+        await using var batch = database.CreateBatch();
+        batch.BatchCommands.Add(PlannerSettings.Command(GroupCommit.LockTimeout));
+        var command = new NpgsqlBatchCommand(Sql.Text("Sessions/release_lease.sql"));
+        batch.BatchCommands.Add(command);
         command.Parameters.AddWithValue(session.SessionId);
         command.Parameters.AddWithValue(session.LeaseToken);
         command.Parameters.AddWithValue(how);
@@ -319,7 +374,8 @@ public sealed class Leases
         Add(command, NpgsqlDbType.Text, errorCode);
         Add(command, NpgsqlDbType.Text, errorMessage);
         Add(command, NpgsqlDbType.Text, Telemetry.CurrentTraceParent);
-        await using var reader = await command.ExecuteReaderAsync(ct);
+        await using var reader = await batch.ExecuteReaderAsync(ct);
+        await reader.SkipResultsAsync(1, ct);
         if (!await reader.ReadAsync(ct))
         {
             return false;
@@ -334,6 +390,6 @@ public sealed class Leases
         return true;
     }
 
-    private static void Add(NpgsqlCommand command, NpgsqlDbType type, object? value) =>
+    private static void Add(NpgsqlBatchCommand command, NpgsqlDbType type, object? value) =>
         command.Parameters.Add(new NpgsqlParameter { NpgsqlDbType = type, Value = value ?? DBNull.Value });
 }

@@ -1,10 +1,11 @@
 -- A worker takes sessions: queued and due, awaiting a provider and due, or left behind by a dead worker. The row decides, not the
 -- message that led here. Every claim raises the fencing token. Leases are judged by the database's clock alone.
--- $1 session ids · $2 worker · $3 lease
+-- Runs after lock_sessions.sql: a session that is locked elsewhere is not claimed, and release_claimed.sql sees to it that it is tried again.
+-- $1 worker · $2 lease
 WITH ready AS (
     SELECT session_id
     FROM generation_sessions
-    WHERE session_id = ANY ($1)
+    WHERE session_id = ANY (string_to_array(current_setting('generation.sessions'), ',')::uuid[])
       AND deadline > now()
       AND CASE -- as a condition of its own the first would lead to the index of all open sessions: the whole backlog at every claim
               WHEN completed_at IS NOT NULL THEN false
@@ -12,12 +13,10 @@ WITH ready AS (
               WHEN phase = 'awaiting_provider' THEN wake_at <= now() OR cancel_requested_at IS NOT NULL
               ELSE lease_until <= now()
           END
-    ORDER BY session_id
-    FOR NO KEY UPDATE
 )
 UPDATE generation_sessions AS s
 SET status = 'processing', phase = 'preparing',
-    lease_owner = $2, lease_until = now() + $3, lease_token = s.lease_token + 1,
+    lease_owner = $1, lease_until = now() + $2, lease_token = s.lease_token + 1,
     wake_at = NULL, callback_at = NULL, started_at = coalesce(s.started_at, now()), progress_at = now(), version = s.version + 1, updated_at = now()
 FROM ready
 WHERE s.session_id = ANY (ARRAY[ready.session_id]) -- as in settle.sql

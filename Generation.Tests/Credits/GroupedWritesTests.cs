@@ -193,7 +193,7 @@ public sealed class GroupedWritesTests
         await ledger.ExecuteAsync("UPDATE generation_sessions SET wake_at = now() + interval '1 hour' WHERE session_id = $1", sessions[2]);
         await ledger.Settlement().EndAsync(new Settle(sessions[3], SettleGuard.Queued) { Canceled = true }, CancellationToken.None);
 
-        var claimed = await ledger.Leases.ClaimAsync(sessions, [], "other", LedgerDatabase.Lease, CancellationToken.None);
+        var claimed = (await ledger.Leases.ClaimAsync(sessions, [], "other", LedgerDatabase.Lease, CancellationToken.None)).Sessions;
 
         Assert.Equal([sessions[0], sessions[4]], claimed.Select(c => c.SessionId).Order());
         Assert.All(claimed, c => Assert.Equal(1, c.LeaseToken));

@@ -161,7 +161,7 @@ internal sealed class LedgerDatabase : IAsyncDisposable
 
     /// <summary>Null when it may not be worked on now.</summary>
     public async Task<ClaimedSession?> ClaimAsync(Guid session) =>
-        (await Leases.ClaimAsync([session], [], "ledger-test", Lease, CancellationToken.None)) is [var claimed] ? claimed : null;
+        (await Leases.ClaimAsync([session], [], "ledger-test", Lease, CancellationToken.None)).Sessions is [var claimed] ? claimed : null;
 
     /// <summary>Records an output as its worker does. Its version, or null when the lease was lost.</summary>
     public async Task<long?> StoreAsync(ClaimedSession session, int ordinal, string? usage = null) =>

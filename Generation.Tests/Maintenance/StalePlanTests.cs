@@ -127,9 +127,9 @@ public sealed class StalePlanTests
             return [.. rows];
         }
 
-        Task<IReadOnlyList<ClaimedSession>> ClaimAsync((Guid SessionId, long OutboxId)[] which) =>
-            leases.ClaimAsync([.. which.Select(w => w.SessionId)], [.. which.Select(w => w.OutboxId)], "worker", TimeSpan.FromMinutes(5),
-                CancellationToken.None);
+        async Task<IReadOnlyList<ClaimedSession>> ClaimAsync((Guid SessionId, long OutboxId)[] which) =>
+            (await leases.ClaimAsync([.. which.Select(w => w.SessionId)], [.. which.Select(w => w.OutboxId)], "worker", TimeSpan.FromMinutes(5),
+                CancellationToken.None)).Sessions;
 
         Task<Stored?> StoreAsync(ClaimedSession session) => leases.StoreMediaAsync(LedgerDatabase.OutputOf(session, 0), CancellationToken.None);
     }

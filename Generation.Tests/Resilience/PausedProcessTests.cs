@@ -90,8 +90,8 @@ public sealed class PausedProcessTests(TestS3 s3)
 
     /// <summary>By a worker that renews nothing and does nothing, for an hour.</summary>
     private static async Task<IReadOnlyList<ClaimedSession>> ClaimAsync(TestSystem system, IReadOnlyCollection<Guid> ids) =>
-        await ((InProcessService<Generation.Relay.RelayOptions>)system.Relays[0]).Services.GetRequiredService<Leases>()
-            .ClaimAsync(ids, [], "claims and no more", TimeSpan.FromHours(1), CancellationToken.None);
+        (await ((InProcessService<Generation.Relay.RelayOptions>)system.Relays[0]).Services.GetRequiredService<Leases>()
+            .ClaimAsync(ids, [], "claims and no more", TimeSpan.FromHours(1), CancellationToken.None)).Sessions;
 
     /// <summary>Every row that a worker may write.</summary>
     private static async Task<string> RowsAsync(TestSystem system) => (await system.ScalarAsync<string>(

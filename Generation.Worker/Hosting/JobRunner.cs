@@ -123,7 +123,7 @@ public sealed class JobRunner(
             case StepOutcome.Suspended suspended:
                 Conclude("suspended");
                 await TransientErrors.RetryAsync(() => leases.SuspendAsync(session, suspended.WakeAfter, CancellationToken.None), time, log,
-                    job.Stopped);
+                    job.GivenUp);
                 break;
 
             case StepOutcome.Completed completed:
@@ -145,7 +145,7 @@ public sealed class JobRunner(
                 log.LogInformation(OperationEvents.JobPostponed, "Postponed {SessionId} by {Delay}: {ProviderCode} {Detail}", session.SessionId,
                     pause, failure.ProviderCode, failure.Detail);
                 await TransientErrors.RetryAsync(() => leases.PostponeAsync(session, pause * (1 + (Jitter() / 8)), CancellationToken.None), time, log,
-                    job.Stopped);
+                    job.GivenUp);
                 break;
 
             case StepOutcome.Failed { Failure: { IsRetryable: true } failure } when session.Attempt + 1 < options.MaxAttempts:
@@ -154,7 +154,7 @@ public sealed class JobRunner(
                 log.LogWarning("Retrying {SessionId} in {Delay}: {Code} {ProviderCode}", session.SessionId, delay, failure.Code,
                     failure.ProviderCode);
                 await TransientErrors.RetryAsync(
-                    () => leases.RetryAsync(session, delay, failure.Code, failure.UserMessage, CancellationToken.None), time, log, job.Stopped);
+                    () => leases.RetryAsync(session, delay, failure.Code, failure.UserMessage, CancellationToken.None), time, log, job.GivenUp);
                 break;
 
             case StepOutcome.Failed { Failure: var failure } failed:
@@ -171,6 +171,34 @@ public sealed class JobRunner(
                     FailedOutputs = Describe(failed.FailedOutputs),
                 });
                 break;
+        }
+    }
+
+    /// <summary>
+    /// Ends a session whose row this version cannot read, with a record for the operator. Never throws: what cannot be written comes again when the
+    /// lease expires.
+    /// </summary>
+    public async Task FailUnreadableAsync(UnreadableSession session)
+    {
+        ArgumentNullException.ThrowIfNull(session);
+        log.LogError(session.Problem, "The row of {SessionId} cannot be read and the session fails: {Problem}", session.SessionId,
+            session.Problem.Message);
+        try
+        {
+            await settlement.EndAsync(
+                new Settle(session.SessionId, SettleGuard.Fenced)
+                {
+                    UserId = session.UserId,
+                    LeaseToken = session.LeaseToken,
+                    ErrorCode = "internal_error",
+                    ErrorMessage = UserMessages.ForFailure("internal_error", UserMessages.DefaultLanguage),
+                    ErrorRetryable = true,
+                },
+                CancellationToken.None);
+        }
+        catch (Exception e)
+        {
+            log.LogError(e, "Could not fail {SessionId}; it is requeued when its lease expires", session.SessionId);
         }
     }
 
@@ -228,8 +256,8 @@ public sealed class JobRunner(
         parts.Progress.Publish(job.Report(0, "finalising")); // a phase, not a step: the stages a watcher counts on are the handler's, and then 100
         var settled = await TransientErrors.RetryAsync(
             () => settlement.EndAsync(
-                settle with { LeaseToken = job.Session.LeaseToken, LastOutput = context.Outputs.LastOutput }, CancellationToken.None),
-            time, log, job.Stopped);
+                settle with { UserId = job.Session.UserId, LeaseToken = job.Session.LeaseToken, LastOutput = context.Outputs.LastOutput }, CancellationToken.None),
+            time, log, job.GivenUp);
         if (settled is null)
         {
             log.LogWarning("{SessionId} was settled or claimed by another process first", job.Session.SessionId);

@@ -154,7 +154,12 @@ public sealed class LaneConsumer(
         var claimed = await leases.ClaimAsync(
             [.. messages.Select(d => d.Message.SessionId).Distinct()], [.. messages.Select(d => d.Message.OutboxId)],
             worker, options.LeaseDuration, CancellationToken.None);
-        var started = claimed.Select(session =>
+        foreach (var unreadable in claimed.Unreadable)
+        {
+            _ = runner.FailUnreadableAsync(unreadable);
+        }
+
+        var started = claimed.Sessions.Select(session =>
         {
             var job = active.Add(session, claimedAt);
             var delivery = messages.First(m => m.Message.SessionId == session.SessionId);

@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using Generation.Core.Database;
 using Generation.Core.Sessions;
 using Generation.Worker.Jobs;
+using Npgsql;
 
 namespace Generation.Worker.Hosting;
 
@@ -38,7 +39,7 @@ public sealed class LeaseRenewer(Leases leases, WorkerOptions options, TimeProvi
         {
             while (await timer.WaitForNextTickAsync(jobs.IsEmpty ? stoppingToken : CancellationToken.None))
             {
-                await RenewAsync();
+                await RenewAsync([.. jobs.Values]);
                 if (stoppingToken.IsCancellationRequested && jobs.IsEmpty)
                 {
                     return;
@@ -51,9 +52,8 @@ public sealed class LeaseRenewer(Leases leases, WorkerOptions options, TimeProvi
         }
     }
 
-    private async Task RenewAsync()
+    private async Task RenewAsync(IReadOnlyList<ActiveJob> held)
     {
-        var held = jobs.Values.ToList();
         if (held.Count == 0)
         {
             return;
@@ -61,40 +61,62 @@ public sealed class LeaseRenewer(Leases leases, WorkerOptions options, TimeProvi
 
         var askedAt = time.GetTimestamp();
         var now = time.GetUtcNow();
+        Dictionary<Guid, RenewalResult> renewed;
         try
         {
-            var renewed = await leases.RenewAsync(
+            renewed = await leases.RenewAsync(
                 [.. held.Select(j => new Renewal(j.Session.SessionId, j.Session.LeaseToken, j.Percent, j.Phase, j.TakeProgress(now)))],
                     options.LeaseDuration, CancellationToken.None);
-            foreach (var job in held)
-            {
-                if (!renewed.TryGetValue(job.Session.SessionId, out var cancelRequested))
-                {
-                    if (jobs.ContainsKey(job.Session.SessionId)) // unless it has just ended
-                    {
-                        log.LogWarning("Lease of {SessionId} was lost; stopping the job", job.Session.SessionId);
-                        job.Stop(StopReason.LeaseLost);
-                    }
-
-                    continue;
-                }
-
-                job.RenewedAt = askedAt;
-                if (cancelRequested)
-                {
-                    job.Stop(StopReason.Canceled);
-                }
-            }
         }
-        catch (Exception e) when (TransientErrors.IsTransient(e))
+        catch (PostgresException e) when (held.Count > 1 && !TransientErrors.IsTransient(e))
+        {
+            // One of them is refused (a constraint, a trigger): the others are renewed without it.
+            log.LogError(e, "The renewal of {Count} leases was refused; renewing them in halves", held.Count);
+            await RenewAsync([.. held.Take(held.Count / 2)]);
+            await RenewAsync([.. held.Skip(held.Count / 2)]);
+            return;
+        }
+        catch (Exception e) // any: a renewal that fails must not be the last one
         {
             log.LogWarning("Could not renew {Count} leases: {Problem}", held.Count, e.Message);
-            // the GPU slot ends with the lease
-            foreach (var job in held.Where(j => time.GetElapsedTime(j.RenewedAt) > Trust && (!j.HasOpenCall || j.Session.Lane == "gpu")))
+            StopUntrusted(held);
+            return;
+        }
+
+        foreach (var job in held)
+        {
+            if (!renewed.TryGetValue(job.Session.SessionId, out var result))
             {
-                log.LogWarning("Lease of {SessionId} could not be renewed for {Time}; stopping the job", job.Session.SessionId, Trust);
-                job.Stop(StopReason.LeaseLost);
+                if (jobs.ContainsKey(job.Session.SessionId) && !job.Worked.IsCompleted) // unless it has just ended, or is ending
+                {
+                    log.LogWarning("Lease of {SessionId} was lost; stopping the job", job.Session.SessionId);
+                    job.Stop(StopReason.LeaseLost);
+                }
+
+                continue;
             }
+
+            if (result == RenewalResult.Locked)
+            {
+                StopUntrusted([job]);
+                continue;
+            }
+
+            job.RenewedAt = askedAt;
+            if (result == RenewalResult.CancelRequested)
+            {
+                job.Stop(StopReason.Canceled);
+            }
+        }
+    }
+
+    /// <summary>Those that were not renewed for most of a lease; not while a paid call is open, unless a GPU slot ends with the lease.</summary>
+    private void StopUntrusted(IReadOnlyList<ActiveJob> held)
+    {
+        foreach (var job in held.Where(j => time.GetElapsedTime(j.RenewedAt) > Trust && (!j.HasOpenCall || j.Session.Lane == "gpu")))
+        {
+            log.LogWarning("Lease of {SessionId} could not be renewed for {Time}; stopping the job", job.Session.SessionId, Trust);
+            job.Stop(StopReason.LeaseLost);
         }
     }
 }

@@ -21,6 +21,7 @@ public enum StopReason
 public sealed class ActiveJob(ClaimedSession session, long claimedAt) : IDisposable
 {
     private readonly CancellationTokenSource stop = new();
+    private readonly CancellationTokenSource givenUp = new();
     private readonly TaskCompletionSource worked = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Lock gate = new();
     private readonly HashSet<Guid> openCalls = [];
@@ -35,6 +36,12 @@ public sealed class ActiveJob(ClaimedSession session, long claimedAt) : IDisposa
 
     /// <summary>Fires when the job must stop; <see cref="Reason"/> says why.</summary>
     public CancellationToken Stopped => stop.Token;
+
+    /// <summary>
+    /// Fires when nothing that this worker writes about the session counts any more, or there is no time left for it. A canceled job still has
+    /// something to write: the outcome of its paid calls, and its end.
+    /// </summary>
+    public CancellationToken GivenUp => givenUp.Token;
 
     public StopReason Reason { get; private set; }
 
@@ -127,6 +134,10 @@ public sealed class ActiveJob(ClaimedSession session, long claimedAt) : IDisposa
         try
         {
             stop.Cancel();
+            if (reason != StopReason.Canceled)
+            {
+                givenUp.Cancel();
+            }
         }
         catch (ObjectDisposedException)
         {
@@ -134,5 +145,9 @@ public sealed class ActiveJob(ClaimedSession session, long claimedAt) : IDisposa
         }
     }
 
-    public void Dispose() => stop.Dispose();
+    public void Dispose()
+    {
+        stop.Dispose();
+        givenUp.Dispose();
+    }
 }

@@ -60,7 +60,7 @@ public sealed class JobContext(ActiveJob job, JobDependencies parts, ILogger log
         var sameInEveryTry = Guid.CreateVersion7(parts.Time.GetUtcNow());
         var id = await TransientErrors.RetryAsync(
             () => parts.Leases.RecordIntentAsync(Session, firstOrdinal, outputCount, deadline, callbackTokenHash, ct, sameInEveryTry), parts.Time,
-            log, job.Stopped);
+            log, job.GivenUp);
         if (id is null)
         {
             return null;
@@ -92,7 +92,7 @@ public sealed class JobContext(ActiveJob job, JobDependencies parts, ILogger log
             () => parts.Leases.RecordTaskAsync(
                 Session, task.ProviderTaskId, state, CancellationToken.None, taskId, requestId, result?.ToJsonString(), failure?.Kind.ToString(),
                 failure?.ProviderCode),
-            parts.Time, log, job.Stopped);
+            parts.Time, log, job.GivenUp);
         if (!recorded)
         {
             throw new LeaseLostException();

@@ -201,7 +201,7 @@ public sealed class OutputStore(ActiveJob job, JobDependencies parts, ILogger lo
     private async Task WriteAsync(StoredOutput output)
     {
         var answer = await TransientErrors.RetryAsync(
-            () => parts.Leases.StoreMediaAsync(output, CancellationToken.None), parts.Time, log, job.Stopped)
+            () => parts.Leases.StoreMediaAsync(output, CancellationToken.None), parts.Time, log, job.GivenUp)
             ?? throw new LeaseLostException(); // the object is left to the orphan sweep: its name holds our lease token and nobody else's
         lock (gate)
         {
