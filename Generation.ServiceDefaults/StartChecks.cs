@@ -21,27 +21,23 @@ public sealed class SecurityOptions
     /// </summary>
     public bool AllowOwnerLogin { get; set; }
 
-    /// <summary>Outside Development: what must not be, and can be seen in the settings alone.</summary>
-    internal sealed class Validation(IConfiguration configuration, IHostEnvironment environment) : IValidateOptions<SecurityOptions>
+    /// <summary>What is dangerous outside Development and can be seen in the settings of other sections.</summary>
+    internal static void Check(SettingsCheck check, IConfiguration configuration)
     {
-        public ValidateOptionsResult Validate(string? name, SecurityOptions options)
+        if (IsSet("Providers:Kie:ApiKey") && !IsSet("Providers:Kie:WebhookHmacKey"))
         {
-            var problems = environment.IsDevelopment() ? [] : Problems().ToList();
-            return problems.Count > 0 ? ValidateOptionsResult.Fail(problems) : ValidateOptionsResult.Success;
+            check.Fail("Providers:Kie:WebhookHmacKey is not set while Providers:Kie:ApiKey is: without it anybody's callback counts as Kie's. "
+                + "Set the key of Kie's account.");
         }
 
-        private IEnumerable<string> Problems()
+        if (Uri.TryCreate(configuration["Worker:PublicBaseUrl"], UriKind.Absolute, out var url) && url.Scheme == Uri.UriSchemeHttp
+            && !url.IsLoopback)
         {
-            if (IsSet("Providers:Kie:ApiKey") && !IsSet("Providers:Kie:WebhookHmacKey"))
-                yield return "Providers:Kie:WebhookHmacKey is not set while Providers:Kie:ApiKey is: without it anybody's callback counts as Kie's. "
-                    + "Set the key of Kie's account.";
-            if (Uri.TryCreate(configuration["Worker:PublicBaseUrl"], UriKind.Absolute, out var url) && url.Scheme == Uri.UriSchemeHttp
-                && !url.IsLoopback)
-                yield return "Worker:PublicBaseUrl (PUBLIC_BASE_URL) must be https, or on this machine: callbacks and signed addresses would go "
-                    + "over the network in clear.";
+            check.Fail("Worker:PublicBaseUrl (PUBLIC_BASE_URL) must be https, or on this machine: callbacks and signed addresses would go "
+                + "over the network in clear.");
         }
 
-        private bool IsSet(string key) => !string.IsNullOrWhiteSpace(configuration[key]);
+        bool IsSet(string key) => !string.IsNullOrWhiteSpace(configuration[key]);
     }
 }
 
@@ -153,8 +149,13 @@ internal static class StartCheckRegistration
 {
     public static void AddStartChecks(this IHostApplicationBuilder builder)
     {
-        builder.Services.AddOptions<SecurityOptions>().BindConfiguration(SecurityOptions.Section).ValidateOnStart();
-        builder.Services.AddSingleton<IValidateOptions<SecurityOptions>, SecurityOptions.Validation>();
+        builder.AddChecked<SecurityOptions>(SecurityOptions.Section, (_, check) =>
+        {
+            if (!builder.Environment.IsDevelopment())
+            {
+                SecurityOptions.Check(check, builder.Configuration);
+            }
+        });
         builder.Services.AddSingleton<StartVerdict>();
         builder.Services.AddHostedService<StartChecks>();
     }

@@ -17,7 +17,7 @@ var builder = WebApplication.CreateBuilder(args);
 builder.AddServiceDefaults();
 builder.AddInfrastructure();
 builder.AddCore();
-builder.AddChecked<WorkerOptions>(WorkerOptions.Section, o => o.Problem());
+builder.AddChecked<WorkerOptions>(WorkerOptions.Section, (options, check) => options.Check(check));
 builder.Services.AddOptions<SettingsOptions>().PostConfigure<IOptions<WorkerOptions>>((settings, worker) => settings.CacheMs =
     worker.Value.SettingsRefreshMs ?? settings.CacheMs);
 
