@@ -107,12 +107,15 @@ public sealed record DatabaseConnections(string Login, string Service, string De
         var setting = $"ConnectionStrings:{name}";
         var given = configuration.GetConnectionString(name);
         if (string.IsNullOrWhiteSpace(given))
+        {
             throw new InvalidOperationException($"{setting} is not set (environment: ConnectionStrings__{name})");
+        }
+
         try
         {
             return new NpgsqlConnectionStringBuilder(given);
         }
-        catch (Exception malformed) when (malformed is ArgumentException or FormatException)
+        catch (Exception e) when (e is ArgumentException or FormatException)
         {
             // Without the inner exception: it may quote the value, password included.
 #pragma warning disable MA0054

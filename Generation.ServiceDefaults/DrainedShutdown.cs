@@ -44,19 +44,21 @@ public sealed class DrainState(IHostApplicationLifetime lifetime, IOptions<Shutd
     public bool IsDraining => Draining.IsCancellationRequested;
 
     // The host calls StoppingAsync on all services before StopAsync on any, so the listener is still open here.
-    public async Task StoppingAsync(CancellationToken cancellationToken)
+    public async Task StoppingAsync(CancellationToken ct)
     {
         lifetime.StopApplication(); // a host stopped by code, not by signal, drains the same way
         var delay = options.Value.DrainDelay ?? TimeSpan.Zero;
         if (delay > TimeSpan.Zero)
-            await Task.Delay(delay, time, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        {
+            await Task.Delay(delay, time, ct).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
     }
 
-    public Task StartingAsync(CancellationToken cancellationToken) => Task.CompletedTask;
-    public Task StartAsync(CancellationToken cancellationToken) => Task.CompletedTask;
-    public Task StartedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
-    public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
-    public Task StoppedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+    public Task StartingAsync(CancellationToken ct) => Task.CompletedTask;
+    public Task StartAsync(CancellationToken ct) => Task.CompletedTask;
+    public Task StartedAsync(CancellationToken ct) => Task.CompletedTask;
+    public Task StopAsync(CancellationToken ct) => Task.CompletedTask;
+    public Task StoppedAsync(CancellationToken ct) => Task.CompletedTask;
 }
 
 internal static class DrainedShutdown

@@ -72,25 +72,44 @@ internal sealed class StartChecks(
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         if (environment.IsDevelopment())
+        {
             return;
+        }
+
         foreach (var warning in Warnings())
+        {
             log.LogCritical(Unsafe, "{Warning}", warning);
+        }
+
         while (!await TryAskDatabaseAsync(stoppingToken))
+        {
             await Task.Delay(Pause, time, stoppingToken);
+        }
     }
 
     private IEnumerable<string> Warnings()
     {
         if (configuration.GetValue("Mock:Enabled", false))
+        {
             yield return "Mock:Enabled (MOCK_MODE) is on: what is sold are samples, and no provider is called";
+        }
+
         if (media.Value.AllowPrivateAddresses)
+        {
             yield return "Media:AllowPrivateAddresses is on: whoever can name a URL reaches the internal network; Media:PrivateHosts opens single "
                 + "hosts";
+        }
+
         if (media.Value.Store == MediaStoreKind.Folder)
+        {
             yield return "Media:Store is folder: results are on one machine's disk; services on several machines need s3";
+        }
+
         if (RedisConnections.CrossesNetworkInClear(configuration))
+        {
             yield return "ConnectionStrings:redis has no TLS (ssl=true) and is not on this machine: its password and everybody's progress go over "
                 + "the network in clear";
+        }
     }
 
     /// <summary>Whether it has answered.</summary>
@@ -111,14 +130,20 @@ internal sealed class StartChecks(
             }
 
             if (!configuration.GetValue("Mock:Enabled", false) && await settings.MockModeAsync(ct))
+            {
                 log.LogCritical(Unsafe, "app_settings.mock_mode is on: what is sold are samples, and no provider is called");
+            }
+
             return true;
         }
         catch (PostgresException e) when (e.SqlState is PostgresErrorCodes.InvalidPassword or PostgresErrorCodes.InvalidAuthorizationSpecification)
         {
             if (!isLoginUnknownSaid)
+            {
                 log.LogError("The database refuses this service's login ({Problem}): `Generation.Relay migrate` makes it and sets its password",
                     e.MessageText);
+            }
+
             isLoginUnknownSaid = true;
             return false;
         }
