@@ -1,3 +1,5 @@
+using Generation.Core.Settings;
+
 namespace Generation.Api;
 
 /// <summary>Section <c>Api</c>.</summary>
@@ -32,10 +34,13 @@ public sealed class ApiOptions
     /// <summary>The longest request body in bytes; default 256 KiB. More is a 413.</summary>
     public int MaxBodyBytes { get; set; } = 256 << 10;
 
-    public string? Problem() =>
-        SessionLifetime <= TimeSpan.Zero ? "Api:SessionLifetime must be positive."
-        : Heartbeat <= TimeSpan.Zero || Reread <= TimeSpan.Zero ? "Api:Heartbeat and Api:Reread must be positive."
-        : AliasWait < TimeSpan.Zero || MaxPreferWait < TimeSpan.Zero ? "Api:AliasWait and Api:MaxPreferWait must not be negative."
-        : MaxBodyBytes < 1024 ? "Api:MaxBodyBytes must be at least 1024."
-        : null;
+    internal void Check(SettingsCheck check)
+    {
+        check.Positive(nameof(SessionLifetime), SessionLifetime);
+        check.Positive(nameof(Heartbeat), Heartbeat);
+        check.Positive(nameof(Reread), Reread);
+        check.AtLeast(nameof(AliasWait), AliasWait, TimeSpan.Zero);
+        check.AtLeast(nameof(MaxPreferWait), MaxPreferWait, TimeSpan.Zero);
+        check.AtLeast(nameof(MaxBodyBytes), MaxBodyBytes, 1024);
+    }
 }

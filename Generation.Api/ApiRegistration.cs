@@ -7,8 +7,8 @@ using Generation.Api.Media;
 using Generation.Api.Overload;
 using Generation.Api.Webhooks;
 using Generation.Core.Credits;
-using Generation.Core.Hosting;
 using Generation.Core.Sessions;
+using Generation.Core.Settings;
 using Generation.Core.Submit;
 using Generation.ServiceDefaults;
 
@@ -22,9 +22,9 @@ internal static class ApiRegistration
 
     public static void AddApi(this WebApplicationBuilder builder)
     {
-        builder.AddChecked<ApiOptions>(ApiOptions.Section, o => o.Problem());
-        builder.AddChecked<SubmitOptions>(SubmitOptions.Section, o => o.Problem());
-        builder.AddChecked<RateLimitOptions>(RateLimitOptions.Section, o => o.Problem());
+        builder.AddChecked<ApiOptions>(ApiOptions.Section, (options, check) => options.Check(check));
+        builder.AddChecked<SubmitOptions>(SubmitOptions.Section, (options, check) => options.Check(check));
+        builder.AddChecked<RateLimitOptions>(RateLimitOptions.Section, (options, check) => options.Check(check));
         builder.AddVoices();
         builder.Services.PostConfigure<DatabaseOptions>(o => o.CommandTimeoutSeconds ??= RequestStatementSeconds);
         builder.Services

@@ -35,11 +35,19 @@ if (onThisMachine)
     var simulator = builder.AddService<Projects.Generation_ProviderSim>("provider-sim").WithHttpHealthCheck("/healthz");
     api.WithSimulatedProviders(simulator);
     worker.WithSimulatedProviders(simulator).WithPublicBaseUrl(api.GetEndpoint("http"));
-    foreach (var service in new[] { api, worker, relay }) service.WithEnvironment("Media__Folder__Root", Path.Combine(run.DataFolder, "media"));
+    foreach (var service in new[] { api, worker, relay })
+    {
+        service.WithEnvironment("Media__Folder__Root", Path.Combine(run.DataFolder, "media"));
+    }
+
     api.WithLinks().WithMakeAPicture()
         .WithEnvironment("Mock__OverrideKey", Guid.NewGuid().ToString("N")); // signs x-mock-override; a new one every run
     simulator.WithUrlForEndpoint("http", url => url.DisplayText = "Simulator");
-    foreach (var service in new[] { worker, relay }) service.WithUrlForEndpoint("http", url => (url.Url, url.DisplayText) = ("/readyz", "Readiness"));
+    foreach (var service in new[] { worker, relay })
+    {
+        service.WithUrlForEndpoint("http", url => (url.Url, url.DisplayText) = ("/readyz", "Readiness"));
+    }
+
     builder.ChooseDashboardPorts();
     run.Supervise(builder);
 }

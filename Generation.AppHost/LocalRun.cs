@@ -27,9 +27,16 @@ internal static class DashboardPorts
         foreach (var (setting, usual) in Listeners)
         {
             var given = builder.Configuration[setting] is { Length: > 0 } value ? value : $"http://localhost:{usual}";
-            if (given.Contains("https:", StringComparison.Ordinal)) continue;
+            if (given.Contains("https:", StringComparison.Ordinal))
+            {
+                continue;
+            }
+
             if (Uri.TryCreate(given, UriKind.Absolute, out var address) && address.Port != 0 && Ports.IsTaken(address.Port))
+            {
                 given = new UriBuilder(address) { Port = Ports.Free() }.Uri.GetLeftPart(UriPartial.Authority);
+            }
+
             builder.Configuration[setting] = given;
             builder.Configuration["ASPIRE_ALLOW_UNSECURED_TRANSPORT"] = "true"; // loopback only
         }
@@ -87,16 +94,20 @@ internal sealed partial class LocalRun
             builder.Services.AddSingleton(new DataFolderOwnership(DataFolderLock.Take(DataFolder)));
             var records = Path.Combine(DataFolder, "run");
             var orphans = ChildRecords.StopOrphansAsync(records, TimeProvider.System, CancellationToken.None).GetAwaiter().GetResult();
-            if (orphans.Count > 0) Terminal.Say($"Stopped what a killed run had left running: {string.Join(", ", orphans)}");
+            if (orphans.Count > 0)
+            {
+                Terminal.Say($"Stopped what a killed run had left running: {string.Join(", ", orphans)}");
+            }
+
             if (Ports.IsTaken(ApiPort!.Value))
             {
                 throw new StartFailure(
                     $"Port {ApiPort} is taken by another program, and the Api is to listen on it. Choose another one: PORT={ApiPort + 1} eng/run");
             }
         }
-        catch (StartFailure failure)
+        catch (StartFailure e)
         {
-            throw Fail(failure.Message);
+            throw Fail(e.Message);
         }
 
         // The terminal is for what a person wants to know; the rest is in the dashboard.
@@ -133,7 +144,11 @@ internal sealed partial class LocalRun
 
     private static bool Responds(string engine)
     {
-        if (Programs.Find(engine) is not { } program) return false;
+        if (Programs.Find(engine) is not { } program)
+        {
+            return false;
+        }
+
         using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(5));
         try
         {
@@ -175,7 +190,11 @@ internal sealed class ServiceSupervisor(
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         lifetime.ApplicationStopping.Register(() => stopping = true);
-        foreach (var service in model.Resources.OfType<IServiceResource>()) _ = ShowWarningsAsync(service, stoppingToken);
+        foreach (var service in model.Resources.OfType<IServiceResource>())
+        {
+            _ = ShowWarningsAsync(service, stoppingToken);
+        }
+
         _ = WelcomeAsync(stoppingToken);
         try
         {
@@ -185,7 +204,9 @@ internal sealed class ServiceSupervisor(
                 var hasChanged = states.GetValueOrDefault(change.Resource.Name) != state;
                 states[change.Resource.Name] = state;
                 if (change.Resource is IServiceResource service && hasChanged && state == KnownResourceStates.Finished && !stopping)
+                {
                     _ = StartAgainAsync(service, change, stoppingToken);
+                }
             }
         }
         catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
@@ -194,13 +215,21 @@ internal sealed class ServiceSupervisor(
         }
     }
 
-    public override async Task StopAsync(CancellationToken cancellationToken)
+    public override async Task StopAsync(CancellationToken ct)
     {
-        if (Interlocked.Exchange(ref stops, 1) == 1) return; // the host stops once more when it is disposed
+        if (Interlocked.Exchange(ref stops, 1) == 1)
+        {
+            return; // the host stops once more when it is disposed
+        }
+
         stopping = true;
         Terminal.Say("Stopping");
-        foreach (var names in StopOrder) await Task.WhenAll(model.Resources.Where(resource => names.Contains(resource.Name)).Select(StopOneAsync));
-        await base.StopAsync(cancellationToken);
+        foreach (var names in StopOrder)
+        {
+            await Task.WhenAll(model.Resources.Where(resource => names.Contains(resource.Name)).Select(StopOneAsync));
+        }
+
+        await base.StopAsync(ct);
         folder.Lock.Dispose();
     }
 
@@ -223,7 +252,7 @@ internal sealed class ServiceSupervisor(
         Terminal.Progress(resource.Name, $"stopped ({(uptime.Elapsed - started).TotalSeconds:0.0} s)");
     }
 
-    private async Task StartAgainAsync(IServiceResource service, ResourceEvent change, CancellationToken cancellationToken)
+    private async Task StartAgainAsync(IServiceResource service, ResourceEvent change, CancellationToken ct)
     {
         var history = crashes.GetOrAdd(service.Name, _ => new CrashHistory(TimeProvider.System));
         var how = change.Snapshot.ExitCode is > 128 and var code ? $"was killed by signal {code - 128}"
@@ -240,10 +269,13 @@ internal sealed class ServiceSupervisor(
         Terminal.Warn(service.Name, $"{how}; it is started again in {pause.TotalSeconds:0} s");
         try
         {
-            await Task.Delay(pause, TimeProvider.System, cancellationToken);
-            if (!stopping) await commands.ExecuteCommandAsync(change.ResourceId, KnownResourceCommands.StartCommand, cancellationToken);
+            await Task.Delay(pause, TimeProvider.System, ct);
+            if (!stopping)
+            {
+                await commands.ExecuteCommandAsync(change.ResourceId, KnownResourceCommands.StartCommand, ct);
+            }
         }
-        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
+        catch (OperationCanceledException) when (ct.IsCancellationRequested)
         {
             // The stop.
         }
@@ -252,12 +284,12 @@ internal sealed class ServiceSupervisor(
     /// <summary>
     /// Lines at Warning and above, with the exception that belongs to them but not its stack, which the dashboard has; and all of stderr.
     /// </summary>
-    private async Task ShowWarningsAsync(IServiceResource service, CancellationToken cancellationToken)
+    private async Task ShowWarningsAsync(IServiceResource service, CancellationToken ct)
     {
         try
         {
             var shows = false;
-            await foreach (var lines in logs.WatchAsync(service).WithCancellation(cancellationToken))
+            await foreach (var lines in logs.WatchAsync(service).WithCancellation(ct))
             {
                 foreach (var line in lines)
                 {
@@ -265,24 +297,35 @@ internal sealed class ServiceSupervisor(
                     var text = line.Content.IndexOf(' ', StringComparison.Ordinal) is > 19 and var end && line.Content[end - 1] == 'Z'
                         ? line.Content[(end + 1)..] : line.Content;
                     var level = LocalRun.LogLevelOfLine().Match(Terminal.WithoutColors(text));
-                    if (level.Success) shows = level.Groups["level"].Value is "WRN" or "ERR" or "CRT" or "warn:" or "fail:" or "crit:";
+                    if (level.Success)
+                    {
+                        shows = level.Groups["level"].Value is "WRN" or "ERR" or "CRT" or "warn:" or "fail:" or "crit:";
+                    }
+
                     var isFrame = text.TrimStart() is var bare
                         && (bare.StartsWith("at ", StringComparison.Ordinal) || bare.StartsWith("--- End of stack", StringComparison.Ordinal));
-                    if ((shows && !isFrame) || line.IsErrorMessage) Terminal.Log(service.Name, text);
+                    if ((shows && !isFrame) || line.IsErrorMessage)
+                    {
+                        Terminal.Log(service.Name, text);
+                    }
                 }
             }
         }
-        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
+        catch (OperationCanceledException) when (ct.IsCancellationRequested)
         {
             // The stop.
         }
     }
 
-    private async Task WelcomeAsync(CancellationToken cancellationToken)
+    private async Task WelcomeAsync(CancellationToken ct)
     {
         try
         {
-            foreach (var name in new[] { "api", "worker" }) await notifications.WaitForResourceHealthyAsync(name, cancellationToken);
+            foreach (var name in new[] { "api", "worker" })
+            {
+                await notifications.WaitForResourceHealthyAsync(name, ct);
+            }
+
             var dashboard = configuration["ASPNETCORE_URLS"]?.Split(';')[0];
             Terminal.Say(run.Welcome(configuration["AppHost:BrowserToken"] is { } token ? $"{dashboard}/login?t={token}" : dashboard));
         }

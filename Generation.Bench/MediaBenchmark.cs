@@ -45,7 +45,11 @@ internal static class MediaBenchmark
             Report.Say($"{store}: starting Postgres, Redis, simulator, relay, api and worker");
             settings["Media:MaxImageDownloadBytes"] = PictureBytes.ToString();
             await using var system = await BenchSystem.StartAsync(folder, BenchScope.WholePipeline, settings, ct);
-            for (var i = 0; i < WarmUpPictures; i++) await system.GenerateAsync($"warm up {i} [bytes={WarmUpBytes}]", ct);
+            for (var i = 0; i < WarmUpPictures; i++)
+            {
+                await system.GenerateAsync($"warm up {i} [bytes={WarmUpBytes}]", ct);
+            }
+
             var source = await PictureAtTheSimulatorAsync(http, system.Sim.Address, ct);
             var sha256 = await Sha256Async(http, source, ct);
 

@@ -14,12 +14,17 @@ Benchmark[] benchmarks =
         MediaBenchmark.Entry,
 ];
 
-if (args is ["chaos", .. var words] && ChaosOptions.Parse(words) is { } chaos) return await Interruptible.RunAsync(
+if (args is ["chaos", .. var words] && ChaosOptions.Parse(words) is { } chaos)
+{
+    return await Interruptible.RunAsync(
     ct => ChaosRun.RunAsync(chaos, ct));
+}
 
 if (args is ["restore"] or ["restore", _] && (args.Length == 1 ? 60 : int.TryParse(args[1], out var given) ? given : 0) is >= 10 and <= 3_600
     and var seconds)
+{
     return await Interruptible.RunAsync(ct => RestoreDrill.RunAsync(TimeSpan.FromSeconds(seconds), ct));
+}
 
 var (name, jsonPath) = args switch
 {
@@ -30,7 +35,11 @@ var (name, jsonPath) = args switch
 if (Array.Find(benchmarks, benchmark => benchmark.Name == name) is not { } chosen)
 {
     AnsiConsole.WriteLine("dotnet run -c Release --project Generation.Bench -- NAME [--json FILE]");
-    foreach (var benchmark in benchmarks) AnsiConsole.WriteLine($"  {benchmark.Name,-14} {benchmark.Claim}");
+    foreach (var benchmark in benchmarks)
+    {
+        AnsiConsole.WriteLine($"  {benchmark.Name,-14} {benchmark.Claim}");
+    }
+
     AnsiConsole.WriteLine($"  {ChaosOptions.Usage}: every part of the system is killed, stopped, wiped and slowed down under load, and nothing is "
         + "lost.");
     AnsiConsole.WriteLine($"  {RestoreDrill.Usage}: the database is restored to a point in time, and reconciled with store, providers and clients.");
@@ -49,6 +58,10 @@ return await Interruptible.RunAsync(async ct =>
 {
     await chosen.RunAsync(report, ct);
     report.Print();
-    if (jsonPath is not null) await report.WriteJsonAsync(jsonPath);
+    if (jsonPath is not null)
+    {
+        await report.WriteJsonAsync(jsonPath);
+    }
+
     return report.Holds ? 0 : 1;
 });

@@ -44,18 +44,36 @@ internal sealed class Report(Benchmark benchmark)
     /// <summary>Unless the condition is true the run ends with exit code 1 and says why.</summary>
     public void Check(bool condition, string refutation)
     {
-        if (!condition) refutations.Add(refutation);
+        if (!condition)
+        {
+            refutations.Add(refutation);
+        }
     }
 
     public void Print()
     {
         var table = new Table().Title(Markup.Escape(benchmark.Claim)).AddColumn("").AddColumn(new TableColumn("measured").RightAligned())
             .AddColumn("unit");
-        foreach (var (name, value, unit) in results) table.AddRow(Markup.Escape(name), Number(value), Markup.Escape(unit));
-        foreach (var (name, value) in ratios) table.AddRow(Markup.Escape(name), value.ToString("0.00"), "of the limit");
+        foreach (var (name, value, unit) in results)
+        {
+            table.AddRow(Markup.Escape(name), Number(value), Markup.Escape(unit));
+        }
+
+        foreach (var (name, value) in ratios)
+        {
+            table.AddRow(Markup.Escape(name), value.ToString("0.00"), "of the limit");
+        }
+
         AnsiConsole.Write(table);
-        foreach (var refutation in refutations) AnsiConsole.MarkupLineInterpolated($"[red]{refutation}[/]");
-        if (Holds) AnsiConsole.MarkupLine("[green]The claim holds.[/]");
+        foreach (var refutation in refutations)
+        {
+            AnsiConsole.MarkupLineInterpolated($"[red]{refutation}[/]");
+        }
+
+        if (Holds)
+        {
+            AnsiConsole.MarkupLine("[green]The claim holds.[/]");
+        }
     }
 
     /// <summary>Of an odd number of rounds: one that the machine was busy with something else in does not count.</summary>

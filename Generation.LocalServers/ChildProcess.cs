@@ -24,7 +24,7 @@ internal interface IServerProcess
 
     /// <summary>Starts it and waits until it answers. False: it exited before it did, and <see cref="Exited"/> says how.</summary>
     /// <exception cref="StartFailure">It cannot run here at all; trying again is of no use.</exception>
-    Task<bool> StartAsync(CancellationToken cancellationToken);
+    Task<bool> StartAsync(CancellationToken ct);
 
     /// <summary>Completes with the exit code of the run that <see cref="StartAsync"/> began; 128 + n for signal n.</summary>
     Task<int> Exited { get; }
@@ -80,7 +80,11 @@ internal sealed class ChildProcess : IDisposable
         this.command = command;
         this.onLine = onLine;
         Id = process.Id;
-        if (command.RecordPath is not null) ChildRecords.Write(command.RecordPath, Id, command.StopSignal);
+        if (command.RecordPath is not null)
+        {
+            ChildRecords.Write(command.RecordPath, Id, command.StopSignal);
+        }
+
         Exited = WatchAsync(PumpAsync(process.StandardOutput), PumpAsync(process.StandardError));
     }
 
@@ -94,7 +98,10 @@ internal sealed class ChildProcess : IDisposable
     {
         get
         {
-            lock (lastLines) return string.Join('\n', lastLines);
+            lock (lastLines)
+            {
+                return string.Join('\n', lastLines);
+            }
         }
     }
 
@@ -120,13 +127,13 @@ internal sealed class ChildProcess : IDisposable
     }
 
     /// <summary>Runs a short command to its end, and returns its exit code and all it wrote. Cancelling kills it.</summary>
-    public static async Task<(int ExitCode, string Output)> RunAsync(ChildCommand command, CancellationToken cancellationToken)
+    public static async Task<(int ExitCode, string Output)> RunAsync(ChildCommand command, CancellationToken ct)
     {
         var lines = new ConcurrentQueue<string>();
         using var child = await StartAsync(command, lines.Enqueue);
         try
         {
-            var exitCode = await child.Exited.WaitAsync(cancellationToken);
+            var exitCode = await child.Exited.WaitAsync(ct);
             return (exitCode, string.Join('\n', lines));
         }
         catch (OperationCanceledException)
@@ -140,8 +147,16 @@ internal sealed class ChildProcess : IDisposable
     /// <summary>Sends a signal; a child that is gone already is no error. Kill takes the child's children along.</summary>
     public void Signal(UnixSignal signal)
     {
-        if (process.HasExited) return; // its number may be somebody else's by now
-        if (signal == UnixSignal.Kill) _ = Native.Kill(-Id, (int)signal);
+        if (process.HasExited)
+        {
+            return; // its number may be somebody else's by now
+        }
+
+        if (signal == UnixSignal.Kill)
+        {
+            _ = Native.Kill(-Id, (int)signal);
+        }
+
         _ = Native.Kill(Id, (int)signal);
     }
 
@@ -167,7 +182,11 @@ internal sealed class ChildProcess : IDisposable
         await process.WaitForExitAsync();
         // A grandchild may hold the pipe open for as long as it likes; the child's own last words are there at once.
         await Task.WhenAny(Task.WhenAll(pumps), Task.Delay(TimeSpan.FromSeconds(1), TimeProvider.System));
-        if (command.RecordPath is not null) File.Delete(command.RecordPath);
+        if (command.RecordPath is not null)
+        {
+            File.Delete(command.RecordPath);
+        }
+
         return process.ExitCode;
     }
 
@@ -180,7 +199,10 @@ internal sealed class ChildProcess : IDisposable
                 lock (lastLines)
                 {
                     lastLines.Enqueue(line);
-                    if (lastLines.Count > KeptLines) lastLines.Dequeue();
+                    if (lastLines.Count > KeptLines)
+                    {
+                        lastLines.Dequeue();
+                    }
                 }
 
                 onLine(line);
@@ -195,14 +217,24 @@ internal sealed class ChildProcess : IDisposable
     private static ProcessStartInfo StartInfo(ChildCommand command)
     {
         var words = new List<string>();
-        if (Setsid is not null) words.Add(Setsid);
+        if (Setsid is not null)
+        {
+            words.Add(Setsid);
+        }
         // macOS has no setsid
-        else if (Perl is not null) words.AddRange([Perl, "-e", "use POSIX; POSIX::setsid(); exec { $ARGV[0] } @ARGV or exit 127;"]);
+        else if (Perl is not null)
+        {
+            words.AddRange([Perl, "-e", "use POSIX; POSIX::setsid(); exec { $ARGV[0] } @ARGV or exit 127;"]);
+        }
 
         if (Setpriv is not null)
         {
             words.AddRange([Setpriv, "--pdeathsig", command.StopSignal == UnixSignal.Interrupt ? "INT" : "TERM"]);
-            if (command.RunAs is { } user) words.AddRange([$"--reuid={user.Id}", $"--regid={user.GroupId}", "--init-groups"]);
+            if (command.RunAs is { } user)
+            {
+                words.AddRange([$"--reuid={user.Id}", $"--regid={user.GroupId}", "--init-groups"]);
+            }
+
             words.Add("--");
         }
         else if (command.RunAs is { } user)
@@ -225,8 +257,14 @@ internal sealed class ChildProcess : IDisposable
         };
         foreach (var (name, value) in command.Environment)
         {
-            if (value is null) start.Environment.Remove(name);
-            else start.Environment[name] = value;
+            if (value is null)
+            {
+                start.Environment.Remove(name);
+            }
+            else
+            {
+                start.Environment[name] = value;
+            }
         }
 
         return start;
@@ -237,7 +275,10 @@ internal sealed class ChildProcess : IDisposable
         var forks = new BlockingCollection<Action>();
         new Thread(() =>
         {
-            foreach (var fork in forks.GetConsumingEnumerable()) fork();
+            foreach (var fork in forks.GetConsumingEnumerable())
+            {
+                fork();
+            }
         })
         { IsBackground = true, Name = "forks children" }.Start();
         return forks;
@@ -250,8 +291,16 @@ internal sealed record UnixUser(string Name, int Id, int GroupId)
     /// <summary>Whom to run a server as that refuses to be root: "postgres" where it exists, else "nobody"; null when we are not root.</summary>
     public static UnixUser? ToAvoidRoot()
     {
-        if (Native.EffectiveUserId() != 0) return null;
-        if (!OperatingSystem.IsLinux()) throw new StartFailure("PostgreSQL refuses to run as root. Run this as an ordinary user.");
+        if (Native.EffectiveUserId() != 0)
+        {
+            return null;
+        }
+
+        if (!OperatingSystem.IsLinux())
+        {
+            throw new StartFailure("PostgreSQL refuses to run as root. Run this as an ordinary user.");
+        }
+
         var users = File.ReadLines("/etc/passwd")
             .Select(line => line.Split(':'))
             .Where(fields => fields.Length >= 4 && fields[0] is "postgres" or "nobody")

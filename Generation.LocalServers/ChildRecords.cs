@@ -19,14 +19,18 @@ internal static class ChildRecords
 
     /// <summary>Stops what an earlier, killed run has left running. Call it only when no other run can own the folder.</summary>
     /// <returns>The names (of the record files) of what was still running.</returns>
-    public static async Task<IReadOnlyList<string>> StopOrphansAsync(string folder, TimeProvider time, CancellationToken cancellationToken)
+    public static async Task<IReadOnlyList<string>> StopOrphansAsync(string folder, TimeProvider time, CancellationToken ct)
     {
-        if (!Directory.Exists(folder)) return [];
+        if (!Directory.Exists(folder))
+        {
+            return [];
+        }
+
         var stopped = await Task.WhenAll(Directory.GetFiles(folder, "*.pid").Select(async path =>
         {
-            var fields = (await File.ReadAllTextAsync(path, cancellationToken)).Split(' ', 3);
+            var fields = (await File.ReadAllTextAsync(path, ct)).Split(' ', 3);
             var wasRunning = fields.Length == 3 && int.TryParse(fields[0], out var processId) && int.TryParse(fields[1], out var signal)
-                && await StopAsync(processId, (UnixSignal)signal, fields[2], time, cancellationToken);
+                && await StopAsync(processId, (UnixSignal)signal, fields[2], time, ct);
             File.Delete(path);
             return wasRunning ? Path.GetFileNameWithoutExtension(path) : null;
         }));
@@ -36,15 +40,23 @@ internal static class ChildRecords
     /// <summary>True when the process that is recorded at <paramref name="path"/> still runs.</summary>
     public static bool IsRunning(string path)
     {
-        if (!File.Exists(path)) return false;
+        if (!File.Exists(path))
+        {
+            return false;
+        }
+
         var fields = File.ReadAllText(path).Split(' ', 3);
         return fields.Length == 3 && int.TryParse(fields[0], out var processId) && Identity(processId) == fields[2];
     }
 
     private static async Task<bool> StopAsync(int processId, UnixSignal signal, string identity, TimeProvider time,
-        CancellationToken cancellationToken)
+        CancellationToken ct)
     {
-        if (Identity(processId) != identity) return false;
+        if (Identity(processId) != identity)
+        {
+            return false;
+        }
+
         _ = Native.Kill(processId, (int)signal);
         var deadline = time.GetTimestamp();
         while (Identity(processId) == identity)
@@ -55,7 +67,7 @@ internal static class ChildRecords
                 _ = Native.Kill(processId, (int)UnixSignal.Kill);
             }
 
-            await Task.Delay(TimeSpan.FromMilliseconds(50), time, cancellationToken); // not our child, so there is nothing to wait on
+            await Task.Delay(TimeSpan.FromMilliseconds(50), time, ct); // not our child, so there is nothing to wait on
         }
 
         return true;

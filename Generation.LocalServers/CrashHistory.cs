@@ -18,8 +18,16 @@ internal sealed class CrashHistory(TimeProvider time)
         crashesInARow = crashesInARow > 0 && time.GetElapsedTime(lastCrash, now) < Window ? crashesInARow + 1 : 1;
         lastCrash = now;
         crashes.Enqueue(now);
-        while (time.GetElapsedTime(crashes.Peek(), now) >= Window) crashes.Dequeue();
-        if (crashes.Count >= FatalCrashes) return null;
+        while (time.GetElapsedTime(crashes.Peek(), now) >= Window)
+        {
+            crashes.Dequeue();
+        }
+
+        if (crashes.Count >= FatalCrashes)
+        {
+            return null;
+        }
+
         var delay = TimeSpan.FromSeconds(Math.Pow(2, Math.Min(crashesInARow - 1, 10)));
         return delay < LongestDelay ? delay : LongestDelay;
     }

@@ -67,38 +67,62 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
     public string ConnectionString(string database) =>
         $"Host=127.0.0.1;Port={Port};Username={User};{(Password is null ? "" : $"Password={Password};")}Database={database}";
 
-    public async Task<bool> StartAsync(CancellationToken cancellationToken)
+    public async Task<bool> StartAsync(CancellationToken ct)
     {
-        folder = await ReachableFolderAsync(cancellationToken);
-        if (binFolder.Length == 0) binFolder = await FindBinFolderAsync(cancellationToken); // a restart uses the same
-        await InitialiseAsync(cancellationToken);
-        await ClearStaleLockAsync(cancellationToken);
+        folder = await ReachableFolderAsync(ct);
+        if (binFolder.Length == 0)
+        {
+            binFolder = await FindBinFolderAsync(ct); // a restart uses the same
+        }
+
+        await InitialiseAsync(ct);
+        await ClearStaleLockAsync(ct);
 
         for (var attempt = 1; ; attempt++)
         {
-            if (await TryStartAsync(cancellationToken)) return true;
+            if (await TryStartAsync(ct))
+            {
+                return true;
+            }
+
             var said = server!.LastLines;
             var portIsTaken = said.Contains("could not bind", StringComparison.Ordinal);
             // The processes of a killed server let go of its memory a moment after it.
             var predecessorLingers = said.Contains("pre-existing shared memory block", StringComparison.Ordinal);
-            if (attempt == StartAttempts || !(portIsTaken || predecessorLingers)) throw new StartFailure(
+            if (attempt == StartAttempts || !(portIsTaken || predecessorLingers))
+            {
+                throw new StartFailure(
                 $"PostgreSQL does not start from {Cluster}:\n{said}");
-            if (portIsTaken && !portIsPublished) Port = Ports.Free();
-            else await Task.Delay(PauseBetweenAttempts, time, cancellationToken);
+            }
+
+            if (portIsTaken && !portIsPublished)
+            {
+                Port = Ports.Free();
+            }
+            else
+            {
+                await Task.Delay(PauseBetweenAttempts, time, ct);
+            }
         }
     }
 
     /// <summary>Creates a database unless it exists.</summary>
-    public async Task EnsureDatabaseAsync(string database, CancellationToken cancellationToken)
+    public async Task EnsureDatabaseAsync(string database, CancellationToken ct)
     {
-        if (await SqlAsync($"SELECT 1 FROM pg_database WHERE datname = '{database}'", cancellationToken) == "")
-            await SqlAsync($"CREATE DATABASE \"{database}\"", cancellationToken);
+        if (await SqlAsync($"SELECT 1 FROM pg_database WHERE datname = '{database}'", ct) == "")
+        {
+            await SqlAsync($"CREATE DATABASE \"{database}\"", ct);
+        }
     }
 
     /// <summary>Stops fast (sessions are cut, nothing committed is lost), then at once, then by force.</summary>
     public async Task StopAsync(TimeSpan grace, CancellationToken hurry)
     {
-        if (server is null) return;
+        if (server is null)
+        {
+            return;
+        }
+
         try
         {
             server.Signal(UnixSignal.Interrupt);
@@ -114,22 +138,29 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
     /// <summary>Kills it and all its processes, as a crash would: the next start recovers from the log.</summary>
     public async Task KillAsync()
     {
-        if (server is null) return;
+        if (server is null)
+        {
+            return;
+        }
+
         server.Signal(UnixSignal.Kill);
         await server.Exited;
     }
 
     /// <summary>Copies the running server's data into a new folder (pg_basebackup), from which <see cref="RestoreAsync"/> can go on.</summary>
     /// <param name="backup">Its name within <see cref="Folder"/>.</param>
-    /// <param name="cancellationToken">Stops.</param>
-    public async Task BackUpAsync(string backup, CancellationToken cancellationToken)
+    /// <param name="ct">Stops.</param>
+    public async Task BackUpAsync(string backup, CancellationToken ct)
     {
         var command = Command("pg_basebackup", "-D", Path.Combine(folder, backup), "-h", "127.0.0.1", "-p",
             Port.ToString(CultureInfo.InvariantCulture), "-U", User, "--checkpoint=fast", "--wal-method=stream");
         var (exitCode, output) = await ChildProcess.RunAsync(
             command with { Environment = new Dictionary<string, string?>(command.Environment, StringComparer.Ordinal) { ["PGPASSWORD"] = Password } },
-                cancellationToken);
-        if (exitCode != 0) throw new StartFailure($"pg_basebackup failed with exit code {exitCode}:\n{output}");
+                ct);
+        if (exitCode != 0)
+        {
+            throw new StartFailure($"pg_basebackup failed with exit code {exitCode}:\n{output}");
+        }
     }
 
     /// <summary>
@@ -138,47 +169,69 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
     /// <param name="backup">As given to <see cref="BackUpAsync"/>; it is used up.</param>
     /// <param name="archive">The folder that archive_command copies to.</param>
     /// <param name="target">Later than the backup. Transactions that committed after it are gone.</param>
-    /// <param name="cancellationToken">Stops.</param>
-    public async Task RestoreAsync(string backup, string archive, DateTimeOffset target, CancellationToken cancellationToken)
+    /// <param name="ct">Stops.</param>
+    public async Task RestoreAsync(string backup, string archive, DateTimeOffset target, CancellationToken ct)
     {
         Directory.Delete(Cluster, recursive: true);
         Directory.Move(Path.Combine(folder, backup), Cluster);
-        await File.WriteAllTextAsync(Path.Combine(Cluster, "recovery.signal"), "", cancellationToken);
+        await File.WriteAllTextAsync(Path.Combine(Cluster, "recovery.signal"), "", ct);
         await File.AppendAllLinesAsync(
             Path.Combine(Cluster, "postgresql.auto.conf"),
             [$"restore_command = 'cp \"{archive}/%f\" \"%p\"'", $"recovery_target_time = '{target.UtcDateTime:yyyy-MM-dd HH:mm:ss.ffffff}+00'",
                 "recovery_target_action = 'promote'"],
-            cancellationToken);
-        if (!await StartAsync(cancellationToken)) throw new StartFailure($"PostgreSQL did not recover:\n{server!.LastLines}");
+            ct);
+        if (!await StartAsync(ct))
+        {
+            throw new StartFailure($"PostgreSQL did not recover:\n{server!.LastLines}");
+        }
     }
 
-    private async Task<bool> TryStartAsync(CancellationToken cancellationToken)
+    private async Task<bool> TryStartAsync(CancellationToken ct)
     {
-        if (Port == 0) Port = ChoosePort();
+        if (Port == 0)
+        {
+            Port = ChoosePort();
+        }
+
         ready = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
 
         string[] arguments = ["-D", Cluster, "-c", "listen_addresses=127.0.0.1", "-c", $"port={Port}", "-c", "unix_socket_directories=",
             "-c", "lc_messages=C", "-c", "logging_collector=off", "-c", "log_destination=stderr", "-c", "log_line_prefix=",
                 .. options.ServerArguments];
-        if (options.IsEphemeral) arguments = [.. arguments, "-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"];
+        if (options.IsEphemeral)
+        {
+            arguments = [.. arguments, "-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"];
+        }
+
         server = await ChildProcess.StartAsync(Command("postgres", arguments) with
         {
             RecordPath = options.RecordPath ?? Path.Combine(folder, "postgres.pid"),
             StopSignal = UnixSignal.Interrupt,
         }, OnServerLine);
 
-        await Task.WhenAny(ready.Task, server.Exited).WaitAsync(cancellationToken);
-        if (!ready.Task.IsCompleted) return false;
+        await Task.WhenAny(ready.Task, server.Exited).WaitAsync(ct);
+        if (!ready.Task.IsCompleted)
+        {
+            return false;
+        }
+
         portIsPublished = true; // from here on clients have it in their connection strings
-        await File.WriteAllTextAsync(PortPath, Port.ToString(CultureInfo.InvariantCulture), cancellationToken);
+        await File.WriteAllTextAsync(PortPath, Port.ToString(CultureInfo.InvariantCulture), ct);
         return true;
     }
 
     private void OnServerLine(string line)
     {
-        if (line.Contains("database system is ready to accept connections", StringComparison.Ordinal)) ready.TrySetResult();
-        if (!line.StartsWith("LOG:", StringComparison.Ordinal) || line.Contains("recovery in progress", StringComparison.Ordinal)) options.OnLine(
+        if (line.Contains("database system is ready to accept connections", StringComparison.Ordinal))
+        {
+            ready.TrySetResult();
+        }
+
+        if (!line.StartsWith("LOG:", StringComparison.Ordinal) || line.Contains("recovery in progress", StringComparison.Ordinal))
+        {
+            options.OnLine(
             line);
+        }
     }
 
     private int ChoosePort()
@@ -187,37 +240,57 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
         return remembered == 0 || Ports.IsTaken(remembered) ? Ports.Free() : remembered;
     }
 
-    private async Task InitialiseAsync(CancellationToken cancellationToken)
+    private async Task InitialiseAsync(CancellationToken ct)
     {
         var isInitialised = File.Exists(Path.Combine(Cluster, "global", "pg_control"));
         if (!options.IsEphemeral)
         {
-            if (File.Exists(PasswordPath)) Password = (await File.ReadAllTextAsync(PasswordPath, cancellationToken)).Trim();
-            else if (isInitialised) throw new StartFailure(
+            if (File.Exists(PasswordPath))
+            {
+                Password = (await File.ReadAllTextAsync(PasswordPath, ct)).Trim();
+            }
+            else if (isInitialised)
+            {
+                throw new StartFailure(
                 $"{PasswordPath} is gone, and {Cluster} cannot be opened without it. Put it back, or remove {folder} to start with an empty "
                 + "database.");
-            else Password = await CreatePasswordAsync(cancellationToken);
+            }
+            else
+            {
+                Password = await CreatePasswordAsync(ct);
+            }
         }
 
-        if (isInitialised) return;
+        if (isInitialised)
+        {
+            return;
+        }
 
         // Both names can only hold what a killed run has left: a cluster has its control file before it gets its name.
         var unfinished = Cluster + ".new";
-        foreach (var previous in new[] { unfinished, Cluster }.Where(Directory.Exists)) Directory.Delete(previous, recursive: true);
+        foreach (var previous in new[] { unfinished, Cluster }.Where(Directory.Exists))
+        {
+            Directory.Delete(previous, recursive: true);
+        }
+
         string[] arguments = ["-D", unfinished, "-U", User, "--encoding=UTF8", "--no-locale"];
         arguments = options.IsEphemeral ? [.. arguments, "-A", "trust", "--no-sync"]
             : [.. arguments, "-A", "scram-sha-256", $"--pwfile={PasswordPath}"];
-        var (exitCode, output) = await ChildProcess.RunAsync(Command("initdb", arguments), cancellationToken);
-        if (exitCode != 0) throw new StartFailure($"initdb failed with exit code {exitCode}:\n{output}");
+        var (exitCode, output) = await ChildProcess.RunAsync(Command("initdb", arguments), ct);
+        if (exitCode != 0)
+        {
+            throw new StartFailure($"initdb failed with exit code {exitCode}:\n{output}");
+        }
+
         Directory.Move(unfinished, Cluster);
     }
 
-    private async Task<string> CreatePasswordAsync(CancellationToken cancellationToken)
+    private async Task<string> CreatePasswordAsync(CancellationToken ct)
     {
         var password = Secrets.NewPassword();
         var unfinished = PasswordPath + ".new";
-        await Secrets.WriteAsync(unfinished, password, cancellationToken);
-        await GiveToServerAsync(unfinished, cancellationToken); // initdb reads it
+        await Secrets.WriteAsync(unfinished, password, ct);
+        await GiveToServerAsync(unfinished, ct); // initdb reads it
         File.Move(unfinished, PasswordPath, overwrite: true);
         return password;
     }
@@ -225,50 +298,71 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
     /// <summary>
     /// Our folder, or one under /var/lib when we are root and the server's user cannot get into ours (a checkout below /root).
     /// </summary>
-    private async Task<string> ReachableFolderAsync(CancellationToken cancellationToken)
+    private async Task<string> ReachableFolderAsync(CancellationToken ct)
     {
         var wanted = Path.GetFullPath(options.Folder);
         Directory.CreateDirectory(wanted);
-        if (runAs is null) return wanted;
-        await GiveToServerAsync(wanted, cancellationToken);
+        if (runAs is null)
+        {
+            return wanted;
+        }
+
+        await GiveToServerAsync(wanted, ct);
         var (exitCode, _) = await ChildProcess.RunAsync(new ChildCommand("/bin/sh", "-c", "cd \"$0\" && test -w .", wanted) { RunAs = runAs },
-            cancellationToken);
-        if (exitCode == 0) return wanted;
+            ct);
+        if (exitCode == 0)
+        {
+            return wanted;
+        }
 
         var hash = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(wanted)))[..12];
         var reachable = $"/var/lib/generation/{hash}";
         Directory.CreateDirectory(reachable);
-        await GiveToServerAsync(reachable, cancellationToken);
+        await GiveToServerAsync(reachable, ct);
         options.OnLine($"keeps its data in {reachable}: the user {runAs.Name}, whom it runs as because root may not, cannot enter {wanted}");
         return reachable;
     }
 
-    private async Task GiveToServerAsync(string path, CancellationToken cancellationToken)
+    private async Task GiveToServerAsync(string path, CancellationToken ct)
     {
-        if (runAs is null) return;
-        var (exitCode, output) = await ChildProcess.RunAsync(new ChildCommand("/bin/chown", $"{runAs.Id}:{runAs.GroupId}", path), cancellationToken);
-        if (exitCode != 0) throw new StartFailure($"The user {runAs.Name} cannot be given {path}: {output}");
+        if (runAs is null)
+        {
+            return;
+        }
+
+        var (exitCode, output) = await ChildProcess.RunAsync(new ChildCommand("/bin/chown", $"{runAs.Id}:{runAs.GroupId}", path), ct);
+        if (exitCode != 0)
+        {
+            throw new StartFailure($"The user {runAs.Name} cannot be given {path}: {output}");
+        }
     }
 
     /// <summary>
     /// A killed server leaves postmaster.pid. PostgreSQL ignores it unless the number in it belongs to a living process by now;
     /// so it is removed when that process is none of ours. A server that still runs on our data is stopped.
     /// </summary>
-    private async Task ClearStaleLockAsync(CancellationToken cancellationToken)
+    private async Task ClearStaleLockAsync(CancellationToken ct)
     {
         var lockPath = Path.Combine(Cluster, "postmaster.pid");
-        if (!File.Exists(lockPath)) return;
-        if (int.TryParse(File.ReadLines(lockPath).FirstOrDefault(), out var processId) && await IsServerOfOursAsync(processId, cancellationToken))
+        if (!File.Exists(lockPath))
+        {
+            return;
+        }
+
+        if (int.TryParse(File.ReadLines(lockPath).FirstOrDefault(), out var processId) && await IsServerOfOursAsync(processId, ct))
         {
             var (exitCode, output) = await ChildProcess.RunAsync(
-                Command("pg_ctl", "stop", "-D", Cluster, "-m", "fast", "-w", "-t", "30"), cancellationToken);
-            if (exitCode != 0) throw new StartFailure($"A PostgreSQL server (process {processId}) runs on {Cluster} and does not stop: {output}");
+                Command("pg_ctl", "stop", "-D", Cluster, "-m", "fast", "-w", "-t", "30"), ct);
+            if (exitCode != 0)
+            {
+                throw new StartFailure($"A PostgreSQL server (process {processId}) runs on {Cluster} and does not stop: {output}");
+            }
         }
 
         File.Delete(lockPath);
     }
 
-    private async Task<bool> IsServerOfOursAsync(int processId, CancellationToken cancellationToken)
+    private async Task<bool> IsServerOfOursAsync(int processId, CancellationToken ct)
     {
         if (OperatingSystem.IsLinux())
         {
@@ -284,11 +378,11 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
         }
 
         var (exitCode, output) = await ChildProcess.RunAsync(
-            new ChildCommand("/bin/ps", "-o", "command=", "-p", processId.ToString(CultureInfo.InvariantCulture)), cancellationToken);
+            new ChildCommand("/bin/ps", "-o", "command=", "-p", processId.ToString(CultureInfo.InvariantCulture)), ct);
         return exitCode == 0 && output.Contains("postgres", StringComparison.Ordinal) && output.Contains(Cluster, StringComparison.Ordinal);
     }
 
-    private async Task<string> SqlAsync(string sql, CancellationToken cancellationToken)
+    private async Task<string> SqlAsync(string sql, CancellationToken ct)
     {
         var command = new ChildCommand(Path.Combine(binFolder, "psql"), "-XAtq", "-h", "127.0.0.1", "-p", Port.ToString(CultureInfo.InvariantCulture),
             "-U", User, "-d", "postgres", "-c", sql)
@@ -301,7 +395,7 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
                 null
             },
         };
-        var (exitCode, output) = await ChildProcess.RunAsync(command, cancellationToken);
+        var (exitCode, output) = await ChildProcess.RunAsync(command, ct);
         return exitCode == 0 ? output.Trim() : throw new StartFailure($"PostgreSQL refused \"{sql}\": {output}");
     }
 
@@ -320,18 +414,21 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
     };
 
     /// <summary>The newest installed version, or, for a cluster that exists, the one that wrote it: no other can read it.</summary>
-    private async Task<string> FindBinFolderAsync(CancellationToken cancellationToken)
+    private async Task<string> FindBinFolderAsync(CancellationToken ct)
     {
         var versionPath = Path.Combine(Cluster, "PG_VERSION");
-        int? needed = File.Exists(versionPath) && int.TryParse(await File.ReadAllTextAsync(versionPath, cancellationToken), out var version)
+        int? needed = File.Exists(versionPath) && int.TryParse(await File.ReadAllTextAsync(versionPath, ct), out var version)
             ? version : null;
 
         var found = new List<(string Folder, int Major)>();
         foreach (var candidate in Programs.Folders().Concat(InstallFolders()).Distinct().Where(IsComplete))
         {
-            var (_, output) = await ChildProcess.RunAsync(new ChildCommand(Path.Combine(candidate, "initdb"), "--version"), cancellationToken);
+            var (_, output) = await ChildProcess.RunAsync(new ChildCommand(Path.Combine(candidate, "initdb"), "--version"), ct);
             var words = output.Split(' ', '.'); // initdb (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)
-            if (words.Length > 2 && int.TryParse(words[2], out var major)) found.Add((candidate, major));
+            if (words.Length > 2 && int.TryParse(words[2], out var major))
+            {
+                found.Add((candidate, major));
+            }
         }
 
         if (found.Count == 0)
@@ -341,7 +438,11 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
                 : "PostgreSQL is not installed. Install it: sudo apt-get install postgresql");
         }
 
-        if (needed is null) return found.MaxBy(installed => installed.Major).Folder;
+        if (needed is null)
+        {
+            return found.MaxBy(installed => installed.Major).Folder;
+        }
+
         return found.Find(installed => installed.Major == needed).Folder
             ?? throw new StartFailure(
                 $"{Cluster} was written by PostgreSQL {needed}, and only {string.Join(", ", found.Select(installed => installed.Major))} is "
@@ -363,8 +464,15 @@ internal sealed class PostgresProcess(PostgresOptions options, TimeProvider time
             ("/Applications/Postgres.app/Contents/Versions", "*", "bin"),
         })
         {
-            if (!Directory.Exists(parent)) continue;
-            foreach (var installed in Directory.EnumerateDirectories(parent, pattern)) yield return Path.Combine(installed, bin);
+            if (!Directory.Exists(parent))
+            {
+                continue;
+            }
+
+            foreach (var installed in Directory.EnumerateDirectories(parent, pattern))
+            {
+                yield return Path.Combine(installed, bin);
+            }
         }
     }
 }

@@ -56,35 +56,46 @@ internal sealed class RedisProcess(RedisOptions options, TimeProvider time) : IS
 
     private string PasswordPath => Path.Combine(folder, "password");
 
-    public async Task<bool> StartAsync(CancellationToken cancellationToken)
+    public async Task<bool> StartAsync(CancellationToken ct)
     {
         Directory.CreateDirectory(folder);
         var program = Programs.Find("redis-server") ?? Programs.Find("valkey-server") ?? throw new StartFailure(OperatingSystem.IsMacOS()
             ? "Redis is not installed. Install it: brew install redis"
             : "Redis is not installed. Install it: sudo apt-get install redis-server");
-        if (!options.IsEphemeral) Password ??= await LoadOrCreatePasswordAsync(cancellationToken);
+        if (!options.IsEphemeral)
+        {
+            Password ??= await LoadOrCreatePasswordAsync(ct);
+        }
 
         for (var attempt = 1; ; attempt++)
         {
-            if (Port == 0) Port = ChoosePort();
+            if (Port == 0)
+            {
+                Port = ChoosePort();
+            }
+
             ready = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-            await WriteConfigurationAsync(cancellationToken);
+            await WriteConfigurationAsync(ct);
             server = await ChildProcess.StartAsync(new ChildCommand(program, ConfigurationPath)
             {
                 WorkingDirectory = folder,
                 RecordPath = options.RecordPath ?? Path.Combine(folder, "redis.pid"),
             }, OnServerLine);
-            await Task.WhenAny(ready.Task, server.Exited).WaitAsync(cancellationToken);
+            await Task.WhenAny(ready.Task, server.Exited).WaitAsync(ct);
             if (ready.Task.IsCompleted)
             {
                 portIsPublished = true;
-                await File.WriteAllTextAsync(PortPath, Port.ToString(CultureInfo.InvariantCulture), cancellationToken);
+                await File.WriteAllTextAsync(PortPath, Port.ToString(CultureInfo.InvariantCulture), ct);
                 return true;
             }
 
             var portIsTaken = server.LastLines.Contains("Address already in use", StringComparison.Ordinal);
-            if (attempt == StartAttempts || !portIsTaken || portIsPublished) throw new StartFailure(
+            if (attempt == StartAttempts || !portIsTaken || portIsPublished)
+            {
+                throw new StartFailure(
                 $"Redis does not start from {folder}:\n{server.LastLines}");
+            }
+
             Port = 0;
         }
     }
@@ -99,34 +110,47 @@ internal sealed class RedisProcess(RedisOptions options, TimeProvider time) : IS
     /// <summary>Kills it, as a crash would.</summary>
     public async Task KillAsync()
     {
-        if (server is null) return;
+        if (server is null)
+        {
+            return;
+        }
+
         server.Signal(UnixSignal.Kill);
         await server.Exited;
     }
 
     /// <summary>Sends one command and returns the first line of the answer, such as <c>+OK</c>.</summary>
-    public async Task<string> CommandAsync(string command, CancellationToken cancellationToken)
+    public async Task<string> CommandAsync(string command, CancellationToken ct)
     {
         using var client = new TcpClient();
-        await client.ConnectAsync("127.0.0.1", Port, cancellationToken);
+        await client.ConnectAsync("127.0.0.1", Port, ct);
         await using var stream = client.GetStream();
         using var reader = new StreamReader(stream, Encoding.ASCII);
         if (Password is not null)
         {
-            await stream.WriteAsync(Encoding.ASCII.GetBytes($"AUTH {Password}\r\n"), cancellationToken);
-            if (await reader.ReadLineAsync(cancellationToken) is var reply && reply != "+OK") return reply ?? "";
+            await stream.WriteAsync(Encoding.ASCII.GetBytes($"AUTH {Password}\r\n"), ct);
+            if (await reader.ReadLineAsync(ct) is var reply && reply != "+OK")
+            {
+                return reply ?? "";
+            }
         }
 
-        await stream.WriteAsync(Encoding.ASCII.GetBytes(command + "\r\n"), cancellationToken);
-        return await reader.ReadLineAsync(cancellationToken) ?? "";
+        await stream.WriteAsync(Encoding.ASCII.GetBytes(command + "\r\n"), ct);
+        return await reader.ReadLineAsync(ct) ?? "";
     }
 
     private void OnServerLine(string line)
     {
-        if (line.Contains("Ready to accept connections", StringComparison.Ordinal)) ready.TrySetResult(); // after its file is loaded
+        if (line.Contains("Ready to accept connections", StringComparison.Ordinal))
+        {
+            ready.TrySetResult(); // after its file is loaded
+        }
 
         // "123:M 01 Jan 2026 00:00:00.000 # text": # marks a warning. At start it lectures about the kernel's settings, at the end it says goodbye.
-        if (portIsPublished && !isStopping && line.Split(" # ", 2) is [_, var warning]) options.OnLine(warning);
+        if (portIsPublished && !isStopping && line.Split(" # ", 2) is [_, var warning])
+        {
+            options.OnLine(warning);
+        }
     }
 
     private int ChoosePort()
@@ -135,17 +159,21 @@ internal sealed class RedisProcess(RedisOptions options, TimeProvider time) : IS
         return remembered == 0 || Ports.IsTaken(remembered) ? Ports.Free() : remembered;
     }
 
-    private async Task<string> LoadOrCreatePasswordAsync(CancellationToken cancellationToken)
+    private async Task<string> LoadOrCreatePasswordAsync(CancellationToken ct)
     {
-        if (File.Exists(PasswordPath) && await File.ReadAllTextAsync(PasswordPath, cancellationToken)
-            is { Length: > 0 } existing) return existing.Trim();
+        if (File.Exists(PasswordPath) && await File.ReadAllTextAsync(PasswordPath, ct)
+            is { Length: > 0 } existing)
+        {
+            return existing.Trim();
+        }
+
         var password = Secrets.NewPassword();
-        await Secrets.WriteAsync(PasswordPath, password, cancellationToken);
+        await Secrets.WriteAsync(PasswordPath, password, ct);
         return password;
     }
 
     /// <summary>A file, because arguments (and so a password among them) can be read by everyone on the machine.</summary>
-    private Task WriteConfigurationAsync(CancellationToken cancellationToken) => Secrets.WriteAsync(ConfigurationPath, $"""
+    private Task WriteConfigurationAsync(CancellationToken ct) => Secrets.WriteAsync(ConfigurationPath, $"""
         bind 127.0.0.1
         port {Port}
         dir "{folder.Replace("\\", "\\\\", StringComparison.Ordinal).Replace("\"", "\\\"", StringComparison.Ordinal)}"
@@ -157,5 +185,5 @@ internal sealed class RedisProcess(RedisOptions options, TimeProvider time) : IS
         appendfsync everysec
         {(Password is null ? "" : $"requirepass {Password}")}
 
-        """, cancellationToken);
+        """, ct);
 }

@@ -18,13 +18,19 @@ public sealed class RecentPictures
         lock (gate)
         {
             pictures.AddFirst((fileName, prompt, at));
-            if (pictures.Count > Shown) pictures.RemoveLast();
+            if (pictures.Count > Shown)
+            {
+                pictures.RemoveLast();
+            }
         }
     }
 
     public IReadOnlyList<(string FileName, string Prompt, DateTimeOffset At)> List()
     {
-        lock (gate) return [.. pictures];
+        lock (gate)
+        {
+            return [.. pictures];
+        }
     }
 }
 
@@ -59,7 +65,11 @@ internal static class Home
             <h2>Last pictures, and what the last videos show</h2>
             """);
         var pictures = recent.List();
-        if (pictures.Count == 0) html.Append("<p>None yet.</p>");
+        if (pictures.Count == 0)
+        {
+            html.Append("<p>None yet.</p>");
+        }
+
         html.Append("<div class=\"wall\">");
         foreach (var (fileName, prompt, at) in pictures)
         {
@@ -69,7 +79,10 @@ internal static class Home
 
         html.Append("</div><h2>Words in a prompt that break things</h2><table>");
         foreach (var fault in Fault.All)
+        {
             html.Append($"<tr><td><code>[fault={fault.Word}]</code><td>{fault.Stage}<td>{WebUtility.HtmlEncode(fault.Says)}");
+        }
+
         html.Append("""
             </table><p><code>[fault=word:times=2]</code> strikes the first two calls (a download fault: the first two downloads) of the same prompt.
             <code>POST /sim/faults {"fault","count"|"probability","prompt","retryAfterSeconds"}</code> strikes prompts that did not ask;

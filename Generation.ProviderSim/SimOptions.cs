@@ -145,7 +145,10 @@ internal sealed class SimOptionsValidation : IValidateOptions<SimOptions>
 
         void Check(bool holds, string problem)
         {
-            if (!holds) problems.Add(problem);
+            if (!holds)
+            {
+                problems.Add(problem);
+            }
         }
     }
 }

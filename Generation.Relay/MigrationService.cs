@@ -18,16 +18,16 @@ public sealed class MigrationService(
 
     private readonly ThrottledLog waiting = new(time);
 
-    public async Task StartAsync(CancellationToken cancellationToken)
+    public async Task StartAsync(CancellationToken ct)
     {
         var owner = DatabaseConnections.ReadOwner(configuration, environment);
-        while (!await TryAsync(owner, cancellationToken))
+        while (!await TryAsync(owner, ct))
         {
-            await Task.Delay(Pause, time, cancellationToken);
+            await Task.Delay(Pause, time, ct);
         }
     }
 
-    public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+    public Task StopAsync(CancellationToken ct) => Task.CompletedTask;
 
     private async Task<bool> TryAsync(string? owner, CancellationToken ct)
     {

@@ -1,6 +1,7 @@
 using Generation.Core;
 using Generation.Core.Database;
 using Generation.Core.Identity;
+using Generation.Core.Settings;
 using Microsoft.Extensions.Options;
 
 namespace Generation.Relay;
@@ -21,9 +22,13 @@ public sealed class ServiceLoginOptions
         .Where(login => !string.IsNullOrEmpty(login.Password))
         .ToDictionary(login => login.Role, login => login.Password!, StringComparer.Ordinal);
 
-    public string? Problem() => All().FirstOrDefault(login => !IsUsable(login.Password)) is { Setting: { } wrong }
-        ? $"{Section}:{wrong}:Password must be 12 to 200 printable ASCII characters."
-        : null;
+    internal void Check(SettingsCheck check)
+    {
+        foreach (var login in All())
+        {
+            check.That(IsUsable(login.Password), $"{login.Setting}:Password must be 12 to 200 printable ASCII characters.");
+        }
+    }
 
     private static bool IsUsable(string? password) =>
         string.IsNullOrEmpty(password) || (password.Length is >= 12 and <= 200 && password.AsSpan().IndexOfAnyExceptInRange(' ', '~') < 0);

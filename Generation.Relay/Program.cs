@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using Generation.Core.Hosting;
+using Generation.Core.Settings;
 using Generation.Relay;
 using Generation.Relay.Maintenance;
 
@@ -9,8 +10,8 @@ builder.AddServiceDefaults();
 builder.AddInfrastructure();
 builder.AddCore();
 services.AddMaintenance();
-builder.AddChecked<RelayOptions>(RelayOptions.Section, o => o.Problem());
-builder.AddChecked<ServiceLoginOptions>(ServiceLoginOptions.Section, o => o.Problem());
+builder.AddChecked<RelayOptions>(RelayOptions.Section, (options, check) => options.Check(check));
+builder.AddChecked<ServiceLoginOptions>(ServiceLoginOptions.Section, (options, check) => options.Check(check));
 services.AddSingleton<MigrationStep>();
 services.AddSingleton(_ => new Random(RandomNumberGenerator.GetInt32(int.MaxValue)));
 

@@ -42,7 +42,9 @@ public static class ReconcileCommand
                     $"ConnectionStrings:{DatabaseConnections.OwnerConnectionName} is not set; it is the login that owns the schema");
             await using var owner = NpgsqlDataSource.Create(new NpgsqlConnectionStringBuilder(connectionString) { Pooling = false });
             if (await RestoreReconciliation.ConnectedServicesAsync(owner, CancellationToken.None) is { Count: > 0 } connected)
+            {
                 throw new InvalidOperationException($"{string.Join(", ", connected)} still use the database. Stop all services first");
+            }
 
             // Opened before anything is changed: it may not be writable.
             await using var list = arguments is [var path] ? new StreamWriter(path) : StreamWriter.Null;

@@ -1,3 +1,5 @@
+using Generation.Core.Settings;
+
 namespace Generation.Relay;
 
 /// <summary>Section <c>Relay</c>.</summary>
@@ -6,7 +8,7 @@ public sealed class RelayOptions
     public const string Section = "Relay";
 
     /// <summary>What a timer can count.</summary>
-    private static readonly TimeSpan MaxInterval = TimeSpan.FromDays(45);
+    private static readonly TimeSpan MaxDuration = TimeSpan.FromDays(45);
 
     /// <summary>Rows dispatched at once; default 500, also as OUTBOX_BATCH. They are locked while they are published.</summary>
     public int OutboxBatch { get; set; } = 500;
@@ -112,25 +114,28 @@ public sealed class RelayOptions
     /// </summary>
     public TimeSpan AuditInterval { get; set; } = TimeSpan.FromHours(1);
 
-    public string? Problem() =>
-        OutboxBatch is < 1 or > 10_000 ? "Relay:OutboxBatch (OUTBOX_BATCH) must be from 1 to 10000."
-        : DispatchWindow is < 1 or > 1_000_000 ? "Relay:DispatchWindow must be from 1 to 1000000."
-        : UnknownObjectAge < TimeSpan.FromDays(1) ? "Relay:UnknownObjectAge must be at least one day, or be left out."
-        : ErrorEventsKept < TimeSpan.FromDays(1) ? "Relay:ErrorEventsKept must be at least one day."
-        : Durations().FirstOrDefault(duration => duration.Value <= TimeSpan.Zero) is { Setting: { } wrong } ? $"Relay:{wrong} must be positive."
-        : Durations().FirstOrDefault(duration => duration.Value > MaxInterval) is { Setting: { } endless }
-            ? $"Relay:{endless} must be at most {MaxInterval.TotalDays:0} days."
-        : null;
+    public void Check(SettingsCheck check)
+    {
+        ArgumentNullException.ThrowIfNull(check);
+        check.Range("OutboxBatch (OUTBOX_BATCH)", OutboxBatch, 1, 10_000);
+        check.Range(nameof(DispatchWindow), DispatchWindow, 1, 1_000_000);
+        check.AtLeast(nameof(UnknownObjectAge), UnknownObjectAge, TimeSpan.FromDays(1));
+        check.AtLeast(nameof(ErrorEventsKept), ErrorEventsKept, TimeSpan.FromDays(1));
+        foreach (var (setting, duration) in Durations())
+        {
+            check.Timeout(setting, duration, MaxDuration);
+        }
+    }
 
     private IEnumerable<(string Setting, TimeSpan Value)> Durations() =>
     [
         (nameof(PollInterval), PollInterval), (nameof(LostDispatchInterval), LostDispatchInterval), (nameof(DeadLeaseInterval), DeadLeaseInterval),
-            (nameof(LeaseGrace), LeaseGrace),
+        (nameof(LeaseGrace), LeaseGrace),
         (nameof(StuckInterval), StuckInterval), (nameof(StuckAfter), StuckAfter), (nameof(DeadlineInterval), DeadlineInterval),
         (nameof(StrayInterval), StrayInterval), (nameof(HoldInterval), HoldInterval), (nameof(AbandonedHoldInterval), AbandonedHoldInterval),
         (nameof(OverdueLotInterval), OverdueLotInterval), (nameof(CallbackInterval), CallbackInterval), (nameof(OldRowInterval), OldRowInterval),
         (nameof(VacuumInterval), VacuumInterval), (nameof(UploadInterval), UploadInterval), (nameof(TransferInterval), TransferInterval),
-            (nameof(TransferAge), TransferAge),
+        (nameof(TransferAge), TransferAge),
         (nameof(OrphanInterval), OrphanInterval), (nameof(OrphanAge), OrphanAge), (nameof(WalkInterval), WalkInterval),
         (nameof(MeasureInterval), MeasureInterval), (nameof(AuditInterval), AuditInterval),
     ];

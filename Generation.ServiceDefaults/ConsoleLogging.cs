@@ -53,7 +53,10 @@ public sealed class JsonLines(TimeProvider time) : ConsoleFormatter(FormatterNam
             json.WriteString("timestamp", time.GetUtcNow().ToString("yyyy-MM-dd'T'HH:mm:ss.fff'Z'")); // fixed width: sorts as text
             json.WriteString("level", logEntry.LogLevel.ToString());
             if (logEntry.EventId.Name is { } eventName)
+            {
                 json.WriteString("event", eventName);
+            }
+
             json.WriteString("category", logEntry.Category);
             json.WriteString("message", logEntry.Formatter(logEntry.State, logEntry.Exception));
             if (Activity.Current is { } activity)
@@ -63,9 +66,15 @@ public sealed class JsonLines(TimeProvider time) : ConsoleFormatter(FormatterNam
             }
 
             if (logEntry.State is IReadOnlyList<KeyValuePair<string, object?>> fields)
+            {
                 WriteFields(json, fields);
+            }
+
             if (logEntry.Exception is { } exception)
+            {
                 json.WriteString("exception", exception.ToString());
+            }
+
             json.WriteEndObject();
         }
 
@@ -77,7 +86,10 @@ public sealed class JsonLines(TimeProvider time) : ConsoleFormatter(FormatterNam
         foreach (var (name, value) in fields)
         {
             if (name == "{OriginalFormat}")
+            {
                 continue;
+            }
+
             json.WritePropertyName(OwnFields.Contains(name) ? "_" + name : name);
             switch (value)
             {
@@ -122,7 +134,9 @@ public sealed class ReadableLines(TimeProvider time) : ConsoleFormatter(Formatte
         textWriter.Write($" {logEntry.EventId.Name ?? "",-18} {message}");
         textWriter.WriteLine(Paint($"  ({category})", 90));
         if (logEntry.Exception is { } exception)
+        {
             textWriter.WriteLine(exception);
+        }
     }
 
     private static string Paint(string text, int color) => Colored ? $"\e[{color}m{text}\e[0m" : text;

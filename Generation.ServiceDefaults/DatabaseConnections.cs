@@ -1,7 +1,7 @@
 using Generation.Core.Database;
+using Generation.Core.Settings;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.Hosting;
-using Microsoft.Extensions.Options;
 using Npgsql;
 
 namespace Generation.ServiceDefaults;
@@ -9,6 +9,8 @@ namespace Generation.ServiceDefaults;
 /// <summary>Section <c>Database</c>. Server and login are named by <c>ConnectionStrings:generation</c>.</summary>
 public sealed class DatabaseOptions
 {
+    public const string Section = "Database";
+
     /// <summary>
     /// Default 20, between 2 and 500. Connections this process may hold. Too few: requests queue for one and time out;
     /// too many: the sum over all processes passes the server's <c>max_connections</c> and some cannot start.
@@ -21,25 +23,23 @@ public sealed class DatabaseOptions
     /// </summary>
     public int? CommandTimeoutSeconds { get; set; }
 
-    internal sealed class Validation(IConfiguration configuration) : IValidateOptions<DatabaseOptions>
+    internal void Check(SettingsCheck check, IConfiguration configuration)
     {
-        public ValidateOptionsResult Validate(string? name, DatabaseOptions options)
+        check.Range(nameof(PoolSize), PoolSize, 2, 500);
+        check.Range(nameof(CommandTimeoutSeconds), CommandTimeoutSeconds, 1, 3600);
+        if (check.Errors.Count > 0)
         {
-            if (options.PoolSize is < 2 or > 500)
-                return ValidateOptionsResult.Fail($"Database:PoolSize must be between 2 and 500 connections, not {options.PoolSize}");
-            if (options.CommandTimeoutSeconds is < 1 or > 3600)
-                return ValidateOptionsResult.Fail($"Database:CommandTimeoutSeconds must be between 1 and 3600, not {options.CommandTimeoutSeconds}");
-            try
-            {
-                DatabaseConnections.Read(configuration, options, "validation");
-                RedisConnections.ReadOptions(configuration, "validation");
-            }
-            catch (InvalidOperationException invalid)
-            {
-                return ValidateOptionsResult.Fail(invalid.Message);
-            }
+            return;
+        }
 
-            return ValidateOptionsResult.Success;
+        try
+        {
+            DatabaseConnections.Read(configuration, this, "validation");
+            RedisConnections.ReadOptions(configuration, "validation");
+        }
+        catch (InvalidOperationException e)
+        {
+            check.Fail(e.Message);
         }
     }
 }
@@ -107,12 +107,15 @@ public sealed record DatabaseConnections(string Login, string Service, string De
         var setting = $"ConnectionStrings:{name}";
         var given = configuration.GetConnectionString(name);
         if (string.IsNullOrWhiteSpace(given))
+        {
             throw new InvalidOperationException($"{setting} is not set (environment: ConnectionStrings__{name})");
+        }
+
         try
         {
             return new NpgsqlConnectionStringBuilder(given);
         }
-        catch (Exception malformed) when (malformed is ArgumentException or FormatException)
+        catch (Exception e) when (e is ArgumentException or FormatException)
         {
             // Without the inner exception: it may quote the value, password included.
 #pragma warning disable MA0054

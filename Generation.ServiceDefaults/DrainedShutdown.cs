@@ -1,3 +1,4 @@
+using Generation.Core.Settings;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Options;
@@ -7,6 +8,8 @@ namespace Generation.ServiceDefaults;
 /// <summary>Section <c>Shutdown</c>: how a process leaves.</summary>
 public sealed class ShutdownOptions
 {
+    public const string Section = "Shutdown";
+
     /// <summary>
     /// Default 45 s; in a worker outside Development the longest configured call that is waited for, plus 30 s. The time from the stop signal to the
     /// exit, drain delay included; what is not finished by then is
@@ -20,21 +23,12 @@ public sealed class ShutdownOptions
     /// </summary>
     public TimeSpan? DrainDelay { get; set; }
 
-    internal sealed class Defaults(IHostEnvironment environment) : IPostConfigureOptions<ShutdownOptions>, IValidateOptions<ShutdownOptions>
+    internal void Check(SettingsCheck check)
     {
-        public void PostConfigure(string? name, ShutdownOptions options) =>
-            options.DrainDelay ??= environment.IsDevelopment() ? TimeSpan.Zero : TimeSpan.FromSeconds(5);
-
-        public ValidateOptionsResult Validate(string? name, ShutdownOptions options)
-        {
-            if (options.GracePeriod < TimeSpan.FromSeconds(1) || options.GracePeriod > TimeSpan.FromHours(1))
-                return ValidateOptionsResult.Fail($"Shutdown:GracePeriod must be between 00:00:01 and 01:00:00, not {options.GracePeriod}");
-            if (options.DrainDelay < TimeSpan.Zero || options.DrainDelay >= options.GracePeriod)
-                return ValidateOptionsResult.Fail(
-                    $"Shutdown:DrainDelay must be at least 0 and shorter than Shutdown:GracePeriod ({options.GracePeriod}), not "
-                    + $"{options.DrainDelay}");
-            return ValidateOptionsResult.Success;
-        }
+        check.Range(nameof(GracePeriod), GracePeriod, TimeSpan.FromSeconds(1), TimeSpan.FromHours(1));
+        check.That(
+            DrainDelay is null || (DrainDelay >= TimeSpan.Zero && DrainDelay < GracePeriod),
+            $"{nameof(DrainDelay)} must be at least 0 and shorter than {Section}:{nameof(GracePeriod)} ({GracePeriod}); it is {DrainDelay}.");
     }
 }
 
@@ -50,29 +44,30 @@ public sealed class DrainState(IHostApplicationLifetime lifetime, IOptions<Shutd
     public bool IsDraining => Draining.IsCancellationRequested;
 
     // The host calls StoppingAsync on all services before StopAsync on any, so the listener is still open here.
-    public async Task StoppingAsync(CancellationToken cancellationToken)
+    public async Task StoppingAsync(CancellationToken ct)
     {
         lifetime.StopApplication(); // a host stopped by code, not by signal, drains the same way
         var delay = options.Value.DrainDelay ?? TimeSpan.Zero;
         if (delay > TimeSpan.Zero)
-            await Task.Delay(delay, time, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        {
+            await Task.Delay(delay, time, ct).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
     }
 
-    public Task StartingAsync(CancellationToken cancellationToken) => Task.CompletedTask;
-    public Task StartAsync(CancellationToken cancellationToken) => Task.CompletedTask;
-    public Task StartedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
-    public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
-    public Task StoppedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+    public Task StartingAsync(CancellationToken ct) => Task.CompletedTask;
+    public Task StartAsync(CancellationToken ct) => Task.CompletedTask;
+    public Task StartedAsync(CancellationToken ct) => Task.CompletedTask;
+    public Task StopAsync(CancellationToken ct) => Task.CompletedTask;
+    public Task StoppedAsync(CancellationToken ct) => Task.CompletedTask;
 }
 
 internal static class DrainedShutdown
 {
     public static void AddDrainedShutdown(this IHostApplicationBuilder builder)
     {
-        builder.Services.AddOptions<ShutdownOptions>().BindConfiguration("Shutdown").ValidateOnStart();
-        builder.Services.AddSingleton<ShutdownOptions.Defaults>();
-        builder.Services.AddSingleton<IPostConfigureOptions<ShutdownOptions>>(services => services.GetRequiredService<ShutdownOptions.Defaults>());
-        builder.Services.AddSingleton<IValidateOptions<ShutdownOptions>>(services => services.GetRequiredService<ShutdownOptions.Defaults>());
+        var drainDelay = builder.Environment.IsDevelopment() ? TimeSpan.Zero : TimeSpan.FromSeconds(5);
+        builder.AddChecked<ShutdownOptions>(ShutdownOptions.Section, (options, check) => options.Check(check))
+            .PostConfigure(options => options.DrainDelay ??= drainDelay);
         builder.Services.AddOptions<HostOptions>().Configure<IOptions<ShutdownOptions>>(
             (host, shutdown) => host.ShutdownTimeout = shutdown.Value.GracePeriod);
         builder.Services.AddSingleton<DrainState>();

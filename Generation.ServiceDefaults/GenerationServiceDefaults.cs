@@ -60,8 +60,7 @@ public static class GenerationServiceDefaults
         where TBuilder : IHostApplicationBuilder
     {
         var serviceName = RedisConnections.ServiceName(builder);
-        builder.Services.AddOptions<DatabaseOptions>().BindConfiguration("Database").ValidateOnStart();
-        builder.Services.AddSingleton<IValidateOptions<DatabaseOptions>, DatabaseOptions.Validation>();
+        builder.AddChecked<DatabaseOptions>(DatabaseOptions.Section, (options, check) => options.Check(check, builder.Configuration));
         builder.Services.AddSingleton(services => DatabaseConnections.Read(
             services.GetRequiredService<IConfiguration>(), services.GetRequiredService<IOptions<DatabaseOptions>>().Value, serviceName));
         builder.Services.AddSingleton(services =>

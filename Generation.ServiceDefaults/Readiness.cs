@@ -54,7 +54,10 @@ public sealed class Readiness(IServiceProvider services, DrainState drain, TimeP
         lock (gate)
         {
             if (probe is null || (probe.IsCompleted && time.GetElapsedTime(probedAt) >= AnswerLifetime))
+            {
                 probe = ProbeAsync();
+            }
+
             current = probe;
         }
 
@@ -65,7 +68,9 @@ public sealed class Readiness(IServiceProvider services, DrainState drain, TimeP
     public async ValueTask DisposeAsync()
     {
         if (postgres is not null)
+        {
             await postgres.DisposeAsync();
+        }
     }
 
     private async Task<ReadinessReport> ProbeAsync()
@@ -75,7 +80,9 @@ public sealed class Readiness(IServiceProvider services, DrainState drain, TimeP
         var redisProbe = ProbeRedisAsync();
         var checks = await ProbePostgresInTimeAsync();
         if (await redisProbe is { } redisAnswer)
+        {
             checks["redis"] = redisAnswer;
+        }
 
         var unready = checks.GetValueOrDefault("postgres", "ok") != "ok" || checks.GetValueOrDefault("schema", "ok") != "ok";
         var degraded = checks.GetValueOrDefault("redis", "ok") != "ok";
@@ -102,7 +109,10 @@ public sealed class Readiness(IServiceProvider services, DrainState drain, TimeP
     {
         var checks = new Dictionary<string, string>(StringComparer.Ordinal) { ["postgres"] = "unreachable" };
         if (schema is not null)
+        {
             checks["schema"] = "unknown";
+        }
+
         return checks;
     }
 
@@ -110,7 +120,10 @@ public sealed class Readiness(IServiceProvider services, DrainState drain, TimeP
     {
         var checks = new Dictionary<string, string>();
         if (postgres is null)
+        {
             return checks;
+        }
+
         using var timeout = new SafeTimeout(PostgresTimeout, time);
         try
         {
@@ -119,16 +132,18 @@ public sealed class Readiness(IServiceProvider services, DrainState drain, TimeP
             await command.ExecuteScalarAsync(timeout.Token);
             checks["postgres"] = "ok";
             if (schema is not null)
+            {
                 checks["schema"] = await schema.IsCurrent(connection, timeout.Token) ? "ok" : "outdated";
+            }
         }
-        catch (PostgresException answer) when (IsMissingSchema(answer))
+        catch (PostgresException e) when (IsMissingSchema(e))
         {
             checks["postgres"] = "ok";
             checks["schema"] = "outdated";
         }
-        catch (Exception failure) when (failure is NpgsqlException or OperationCanceledException || TransientErrors.IsTransient(failure))
+        catch (Exception e) when (e is NpgsqlException or OperationCanceledException || TransientErrors.IsTransient(e))
         {
-            logger.LogDebug(failure, "Postgres did not answer the readiness probe");
+            logger.LogDebug(e, "Postgres did not answer the readiness probe");
             return PostgresIsUnavailable();
         }
 
@@ -146,19 +161,25 @@ public sealed class Readiness(IServiceProvider services, DrainState drain, TimeP
     private async Task<string?> ProbeRedisAsync()
     {
         if (redis is null)
+        {
             return null;
+        }
+
         try
         {
             var multiplexer = await redis.SharedAsync().WaitAsync(RedisTimeout, time);
             if (!multiplexer.IsConnected)
+            {
                 return "unreachable";
+            }
+
             await multiplexer.GetDatabase().PingAsync().WaitAsync(RedisTimeout, time);
             return "ok";
         }
-        catch (Exception failure) when (failure is StackExchange.Redis.RedisException or TimeoutException or OperationCanceledException
+        catch (Exception e) when (e is StackExchange.Redis.RedisException or TimeoutException or OperationCanceledException
             or ObjectDisposedException)
         {
-            logger.LogDebug(failure, "Redis did not answer the readiness probe");
+            logger.LogDebug(e, "Redis did not answer the readiness probe");
             return "unreachable";
         }
     }
@@ -167,7 +188,10 @@ public sealed class Readiness(IServiceProvider services, DrainState drain, TimeP
     private void LogChange(ReadinessReport report)
     {
         if (report.Status == lastStatus)
+        {
             return;
+        }
+
         logger.Log(
             report.Status == "ready" ? LogLevel.Information : LogLevel.Warning,
             "Readiness is now {Status}: {Checks}",

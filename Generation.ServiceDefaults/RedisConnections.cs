@@ -52,12 +52,14 @@ public sealed class RedisConnections(IServiceProvider services, IConfiguration c
     protected override Task ExecuteAsync(CancellationToken stoppingToken) => SharedAsync().WaitAsync(stoppingToken);
 
     /// <summary>Closes the shared multiplexer. What is registered after <c>AddGenerationData</c> has stopped by then.</summary>
-    public override async Task StopAsync(CancellationToken cancellationToken)
+    public override async Task StopAsync(CancellationToken ct)
     {
-        await base.StopAsync(cancellationToken);
+        await base.StopAsync(ct);
         if (shared is { IsValueCreated: true, Value.IsCompletedSuccessfully: true })
+        {
             // nobody has a command under way by now, and a Redis that is unavailable would be waited for
             await (await shared.Value).CloseAsync(allowCommandsToComplete: false);
+        }
     }
 
     /// <summary>Whether traffic to Redis crosses the network unencrypted.</summary>
@@ -76,7 +78,10 @@ public sealed class RedisConnections(IServiceProvider services, IConfiguration c
     {
         var given = configuration.GetConnectionString(ConnectionName);
         if (string.IsNullOrWhiteSpace(given))
+        {
             throw new InvalidOperationException($"ConnectionStrings:{ConnectionName} is not set (environment: ConnectionStrings__{ConnectionName})");
+        }
+
         var options = ConfigurationOptions.Parse(given);
         Harden(options, clientName);
         return options;

@@ -65,7 +65,10 @@ public sealed class RequestObservation(RequestDelegate next, ILoggerFactory logg
     private static void Drop(Activity? activity)
     {
         if (activity is null)
+        {
             return;
+        }
+
         activity.IsAllDataRequested = false;
         activity.ActivityTraceFlags &= ~ActivityTraceFlags.Recorded;
     }
@@ -73,21 +76,28 @@ public sealed class RequestObservation(RequestDelegate next, ILoggerFactory logg
     private static void Describe(Activity? activity, string method, string? route, int status, bool failed)
     {
         if (activity is not { IsAllDataRequested: true })
+        {
             return;
+        }
+
         activity.DisplayName = route is null ? method : $"{method} {route}";
         activity.SetTag("http.response.status_code", status);
         if (route is not null)
         {
             activity.SetTag("http.route", route);
             if (route.Contains("{token", StringComparison.OrdinalIgnoreCase))
+            {
                 activity.SetTag("url.path", route);
+            }
         }
 
         if (status >= 500 || failed)
         {
             activity.SetStatus(ActivityStatusCode.Error);
             if (activity.GetTagItem("error.type") is null)
+            {
                 activity.SetTag("error.type", status.ToString());
+            }
         }
     }
 
@@ -104,11 +114,20 @@ public sealed class RequestObservation(RequestDelegate next, ILoggerFactory logg
         var success = status is >= 200 and < 300 or StatusCodes.Status304NotModified;
         var level = status >= 500 ? LogLevel.Warning : LogLevel.Information;
         if (success && (uint)Interlocked.Increment(ref successes) % SampledSuccesses != 0)
+        {
             level = LogLevel.Debug;
+        }
+
         if (status is StatusCodes.Status429TooManyRequests or StatusCodes.Status503ServiceUnavailable && !IsAmongTheFirstOfTheSecond())
+        {
             level = LogLevel.Debug;
+        }
+
         if (!logger.IsEnabled(level))
+        {
             return;
+        }
+
         logger.Log(
             level,
             Answered,
@@ -123,7 +142,10 @@ public sealed class RequestObservation(RequestDelegate next, ILoggerFactory logg
     {
         var now = time.GetTimestamp() / time.TimestampFrequency;
         if (Interlocked.Exchange(ref second, now) != now)
+        {
             Volatile.Write(ref refusals, 0);
+        }
+
         return Interlocked.Increment(ref refusals) <= LoggedRefusals;
     }
 }

@@ -21,27 +21,23 @@ public sealed class SecurityOptions
     /// </summary>
     public bool AllowOwnerLogin { get; set; }
 
-    /// <summary>Outside Development: what must not be, and can be seen in the settings alone.</summary>
-    internal sealed class Validation(IConfiguration configuration, IHostEnvironment environment) : IValidateOptions<SecurityOptions>
+    /// <summary>What is dangerous outside Development and can be seen in the settings of other sections.</summary>
+    internal static void Check(SettingsCheck check, IConfiguration configuration)
     {
-        public ValidateOptionsResult Validate(string? name, SecurityOptions options)
+        if (IsSet("Providers:Kie:ApiKey") && !IsSet("Providers:Kie:WebhookHmacKey"))
         {
-            var problems = environment.IsDevelopment() ? [] : Problems().ToList();
-            return problems.Count > 0 ? ValidateOptionsResult.Fail(problems) : ValidateOptionsResult.Success;
+            check.Fail("Providers:Kie:WebhookHmacKey is not set while Providers:Kie:ApiKey is: without it anybody's callback counts as Kie's. "
+                + "Set the key of Kie's account.");
         }
 
-        private IEnumerable<string> Problems()
+        if (Uri.TryCreate(configuration["Worker:PublicBaseUrl"], UriKind.Absolute, out var url) && url.Scheme == Uri.UriSchemeHttp
+            && !url.IsLoopback)
         {
-            if (IsSet("Providers:Kie:ApiKey") && !IsSet("Providers:Kie:WebhookHmacKey"))
-                yield return "Providers:Kie:WebhookHmacKey is not set while Providers:Kie:ApiKey is: without it anybody's callback counts as Kie's. "
-                    + "Set the key of Kie's account.";
-            if (Uri.TryCreate(configuration["Worker:PublicBaseUrl"], UriKind.Absolute, out var url) && url.Scheme == Uri.UriSchemeHttp
-                && !url.IsLoopback)
-                yield return "Worker:PublicBaseUrl (PUBLIC_BASE_URL) must be https, or on this machine: callbacks and signed addresses would go "
-                    + "over the network in clear.";
+            check.Fail("Worker:PublicBaseUrl (PUBLIC_BASE_URL) must be https, or on this machine: callbacks and signed addresses would go "
+                + "over the network in clear.");
         }
 
-        private bool IsSet(string key) => !string.IsNullOrWhiteSpace(configuration[key]);
+        bool IsSet(string key) => !string.IsNullOrWhiteSpace(configuration[key]);
     }
 }
 
@@ -76,25 +72,44 @@ internal sealed class StartChecks(
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         if (environment.IsDevelopment())
+        {
             return;
+        }
+
         foreach (var warning in Warnings())
+        {
             log.LogCritical(Unsafe, "{Warning}", warning);
+        }
+
         while (!await TryAskDatabaseAsync(stoppingToken))
+        {
             await Task.Delay(Pause, time, stoppingToken);
+        }
     }
 
     private IEnumerable<string> Warnings()
     {
         if (configuration.GetValue("Mock:Enabled", false))
+        {
             yield return "Mock:Enabled (MOCK_MODE) is on: what is sold are samples, and no provider is called";
+        }
+
         if (media.Value.AllowPrivateAddresses)
+        {
             yield return "Media:AllowPrivateAddresses is on: whoever can name a URL reaches the internal network; Media:PrivateHosts opens single "
                 + "hosts";
+        }
+
         if (media.Value.Store == MediaStoreKind.Folder)
+        {
             yield return "Media:Store is folder: results are on one machine's disk; services on several machines need s3";
+        }
+
         if (RedisConnections.CrossesNetworkInClear(configuration))
+        {
             yield return "ConnectionStrings:redis has no TLS (ssl=true) and is not on this machine: its password and everybody's progress go over "
                 + "the network in clear";
+        }
     }
 
     /// <summary>Whether it has answered.</summary>
@@ -115,14 +130,20 @@ internal sealed class StartChecks(
             }
 
             if (!configuration.GetValue("Mock:Enabled", false) && await settings.MockModeAsync(ct))
+            {
                 log.LogCritical(Unsafe, "app_settings.mock_mode is on: what is sold are samples, and no provider is called");
+            }
+
             return true;
         }
         catch (PostgresException e) when (e.SqlState is PostgresErrorCodes.InvalidPassword or PostgresErrorCodes.InvalidAuthorizationSpecification)
         {
             if (!isLoginUnknownSaid)
+            {
                 log.LogError("The database refuses this service's login ({Problem}): `Generation.Relay migrate` makes it and sets its password",
                     e.MessageText);
+            }
+
             isLoginUnknownSaid = true;
             return false;
         }
@@ -153,8 +174,13 @@ internal static class StartCheckRegistration
 {
     public static void AddStartChecks(this IHostApplicationBuilder builder)
     {
-        builder.Services.AddOptions<SecurityOptions>().BindConfiguration(SecurityOptions.Section).ValidateOnStart();
-        builder.Services.AddSingleton<IValidateOptions<SecurityOptions>, SecurityOptions.Validation>();
+        builder.AddChecked<SecurityOptions>(SecurityOptions.Section, (_, check) =>
+        {
+            if (!builder.Environment.IsDevelopment())
+            {
+                SecurityOptions.Check(check, builder.Configuration);
+            }
+        });
         builder.Services.AddSingleton<StartVerdict>();
         builder.Services.AddHostedService<StartChecks>();
     }

@@ -38,10 +38,15 @@ internal static class TelemetryExport
 
         // AddService would win over the variable, and with it over the name that Aspire or the deployment gave.
         if (string.IsNullOrEmpty(builder.Configuration["OTEL_SERVICE_NAME"]))
+        {
             telemetry.ConfigureResource(resource => resource.AddService(builder.Environment.ApplicationName));
+        }
 
         if (string.IsNullOrEmpty(builder.Configuration["OTEL_EXPORTER_OTLP_ENDPOINT"]))
+        {
             return;
+        }
+
         telemetry
             .WithLogging(configureBuilder: null, logs => logs.IncludeFormattedMessage = true)
             .UseOtlpExporter();

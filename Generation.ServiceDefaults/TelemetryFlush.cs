@@ -24,7 +24,7 @@ internal sealed class TelemetryFlush(IServiceProvider services, TimeProvider tim
     private Task? flush;
 
     /// <summary>Now: when everything has stopped the container may be gone.</summary>
-    public Task StartAsync(CancellationToken cancellationToken)
+    public Task StartAsync(CancellationToken ct)
     {
         (traces, metrics, logs) = (services.GetService<TracerProvider>(), services.GetService<MeterProvider>(),
             services.GetService<LoggerProvider>());
@@ -32,7 +32,7 @@ internal sealed class TelemetryFlush(IServiceProvider services, TimeProvider tim
     }
 
     /// <summary>A host may be stopped from two sides at once; whoever of them goes on to dispose of it waits for the same flush.</summary>
-    public Task StoppedAsync(CancellationToken cancellationToken)
+    public Task StoppedAsync(CancellationToken ct)
     {
         lock (gate)
         {
@@ -40,10 +40,10 @@ internal sealed class TelemetryFlush(IServiceProvider services, TimeProvider tim
         }
     }
 
-    public Task StartingAsync(CancellationToken cancellationToken) => Task.CompletedTask;
-    public Task StartedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
-    public Task StoppingAsync(CancellationToken cancellationToken) => Task.CompletedTask;
-    public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+    public Task StartingAsync(CancellationToken ct) => Task.CompletedTask;
+    public Task StartedAsync(CancellationToken ct) => Task.CompletedTask;
+    public Task StoppingAsync(CancellationToken ct) => Task.CompletedTask;
+    public Task StopAsync(CancellationToken ct) => Task.CompletedTask;
 
     private async Task FlushAsync()
     {

@@ -19,7 +19,7 @@ builder.AddServiceDefaults();
 builder.AddInfrastructure();
 builder.AddCore();
 builder.Services.AddSingleton(s => new LeaseConnections(s.GetRequiredService<DatabaseConnections>().Service));
-builder.AddChecked<WorkerOptions>(WorkerOptions.Section, o => o.Problem());
+builder.AddChecked<WorkerOptions>(WorkerOptions.Section, (options, check) => options.Check(check));
 builder.Services.AddOptions<SettingsOptions>().PostConfigure<IOptions<WorkerOptions>>((settings, worker) => settings.CacheMs =
     worker.Value.SettingsRefreshMs ?? settings.CacheMs);
 

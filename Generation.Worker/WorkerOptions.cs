@@ -1,3 +1,6 @@
+using Generation.Core.Queue;
+using Generation.Core.Settings;
+
 namespace Generation.Worker;
 
 /// <summary>Section <c>Worker</c>.</summary>
@@ -65,19 +68,24 @@ public sealed class WorkerOptions
     /// </summary>
     public string? PublicBaseUrl { get; set; }
 
-    public string? Problem() =>
-        Concurrency is < 0 or > 1_000 ? "Worker:Concurrency (GEN_WORKER_CONCURRENCY) must be from 0 to 1000."
-        : SettingsRefreshMs is < 0 or > 600_000 ? "Worker:SettingsRefreshMs (GEN_WORKER_SETTINGS_REFRESH_MS) must be from 0 to 600000."
-        : RenewInterval <= TimeSpan.Zero ? "Worker:RenewInterval must be positive."
-        : LeaseDuration < RenewInterval * 3
-            ? "Worker:LeaseDuration must be at least three times Worker:RenewInterval, so that one lost renewal loses no job."
-        : MaxAttempts < 1 ? "Worker:MaxAttempts must be at least 1."
-        : RetryBackoff <= TimeSpan.Zero || MaxRetryBackoff < RetryBackoff
-            ? "Worker:MaxRetryBackoff must be at least Worker:RetryBackoff, which must be positive."
-        : BreakDuration < TimeSpan.FromSeconds(1) || BreakDuration > TimeSpan.FromHours(1) ? "Worker:BreakDuration must be from 00:00:01 to 01:00:00."
-        : PublicBaseUrl is not null && !(Uri.TryCreate(PublicBaseUrl, UriKind.Absolute, out var url) && url.Scheme is "http" or "https")
-            ? "Worker:PublicBaseUrl must be an http(s) address, such as https://generation.example.com."
-        : Lanes.Except(Core.Queue.QueueOptions.Lanes, StringComparer.Ordinal).FirstOrDefault() is { } lane
-            ? $"Worker:Lanes names '{lane}'; there are {string.Join(", ", Core.Queue.QueueOptions.Lanes)}."
-        : null;
+    internal void Check(SettingsCheck check)
+    {
+        check.Range("Concurrency (GEN_WORKER_CONCURRENCY)", Concurrency, 0, 1_000);
+        check.Range("SettingsRefreshMs (GEN_WORKER_SETTINGS_REFRESH_MS)", SettingsRefreshMs, 0, 600_000);
+        check.Positive(nameof(RenewInterval), RenewInterval);
+        check.That(
+            LeaseDuration >= RenewInterval * 3,
+            $"{nameof(LeaseDuration)} must be at least three times {Section}:{nameof(RenewInterval)}, so that one lost renewal loses no job.");
+        check.AtLeast(nameof(MaxAttempts), MaxAttempts, 1);
+        check.Positive(nameof(RetryBackoff), RetryBackoff);
+        check.That(MaxRetryBackoff >= RetryBackoff, $"{nameof(MaxRetryBackoff)} must be at least {Section}:{nameof(RetryBackoff)}.");
+        check.Range(nameof(BreakDuration), BreakDuration, TimeSpan.FromSeconds(1), TimeSpan.FromHours(1));
+        check.That(
+            PublicBaseUrl is null || (Uri.TryCreate(PublicBaseUrl, UriKind.Absolute, out var url) && url.Scheme is "http" or "https"),
+            "PublicBaseUrl (PUBLIC_BASE_URL) must be an http(s) address, such as https://generation.example.com.");
+        foreach (var lane in Lanes.Except(QueueOptions.Lanes, StringComparer.Ordinal))
+        {
+            check.That(false, $"{nameof(Lanes)} names '{lane}'; there are {string.Join(", ", QueueOptions.Lanes)}.");
+        }
+    }
 }

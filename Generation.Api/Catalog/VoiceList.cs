@@ -1,6 +1,7 @@
 using System.Net.Http.Headers;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Generation.Core.Settings;
 
 namespace Generation.Api.Catalog;
 
@@ -29,14 +30,15 @@ public sealed class VoiceOptions
     /// <summary>Voices listed at most, a hundred a page; default 1,000. What is left out is said (<c>complete: false</c>).</summary>
     public int MaxVoices { get; set; } = 1_000;
 
-    public string? Problem() =>
-        !(Uri.TryCreate(BaseUrl, UriKind.Absolute, out var url) && url.Scheme is "http" or "https")
-            ? "Providers:ElevenLabs:BaseUrl must be an http(s) address, such as https://api.elevenlabs.io."
-        : !ApiKey.Trim().All(c => c is > ' ' and < '\x7f') ? "Providers:ElevenLabs:ApiKey has a character that cannot stand in a header."
-        : CacheDuration <= TimeSpan.Zero || RefreshSpacing <= TimeSpan.Zero || ReadTimeout <= TimeSpan.Zero
-            ? "Providers:ElevenLabs:CacheDuration, RefreshSpacing and ReadTimeout must be positive."
-        : MaxVoices is < 1 or > 10_000 ? "Providers:ElevenLabs:MaxVoices must be from 1 to 10000."
-        : null;
+    internal void Check(SettingsCheck check)
+    {
+        check.Address(nameof(BaseUrl), BaseUrl, "such as https://api.elevenlabs.io");
+        check.HeaderValue(nameof(ApiKey), ApiKey.Trim());
+        check.Positive(nameof(CacheDuration), CacheDuration);
+        check.Positive(nameof(RefreshSpacing), RefreshSpacing);
+        check.Positive(nameof(ReadTimeout), ReadTimeout);
+        check.Range(nameof(MaxVoices), MaxVoices, 1, 10_000);
+    }
 }
 
 /// <summary>A voice, as clients choose one. What ElevenLabs adds to its words (a new category, a new label) comes through as it is.</summary>

@@ -1,7 +1,7 @@
 using System.ComponentModel;
 using Generation.Api.Description;
 using Generation.Api.Errors;
-using Generation.Core.Hosting;
+using Generation.Core.Settings;
 using Microsoft.AspNetCore.Http.HttpResults;
 
 namespace Generation.Api.Catalog;
@@ -32,7 +32,7 @@ public static class VoicesApi
 {
     public static void AddVoices(this WebApplicationBuilder builder)
     {
-        builder.AddChecked<VoiceOptions>(VoiceOptions.Section, o => o.Problem());
+        builder.AddChecked<VoiceOptions>(VoiceOptions.Section, (options, check) => options.Check(check));
         builder.Services.AddSingleton<VoiceList>();
     }
 

@@ -63,7 +63,7 @@ public static class Problems
 /// <summary>Unexpected exceptions as problems: no stack trace leaves the process.</summary>
 public sealed class UnexpectedFailures(ILogger<UnexpectedFailures> log) : IExceptionHandler
 {
-    public async ValueTask<bool> TryHandleAsync(HttpContext httpContext, Exception exception, CancellationToken cancellationToken)
+    public async ValueTask<bool> TryHandleAsync(HttpContext httpContext, Exception exception, CancellationToken ct)
     {
         var result = exception switch
         {

@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using System.Globalization;
 using Generation.Core.Queue;
+using Generation.Core.Settings;
 using StackExchange.Redis;
 
 namespace Generation.Api.Overload;
@@ -16,8 +17,11 @@ public sealed class RateLimitOptions
     /// <summary>Submits a minute of all keys together; as many may come at once; default 100,000. 0 is no limit.</summary>
     public int GlobalPerMinute { get; set; } = 100_000;
 
-    public string? Problem() => KeyPerMinute < 0 || GlobalPerMinute < 0
-        ? "RateLimits:KeyPerMinute and RateLimits:GlobalPerMinute must not be negative; 0 is no limit." : null;
+    internal void Check(SettingsCheck check)
+    {
+        check.AtLeast(nameof(KeyPerMinute), KeyPerMinute, 0);
+        check.AtLeast(nameof(GlobalPerMinute), GlobalPerMinute, 0);
+    }
 }
 
 /// <summary>What a limit says to one request.</summary>

@@ -77,7 +77,10 @@ internal static class Deployment
             .WithEnvironment("Mock__OverrideKey", builder.AddOptionalParameter("mock-override-key",
                 "Signs x-mock-override; empty: nobody can ask for mock outputs", secret: true));
         var webhookKey = builder.AddOptionalParameter("kie-webhook-key", "Signs the callbacks of Kie; required with a key of Kie", secret: true);
-        foreach (var service in new[] { api, worker }) service.WithEnvironment("Providers__Kie__WebhookHmacKey", webhookKey);
+        foreach (var service in new[] { api, worker })
+        {
+            service.WithEnvironment("Providers__Kie__WebhookHmacKey", webhookKey);
+        }
 
         IResourceBuilder<ParameterResource> Parameter(string provider, string what, string description, bool secret = false) =>
             builder.AddOptionalParameter($"{provider.ToLowerInvariant()}-{what}", description, secret);

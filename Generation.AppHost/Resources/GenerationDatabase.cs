@@ -75,7 +75,11 @@ internal static class DatabaseExtensions
     public static IResourceBuilder<IServiceResource> WithDatabase(this IResourceBuilder<IServiceResource> service, GenerationDatabase database)
     {
         var login = service.Resource.Name;
-        if (database.Server is not null) service.WaitFor(database.Server);
+        if (database.Server is not null)
+        {
+            service.WaitFor(database.Server);
+        }
+
         return service.WithEnvironment($"ConnectionStrings__{database.Name}",
             ReferenceExpression.Create($"{database.Connection};Username=generation_{login};Password={database.Passwords[login]}"));
     }
@@ -85,7 +89,10 @@ internal static class DatabaseExtensions
     {
         relay.WithEnvironment($"ConnectionStrings__{database.Name}-owner", ReferenceExpression.Create($"{database.Connection};{database.Owner}"));
         foreach (var (service, password) in database.Passwords)
+        {
             relay.WithEnvironment($"Database__Roles__{char.ToUpperInvariant(service[0])}{service[1..]}__Password", password);
+        }
+
         return relay;
     }
 

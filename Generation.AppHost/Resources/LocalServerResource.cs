@@ -28,7 +28,7 @@ internal abstract class LocalServerResource(string name, string kind) : Resource
     protected abstract IServerProcess Process { get; }
 
     /// <summary>Called each time that the server answers again.</summary>
-    protected virtual Task OnStartedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+    protected virtual Task OnStartedAsync(CancellationToken ct) => Task.CompletedTask;
 
     /// <summary>
     /// Starts it, starts it again whenever it exits, and tells the dashboard. Completes after <see cref="StopAsync"/>, or when it cannot run here.
@@ -85,13 +85,13 @@ internal abstract class LocalServerResource(string name, string kind) : Resource
         {
             await PublishAsync(KnownResourceStates.Exited);
         }
-        catch (StartFailure failure)
+        catch (StartFailure e)
         {
-            started.TrySetException(failure);
+            started.TrySetException(e);
             _ = started.Task.Exception; // seen: it is told below
-            model.Logger.LogError("{Failure}", failure.Message);
+            model.Logger.LogError("{Failure}", e.Message);
             await PublishAsync(KnownResourceStates.FailedToStart);
-            Terminal.Fail(failure.Message);
+            Terminal.Fail(e.Message);
             Environment.ExitCode = 1;
             model.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
         }
@@ -114,9 +114,9 @@ internal abstract class LocalServerResource(string name, string kind) : Resource
     {
         public string ValueExpression => ""; // a local server is in no manifest
 
-        public async ValueTask<string?> GetValueAsync(CancellationToken cancellationToken = default)
+        public async ValueTask<string?> GetValueAsync(CancellationToken ct = default)
         {
-            await Known.WaitAsync(cancellationToken);
+            await Known.WaitAsync(ct);
             return Value();
         }
     }
@@ -143,9 +143,12 @@ internal sealed class LocalPostgresResource : LocalServerResource
 
     protected override IServerProcess Process => process;
 
-    protected override async Task OnStartedAsync(CancellationToken cancellationToken)
+    protected override async Task OnStartedAsync(CancellationToken ct)
     {
-        foreach (var database in databases) await process.EnsureDatabaseAsync(database, cancellationToken);
+        foreach (var database in databases)
+        {
+            await process.EnsureDatabaseAsync(database, ct);
+        }
     }
 }
 

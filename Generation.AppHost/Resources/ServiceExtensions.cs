@@ -29,7 +29,11 @@ internal static class ServiceExtensions
         this IDistributedApplicationBuilder builder, string name, int? port = null, bool isExternal = false)
         where TProject : IProjectMetadata, new()
     {
-        if (builder.ExecutionContext.IsPublishMode) return builder.AddPublishedService<TProject>(name, isExternal);
+        if (builder.ExecutionContext.IsPublishMode)
+        {
+            return builder.AddPublishedService<TProject>(name, isExternal);
+        }
+
         var service = string.IsNullOrEmpty(builder.Configuration["DEBUG_SESSION_PORT"]) ? builder.AddLocalService<TProject>(name)
             : builder.AddDebuggedService<TProject>(name);
 
@@ -56,7 +60,11 @@ internal static class ServiceExtensions
         var assembly = Path.GetFileNameWithoutExtension(new TProject().ProjectPath);
         var folder = Path.GetFullPath(Path.Combine(AppContext.BaseDirectory[..bin], "..", assembly));
         var program = Path.Combine(folder, output, assembly + ".dll");
-        if (!File.Exists(program)) throw new StartFailure($"{program} is not there. Build it: dotnet build");
+        if (!File.Exists(program))
+        {
+            throw new StartFailure($"{program} is not there. Build it: dotnet build");
+        }
+
         return builder.AddResource(new LocalServiceResource(name, DotnetPath(), folder)).WithArgs(program);
     }
 
@@ -80,7 +88,11 @@ internal static class ServiceExtensions
             .WithHttpEndpoint(targetPort: ContainerPort)
             .WithEnvironment("OTEL_SERVICE_NAME", name)
             .WithEnvironment("ASPNETCORE_FORWARDEDHEADERS_ENABLED", "true");
-        if (isExternal) service.WithHttpsEndpoint(targetPort: ContainerPort).WithExternalHttpEndpoints();
+        if (isExternal)
+        {
+            service.WithHttpsEndpoint(targetPort: ContainerPort).WithExternalHttpEndpoints();
+        }
+
         return service.WithEnvironment("HTTP_PORTS", ReferenceExpression.Create(
             $"{service.GetEndpoint("http").Property(EndpointProperty.TargetPort)}"));
     }

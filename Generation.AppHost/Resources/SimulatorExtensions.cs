@@ -17,7 +17,11 @@ internal static class SimulatorExtensions
                 .WithEnvironment($"Providers__{name}__ApiKey", $"sim-{name.ToLowerInvariant()}-key");
         }
 
-        foreach (var name in new[] { "Ark", "Google", "Kie" }) service.WithEnvironment($"Providers__{name}__SourceHosts", "localhost,127.0.0.1");
+        foreach (var name in new[] { "Ark", "Google", "Kie" })
+        {
+            service.WithEnvironment($"Providers__{name}__SourceHosts", "localhost,127.0.0.1");
+        }
+
         return service.WithReference(simulator)
             .WithEnvironment("Providers__Forge__Endpoints", ReferenceExpression.Create($"{address}"))
             .WithEnvironment("Providers__Kie__WebhookHmacKey", "sim-kie-webhook-key") // signs the simulator's callbacks
@@ -60,7 +64,11 @@ internal static class SimulatorExtensions
     private static ExecuteCommandResult Describe(JsonElement answer, bool isSuccess)
     {
         string? Text(string name) => answer.TryGetProperty(name, out var value) && value.ValueKind != JsonValueKind.Null ? value.ToString() : null;
-        if (!isSuccess) return CommandResults.Failure(Text("detail") ?? Text("title") ?? "The Api refused it.");
+        if (!isSuccess)
+        {
+            return CommandResults.Failure(Text("detail") ?? Text("title") ?? "The Api refused it.");
+        }
+
         var session = Text("sessionId");
         return Text("status") switch
         {

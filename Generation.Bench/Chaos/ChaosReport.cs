@@ -22,7 +22,10 @@ internal sealed class ChaosReport(ChaosOptions options)
     public void Begin(IReadOnlyList<Injection> schedule)
     {
         AnsiConsole.WriteLine($"Seed {options.Seed}: {options.RequestsPerSecond} requests/s for {options.Minutes} min, {schedule.Count} faults.");
-        foreach (var injection in schedule) Note($"planned {injection}");
+        foreach (var injection in schedule)
+        {
+            Note($"planned {injection}");
+        }
     }
 
     /// <summary>Ends a part of the run.</summary>
@@ -58,20 +61,34 @@ internal sealed class ChaosReport(ChaosOptions options)
 
         var ends = outcomes.Values.SelectMany(own => own.Keys).Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal).ToList();
         var sessions = new Table().Title("Sessions by outcome").AddColumn("tool");
-        foreach (var end in ends) sessions.AddColumn(Right(end));
-        foreach (var (tool, own) in outcomes.OrderBy(pair => pair.Key, StringComparer.Ordinal)) sessions.AddRow(
+        foreach (var end in ends)
+        {
+            sessions.AddColumn(Right(end));
+        }
+
+        foreach (var (tool, own) in outcomes.OrderBy(pair => pair.Key, StringComparer.Ordinal))
+        {
+            sessions.AddRow(
             [Markup.Escape(tool), .. ends.Select(end => own.TryGetValue(end, out var count) ? $"{count}" : "")]);
+        }
+
         sessions.AddRow(["all", .. ends.Select(end => $"{outcomes.Values.Sum(own => own.GetValueOrDefault(end))}")]);
         AnsiConsole.Write(sessions);
 
         var held = new Table().Title("Promises").AddColumn("promise").AddColumn("").AddColumn("");
         foreach (var (promise, detail, broken) in promises)
+        {
             held.AddRow(Markup.Escape(promise), broken.Count == 0 ? "[green]held[/]" : $"[red]BROKEN: {broken.Count}[/]", Markup.Escape(detail));
+        }
+
         AnsiConsole.Write(held);
         foreach (var (promise, _, broken) in promises.Where(promise => promise.Broken.Count > 0))
         {
             AnsiConsole.MarkupLineInterpolated($"[red]BROKEN: {promise}[/]");
-            foreach (var example in broken.Take(ExamplesShown)) AnsiConsole.WriteLine($"  {example}");
+            foreach (var example in broken.Take(ExamplesShown))
+            {
+                AnsiConsole.WriteLine($"  {example}");
+            }
         }
 
         var counts = weather.OrderBy(pair => pair.Key, StringComparer.Ordinal).Select(pair => $"{pair.Key} {pair.Value}");

@@ -38,7 +38,11 @@ internal sealed record ChaosOptions(int Seed, double Minutes, double RequestsPer
                 continue;
             }
 
-            if (i + 1 == words.Count || !double.TryParse(words[i + 1], NumberStyles.Float, CultureInfo.InvariantCulture, out var value)) return null;
+            if (i + 1 == words.Count || !double.TryParse(words[i + 1], NumberStyles.Float, CultureInfo.InvariantCulture, out var value))
+            {
+                return null;
+            }
+
             switch (words[i])
             {
                 case "--seed" when value is >= 0 and <= int.MaxValue
@@ -70,7 +74,11 @@ internal static class ChaosRun
     /// <summary>The exit code: 0 when all promises held and every fault struck often enough.</summary>
     public static async Task<int> RunAsync(ChaosOptions options, CancellationToken ct)
     {
-        if (Console.IsOutputRedirected) AnsiConsole.Profile.Width = WidthOfFiles;
+        if (Console.IsOutputRedirected)
+        {
+            AnsiConsole.Profile.Width = WidthOfFiles;
+        }
+
         var folder = await RunFolder.CreateAsync(ct);
         try
         {
@@ -83,10 +91,18 @@ internal static class ChaosRun
 
             report.Lap("stop");
             report.Print();
-            if (report.Holds && !options.Keeps) return 0;
+            if (report.Holds && !options.Keeps)
+            {
+                return 0;
+            }
+
             var kept = Path.Combine(Path.GetTempPath(), $"generation-chaos-{options.Seed}-{Environment.ProcessId}");
             Directory.CreateDirectory(kept);
-            foreach (var log in Directory.GetFiles(folder["logs"])) File.Move(log, Path.Combine(kept, Path.GetFileName(log)));
+            foreach (var log in Directory.GetFiles(folder["logs"]))
+            {
+                File.Move(log, Path.Combine(kept, Path.GetFileName(log)));
+            }
+
             await report.WriteAsync(Path.Combine(kept, "run.txt"));
             AnsiConsole.WriteLine($"The logs of every process, the run's own story and that of each session named: {kept}");
             return report.Holds ? 0 : 1;
@@ -116,14 +132,22 @@ internal static class ChaosRun
             var faults = Task.WhenAll(injector.RunAsync(schedule, ct), upgrade?.RunAsync(duration, ct) ?? Task.CompletedTask);
             var lives = await AskAsync(faults);
             await faults;
-            foreach (var fleet in system.Fleets) await fleet.CompleteAsync();
+            foreach (var fleet in system.Fleets)
+            {
+                await fleet.CompleteAsync();
+            }
+
             report.Lap("load and faults");
 
             end.CancelAfter(MaxQuiet);
             var isQuiet = await QuietAsync(Task.WhenAll(lives));
             report.Lap("until quiet");
             await new Promises(system, client, history, injector, options, report).CheckAsync(isQuiet, ct);
-            if (upgrade is not null) await upgrade.CheckAsync(ct);
+            if (upgrade is not null)
+            {
+                await upgrade.CheckAsync(ct);
+            }
+
             report.Lap("checks");
         }
         finally
@@ -164,10 +188,18 @@ internal static class ChaosRun
         async Task<bool> QuietAsync(Task lives)
         {
             await lives.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            if (lives.IsFaulted) await lives; // a fault of ours
+            if (lives.IsFaulted)
+            {
+                await lives; // a fault of ours
+            }
+
             while (!end.IsCancellationRequested)
             {
-                if (await history.TryUnderWayAsync(ct) is { Open: 0, Outbox: 0 }) return !lives.IsCanceled;
+                if (await history.TryUnderWayAsync(ct) is { Open: 0, Outbox: 0 })
+                {
+                    return !lives.IsCanceled;
+                }
+
                 await Task.Delay(QuietInterval, TimeProvider.System, ct);
             }
 

@@ -70,8 +70,12 @@ internal sealed class ChaosSystem : IAsyncDisposable
     public static async Task<ChaosSystem> StartAsync(RunFolder folder, string? previousRelease, CancellationToken ct,
         params IReadOnlyList<string> postgresArguments)
     {
-        if (!S3Server.IsInstalled) throw new StartFailure(
+        if (!S3Server.IsInstalled)
+        {
+            throw new StartFailure(
             "The storage is the tests' S3 server, which npm has not installed yet: (cd Generation.Tests/Servers && npm ci)");
+        }
+
         var system = new ChaosSystem();
         try
         {
@@ -96,7 +100,10 @@ internal sealed class ChaosSystem : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
-        while (stops.TryPop(out var stop)) await stop();
+        while (stops.TryPop(out var stop))
+        {
+            await stop();
+        }
     }
 
     private async Task StartCoreAsync(RunFolder folder, string? previousRelease, IReadOnlyList<string> postgresArguments, CancellationToken ct)
@@ -115,7 +122,10 @@ internal sealed class ChaosSystem : IAsyncDisposable
         stops.Push(async () =>
         {
             await Postgres.StopAsync(StopGrace, CancellationToken.None);
-            if (Directory.Exists(Postgres.Folder)) Directory.Delete(Postgres.Folder, recursive: true);
+            if (Directory.Exists(Postgres.Folder))
+            {
+                Directory.Delete(Postgres.Folder, recursive: true);
+            }
         });
         Redis = new RedisProcess(new RedisOptions { Folder = folder["redis"], RecordPath = folder.RecordPath("redis") }, TimeProvider.System);
         stops.Push(() => Redis.StopAsync(StopGrace, CancellationToken.None));
@@ -139,17 +149,28 @@ internal sealed class ChaosSystem : IAsyncDisposable
             new Deployment("new", null, ChaosSettings.ForRelay(settings)),
             new Deployment("new", null, ChaosSettings.WithLogin(settings, ServiceLogins.Worker)),
         ];
-        if (previousRelease is not null) PreviousDeployments = [.. Deployments.Select(_ => new Deployment("previous", previousRelease, settings))];
+        if (previousRelease is not null)
+        {
+            PreviousDeployments = [.. Deployments.Select(_ => new Deployment("previous", previousRelease, settings))];
+        }
+
         var first = PreviousDeployments.Count > 0 ? PreviousDeployments : Deployments;
         Apis = new Fleet("Generation.Api", 2, first[0], folder, Events, port);
         Relays = new Fleet("Generation.Relay", 2, first[1], folder, Events);
         Workers = new Fleet("Generation.Worker", 2, first[2], folder, Events);
-        foreach (var fleet in Fleets) stops.Push(async () => await fleet.DisposeAsync());
+        foreach (var fleet in Fleets)
+        {
+            stops.Push(async () => await fleet.DisposeAsync());
+        }
+
         await Relays.StartAsync(ct); // makes the schema
         await Task.WhenAll(Apis.StartAsync(ct), Workers.StartAsync(ct));
         await DevelopmentAccounts.CreateUserAsync(Db, "chaos-admin", "admin", AdminKey, 0, ct);
-        for (var user = 0; user < Users; user++) await DevelopmentAccounts.CreateUserAsync(
+        for (var user = 0; user < Users; user++)
+        {
+            await DevelopmentAccounts.CreateUserAsync(
             Db, $"chaos-{user}", "user", UserKey(user), CreditsPerUser, ct);
+        }
 
         async Task StartPostgresAsync()
         {
@@ -160,7 +181,10 @@ internal sealed class ChaosSystem : IAsyncDisposable
         async Task StartSimAsync()
         {
             sim = await ServiceChild.StartAsync("Generation.ProviderSim", "/healthz", ChaosSettings.Sim, folder, ct);
-            lock (stops) stops.Push(async () => await sim.DisposeAsync());
+            lock (stops)
+            {
+                stops.Push(async () => await sim.DisposeAsync());
+            }
         }
 
         async Task StartStorageAsync()

@@ -78,8 +78,16 @@ internal sealed class Client : IDisposable
         {
             var tries = plan.AsksTwice ? [SubmitAsync(plan, 0, ct), SubmitAsync(plan, 1, ct)] : new[] { SubmitAsync(plan, plan.Number, ct) };
             var ids = (await Task.WhenAll(tries)).OfType<Guid>().Distinct().ToList();
-            if (ids.Count > 1) Broken.Enqueue((Promise.AskingTwiceCostsOnce, $"{plan.Key}: sessions {string.Join(" and ", ids)}"));
-            if (ids.Count == 0) return; // refused, and told as broken
+            if (ids.Count > 1)
+            {
+                Broken.Enqueue((Promise.AskingTwiceCostsOnce, $"{plan.Key}: sessions {string.Join(" and ", ids)}"));
+            }
+
+            if (ids.Count == 0)
+            {
+                return; // refused, and told as broken
+            }
+
             order = Orders.GetOrAdd(ids[0], id => new Order(plan, id));
         }
         finally
@@ -90,7 +98,10 @@ internal sealed class Client : IDisposable
         var canceling = plan.CancelAfter is { } after ? CancelAsync(order, after, ct) : Task.CompletedTask;
         await FollowAsync(order, ct);
         await canceling;
-        if (order.End == "failed" && plan.Retries && await RetryAsync(order, ct) is { } again) await FollowAsync(again, ct);
+        if (order.End == "failed" && plan.Retries && await RetryAsync(order, ct) is { } again)
+        {
+            await FollowAsync(again, ct);
+        }
     }
 
     /// <summary>Sends a request until it is answered with something else than 429 or 503.</summary>
@@ -107,20 +118,34 @@ internal sealed class Client : IDisposable
                     Content = body is null ? null
                     : JsonContent.Create(body)
                 };
-                foreach (var (name, value) in headers) request.Headers.Add(name, value);
+                foreach (var (name, value) in headers)
+                {
+                    request.Headers.Add(name, value);
+                }
+
                 using var answer = await clients[user][(api + attempt) % clients[user].Length].SendAsync(request, ct);
                 if (answer.StatusCode is not (HttpStatusCode.TooManyRequests or HttpStatusCode.ServiceUnavailable))
                 {
                     var text = await answer.Content.ReadAsStringAsync(ct);
-                    if (answer.StatusCode < HttpStatusCode.InternalServerError) return (
+                    if (answer.StatusCode < HttpStatusCode.InternalServerError)
+                    {
+                        return (
                         answer.StatusCode, text.Length == 0 ? null : JsonNode.Parse(text)!.AsObject());
+                    }
+
                     Broken.Enqueue((Promise.OverloadSheds, $"{method} {path} was answered with {(int)answer.StatusCode}: {text}"));
                     continue;
                 }
 
                 Count($"{(int)answer.StatusCode}");
-                if (answer.Headers.RetryAfter?.Delta is { } wanted) pause = wanted < MaxRetryAfter ? wanted : MaxRetryAfter;
-                else Broken.Enqueue((Promise.OverloadSheds, $"{method} {path}: {(int)answer.StatusCode} without Retry-After"));
+                if (answer.Headers.RetryAfter?.Delta is { } wanted)
+                {
+                    pause = wanted < MaxRetryAfter ? wanted : MaxRetryAfter;
+                }
+                else
+                {
+                    Broken.Enqueue((Promise.OverloadSheds, $"{method} {path}: {(int)answer.StatusCode} without Retry-After"));
+                }
             }
             catch (Exception e) when (e is HttpRequestException or IOException or JsonException || (
                 e is OperationCanceledException && !ct.IsCancellationRequested))
@@ -137,35 +162,60 @@ internal sealed class Client : IDisposable
     {
         lock (order)
         {
-            if (version < order.Version) Broken.Enqueue((
+            if (version < order.Version)
+            {
+                Broken.Enqueue((
                 Promise.StateNeverGoesBackwards, $"{order.SessionId}: version {version} after {order.Version} {where}"));
+            }
+
             order.Version = Math.Max(order.Version, version);
             if (status is not ("completed" or "failed" or "canceled"))
             {
-                if (order.End is not null) Broken.Enqueue((Promise.EndsOnce, $"{order.SessionId}: {status} after {order.End} {where}"));
+                if (order.End is not null)
+                {
+                    Broken.Enqueue((Promise.EndsOnce, $"{order.SessionId}: {status} after {order.End} {where}"));
+                }
+
                 return;
             }
 
             order.End ??= status;
-            if (order.EndVersion == 0) order.EndVersion = version;
+            if (order.EndVersion == 0)
+            {
+                order.EndVersion = version;
+            }
+
             if (order.End != status || order.EndVersion != version)
+            {
                 Broken.Enqueue((Promise.EndsOnce,
                     $"{order.SessionId}: {order.End} in version {order.EndVersion}, then {status} in version {version} {where}"));
+            }
         }
     }
 
     public void Dispose()
     {
-        foreach (var client in clients.SelectMany(own => own)) client.Dispose();
+        foreach (var client in clients.SelectMany(own => own))
+        {
+            client.Dispose();
+        }
     }
 
     private async Task<Guid?> SubmitAsync(Plan plan, int api, CancellationToken ct)
     {
         var body = new JsonObject { ["model"] = plan.Model, ["params"] = plan.Params.DeepClone() };
         List<(string, string)> headers = [("Idempotency-Key", plan.Key)];
-        if (plan.IsMock) headers.Add(("x-mock-override", mockToken));
+        if (plan.IsMock)
+        {
+            headers.Add(("x-mock-override", mockToken));
+        }
+
         var (status, answer) = await InsistAsync(plan.User, api, HttpMethod.Post, "/api/generations", body, headers, ct);
-        if (status == HttpStatusCode.Accepted) return (Guid)answer!["sessionId"]!;
+        if (status == HttpStatusCode.Accepted)
+        {
+            return (Guid)answer!["sessionId"]!;
+        }
+
         Broken.Enqueue((Promise.AcceptedIsDurable, $"{plan.Key}, {plan.Model}: refused with {(int)status} {answer?.ToJsonString()}"));
         return null;
     }
@@ -186,7 +236,11 @@ internal sealed class Client : IDisposable
 
             // Not compared with versions that were shown elsewhere meanwhile: this client asks one question at a time.
             Show(order, (string)session!["status"]!, (long)session["version"]!, "when it was asked for");
-            if (order.End is not null) return;
+            if (order.End is not null)
+            {
+                return;
+            }
+
             await Task.Delay(AskInterval, TimeProvider.System, ct);
         }
     }
@@ -198,7 +252,9 @@ internal sealed class Client : IDisposable
         var (status, answer) = await InsistAsync(order.Plan.User, order.Plan.Number + 1, HttpMethod.Post,
             $"/api/generations/{order.SessionId}/cancel", null, [], ct);
         if (status is not (HttpStatusCode.OK or HttpStatusCode.Accepted or HttpStatusCode.Conflict))
+        {
             Broken.Enqueue((Promise.EndsOnce, $"{order.SessionId}: cancel was answered with {(int)status} {answer?.ToJsonString()}"));
+        }
     }
 
     private async Task<Order?> RetryAsync(Order order, CancellationToken ct)
@@ -206,9 +262,17 @@ internal sealed class Client : IDisposable
         var (status, answer) = await InsistAsync(
             order.Plan.User, order.Plan.Number, HttpMethod.Post, $"/api/generations/{order.SessionId}/retry", null,
                 [("Idempotency-Key", $"{order.Plan.Key}-again")], ct);
-        if (status == HttpStatusCode.Conflict) return null; // not retryable
-        if (status == HttpStatusCode.Accepted) return Orders.GetOrAdd(
+        if (status == HttpStatusCode.Conflict)
+        {
+            return null; // not retryable
+        }
+
+        if (status == HttpStatusCode.Accepted)
+        {
+            return Orders.GetOrAdd(
             (Guid)answer!["sessionId"]!, id => new Order(order.Plan, id) { RetryOf = order.SessionId });
+        }
+
         Broken.Enqueue((Promise.AcceptedIsDurable, $"{order.SessionId}: its retry was refused with {(int)status} {answer?.ToJsonString()}"));
         return null;
     }

@@ -81,7 +81,10 @@ internal sealed class Fleet(string project, int count, Deployment deployment, Ru
     public async Task RollAsync(Action<string> struck)
     {
         struck(project);
-        for (var i = 0; i < slots.Length; i++) await WithAsync(i, isThis: true, use: ReplaceAsync);
+        for (var i = 0; i < slots.Length; i++)
+        {
+            await WithAsync(i, isThis: true, use: ReplaceAsync);
+        }
     }
 
     /// <summary>SIGTERM to one instance, which is followed by one of another release.</summary>
@@ -100,14 +103,22 @@ internal sealed class Fleet(string project, int count, Deployment deployment, Ru
         var exitCode = await process.StopAsync(StopGrace);
         events.Enqueue($"{slot.Name} ({process.ProcessId}) ended with {exitCode} after "
             + $"{TimeProvider.System.GetElapsedTime(started).TotalSeconds:0.0} s");
-        if (exitCode != 0) Collapses.Enqueue($"{slot.Name} ended with {exitCode} when it was asked to stop");
+        if (exitCode != 0)
+        {
+            Collapses.Enqueue($"{slot.Name} ended with {exitCode} when it was asked to stop");
+        }
+
         await StartAsync(slot, stop.Token);
     }
 
     /// <summary>kill -9 for all. <see cref="CompleteAsync"/> starts others.</summary>
     public Task KillAllAsync() => Task.WhenAll(slots.Select((_, i) => WithAsync(i, isThis: true, use: async slot =>
     {
-        if (slot.Process is not { } process) return;
+        if (slot.Process is not { } process)
+        {
+            return;
+        }
+
         slot.Process = null;
         Cuts.Enqueue(new Cut(process.ProcessId, TimeProvider.System.GetUtcNow(), null));
         await process.KillAsync();
@@ -116,8 +127,11 @@ internal sealed class Fleet(string project, int count, Deployment deployment, Ru
     /// <summary>Waits until every instance is up and ready.</summary>
     public async Task CompleteAsync()
     {
-        for (var i = 0; i < slots.Length; i++) await WithAsync(
+        for (var i = 0; i < slots.Length; i++)
+        {
+            await WithAsync(
             i, isThis: true, use: slot => slot.Process is null ? StartAsync(slot, stop.Token) : Task.CompletedTask);
+        }
     }
 
     /// <summary>kill -9 for all: everything has been asked by now.</summary>
@@ -127,7 +141,11 @@ internal sealed class Fleet(string project, int count, Deployment deployment, Ru
         await Task.WhenAll(slots.Select(async slot =>
         {
             using var turn = await slot.TakeAsync();
-            if (slot.Process is not { } process) return;
+            if (slot.Process is not { } process)
+            {
+                return;
+            }
+
             slot.Process = null;
             await process.KillAsync();
             await process.DisposeAsync();
@@ -143,9 +161,16 @@ internal sealed class Fleet(string project, int count, Deployment deployment, Ru
     private async Task WithAsync(int victim, Func<Slot, Task> use, bool isThis = false)
     {
         var slot = slots[victim % slots.Length];
-        if (!isThis && slot.IsTaken) slot = slots.FirstOrDefault(other => !other.IsTaken) ?? slot;
+        if (!isThis && slot.IsTaken)
+        {
+            slot = slots.FirstOrDefault(other => !other.IsTaken) ?? slot;
+        }
+
         using var turn = await slot.TakeAsync();
-        if (!stop.IsCancellationRequested) await use(slot);
+        if (!stop.IsCancellationRequested)
+        {
+            await use(slot);
+        }
     }
 
     private async Task StartAsync(Slot slot, CancellationToken ct)
@@ -174,10 +199,18 @@ internal sealed class Fleet(string project, int count, Deployment deployment, Ru
     {
         var exitCode = await process.Exited;
         log.Dispose();
-        if (slot.Process != process || stop.IsCancellationRequested) return; // we did it
+        if (slot.Process != process || stop.IsCancellationRequested)
+        {
+            return; // we did it
+        }
+
         Collapses.Enqueue($"{slot.Name} ({process.ProcessId}) ended by itself with {exitCode}");
         using var turn = await slot.TakeAsync();
-        if (slot.Process != process || stop.IsCancellationRequested) return;
+        if (slot.Process != process || stop.IsCancellationRequested)
+        {
+            return;
+        }
+
         slot.Process = null;
         try
         {
@@ -236,7 +269,10 @@ internal sealed class Fleet(string project, int count, Deployment deployment, Ru
         {
             lock (gate)
             {
-                if (!isClosed) file.WriteLine(line);
+                if (!isClosed)
+                {
+                    file.WriteLine(line);
+                }
             }
         }
 

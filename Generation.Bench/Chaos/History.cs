@@ -58,7 +58,11 @@ internal sealed class History(NpgsqlDataSource database)
     {
         while (!ct.IsCancellationRequested)
         {
-            if (await TryUnderWayAsync(ct) is { } sample) latest = sample;
+            if (await TryUnderWayAsync(ct) is { } sample)
+            {
+                latest = sample;
+            }
+
             await Task.Delay(SampleInterval, TimeProvider.System, ct).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
     }
@@ -115,7 +119,11 @@ internal sealed class History(NpgsqlDataSource database)
         await using var command = database.CreateCommand(sql);
         await using var reader = await command.ExecuteReaderAsync(ct);
         var rows = new List<T>();
-        while (await reader.ReadAsync(ct)) rows.Add(row(reader));
+        while (await reader.ReadAsync(ct))
+        {
+            rows.Add(row(reader));
+        }
+
         return rows;
     }
 

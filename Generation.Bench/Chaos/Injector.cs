@@ -50,7 +50,11 @@ internal sealed class Injector(ChaosSystem system, History history)
         foreach (var injection in schedule)
         {
             var wait = injection.At - TimeProvider.System.GetElapsedTime(started);
-            if (wait > TimeSpan.Zero) await Task.Delay(wait, TimeProvider.System, ct);
+            if (wait > TimeSpan.Zero)
+            {
+                await Task.Delay(wait, TimeProvider.System, ct);
+            }
+
             await places.WaitAsync(ct);
             faults.Add(InjectAsync(injection, ct));
         }
@@ -61,7 +65,11 @@ internal sealed class Injector(ChaosSystem system, History history)
     private async Task InjectAsync(Injection injection, CancellationToken ct)
     {
         // A fault that meets nobody proves nothing.
-        for (var tries = 0; tries < WorkTries && history.Latest.Open == 0; tries++) await Task.Delay(WorkInterval, TimeProvider.System, ct);
+        for (var tries = 0; tries < WorkTries && history.Latest.Open == 0; tries++)
+        {
+            await Task.Delay(WorkInterval, TimeProvider.System, ct);
+        }
+
         Interlocked.Increment(ref active);
         try
         {
@@ -86,7 +94,11 @@ internal sealed class Injector(ChaosSystem system, History history)
         FaultKind.WipeRedis => WithAsync(redisTurns, async () =>
         {
             var reply = await system.Redis.CommandAsync("FLUSHALL", ct);
-            if (reply != "+OK") throw new InvalidOperationException($"FLUSHALL answered {reply}");
+            if (reply != "+OK")
+            {
+                throw new InvalidOperationException($"FLUSHALL answered {reply}");
+            }
+
             tell("everything in it");
         }),
         FaultKind.KillRedis => WithAsync(redisTurns, async () =>

@@ -54,7 +54,11 @@ internal sealed partial class Promises(ChaosSystem system, Client client, Histor
 
     public async Task CheckAsync(bool isQuiet, CancellationToken ct)
     {
-        foreach (var (promise, what) in client.Broken) Break(promise, what);
+        foreach (var (promise, what) in client.Broken)
+        {
+            Break(promise, what);
+        }
+
         var orders = client.Orders;
         var rows = (await RowsAsync(ct)).ToDictionary(row => row.SessionId);
         await CheckRowsAsync(isQuiet, orders, rows, ct);
@@ -70,11 +74,22 @@ internal sealed partial class Promises(ChaosSystem system, Client client, Histor
             var asked = orders.TryGetValue(suspect, out var order)
                 ? $"{order.Plan.Tool} {order.Plan.Params.ToJsonString()} retry of {order.RetryOf}" : "";
             report.Note($"\n{suspect} {asked}");
-            foreach (var line in await history.StoryAsync(suspect, ct)) report.Note("  " + line);
+            foreach (var line in await history.StoryAsync(suspect, ct))
+            {
+                report.Note("  " + line);
+            }
         }
 
-        foreach (var line in system.Events) report.Note(line);
-        foreach (var cut in system.Fleets.SelectMany(fleet => fleet.Cuts)) report.Note($"{cut}");
+        foreach (var line in system.Events)
+        {
+            report.Note(line);
+        }
+
+        foreach (var cut in system.Fleets.SelectMany(fleet => fleet.Cuts))
+        {
+            report.Note($"{cut}");
+        }
+
         report.Add([.. injector.Struck], Outcomes(orders, rows), client.Weather);
 
         var ended = orders.Values.Count(order => order.End is not null);
@@ -97,7 +112,10 @@ internal sealed partial class Promises(ChaosSystem system, Client client, Histor
         Tell(Promise.UsersSeeOnlyTheirOwn, "404 for everybody else");
         Tell(Promise.OverloadSheds, "429 and 503 came with Retry-After; no 500");
         Tell(Promise.ServicesEndWhenAsked, "no service ended by itself, and each ended in order when it was asked");
-        if (options.Faults.Count > 0) Tell(Promise.EveryFaultStruck, $"each kind at least {Schedule.TimesAMinute} times while work was in flight");
+        if (options.Faults.Count > 0)
+        {
+            Tell(Promise.EveryFaultStruck, $"each kind at least {Schedule.TimesAMinute} times while work was in flight");
+        }
 
         void Tell(Promise promise, string detail) => report.Add(Words().Replace(promise.ToString(), " $0").Trim().ToLowerInvariant(), detail,
             [.. broken.GetValueOrDefault(promise) ?? []]);
@@ -105,8 +123,16 @@ internal sealed partial class Promises(ChaosSystem system, Client client, Histor
 
     private void Break(Promise promise, string what, Guid? session = null)
     {
-        if (session is null && SessionId().Match(what) is { Success: true } match) session = Guid.Parse(match.Value);
-        if (session is { } suspect) suspects[suspect] = true;
+        if (session is null && SessionId().Match(what) is { Success: true } match)
+        {
+            session = Guid.Parse(match.Value);
+        }
+
+        if (session is { } suspect)
+        {
+            suspects[suspect] = true;
+        }
+
         broken.GetOrAdd(promise, _ => new ConcurrentQueue<string>()).Enqueue(what);
     }
 
@@ -123,37 +149,72 @@ internal sealed partial class Promises(ChaosSystem system, Client client, Histor
 
     private async Task CheckRowsAsync(bool isQuiet, ConcurrentDictionary<Guid, Order> orders, Dictionary<Guid, Row> rows, CancellationToken ct)
     {
-        if (!isQuiet) Break(Promise.LosingTheQueueLosesNothing,
+        if (!isQuiet)
+        {
+            Break(Promise.LosingTheQueueLosesNothing,
             $"not quiet after two minutes: {history.Latest}, {client.Asking} requests without an answer");
-        foreach (var id in await history.ReadAsync("SELECT session_id::text FROM outbox", r => r.GetString(0), ct)) Break(
+        }
+
+        foreach (var id in await history.ReadAsync("SELECT session_id::text FROM outbox", r => r.GetString(0), ct))
+        {
+            Break(
             Promise.LosingTheQueueLosesNothing, $"{id} is still in the outbox");
-        foreach (var id in rows.Keys.Where(id => !orders.ContainsKey(id))) Break(
+        }
+
+        foreach (var id in rows.Keys.Where(id => !orders.ContainsKey(id)))
+        {
+            Break(
             Promise.AskingTwiceCostsOnce, $"{id} is a session that no client was told of");
+        }
+
         foreach (var doubled in await history.ReadAsync(
             "SELECT user_id || ' ' || client_key FROM generation_sessions GROUP BY user_id, client_key HAVING count(*) > 1", r => r.GetString(0), ct))
+        {
             Break(Promise.AskingTwiceCostsOnce, $"{doubled} has several sessions");
+        }
+
         foreach (var id in await history.ReadAsync(
             "SELECT s.session_id FROM generation_sessions AS s WHERE (SELECT count(*) FROM credit_reservations AS r WHERE r.session_id = "
                 + "s.session_id) <> 1", r => r.GetGuid(0), ct))
+        {
             Break(Promise.AskingTwiceCostsOnce, $"{id} does not have one hold");
+        }
+
         foreach (var (id, ends) in await history.ReadAsync(
             """
             SELECT session_id, string_agg(status || ' v' || version, ', ' ORDER BY id) FROM chaos.history
                 WHERE status IN ('completed', 'failed', 'canceled')
             GROUP BY session_id HAVING count(*) > 1
             """, r => (r.GetGuid(0), r.GetString(1)), ct))
+        {
             Break(Promise.EndsOnce, $"{id} ended as {ends}");
+        }
 
         var excused = await ExcusedAsync(ct);
         foreach (var order in orders.Values)
         {
-            if (!rows.TryGetValue(order.SessionId, out var row)) Break(Promise.AcceptedIsDurable, $"{order.SessionId} was accepted and is not there");
-            else if (row.Status is "queued" or "processing") Break(Promise.EndsOnce, $"{order.SessionId} ({order.Plan.Tool}) is still {row.Status}");
-            else if (order.End is null) Break(Promise.EndsOnce, $"{order.SessionId} is {row.Status}, and its client was not told");
-            else if (order.End != row.Status || order.EndVersion != row.Version) Break(
+            if (!rows.TryGetValue(order.SessionId, out var row))
+            {
+                Break(Promise.AcceptedIsDurable, $"{order.SessionId} was accepted and is not there");
+            }
+            else if (row.Status is "queued" or "processing")
+            {
+                Break(Promise.EndsOnce, $"{order.SessionId} ({order.Plan.Tool}) is still {row.Status}");
+            }
+            else if (order.End is null)
+            {
+                Break(Promise.EndsOnce, $"{order.SessionId} is {row.Status}, and its client was not told");
+            }
+            else if (order.End != row.Status || order.EndVersion != row.Version)
+            {
+                Break(
                 Promise.EndsOnce, $"{order.SessionId} was shown as {order.End} in version {order.EndVersion} and is {row.Status} in version "
                 + $"{row.Version}");
-            else JudgeEnd(order, row, excused);
+            }
+            else
+            {
+                JudgeEnd(order, row, excused);
+            }
         }
     }
 
@@ -166,7 +227,10 @@ internal sealed partial class Promises(ChaosSystem system, Client client, Histor
         var unknown = unexplained.RemoveAll(code => code == "outcome_unknown" && lostCalls > 0);
         if (row.Status == "canceled")
         {
-            if (!order.CancelSent) Break(Promise.OnlyWhatMustFails, $"{row.SessionId} ({plan.Tool}) is canceled, and nobody asked for it");
+            if (!order.CancelSent)
+            {
+                Break(Promise.OnlyWhatMustFails, $"{row.SessionId} ({plan.Tool}) is canceled, and nobody asked for it");
+            }
         }
         else if (unexplained.Count > 0 || (row.Status == "failed" && row.ErrorCode != plan.ScriptedCode
             && !(row.ErrorCode == "outcome_unknown" && lostCalls > 0)))
@@ -211,7 +275,11 @@ internal sealed partial class Promises(ChaosSystem system, Client client, Histor
         {
             var cut = cuts[call.Owner].FirstOrDefault(cut => call.From <= cut.From + ClockTolerance && cut.From <= call.To);
             var excuse = cut is { To: null } ? "killed" : cut is not null ? "paused" : null;
-            if (excuse is null) continue;
+            if (excuse is null)
+            {
+                continue;
+            }
+
             excuses[excuse] = excuses.GetValueOrDefault(excuse) + 1;
             excused[call.SessionId] = excused.GetValueOrDefault(call.SessionId) + 1;
         }
@@ -230,9 +298,11 @@ internal sealed partial class Promises(ChaosSystem system, Client client, Histor
         {
             var wanted = same.Key.IsMock ? 0 : (same.Count() * same.Key.Outputs) + BilledBesides.GetValueOrDefault(same.Key.Tag);
             if (paid.GetValueOrDefault(same.Key.Tag) is var billed && billed > wanted)
+            {
                 Break(Promise.ACrashNeverBuysTwice,
                     $"{same.First().SessionId} ({same.Key.Tool}, {same.Key.Params["prompt"]}): {billed} billed, {wanted} asked for in "
                     + $"{same.Count()} sessions", same.First().SessionId);
+            }
         }
     }
 
@@ -253,18 +323,28 @@ internal sealed partial class Promises(ChaosSystem system, Client client, Histor
             }
 
             var media = session!["media"]!.AsArray();
-            if (media.Count != row.Stored) Break(Promise.MediaAndObjectsAgree, $"{order.SessionId}: {media.Count} shown, {row.Stored} stored");
+            if (media.Count != row.Stored)
+            {
+                Break(Promise.MediaAndObjectsAgree, $"{order.SessionId}: {media.Count} shown, {row.Stored} stored");
+            }
+
             if (row.Captured != row.Charged || (session["receipt"] is JsonObject receipt && (long)receipt["captured"]! != row.Captured))
+            {
                 Break(Promise.MoneyFollowsTheWork,
                     $"{order.SessionId}: captured {row.Captured}, stored for {row.Charged}, receipt {session["receipt"]?.ToJsonString()}");
+            }
+
             foreach (var one in media)
             {
                 using var answer = await store.GetAsync(new Uri((string)one!["url"]!, UriKind.RelativeOrAbsolute), token);
                 var bytes = await answer.Content.ReadAsByteArrayAsync(token);
                 if (answer.StatusCode != HttpStatusCode.OK || bytes.LongLength != (long)one["bytes"]!
                     || !string.Equals(Convert.ToHexString(SHA256.HashData(bytes)), (string)one["sha256"]!, StringComparison.OrdinalIgnoreCase))
+                {
                     Break(Promise.MediaAndObjectsAgree,
                         $"{order.SessionId}: {one.ToJsonString()} answers {(int)answer.StatusCode} with {bytes.Length} bytes");
+                }
+
                 Interlocked.Increment(ref files);
                 Interlocked.Add(ref total, bytes.Length);
             }
@@ -278,7 +358,10 @@ internal sealed partial class Promises(ChaosSystem system, Client client, Histor
         var audit = (await admin.GetFromJsonAsync<JsonObject>("/api/admin/ledger/audit", ct))!;
         if (!(bool)audit["clean"]!)
         {
-            foreach (var difference in audit["differences"]!.AsArray()) Break(Promise.TheLedgerAddsUp, difference!.ToJsonString());
+            foreach (var difference in audit["differences"]!.AsArray())
+            {
+                Break(Promise.TheLedgerAddsUp, difference!.ToJsonString());
+            }
         }
 
         var spent = rows.Values.GroupBy(row => row.UserId).ToDictionary(own => own.Key, own => own.Sum(row => row.Captured));
@@ -289,9 +372,11 @@ internal sealed partial class Promises(ChaosSystem system, Client client, Histor
             var (_, credits) = await client.InsistAsync(user, 0, HttpMethod.Get, "/api/credits", null, [], ct);
             var (available, reserved) = ((long)credits!["available"]!, (long)credits["reserved"]!);
             if (reserved != 0 || available != ChaosSystem.CreditsPerUser - spent.GetValueOrDefault(users[$"chaos-{user}"]))
+            {
                 Break(Promise.MoneyFollowsTheWork,
                     $"user {user} has {available} available and {reserved} reserved; {spent.GetValueOrDefault(users[$"chaos-{user}"])} were "
                     + $"captured of {ChaosSystem.CreditsPerUser}");
+            }
         }
     }
 
@@ -305,7 +390,9 @@ internal sealed partial class Promises(ChaosSystem system, Client client, Histor
             WHERE (m.object_key NOT LIKE 'samples/%' AND m.object_key !~ ('/output-' || m.ordinal || '-' || m.lease_token || '\.'))
                OR EXISTS (SELECT FROM chaos.history AS h WHERE h.session_id = m.session_id AND h.lease_token > m.lease_token AND h.at < m.created_at)
             """, r => (r.GetGuid(0), r.GetString(1)), ct))
+        {
             Break(Promise.OneHolderWrites, $"{id}: {what}");
+        }
     }
 
     private async Task CheckRightsAsync(ConcurrentDictionary<Guid, Order> orders, CancellationToken ct)
@@ -321,8 +408,11 @@ internal sealed partial class Promises(ChaosSystem system, Client client, Histor
             })
             {
                 var (status, body) = await client.InsistAsync(stranger, 0, method, path, null, [], ct);
-                if (status != HttpStatusCode.NotFound) Break(
+                if (status != HttpStatusCode.NotFound)
+                {
+                    Break(
                     Promise.UsersSeeOnlyTheirOwn, $"{method} {path} by another user: {(int)status} {body?.ToJsonString()}");
+                }
             }
         }
     }
@@ -331,8 +421,15 @@ internal sealed partial class Promises(ChaosSystem system, Client client, Histor
     {
         foreach (var fleet in system.Fleets)
         {
-            foreach (var collapse in fleet.Collapses) Break(Promise.ServicesEndWhenAsked, collapse);
-            if (fleet.MostBytes > MaxResidentBytes) Break(Promise.MemoryIsFlat, $"a process has {fleet.MostBytes / 1_000_000} MB at the end");
+            foreach (var collapse in fleet.Collapses)
+            {
+                Break(Promise.ServicesEndWhenAsked, collapse);
+            }
+
+            if (fleet.MostBytes > MaxResidentBytes)
+            {
+                Break(Promise.MemoryIsFlat, $"a process has {fleet.MostBytes / 1_000_000} MB at the end");
+            }
         }
     }
 
@@ -341,8 +438,11 @@ internal sealed partial class Promises(ChaosSystem system, Client client, Histor
         foreach (var kind in options.Faults)
         {
             var times = injector.Struck.Count(one => one.Injection.Kind == kind && one.HadWork);
-            if (times < Schedule.TimesAMinute) Break(Promise.EveryFaultStruck,
+            if (times < Schedule.TimesAMinute)
+            {
+                Break(Promise.EveryFaultStruck,
                 $"{kind} struck {times} times with work in flight; try --rate {options.RequestsPerSecond * 2}");
+            }
         }
     }
 

@@ -29,14 +29,22 @@ internal static class RestoreDrill
     public static async Task<int> RunAsync(TimeSpan lost, CancellationToken ct)
     {
         var options = new ChaosOptions(Seed, (BeforePoint + lost).TotalMinutes, RequestsPerSecond) { IsRestore = true };
-        if (Console.IsOutputRedirected) AnsiConsole.Profile.Width = ChaosRun.WidthOfFiles;
+        if (Console.IsOutputRedirected)
+        {
+            AnsiConsole.Profile.Width = ChaosRun.WidthOfFiles;
+        }
+
         var folder = await RunFolder.CreateAsync(ct);
         try
         {
             var report = new ChaosReport(options);
             var archive = folder["archive"];
             Directory.CreateDirectory(archive);
-            if (!OperatingSystem.IsWindows()) File.SetUnixFileMode(archive, (UnixFileMode)0b111_111_111); // the server may run as another user
+            if (!OperatingSystem.IsWindows())
+            {
+                File.SetUnixFileMode(archive, (UnixFileMode)0b111_111_111); // the server may run as another user
+            }
+
             await using (var system = await ChaosSystem.StartAsync(
                 folder, null, ct, "-c", "full_page_writes=on", "-c", "archive_mode=on", "-c", "archive_timeout=2", "-c",
                 $"archive_command=cp %p {archive}/%f"))
@@ -47,10 +55,18 @@ internal static class RestoreDrill
 
             report.Lap("stop");
             report.Print();
-            if (report.Holds) return 0;
+            if (report.Holds)
+            {
+                return 0;
+            }
+
             var kept = Path.Combine(Path.GetTempPath(), $"generation-restore-{Environment.ProcessId}");
             Directory.CreateDirectory(kept);
-            foreach (var log in Directory.GetFiles(folder["logs"])) File.Move(log, Path.Combine(kept, Path.GetFileName(log)));
+            foreach (var log in Directory.GetFiles(folder["logs"]))
+            {
+                File.Move(log, Path.Combine(kept, Path.GetFileName(log)));
+            }
+
             await report.WriteAsync(Path.Combine(kept, "run.txt"));
             AnsiConsole.WriteLine($"The logs of every process and the run's own story: {kept}");
             return 1;
@@ -78,20 +94,39 @@ internal static class RestoreDrill
         report.Lap("load and loss");
 
         await system.Postgres.RestoreAsync(Backup, archive, target, ct);
-        if (await system.Redis.CommandAsync("FLUSHALL", ct) != "+OK") throw new InvalidOperationException("Redis was not wiped.");
+        if (await system.Redis.CommandAsync("FLUSHALL", ct) != "+OK")
+        {
+            throw new InvalidOperationException("Redis was not wiped.");
+        }
+
         report.Lap("restore");
         var list = folder["unreferenced.csv"];
         foreach (var line in await ServiceChild.RunAsync("Generation.Relay", ["reconcile", list], system.Deployments[1].Settings, folder,
-            ct)) Report.Say(line);
+            ct))
+        {
+            Report.Say(line);
+        }
+
         report.Lap("reconcile");
         var restored = (await history.ReadAsync("SELECT session_id FROM generation_sessions", row => row.GetGuid(0), ct)).ToHashSet();
 
-        foreach (var fleet in system.Fleets) await fleet.CompleteAsync();
+        foreach (var fleet in system.Fleets)
+        {
+            await fleet.CompleteAsync();
+        }
+
         using var after = new Client(system, mockToken);
-        foreach (var broken in before.Broken) after.Broken.Enqueue(broken);
+        foreach (var broken in before.Broken)
+        {
+            after.Broken.Enqueue(broken);
+        }
         // Whatever version a client has seen of a session that is still there, what it is shown now is later.
-        foreach (var order in before.Orders.Values.Where(order => restored.Contains(order.SessionId))) after.Orders[order.SessionId] =
+        foreach (var order in before.Orders.Values.Where(order => restored.Contains(order.SessionId)))
+        {
+            after.Orders[order.SessionId] =
             new Order(order.Plan, order.SessionId) { Version = order.Version, RetryOf = order.RetryOf };
+        }
+
         using var end = CancellationTokenSource.CreateLinkedTokenSource(ct);
         end.CancelAfter(MaxQuiet);
         var isQuiet = await QuietAsync(Task.WhenAll(plans.Select(plan => after.LiveAsync(plan, end.Token))), history, end.Token);
@@ -126,7 +161,11 @@ internal static class RestoreDrill
         await AskAsync(BeforePoint);
         var target = (await history.ReadAsync("SELECT clock_timestamp()", row => row.GetFieldValue<DateTimeOffset>(0), ct))[0];
         await AskAsync(lost);
-        foreach (var fleet in system.Fleets) await fleet.KillAllAsync();
+        foreach (var fleet in system.Fleets)
+        {
+            await fleet.KillAllAsync();
+        }
+
         await system.Postgres.KillAsync();
         await gone.CancelAsync();
         await Task.WhenAll(lives).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
@@ -159,16 +198,27 @@ internal static class RestoreDrill
     private static async Task WaitForArchiveAsync(string archive, DateTimeOffset target, CancellationToken ct)
     {
         while (!Directory.EnumerateFiles(archive).Any(segment => File.GetLastWriteTimeUtc(segment) > target.UtcDateTime.AddSeconds(
-            5))) await Task.Delay(ArchiveInterval, TimeProvider.System, ct);
+            5)))
+        {
+            await Task.Delay(ArchiveInterval, TimeProvider.System, ct);
+        }
     }
 
     private static async Task<bool> QuietAsync(Task lives, History history, CancellationToken end)
     {
         await lives.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        if (lives.IsFaulted) await lives;
+        if (lives.IsFaulted)
+        {
+            await lives;
+        }
+
         while (!end.IsCancellationRequested)
         {
-            if (await history.TryUnderWayAsync(end) is { Open: 0, Outbox: 0 }) return !lives.IsCanceled;
+            if (await history.TryUnderWayAsync(end) is { Open: 0, Outbox: 0 })
+            {
+                return !lives.IsCanceled;
+            }
+
             await Task.Delay(QuietInterval, TimeProvider.System, end).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
 

@@ -46,7 +46,10 @@ internal sealed class Upgrade(ChaosSystem system, History history, ChaosReport r
         async Task AtAsync(double share)
         {
             var wait = (duration * share) - TimeProvider.System.GetElapsedTime(started);
-            if (wait > TimeSpan.Zero) await Task.Delay(wait, TimeProvider.System, ct);
+            if (wait > TimeSpan.Zero)
+            {
+                await Task.Delay(wait, TimeProvider.System, ct);
+            }
         }
 
         void Tell(string step) => Report.Say($"{TimeProvider.System.GetElapsedTime(started).TotalSeconds,4:0} s: {step}");
@@ -55,7 +58,10 @@ internal sealed class Upgrade(ChaosSystem system, History history, ChaosReport r
     /// <summary>One instance of each service; docs/deployment.md promises that the order does not matter.</summary>
     private async Task DeployAsync(int instance, IReadOnlyList<Deployment> releases)
     {
-        foreach (var (fleet, release) in system.Fleets.Zip(releases)) await fleet.DeployAsync(instance, release);
+        foreach (var (fleet, release) in system.Fleets.Zip(releases))
+        {
+            await fleet.DeployAsync(instance, release);
+        }
     }
 
     /// <summary>
@@ -102,7 +108,11 @@ internal sealed class Upgrade(ChaosSystem system, History history, ChaosReport r
                     ('open holds', (SELECT count(*) FROM credit_reservations WHERE status = 'held')),
                     ('ended', (SELECT count(*) FROM generation_sessions WHERE completed_at IS NOT NULL))) AS kinds (kind, count)
                 """, r => (r.GetString(0), r.GetInt64(1)), ct);
-            if (open.All(kind => kind.Count > 0)) break;
+            if (open.All(kind => kind.Count > 0))
+            {
+                break;
+            }
+
             await Task.Delay(SampleInterval, TimeProvider.System, ct);
         }
 

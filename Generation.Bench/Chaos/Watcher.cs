@@ -27,7 +27,11 @@ internal sealed class Watcher(Client client)
                 using var idle = CancellationTokenSource.CreateLinkedTokenSource(ct);
                 idle.CancelAfter(MaxIdleTime);
                 using var request = new HttpRequestMessage(HttpMethod.Get, new Uri($"/api/generations/{order.SessionId}/events", UriKind.Relative));
-                if (lastEventId is { } last) request.Headers.Add("Last-Event-ID", last.ToString(CultureInfo.InvariantCulture));
+                if (lastEventId is { } last)
+                {
+                    request.Headers.Add("Last-Event-ID", last.ToString(CultureInfo.InvariantCulture));
+                }
+
                 using var response = await client.Http(order.Plan.User).SendAsync(request, HttpCompletionOption.ResponseHeadersRead, idle.Token);
                 if (response.StatusCode == HttpStatusCode.OK)
                 {
@@ -44,12 +48,18 @@ internal sealed class Watcher(Client client)
                 {
                     client.Count($"{(int)response.StatusCode} to a watcher");
                     if (response.StatusCode == HttpStatusCode.NoContent)
+                    {
                         client.Broken.Enqueue((Promise.StateNeverGoesBackwards,
                             $"{order.SessionId}: 204 after version {lastEventId}, which was not its end"));
+                    }
                     else if (response.StatusCode == HttpStatusCode.ServiceUnavailable && response.Headers.RetryAfter is null)
+                    {
                         client.Broken.Enqueue((Promise.OverloadSheds, $"events of {order.SessionId}: 503 without Retry-After"));
+                    }
                     else if (response.StatusCode is not (HttpStatusCode.ServiceUnavailable or HttpStatusCode.TooManyRequests))
+                    {
                         client.Broken.Enqueue((Promise.OverloadSheds, $"events of {order.SessionId}: {(int)response.StatusCode}"));
+                    }
                 }
             }
             catch (Exception e) when (e is HttpRequestException or IOException || (e is OperationCanceledException && !ct.IsCancellationRequested))
@@ -57,7 +67,10 @@ internal sealed class Watcher(Client client)
                 client.Count("no stream");
             }
 
-            if (order.End is null) await Task.Delay(pause, TimeProvider.System, ct);
+            if (order.End is null)
+            {
+                await Task.Delay(pause, TimeProvider.System, ct);
+            }
         }
     }
 
@@ -75,7 +88,11 @@ internal sealed class Watcher(Client client)
                 if (line.StartsWith("id: ", StringComparison.Ordinal))
                 {
                     var id = long.Parse(line.AsSpan(4));
-                    if (id < lastEventId) client.Broken.Enqueue((Promise.StateNeverGoesBackwards, $"{order.SessionId}: id {id} after {lastEventId}"));
+                    if (id < lastEventId)
+                    {
+                        client.Broken.Enqueue((Promise.StateNeverGoesBackwards, $"{order.SessionId}: id {id} after {lastEventId}"));
+                    }
+
                     lastEventId = id;
                 }
                 else if (line.StartsWith("event: ", StringComparison.Ordinal))
@@ -103,7 +120,11 @@ internal sealed class Watcher(Client client)
         if (name == "progress")
         {
             var now = (int)data["percent"]!;
-            if (now < percent) client.Broken.Enqueue((Promise.StateNeverGoesBackwards, $"{order.SessionId}: {now} % after {percent} %"));
+            if (now < percent)
+            {
+                client.Broken.Enqueue((Promise.StateNeverGoesBackwards, $"{order.SessionId}: {now} % after {percent} %"));
+            }
+
             client.Show(order, "processing", version, "in a progress event");
             return now;
         }

@@ -100,7 +100,10 @@ internal sealed class Workload(int seed)
         {
             var cards = Offers.SelectMany(offer => Enumerable.Repeat(offer, offer.Weight)).ToArray();
             random.Shuffle(cards);
-            foreach (var card in cards) deck.Enqueue(card);
+            foreach (var card in cards)
+            {
+                deck.Enqueue(card);
+            }
         }
 
         var chosen = deck.Dequeue();
@@ -108,14 +111,41 @@ internal sealed class Workload(int seed)
         var tag = $"chaos-{seed}-{number:D6}.";
         var outputs = 1 + random.Next(chosen.MaxCount);
         var (words, code) = Script(chosen.Way);
-        if (chosen.Way is Way.Answer or Way.Inline or Way.Gpu) words += " " + AnswersWord;
-        if (random.Next(10) == 0 && chosen.Way is Way.Answer or Way.KieTask) words += " [bytes=300000]";
-        else words += " " + SmallWord;
+        if (chosen.Way is Way.Answer or Way.Inline or Way.Gpu)
+        {
+            words += " " + AnswersWord;
+        }
+
+        if (random.Next(10) == 0 && chosen.Way is Way.Answer or Way.KieTask)
+        {
+            words += " [bytes=300000]";
+        }
+        else
+        {
+            words += " " + SmallWord;
+        }
+
         var parameters = new JsonObject { ["prompt"] = $"{tag} a lighthouse at dusk {words}".TrimEnd() };
-        if (chosen.MaxCount > 1) parameters["n"] = outputs;
-        if (chosen.Size is not null) parameters["size"] = chosen.Size;
-        if (chosen.Quality is not null) parameters["quality"] = chosen.Quality;
-        if (chosen.Way == Way.Group) parameters["group"] = true;
+        if (chosen.MaxCount > 1)
+        {
+            parameters["n"] = outputs;
+        }
+
+        if (chosen.Size is not null)
+        {
+            parameters["size"] = chosen.Size;
+        }
+
+        if (chosen.Quality is not null)
+        {
+            parameters["quality"] = chosen.Quality;
+        }
+
+        if (chosen.Way == Way.Group)
+        {
+            parameters["group"] = true;
+        }
+
         return new Plan(number, random.Next(ChaosSystem.Users), chosen.Tool, chosen.Model, parameters)
         {
             Tag = tag,
@@ -135,19 +165,47 @@ internal sealed class Workload(int seed)
     /// <summary>A third of the requests bring some trouble of their own along; of these few are without hope.</summary>
     private (string Words, string? Code) Script(Way way)
     {
-        if (way == Way.Mock || random.Next(3) > 0) return ("", null);
+        if (way == Way.Mock || random.Next(3) > 0)
+        {
+            return ("", null);
+        }
+
         List<(string, string?)> scripts = [("[fault=rate-limit:times=1]", null), ("[latency=1500]", null)];
-        if (way is Way.Answer or Way.Inline or Way.Gpu) scripts.Add(("[fault=server-error:times=1]", null));
-        if (way is Way.Answer or Way.KieTask or Way.ArkTask) scripts.Add(("[fault=cut-body:times=1]", null));
-        if (way is Way.KieTask or Way.ArkTask or Way.Task) scripts.AddRange(
+        if (way is Way.Answer or Way.Inline or Way.Gpu)
+        {
+            scripts.Add(("[fault=server-error:times=1]", null));
+        }
+
+        if (way is Way.Answer or Way.KieTask or Way.ArkTask)
+        {
+            scripts.Add(("[fault=cut-body:times=1]", null));
+        }
+
+        if (way is Way.KieTask or Way.ArkTask or Way.Task)
+        {
+            scripts.AddRange(
             [("[fault=poll-error:times=2]", null), ("[fault=poll-gateway:times=1]", null)]);
-        if (way is Way.KieTask) scripts.AddRange(
+        }
+
+        if (way is Way.KieTask)
+        {
+            scripts.AddRange(
             [("[fault=callback-duplicate]", null), ("[fault=callback-none]", null), ("[fault=callback-early]", null),
             ("[fault=callback-lying]", null), ("[fault=callback-forged]", null)]);
-        if (way is Way.ArkTask) scripts.AddRange(
+        }
+
+        if (way is Way.ArkTask)
+        {
+            scripts.AddRange(
             [("[fault=callback-duplicate]", null), ("[fault=callback-none]", null), ("[fault=callback-disordered]", null)]);
-        if (way is not (Way.Gpu or Way.Mock)) scripts.AddRange(
+        }
+
+        if (way is not (Way.Gpu or Way.Mock))
+        {
+            scripts.AddRange(
             [("[fault=moderation-input]", "moderation_input"), ("[fault=cut-reply]", "outcome_unknown")]);
+        }
+
         return scripts[random.Next(scripts.Count)];
     }
 

@@ -87,11 +87,18 @@ internal sealed class BenchSystem : IAsyncDisposable
         using var accepted = await Http.PostAsJsonAsync("/api/generations",
             new { clientKey = Guid.NewGuid(), model = "seedream-4", @params = new { prompt, size = "1K" } }, ct);
         var answer = await accepted.Content.ReadFromJsonAsync<JsonObject>(ct);
-        if (!accepted.IsSuccessStatusCode) throw new InvalidOperationException($"Not accepted: {answer}");
+        if (!accepted.IsSuccessStatusCode)
+        {
+            throw new InvalidOperationException($"Not accepted: {answer}");
+        }
+
         await using var events = await Http.GetStreamAsync((string)answer!["links"]!["events"]!, ct);
         await foreach (var e in SseParser.Create(events, (_, data) => JsonNode.Parse(data)!.AsObject()).EnumerateAsync(ct))
         {
-            if (e.EventType is "done" or "failed" or "canceled") return e.Data;
+            if (e.EventType is "done" or "failed" or "canceled")
+            {
+                return e.Data;
+            }
         }
 
         throw new InvalidOperationException($"The stream ended before its session {answer["sessionId"]} did.");
@@ -99,7 +106,10 @@ internal sealed class BenchSystem : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
-        while (stops.TryPop(out var stop)) await stop();
+        while (stops.TryPop(out var stop))
+        {
+            await stop();
+        }
     }
 
     private async Task StartCoreAsync(RunFolder folder, BenchScope scope, IReadOnlyDictionary<string, string> more, CancellationToken ct)
@@ -115,7 +125,10 @@ internal sealed class BenchSystem : IAsyncDisposable
         stops.Push(async () =>
         {
             await postgres.StopAsync(StopGrace, CancellationToken.None);
-            if (Directory.Exists(postgres.Folder)) Directory.Delete(postgres.Folder, recursive: true);
+            if (Directory.Exists(postgres.Folder))
+            {
+                Directory.Delete(postgres.Folder, recursive: true);
+            }
         });
         redis = new RedisProcess(
             new RedisOptions { Folder = folder[$"redis-{Guid.NewGuid():N}"], RecordPath = folder.RecordPath("redis"), IsEphemeral = true },
@@ -142,15 +155,25 @@ internal sealed class BenchSystem : IAsyncDisposable
             settings["Providers:Ark:SourceHosts"] = "127.0.0.1";
         }
 
-        foreach (var (key, value) in more) settings[key] = value;
+        foreach (var (key, value) in more)
+        {
+            settings[key] = value;
+        }
+
         var relay = AddAsync("Generation.Relay", "/readyz", settings);
         var api = AddAsync("Generation.Api", "/readyz", settings);
         await Task.WhenAll(relay, api);
         (Relay, Api) = (await relay, await api);
-        if (scope != BenchScope.Submits) Worker = await AddAsync("Generation.Worker", "/readyz", settings);
+        if (scope != BenchScope.Submits)
+        {
+            Worker = await AddAsync("Generation.Worker", "/readyz", settings);
+        }
 
         await using (var database = NpgsqlDataSource.Create(OwnerConnectionString + ";Pooling=false"))
+        {
             await DevelopmentAccounts.CreateUserAsync(database, "bench", "user", UserKey, Credits, ct);
+        }
+
         Http = new HttpClient
         {
             BaseAddress = Api.Address,
@@ -177,7 +200,11 @@ internal sealed class BenchSystem : IAsyncDisposable
         async Task<ServiceChild> AddAsync(string project, string healthPath, IReadOnlyDictionary<string, string> its)
         {
             var service = await ServiceChild.StartAsync(project, healthPath, its, folder, ct);
-            lock (stops) stops.Push(async () => await service.DisposeAsync());
+            lock (stops)
+            {
+                stops.Push(async () => await service.DisposeAsync());
+            }
+
             return service;
         }
     }

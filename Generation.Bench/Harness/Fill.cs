@@ -33,7 +33,11 @@ internal static class Fill
         var text = await TextAsync("fill.sql", ct);
         for (var first = 0; first < sessions; first += SessionsPerStatement)
         {
-            if (first % 1_000_000 == 0) Report.Say($"{first:#,0} of {sessions:#,0} sessions filled in");
+            if (first % 1_000_000 == 0)
+            {
+                Report.Say($"{first:#,0} of {sessions:#,0} sessions filled in");
+            }
+
             await ExecuteAsync(text, (long)first, (long)SessionsPerStatement, users);
         }
 
@@ -45,7 +49,11 @@ internal static class Fill
         async Task ExecuteAsync(string sql, params object[] parameters)
         {
             await using var command = new NpgsqlCommand(sql, connection) { CommandTimeout = 3600 };
-            foreach (var value in parameters) command.Parameters.AddWithValue(value);
+            foreach (var value in parameters)
+            {
+                command.Parameters.AddWithValue(value);
+            }
+
             await command.ExecuteNonQueryAsync(ct);
         }
     }

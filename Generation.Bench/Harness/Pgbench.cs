@@ -43,14 +43,22 @@ internal static class Pgbench
             },
         };
         var (exitCode, output) = await ChildProcess.RunAsync(command, ct);
-        if (exitCode != 0 || Number("number of failed transactions: ") != 0) throw new StartFailure(
+        if (exitCode != 0 || Number("number of failed transactions: ") != 0)
+        {
+            throw new StartFailure(
             $"pgbench failed with exit code {exitCode}:\n{output}");
+        }
+
         return new PgbenchRun((long)Number("number of transactions actually processed: "), Number("tps = "));
 
         double Number(string before)
         {
             var at = output.IndexOf(before, StringComparison.Ordinal);
-            if (at < 0) throw new StartFailure($"pgbench does not say \"{before.Trim()}\":\n{output}");
+            if (at < 0)
+            {
+                throw new StartFailure($"pgbench does not say \"{before.Trim()}\":\n{output}");
+            }
+
             var rest = output[(at + before.Length)..];
             return double.Parse(rest[..rest.IndexOfAny([' ', '\n', '/'])], CultureInfo.InvariantCulture);
         }

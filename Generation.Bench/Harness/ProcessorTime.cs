@@ -23,8 +23,11 @@ internal sealed class ProcessorTime(int processId)
         var ticks = Enumerable.Range(14, 4).Sum(field => Field(processId, field) ?? 0); // own and of ended children, user and system
         foreach (var folder in Directory.EnumerateDirectories("/proc"))
         {
-            if (int.TryParse(Path.GetFileName(folder), out var other) && Field(other, 4) == processId) ticks += (Field(other, 14) ?? 0)
+            if (int.TryParse(Path.GetFileName(folder), out var other) && Field(other, 4) == processId)
+            {
+                ticks += (Field(other, 14) ?? 0)
                 + (Field(other, 15) ?? 0);
+            }
         }
 
         return ticks / TicksPerSecond;

@@ -13,11 +13,18 @@ internal sealed class ResidentMemory
     /// <param name="mustRun">A part of its command line: a wrapper's memory would be beautifully flat.</param>
     public ResidentMemory(int processId, string mustRun)
     {
-        if (!OperatingSystem.IsLinux()) throw new StartFailure("Memory is measured through /proc, which only Linux has.");
+        if (!OperatingSystem.IsLinux())
+        {
+            throw new StartFailure("Memory is measured through /proc, which only Linux has.");
+        }
+
         folder = $"/proc/{processId}";
         var command = File.ReadAllText(Path.Combine(folder, "cmdline"));
-        if (!command.Contains(mustRun, StringComparison.Ordinal)) throw new InvalidOperationException(
+        if (!command.Contains(mustRun, StringComparison.Ordinal))
+        {
+            throw new InvalidOperationException(
             $"Process {processId} does not run {mustRun} but {command.Replace('\0', ' ')}");
+        }
     }
 
     /// <summary>The least it had while it had nothing to do.</summary>

@@ -54,7 +54,11 @@ internal sealed class S3Server : IDisposable
         try
         {
             var port = await node.StandardOutput.ReadLineAsync(ct);
-            if (!int.TryParse(port, out _)) throw new StartFailure("The S3 server does not start: node Generation.Tests/Servers/s3.cjs");
+            if (!int.TryParse(port, out _))
+            {
+                throw new StartFailure("The S3 server does not start: node Generation.Tests/Servers/s3.cjs");
+            }
+
             var server = new S3Server(node, $"http://127.0.0.1:{port}");
             await server.client.PutBucketAsync(Bucket, ct);
             return server;

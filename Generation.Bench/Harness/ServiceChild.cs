@@ -58,7 +58,9 @@ internal sealed class ServiceChild : IAsyncDisposable
             {
                 onLine?.Invoke(line);
                 if (line.IndexOf(ListeningLine, StringComparison.Ordinal) is >= 0 and var at)
+                {
                     listening.TrySetResult(new Uri(line[(at + ListeningLine.Length)..].Split('"', ' ')[0].Trim()));
+                }
             });
         try
         {
@@ -67,7 +69,11 @@ internal sealed class ServiceChild : IAsyncDisposable
             while (!started.Exited.IsCompleted)
             {
                 var address = await listening.Task;
-                if (await IsHealthyAsync(http, new Uri(address, healthPath), ct)) return new ServiceChild(project, started, address);
+                if (await IsHealthyAsync(http, new Uri(address, healthPath), ct))
+                {
+                    return new ServiceChild(project, started, address);
+                }
+
                 await Task.Delay(PollInterval, TimeProvider.System, ct);
             }
 
@@ -83,8 +89,12 @@ internal sealed class ServiceChild : IAsyncDisposable
     /// <summary>Waits for a result, or fails as soon as the process has ended instead.</summary>
     public async Task<T> WhileItLivesAsync<T>(Task<T> result)
     {
-        if (await Task.WhenAny(result, child.Exited) != result) throw new StartFailure(
+        if (await Task.WhenAny(result, child.Exited) != result)
+        {
+            throw new StartFailure(
             $"{project} ended with {await child.Exited}:\n{child.LastLines}");
+        }
+
         return await result;
     }
 
@@ -116,8 +126,12 @@ internal sealed class ServiceChild : IAsyncDisposable
             },
             _ => { });
         using var kill = ct.Register(() => run.Signal(UnixSignal.Kill));
-        if (await run.Exited is not 0 and var exitCode) throw new StartFailure(
+        if (await run.Exited is not 0 and var exitCode)
+        {
+            throw new StartFailure(
             $"{project} {string.Join(' ', command)} ended with {exitCode}:\n{run.LastLines}");
+        }
+
         return run.LastLines.Split('\n');
     }
 
@@ -132,22 +146,36 @@ internal sealed class ServiceChild : IAsyncDisposable
     public void Pause()
     {
         isPaused = true;
-        if (!child.Exited.IsCompleted) _ = Native.Kill(child.Id, OperatingSystem.IsLinux() ? 19 : 17);
+        if (!child.Exited.IsCompleted)
+        {
+            _ = Native.Kill(child.Id, OperatingSystem.IsLinux() ? 19 : 17);
+        }
     }
 
     /// <summary>SIGCONT.</summary>
     public void Resume()
     {
         isPaused = false;
-        if (!child.Exited.IsCompleted) _ = Native.Kill(child.Id, OperatingSystem.IsLinux() ? 18 : 19);
+        if (!child.Exited.IsCompleted)
+        {
+            _ = Native.Kill(child.Id, OperatingSystem.IsLinux() ? 18 : 19);
+        }
     }
 
     /// <summary>Stops it. A benchmark may do so before its system does.</summary>
     public async ValueTask DisposeAsync()
     {
-        if (isDisposed) return;
+        if (isDisposed)
+        {
+            return;
+        }
+
         isDisposed = true;
-        if (isPaused) Resume(); // else it would not hear
+        if (isPaused)
+        {
+            Resume(); // else it would not hear
+        }
+
         await child.StopAsync(StopGrace, TimeProvider.System, CancellationToken.None);
         child.Dispose();
     }
@@ -185,7 +213,11 @@ internal static class Repository
     private static string FindRoot()
     {
         var folder = new DirectoryInfo(AppContext.BaseDirectory);
-        while (folder is not null && !File.Exists(Path.Combine(folder.FullName, "Generation.sln"))) folder = folder.Parent;
+        while (folder is not null && !File.Exists(Path.Combine(folder.FullName, "Generation.sln")))
+        {
+            folder = folder.Parent;
+        }
+
         return folder?.FullName ?? throw new StartFailure("The benchmarks run inside the repository only: they start its services.");
     }
 }

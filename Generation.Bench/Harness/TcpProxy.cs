@@ -157,11 +157,26 @@ internal sealed class TcpProxy : IAsyncDisposable
             while (await from.ReceiveAsync(buffer.AsMemory(0, PieceBytes), ct) is > 0 and var count)
             {
                 if (isAnswer && LoseEvery is > 0 and var every
-                    && Interlocked.Increment(ref answers) % every == 0) throw new OperationCanceledException("This answer is lost.");
-                if ((isAnswer ? heldAnswers : heldRequests) is { } gate) await gate.Task.WaitAsync(ct);
+                    && Interlocked.Increment(ref answers) % every == 0)
+                {
+                    throw new OperationCanceledException("This answer is lost.");
+                }
+
+                if ((isAnswer ? heldAnswers : heldRequests) is { } gate)
+                {
+                    await gate.Task.WaitAsync(ct);
+                }
+
                 var pause = Delay + (BytesPerSecond is > 0 and var rate ? TimeSpan.FromSeconds((double)count / rate) : TimeSpan.Zero);
-                if (pause > TimeSpan.Zero) await Task.Delay(pause, TimeProvider.System, ct);
-                for (var sent = 0; sent < count;) sent += await to.SendAsync(buffer.AsMemory(sent, count - sent), ct);
+                if (pause > TimeSpan.Zero)
+                {
+                    await Task.Delay(pause, TimeProvider.System, ct);
+                }
+
+                for (var sent = 0; sent < count;)
+                {
+                    sent += await to.SendAsync(buffer.AsMemory(sent, count - sent), ct);
+                }
             }
         }
         finally

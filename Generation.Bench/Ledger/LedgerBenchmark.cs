@@ -39,7 +39,10 @@ internal static class LedgerBenchmark
             "SELECT user_id FROM credit_accounts JOIN users USING (user_id) WHERE handle LIKE 'bench-%' ORDER BY user_id"))
         await using (var reader = await command.ExecuteReaderAsync(ct))
         {
-            while (await reader.ReadAsync(ct)) users.Add(reader.GetGuid(0));
+            while (await reader.ReadAsync(ct))
+            {
+                users.Add(reader.GetGuid(0));
+            }
         }
 
         // As ServiceDefaults/DatabaseConnections.cs has it.

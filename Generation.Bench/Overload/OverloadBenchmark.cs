@@ -74,7 +74,11 @@ internal static class OverloadBenchmark
         {
             var load = await LoadAsync(system);
             var memory = new ResidentMemory(system.Api.ProcessId, "Generation.Api.dll");
-            if (emptyFirst) await load.RunAsync(Connections, TimeSpan.Zero, Normal, ct);
+            if (emptyFirst)
+            {
+                await load.RunAsync(Connections, TimeSpan.Zero, Normal, ct);
+            }
+
             Report.Say($"{name}: normal load, {normalRate:#,0}/s");
             await Task.Delay(Recovery, TimeProvider.System, ct);
             var before = await load.RunAsync(connections, WarmUp, Normal, ct, normalRate);
@@ -102,10 +106,17 @@ internal static class OverloadBenchmark
             var normalP99 = capacity?.P99 ?? before.P99;
             report.AddRatio($"{name}.p99_flood_over_normal", during.P99 / normalP99);
             report.Check(during.RefusedPerSecond > 0, $"{name}: nothing was refused, so this was no overload.");
-            if (capacity is null) report.Check(during.P99 < MaxSlowdown * normalP99,
+            if (capacity is null)
+            {
+                report.Check(during.P99 < MaxSlowdown * normalP99,
                 $"{name}: p99 of what was accepted went from {normalP99:0} to {during.P99:0} ms.");
-            else report.Check(during.PerSecond > capacity.Value.PerSecond / 3,
+            }
+            else
+            {
+                report.Check(during.PerSecond > capacity.Value.PerSecond / 3,
                 $"{name}: of {capacity.Value.PerSecond:#,0}/s only {during.PerSecond:#,0}/s were still accepted.");
+            }
+
             report.Check(peak < MaxGrowth * calm, $"{name}: the Api went from {calm / 1e6:0} to {peak / 1e6:0} MB.");
             report.Check(after.RefusedPerSecond == 0 && after.P99 < MaxSlowdown * normalP99,
                 $"{name}: five seconds later {after.RefusedPerSecond:0.0}/s were refused, p99 {after.P99:0} ms.");

@@ -14,7 +14,10 @@ internal sealed class Backlog(NpgsqlDataSource database, int users)
         ArgumentOutOfRangeException.ThrowIfNotEqual(count % users, 0);
         await using var connection = await database.OpenConnectionAsync(ct);
         await using (var trusted = new NpgsqlCommand("SET session_replication_role = replica", connection))
+        {
             await trusted.ExecuteNonQueryAsync(ct);
+        }
+
         var text = await File.ReadAllTextAsync(Path.Combine(Repository.Root, "Generation.Bench", "Pipeline", "queued.sql"), ct);
         await using (var fill = new NpgsqlCommand(text, connection) { CommandTimeout = 600 })
         {

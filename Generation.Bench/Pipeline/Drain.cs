@@ -53,11 +53,18 @@ internal static class Drain
             var before = processes.ToDictionary(p => p.Key, p => p.Value.Seconds(), StringComparer.Ordinal);
             rates.Add(await RoundAsync($"round {round} of {Rounds}", Jobs, upload: false, () => before = processes.ToDictionary(
                 p => p.Key, p => p.Value.Seconds(), StringComparer.Ordinal)));
-            foreach (var (name, process) in processes) cost[name] += process.Seconds() - before[name];
+            foreach (var (name, process) in processes)
+            {
+                cost[name] += process.Seconds() - before[name];
+            }
         }
 
         report.Add("drain.rate", Report.Median(rates), "jobs/s");
-        foreach (var (name, seconds) in cost) report.Add($"drain.cpu.{name}", seconds / (Rounds * Jobs) * 1e6, "us/job");
+        foreach (var (name, seconds) in cost)
+        {
+            report.Add($"drain.cpu.{name}", seconds / (Rounds * Jobs) * 1e6, "us/job");
+        }
+
         report.Add("drain.stored.rate", await RoundAsync("pictures are written to files", StoredJobs, upload: true), "jobs/s");
 
         await using var service = NpgsqlDataSource.Create(system.OwnerConnectionString
@@ -79,7 +86,11 @@ internal static class Drain
             await SetAsync("upload_mock_outputs_to_b2", upload ? "true" : "false");
             await Task.Delay(SettingsArrive, TimeProvider.System, ct);
             await backlog.AddAsync(jobs, ct);
-            await using (var checkpoint = database.CreateCommand("CHECKPOINT")) await checkpoint.ExecuteNonQueryAsync(ct);
+            await using (var checkpoint = database.CreateCommand("CHECKPOINT"))
+            {
+                await checkpoint.ExecuteNonQueryAsync(ct);
+            }
+
             beforeRelease?.Invoke();
             await SetAsync("gen_worker_concurrency", DrainConcurrency);
 
@@ -89,7 +100,13 @@ internal static class Drain
             {
                 await Task.Delay(TimeSpan.FromSeconds(1), TimeProvider.System, timeout.Token);
                 await using (var isOpen = database.CreateCommand(IsOpen))
-                    if ((bool)(await isOpen.ExecuteScalarAsync(timeout.Token))!) continue;
+                {
+                    if ((bool)(await isOpen.ExecuteScalarAsync(timeout.Token))!)
+                    {
+                        continue;
+                    }
+                }
+
                 await using var command = database.CreateCommand(Outcome);
                 await using var reader = await command.ExecuteReaderAsync(timeout.Token);
                 await reader.ReadAsync(timeout.Token);

@@ -45,7 +45,11 @@ internal static class Latency
         {
             for (var i = 0; i < reader.FieldCount; i++)
             {
-                if (!stages.TryGetValue(reader.GetName(i), out var values)) stages[reader.GetName(i)] = values = [];
+                if (!stages.TryGetValue(reader.GetName(i), out var values))
+                {
+                    stages[reader.GetName(i)] = values = [];
+                }
+
                 values.Add(reader.GetDouble(i));
             }
         }
@@ -61,7 +65,11 @@ internal static class Latency
     {
         var jobs = new List<Task<Job>>(count);
         using var pace = new PeriodicTimer(TimeSpan.FromSeconds(1.0 / PerSecond), TimeProvider.System);
-        for (var i = 0; i < count && await pace.WaitForNextTickAsync(ct); i++) jobs.Add(Task.Run(() => OneAsync(system.Http, ct), ct));
+        for (var i = 0; i < count && await pace.WaitForNextTickAsync(ct); i++)
+        {
+            jobs.Add(Task.Run(() => OneAsync(system.Http, ct), ct));
+        }
+
         return await Task.WhenAll(jobs);
     }
 
@@ -79,14 +87,25 @@ internal static class Latency
         }
 
         var answer = (await accepted.Content.ReadFromJsonAsync<JsonObject>(ct))!;
-        if (!accepted.IsSuccessStatusCode) throw new InvalidOperationException($"Not accepted: {answer}");
+        if (!accepted.IsSuccessStatusCode)
+        {
+            throw new InvalidOperationException($"Not accepted: {answer}");
+        }
+
         accepted.Dispose();
         var post = TimeProvider.System.GetElapsedTime(sentAt).TotalMilliseconds;
         await using var events = await http.GetStreamAsync((string)answer["links"]!["events"]!, ct);
         await foreach (var e in SseParser.Create(events, (_, _) => true).EnumerateAsync(ct))
         {
-            if (e.EventType == "done") return new Job((Guid)answer["sessionId"]!, post, TimeProvider.System.GetElapsedTime(sentAt).TotalMilliseconds);
-            if (e.EventType is "failed" or "canceled") break;
+            if (e.EventType == "done")
+            {
+                return new Job((Guid)answer["sessionId"]!, post, TimeProvider.System.GetElapsedTime(sentAt).TotalMilliseconds);
+            }
+
+            if (e.EventType is "failed" or "canceled")
+            {
+                break;
+            }
         }
 
         throw new InvalidOperationException($"Session {answer["sessionId"]} was not done.");

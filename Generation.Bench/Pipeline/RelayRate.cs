@@ -34,7 +34,11 @@ internal static class RelayRate
             var own = process.Seconds();
             await backlog.AddAsync(Rows, ct);
             var rate = await FillsAsync(before);
-            if (round == 0) continue;
+            if (round == 0)
+            {
+                continue;
+            }
+
             seconds += process.Seconds() - own;
             relay.Add(rate);
             xadd.Add(await XaddAsync());
@@ -50,9 +54,17 @@ internal static class RelayRate
             using var timeout = CancellationTokenSource.CreateLinkedTokenSource(ct);
             timeout.CancelAfter(MaxWait);
             long first;
-            while ((first = await LengthAsync()) == before) await Task.Delay(TimeSpan.FromMilliseconds(1), TimeProvider.System, timeout.Token);
+            while ((first = await LengthAsync()) == before)
+            {
+                await Task.Delay(TimeSpan.FromMilliseconds(1), TimeProvider.System, timeout.Token);
+            }
+
             var since = TimeProvider.System.GetTimestamp();
-            while (await LengthAsync() < before + Rows) await Task.Delay(TimeSpan.FromMilliseconds(5), TimeProvider.System, timeout.Token);
+            while (await LengthAsync() < before + Rows)
+            {
+                await Task.Delay(TimeSpan.FromMilliseconds(5), TimeProvider.System, timeout.Token);
+            }
+
             return (before + Rows - first) / TimeProvider.System.GetElapsedTime(since).TotalSeconds;
         }
 

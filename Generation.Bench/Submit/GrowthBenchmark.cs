@@ -37,7 +37,10 @@ internal static class GrowthBenchmark
         var full = await MeasureAsync("full");
 
         await using (var size = database.CreateCommand("SELECT pg_database_size(current_database())"))
+        {
             report.Add("full.database_size", (long)(await size.ExecuteScalarAsync(ct))! / 1e9, "GB");
+        }
+
         foreach (var connections in ConnectionCounts)
         {
             var growth = full[connections] / empty[connections];
@@ -57,7 +60,10 @@ internal static class GrowthBenchmark
                     var before = postgres.Seconds();
                     var run = await load.RunAsync(connections, WarmUp, Measured, ct);
                     runs[connections].Add(run);
-                    if (connections > 1) (spent, accepted) = (spent + postgres.Seconds() - before, accepted + run.Accepted);
+                    if (connections > 1)
+                    {
+                        (spent, accepted) = (spent + postgres.Seconds() - before, accepted + run.Accepted);
+                    }
                 }
             }
 

@@ -84,21 +84,46 @@ internal sealed class LoadGenerator(Uri api, int users)
                     offered += connections[free].SentAt >= measured ? 1 : 0;
                 }
 
-                if (underWay == 0 && now >= end) break;
-                if (Poll(polled, (nuint)count, perSecond is null ? 10_000 : PaceMilliseconds) > 0) heardAt = TimeProvider.System.GetTimestamp();
-                else if (underWay > 0 && TimeProvider.System.GetElapsedTime(heardAt).TotalSeconds > 10) throw new InvalidOperationException(
+                if (underWay == 0 && now >= end)
+                {
+                    break;
+                }
+
+                if (Poll(polled, (nuint)count, perSecond is null ? 10_000 : PaceMilliseconds) > 0)
+                {
+                    heardAt = TimeProvider.System.GetTimestamp();
+                }
+                else if (underWay > 0 && TimeProvider.System.GetElapsedTime(heardAt).TotalSeconds > 10)
+                {
+                    throw new InvalidOperationException(
                     $"{underWay} requests got no answer in ten seconds.");
+                }
+
                 ct.ThrowIfCancellationRequested();
                 for (var i = 0; i < count; i++)
                 {
-                    if (polled[i].Returned == 0 || !connections[i].Receive(MayRefuse, out var isAccepted)) continue;
+                    if (polled[i].Returned == 0 || !connections[i].Receive(MayRefuse, out var isAccepted))
+                    {
+                        continue;
+                    }
+
                     underWay--;
                     idle.Enqueue(i);
                     accepted += isAccepted ? 1 : 0;
                     now = TimeProvider.System.GetTimestamp();
-                    if (connections[i].SentAt < measured || now > end) continue;
-                    if (isAccepted) latencies.Add(now - connections[i].SentAt);
-                    else refused++;
+                    if (connections[i].SentAt < measured || now > end)
+                    {
+                        continue;
+                    }
+
+                    if (isAccepted)
+                    {
+                        latencies.Add(now - connections[i].SentAt);
+                    }
+                    else
+                    {
+                        refused++;
+                    }
                 }
             }
         }
@@ -174,10 +199,18 @@ internal sealed class LoadGenerator(Uri api, int users)
         {
             isAccepted = false;
             var more = socket.Receive(answer.AsSpan(received));
-            if (more == 0) throw new InvalidOperationException("The Api closed a connection.");
+            if (more == 0)
+            {
+                throw new InvalidOperationException("The Api closed a connection.");
+            }
+
             received += more;
             var text = answer.AsSpan(0, received);
-            if (!IsComplete(text)) return false;
+            if (!IsComplete(text))
+            {
+                return false;
+            }
+
             isAccepted = text.StartsWith(AcceptedStatus);
             return isAccepted || (mayRefuse && (text.StartsWith(TooManyStatus) || text.StartsWith(UnavailableStatus))
                 && text.IndexOf(RetryAfterHeader) > 0)
@@ -190,9 +223,17 @@ internal sealed class LoadGenerator(Uri api, int users)
         private static bool IsComplete(ReadOnlySpan<byte> received)
         {
             var headers = received.IndexOf(EndOfHeaders);
-            if (headers < 0) return false;
+            if (headers < 0)
+            {
+                return false;
+            }
+
             var length = received[..headers].IndexOf(LengthHeader);
-            if (length < 0) return received.EndsWith(LastChunk);
+            if (length < 0)
+            {
+                return received.EndsWith(LastChunk);
+            }
+
             return Utf8Parser.TryParse(received[(length + LengthHeader.Length)..], out int bytes, out _)
                 && received.Length == headers + EndOfHeaders.Length + bytes;
         }

@@ -51,7 +51,10 @@ internal static class SubmitBenchmark
         {
             Report.Say($"round {round} of {Rounds}: HTTP with {string.Join(", ", ConnectionCounts)} connections, pgbench single and batched");
             foreach (var connections in ConnectionCounts)
+            {
                 http[connections].Add(await AlikeAsync($"HTTP with {connections} connections", () => HttpAsync(connections), run => run.Accepted));
+            }
+
             single.Add((await AlikeAsync("pgbench single", () => SingleAsync(Measured), run => run.Transactions)).PerSecond);
             batched.Add(BatchedRequests * (await AlikeAsync(
                 "pgbench batched", () => BatchedAsync(Measured), run => BatchedRequests * run.Transactions)).PerSecond);
@@ -64,8 +67,12 @@ internal static class SubmitBenchmark
             report.Add($"http.{connections}.p99", Report.Median(runs.Select(run => run.P99)), "ms");
         }
 
-        foreach (var (process, (_, seconds)) in cost) report.Add(
+        foreach (var (process, (_, seconds)) in cost)
+        {
+            report.Add(
             $"http.64.cpu.{process}", seconds / http[64].Sum(run => run.Accepted) * 1e6, "us/request");
+        }
+
         report.Add("http.64.cpu.load_generator", generatorSeconds / http[64].Sum(run => run.Accepted) * 1e6, "us/request");
         report.Add("pgbench.single.rate", Report.Median(single), "requests/s");
         report.Add("pgbench.batched.rate", Report.Median(batched), "requests/s");
@@ -87,8 +94,18 @@ internal static class SubmitBenchmark
             var before = cost.ToDictionary(entry => entry.Key, entry => entry.Value.Process.Seconds(), StringComparer.Ordinal);
             var run = await load.RunAsync(connections, WarmUp, Measured, ct);
             foreach (var (process, seconds) in before)
-                if (connections == 64) cost[process] = (cost[process].Process, cost[process].Seconds + cost[process].Process.Seconds() - seconds);
-            if (connections == 64) generatorSeconds += Environment.CpuUsage.TotalTime.TotalSeconds - own;
+            {
+                if (connections == 64)
+                {
+                    cost[process] = (cost[process].Process, cost[process].Seconds + cost[process].Process.Seconds() - seconds);
+                }
+            }
+
+            if (connections == 64)
+            {
+                generatorSeconds += Environment.CpuUsage.TotalTime.TotalSeconds - own;
+            }
+
             return run;
         }
 
@@ -102,7 +119,10 @@ internal static class SubmitBenchmark
         async Task<T> AlikeAsync<T>(string who, Func<Task<T>> measure, Func<T, long> requests)
         {
             await using (var checkpoint = database.CreateCommand("CHECKPOINT")) // everybody begins with the same log
+            {
                 await checkpoint.ExecuteNonQueryAsync(ct);
+            }
+
             var before = await Written.ReadAsync(database, ct);
             var run = await measure();
             var (rows, credits) = (await Written.ReadAsync(database, ct)).Since(before);
@@ -129,8 +149,16 @@ internal static class SubmitBenchmark
         public static async Task<Written> ReadAsync(NpgsqlDataSource database, CancellationToken ct)
         {
             var written = new Written(new(StringComparer.Ordinal), new(StringComparer.Ordinal));
-            foreach (var table in Tables) written.Rows[$"rows of {table}"] = await ScalarAsync($"SELECT count(*) FROM {table}");
-            foreach (var (name, sql) in Sums) written.Credits[$"credits {name}"] = await ScalarAsync(sql);
+            foreach (var table in Tables)
+            {
+                written.Rows[$"rows of {table}"] = await ScalarAsync($"SELECT count(*) FROM {table}");
+            }
+
+            foreach (var (name, sql) in Sums)
+            {
+                written.Credits[$"credits {name}"] = await ScalarAsync(sql);
+            }
+
             return written;
 
             async Task<long> ScalarAsync(string sql)

@@ -1,3 +1,5 @@
+using Generation.Core.Settings;
+
 namespace Generation.Core.Credits;
 
 /// <summary>Who pays when the work cost more than was held for it.</summary>
@@ -24,7 +26,9 @@ public sealed class CreditOptions
     /// </summary>
     public int MaxChargeFactor { get; set; } = 2;
 
-    public string? Problem() => !Enum.IsDefined(CostPolicy) ? "Credits:CostPolicy must be Absorb or ChargeAvailable."
-        : MaxChargeFactor is < 1 or > 1000 ? "Credits:MaxChargeFactor must be from 1 to 1000."
-        : null;
+    internal void Check(SettingsCheck check)
+    {
+        check.Defined(nameof(CostPolicy), CostPolicy);
+        check.Range(nameof(MaxChargeFactor), MaxChargeFactor, 1, 1000);
+    }
 }

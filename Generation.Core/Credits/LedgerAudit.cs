@@ -1,6 +1,7 @@
 using System.Data;
 using System.Diagnostics;
 using Generation.Core.Database;
+using Generation.Core.Settings;
 using Npgsql;
 
 namespace Generation.Core.Credits;
@@ -22,10 +23,11 @@ public sealed class AuditOptions
     /// </summary>
     public int WorkMemoryMegabytes { get; set; } = 64;
 
-    public string? Problem() =>
-        Timeout <= TimeSpan.Zero || Timeout > TimeSpan.FromHours(6) ? "Audit:Timeout must be positive and at most 6 hours."
-        : WorkMemoryMegabytes is < 1 or > 4_096 ? "Audit:WorkMemoryMegabytes must be from 1 to 4096."
-        : null;
+    internal void Check(SettingsCheck check)
+    {
+        check.Timeout(nameof(Timeout), Timeout, TimeSpan.FromHours(6));
+        check.Range(nameof(WorkMemoryMegabytes), WorkMemoryMegabytes, 1, 4_096);
+    }
 }
 
 /// <param name="Name">Stable, in kebab-case: used by metrics, alerts and runbooks.</param>

@@ -30,11 +30,11 @@ public static class CoreRegistration
         where TBuilder : IHostApplicationBuilder
     {
         var services = builder.Services;
-        builder.AddChecked<SettingsOptions>(SettingsOptions.Section, o => o.Problem());
-        builder.AddChecked<MockOptions>(MockOptions.Section, _ => null);
-        builder.AddChecked<QueueOptions>(QueueOptions.Section, o => o.Problem());
-        builder.AddChecked<CreditOptions>(CreditOptions.Section, o => o.Problem());
-        builder.AddChecked<AuditOptions>(AuditOptions.Section, o => o.Problem());
+        builder.AddChecked<SettingsOptions>(SettingsOptions.Section, (options, check) => options.Check(check));
+        builder.AddChecked<MockOptions>(MockOptions.Section);
+        builder.AddChecked<QueueOptions>(QueueOptions.Section, (options, check) => options.Check(check));
+        builder.AddChecked<CreditOptions>(CreditOptions.Section, (options, check) => options.Check(check));
+        builder.AddChecked<AuditOptions>(AuditOptions.Section, (options, check) => options.Check(check));
         services.AddMedia(builder.Configuration);
 
         services.TryAddSingleton(_ => new ModelRegistry(

@@ -63,7 +63,7 @@ public sealed class FolderMediaStore : IMediaStore
         signingKey = new(() => folder.SigningKey is { } key ? Encoding.UTF8.GetBytes(key) : ReadOrCreateSigningKey());
     }
 
-    public async Task<long> PutAsync(MediaKey key, Stream body, string contentType, CancellationToken cancellationToken)
+    public async Task<long> PutAsync(MediaKey key, Stream body, string contentType, CancellationToken ct)
     {
         var unfinished = Path.Combine(root, UnfinishedFolder, Guid.NewGuid().ToString("N"));
         var buffer = ArrayPool<byte>.Shared.Rent(BufferBytes);
@@ -72,13 +72,13 @@ public sealed class FolderMediaStore : IMediaStore
             long bytes = 0;
             await using (var file = Guard(() => CreateUnfinished(unfinished)))
             {
-                while (await body.ReadAsync(buffer, cancellationToken) is > 0 and var read)
+                while (await body.ReadAsync(buffer, ct) is > 0 and var read)
                 {
-                    await GuardAsync(() => file.WriteAsync(buffer.AsMemory(0, read), cancellationToken));
+                    await GuardAsync(() => file.WriteAsync(buffer.AsMemory(0, read), ct));
                     bytes += read;
                 }
 
-                cancellationToken.ThrowIfCancellationRequested();
+                ct.ThrowIfCancellationRequested();
                 Guard(() => file.Flush(flushToDisk: true));
             }
 
@@ -100,22 +100,22 @@ public sealed class FolderMediaStore : IMediaStore
         }
     }
 
-    public Task<Stream?> OpenReadAsync(MediaKey key, CancellationToken cancellationToken) => Task.FromResult(Guard<Stream?>(() =>
+    public Task<Stream?> OpenReadAsync(MediaKey key, CancellationToken ct) => Task.FromResult(Guard<Stream?>(() =>
     {
         try
         {
             const FileOptions reading = FileOptions.Asynchronous | FileOptions.SequentialScan;
             return new FileStream(PathOf(key), FileMode.Open, FileAccess.Read, FileShare.Read | FileShare.Delete, BufferBytes, reading);
         }
-        catch (Exception missing) when (missing is FileNotFoundException or DirectoryNotFoundException)
+        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
         {
             return null;
         }
     }));
 
-    public Task<bool> ExistsAsync(MediaKey key, CancellationToken cancellationToken) => Task.FromResult(File.Exists(PathOf(key)));
+    public Task<bool> ExistsAsync(MediaKey key, CancellationToken ct) => Task.FromResult(File.Exists(PathOf(key)));
 
-    public Task DeleteAsync(MediaKey key, CancellationToken cancellationToken)
+    public Task DeleteAsync(MediaKey key, CancellationToken ct)
     {
         Guard(() =>
         {
@@ -134,7 +134,7 @@ public sealed class FolderMediaStore : IMediaStore
         return Task.CompletedTask;
     }
 
-    public async IAsyncEnumerable<StoredObject> ListAsync(string prefix, [EnumeratorCancellation] CancellationToken cancellationToken)
+    public async IAsyncEnumerable<StoredObject> ListAsync(string prefix, [EnumeratorCancellation] CancellationToken ct)
     {
         await Task.CompletedTask;
         // The deepest whole folder of the prefix; a hostile prefix finds nothing, because what it finds is no key.
@@ -148,7 +148,7 @@ public sealed class FolderMediaStore : IMediaStore
         var everything = new EnumerationOptions { RecurseSubdirectories = true, AttributesToSkip = FileAttributes.ReparsePoint };
         foreach (var file in new DirectoryInfo(folder).EnumerateFiles("*", everything))
         {
-            cancellationToken.ThrowIfCancellationRequested();
+            ct.ThrowIfCancellationRequested();
             var name = Path.GetRelativePath(root, file.FullName).Replace(Path.DirectorySeparatorChar, '/');
             if (name.StartsWith(prefix, StringComparison.Ordinal) && MediaKey.TryParse(name, out var key) && file.Exists)
             {
@@ -157,13 +157,13 @@ public sealed class FolderMediaStore : IMediaStore
         }
     }
 
-    public Task<StoredPage> ListPageAsync(string position, int maxNames, CancellationToken cancellationToken) => Task.FromResult(Guard(() =>
+    public Task<StoredPage> ListPageAsync(string position, int maxNames, CancellationToken ct) => Task.FromResult(Guard(() =>
     {
         var objects = new List<StoredObject>();
         var (names, last) = (0, "");
         foreach (var name in Directory.Exists(root) ? NamesAfter("", position) : [])
         {
-            cancellationToken.ThrowIfCancellationRequested();
+            ct.ThrowIfCancellationRequested();
             if (names == maxNames)
             {
                 return new StoredPage(objects, last);
@@ -180,14 +180,14 @@ public sealed class FolderMediaStore : IMediaStore
         return new StoredPage(objects, null);
     }));
 
-    public Task<int> SweepUnfinishedAsync(TimeSpan minAge, CancellationToken cancellationToken) => Task.FromResult(Guard(() =>
+    public Task<int> SweepUnfinishedAsync(TimeSpan minAge, CancellationToken ct) => Task.FromResult(Guard(() =>
     {
         var removed = 0;
         var folder = new DirectoryInfo(Path.Combine(root, UnfinishedFolder));
         var writtenBefore = (time.GetUtcNow() - minAge).UtcDateTime;
         foreach (var file in folder.Exists ? folder.EnumerateFiles() : [])
         {
-            cancellationToken.ThrowIfCancellationRequested();
+            ct.ThrowIfCancellationRequested();
             // An upload that still writes keeps its file young.
             if (file.LastWriteTimeUtc < writtenBefore)
             {
@@ -385,9 +385,9 @@ public sealed class FolderMediaStore : IMediaStore
         {
             return step();
         }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw Unavailable(error);
+            throw Unavailable(e);
         }
     }
 
@@ -397,9 +397,9 @@ public sealed class FolderMediaStore : IMediaStore
         {
             await step();
         }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw Unavailable(error);
+            throw Unavailable(e);
         }
     }
 

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
+using Generation.Core.Settings;
 
 namespace Generation.Core.Media;
 
@@ -68,6 +69,15 @@ public static class HostPattern
     public static bool IsValid(string pattern) =>
         Uri.CheckHostName(pattern.StartsWith("*.", StringComparison.Ordinal) ? pattern[2..] : pattern)
             is not (UriHostNameType.Unknown or UriHostNameType.Basic);
+
+    /// <summary>Checks a setting that is a list of patterns.</summary>
+    public static void Hosts(this SettingsCheck check, string setting, IEnumerable<string> patterns)
+    {
+        foreach (var pattern in patterns)
+        {
+            check.That(IsValid(pattern), $"{setting} has '{pattern}'; a host or *.domain is wanted, without scheme or port.");
+        }
+    }
 
     /// <summary>Whether the URL's host matches one of the patterns. Case, a final dot and Unicode spelling make no difference.</summary>
     public static bool MatchesAny(IEnumerable<string> patterns, Uri url)

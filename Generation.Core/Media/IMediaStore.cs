@@ -54,23 +54,23 @@ public interface IMediaStore
     /// </remarks>
     /// <param name="contentType">As it will be served; the key's own <see cref="MediaKey.Type"/> in every ordinary case.</param>
     /// <returns>How many bytes were stored.</returns>
-    Task<long> PutAsync(MediaKey key, Stream body, string contentType, CancellationToken cancellationToken);
+    Task<long> PutAsync(MediaKey key, Stream body, string contentType, CancellationToken ct);
 
     /// <summary>Opens an object for reading from its start; null when there is none. The caller disposes.</summary>
-    Task<Stream?> OpenReadAsync(MediaKey key, CancellationToken cancellationToken);
+    Task<Stream?> OpenReadAsync(MediaKey key, CancellationToken ct);
 
     /// <summary>Whether the object is there.</summary>
-    Task<bool> ExistsAsync(MediaKey key, CancellationToken cancellationToken);
+    Task<bool> ExistsAsync(MediaKey key, CancellationToken ct);
 
     /// <summary>Removes the object; nothing happens when there is none.</summary>
-    Task DeleteAsync(MediaKey key, CancellationToken cancellationToken);
+    Task DeleteAsync(MediaKey key, CancellationToken ct);
 
     /// <summary>
     /// Objects whose key begins with <paramref name="prefix"/>, in no promised order. Names that are no
     /// <see cref="MediaKey"/> are not listed, so a sweep cannot touch them. Deleting while listing is fine.
     /// </summary>
     /// <param name="prefix">Empty for all; otherwise such as <see cref="MediaKey.SessionPrefix"/> makes.</param>
-    IAsyncEnumerable<StoredObject> ListAsync(string prefix, CancellationToken cancellationToken);
+    IAsyncEnumerable<StoredObject> ListAsync(string prefix, CancellationToken ct);
 
     /// <summary>
     /// A page of everything that is stored, in the order of the names, foreign ones counted in: a walk over millions of objects can
@@ -78,12 +78,12 @@ public interface IMediaStore
     /// </summary>
     /// <param name="position">Empty for the beginning; otherwise what the page before said.</param>
     /// <param name="maxNames">At most 1,000.</param>
-    Task<StoredPage> ListPageAsync(string position, int maxNames, CancellationToken cancellationToken);
+    Task<StoredPage> ListPageAsync(string position, int maxNames, CancellationToken ct);
 
     /// <summary>Aborts uploads that began before now minus <paramref name="minAge"/> and did not complete.</summary>
     /// <param name="minAge">Longer than any upload lives, or it kills one.</param>
     /// <returns>How many were removed.</returns>
-    Task<int> SweepUnfinishedAsync(TimeSpan minAge, CancellationToken cancellationToken);
+    Task<int> SweepUnfinishedAsync(TimeSpan minAge, CancellationToken ct);
 
     /// <summary>
     /// A URL that lets whoever holds it read the object for a while. It is a secret: check who owns the object before, and

@@ -80,23 +80,23 @@ public sealed class MediaDownloader : IDisposable
     /// <param name="url">Absolute. https, or http to a host that may be private.</param>
     /// <param name="allowedHosts">Patterns (<see cref="HostPattern"/>) that the URL and every redirect must match.</param>
     /// <exception cref="MediaException">SourceRefused, SourceGone or SourceUnavailable.</exception>
-    public Task<MediaDownload> OpenAsync(Uri url, IReadOnlyList<string> allowedHosts, CancellationToken cancellationToken) =>
-        OpenAsync(url, allowedHosts, credential: null, cancellationToken);
+    public Task<MediaDownload> OpenAsync(Uri url, IReadOnlyList<string> allowedHosts, CancellationToken ct) =>
+        OpenAsync(url, allowedHosts, credential: null, ct);
 
     /// <inheritdoc cref="OpenAsync(Uri, IReadOnlyList{string}, CancellationToken)"/>
     /// <param name="credential">Sent on the hops to its own origin.</param>
     public async Task<MediaDownload> OpenAsync(Uri url, IReadOnlyList<string> allowedHosts, SourceCredential? credential,
-        CancellationToken cancellationToken)
+        CancellationToken ct)
     {
         for (var hop = 0; hop <= MaxRedirects; hop++)
         {
             RefuseUnlessAllowed(url, allowedHosts);
-            var response = await SendAsync(url, credential, cancellationToken);
+            var response = await SendAsync(url, credential, ct);
             try
             {
                 if (response.StatusCode is HttpStatusCode.OK)
                 {
-                    var opened = new MediaDownload(response, await response.Content.ReadAsStreamAsync(cancellationToken), url);
+                    var opened = new MediaDownload(response, await response.Content.ReadAsStreamAsync(ct), url);
                     response = null;
                     return opened;
                 }
@@ -141,7 +141,7 @@ public sealed class MediaDownloader : IDisposable
 
     private bool MayBePrivate(Uri url) => options.AllowPrivateAddresses || HostPattern.MatchesAny(options.PrivateHosts, url);
 
-    private async Task<HttpResponseMessage> SendAsync(Uri url, SourceCredential? credential, CancellationToken cancellationToken)
+    private async Task<HttpResponseMessage> SendAsync(Uri url, SourceCredential? credential, CancellationToken ct)
     {
         using var request = new HttpRequestMessage(HttpMethod.Get, url);
         if (credential?.IsFor(url) == true)
@@ -152,34 +152,34 @@ public sealed class MediaDownloader : IDisposable
         request.Headers.AcceptEncoding.ParseAdd("identity");
         request.Headers.UserAgent.ParseAdd("Generation/1.0");
         using var wait = new CancellationTokenSource(options.IdleTimeout, time);
-        using var either = CancellationTokenSource.CreateLinkedTokenSource(wait.Token, cancellationToken);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(wait.Token, ct);
         try
         {
             return await client.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, either.Token);
         }
-        catch (HttpRequestException error) when (error.InnerException is MediaException refused)
+        catch (HttpRequestException e) when (e.InnerException is MediaException refused)
         {
-            throw new MediaException(refused.Failure, refused.Message, error);
+            throw new MediaException(refused.Failure, refused.Message, e);
         }
-        catch (HttpRequestException error)
+        catch (HttpRequestException e)
         {
-            throw new MediaException(MediaFailure.SourceUnavailable, $"No answer from {WithoutSecrets(url)}: {error.Message}", error);
+            throw new MediaException(MediaFailure.SourceUnavailable, $"No answer from {WithoutSecrets(url)}: {e.Message}", e);
         }
-        catch (OperationCanceledException error) when (!cancellationToken.IsCancellationRequested)
+        catch (OperationCanceledException e) when (!ct.IsCancellationRequested)
         {
             throw new MediaException(
-                MediaFailure.SourceUnavailable, $"No answer from {WithoutSecrets(url)} within {options.IdleTimeout} (Media:IdleTimeout).", error);
+                MediaFailure.SourceUnavailable, $"No answer from {WithoutSecrets(url)} within {options.IdleTimeout} (Media:IdleTimeout).", e);
         }
     }
 
-    private async ValueTask<Stream> ConnectAsync(SocketsHttpConnectionContext context, CancellationToken cancellationToken)
+    private async ValueTask<Stream> ConnectAsync(SocketsHttpConnectionContext context, CancellationToken ct)
     {
         var url = context.InitialRequestMessage.RequestUri!;
         var isPrivateAllowed = MayBePrivate(url);
         var isPlain = url.Scheme == Uri.UriSchemeHttp;
         var addresses = IPAddress.TryParse(context.DnsEndPoint.Host, out var literal)
             ? [literal]
-            : await Dns.GetHostAddressesAsync(context.DnsEndPoint.Host, cancellationToken);
+            : await Dns.GetHostAddressesAsync(context.DnsEndPoint.Host, ct);
 
         // Plain http is for private networks only: to a public address it would send the URL's signature in the clear.
         var allowed = Array.FindAll(addresses, address => PublicAddress.IsPublic(address) ? !isPlain : isPrivateAllowed);
@@ -196,7 +196,7 @@ public sealed class MediaDownloader : IDisposable
             var socket = new Socket(allowed[i].AddressFamily, SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
             try
             {
-                await socket.ConnectAsync(new IPEndPoint(allowed[i], context.DnsEndPoint.Port), cancellationToken);
+                await socket.ConnectAsync(new IPEndPoint(allowed[i], context.DnsEndPoint.Port), ct);
                 return new NetworkStream(socket, ownsSocket: true);
             }
             catch (SocketException) when (i + 1 < allowed.Length)

@@ -1,3 +1,4 @@
+using Generation.Core.Settings;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
@@ -15,7 +16,7 @@ public enum MediaStoreKind
 /// <summary>Section <c>Media</c>: where results are kept and how they may be fetched.</summary>
 public sealed class MediaOptions
 {
-    public const string SectionName = "Media";
+    public const string Section = "Media";
 
     /// <summary><c>folder</c> (default) or <c>s3</c>. A folder serves one machine; services on several need S3.</summary>
     public MediaStoreKind Store { get; set; } = MediaStoreKind.Folder;
@@ -54,6 +55,27 @@ public sealed class MediaOptions
 
     /// <summary>The cap for one output of this kind, in bytes.</summary>
     public long MaxBytes(MediaKind kind) => kind == MediaKind.Image ? MaxImageDownloadBytes : MaxRemoteDownloadBytes;
+
+    internal void Check(SettingsCheck check)
+    {
+        check.Defined(nameof(Store), Store);
+        check.Range("MaxImageDownloadBytes (MAX_IMAGE_DOWNLOAD_BYTES)", MaxImageDownloadBytes, 1, S3MediaStore.MaxObjectBytes);
+        check.Range("MaxRemoteDownloadBytes (MAX_REMOTE_DOWNLOAD_BYTES)", MaxRemoteDownloadBytes, 1, S3MediaStore.MaxObjectBytes);
+        check.Range(nameof(SignedUrlLifetime), SignedUrlLifetime, TimeSpan.FromSeconds(1), TimeSpan.FromDays(7));
+        check.Positive(nameof(IdleTimeout), IdleTimeout);
+        check.That(
+            DownloadTimeout >= IdleTimeout && DownloadTimeout <= TimeSpan.FromDays(1),
+            $"{nameof(DownloadTimeout)} must be from {Section}:{nameof(IdleTimeout)} ({IdleTimeout}) to one day; it is {DownloadTimeout}.");
+        check.Hosts(nameof(PrivateHosts), PrivateHosts);
+        if (Store == MediaStoreKind.Folder)
+        {
+            Folder.Check(check);
+        }
+        else
+        {
+            S3.Check(check);
+        }
+    }
 }
 
 /// <summary>Section <c>Media:Folder</c>.</summary>
@@ -67,6 +89,12 @@ public sealed class FolderStoreOptions
     /// the service's own user may read. A changed key ends every URL that is out.
     /// </summary>
     public string? SigningKey { get; set; }
+
+    internal void Check(SettingsCheck check)
+    {
+        check.That(!string.IsNullOrWhiteSpace(Root), "Folder:Root must name a folder.");
+        check.That(SigningKey is null or { Length: >= 32 }, "Folder:SigningKey must have at least 32 characters, or be left out.");
+    }
 }
 
 /// <summary>Section <c>Media:S3</c>; used when <see cref="MediaOptions.Store"/> is <c>s3</c>.</summary>
@@ -91,65 +119,17 @@ public sealed class S3StoreOptions
 
     /// <summary>Default false: <c>https://bucket.host/key</c>. True: <c>https://host/bucket/key</c>, for servers without wildcard DNS.</summary>
     public bool ForcePathStyle { get; set; }
-}
 
-/// <summary>Stops the start with a message that names the setting.</summary>
-public sealed class MediaOptionsValidator : IValidateOptions<MediaOptions>
-{
-    public ValidateOptionsResult Validate(string? name, MediaOptions options)
+    internal void Check(SettingsCheck check)
     {
-        var errors = new List<string>();
-        void Check(bool isGood, string error)
-        {
-            if (!isGood)
-            {
-                errors.Add(error);
-            }
-        }
-
-        Check(Enum.IsDefined(options.Store), "Media:Store must be folder or s3.");
-        Check(
-            options.MaxImageDownloadBytes > 0,
-            $"Media:MaxImageDownloadBytes (MAX_IMAGE_DOWNLOAD_BYTES) must be above 0; it is {options.MaxImageDownloadBytes}.");
-        Check(
-            options.MaxRemoteDownloadBytes > 0,
-            $"Media:MaxRemoteDownloadBytes (MAX_REMOTE_DOWNLOAD_BYTES) must be above 0; it is {options.MaxRemoteDownloadBytes}.");
-        Check(
-            options.MaxImageDownloadBytes <= S3MediaStore.MaxObjectBytes && options.MaxRemoteDownloadBytes <= S3MediaStore.MaxObjectBytes,
-            $"Media:MaxImageDownloadBytes and Media:MaxRemoteDownloadBytes must be at most {S3MediaStore.MaxObjectBytes}, which is 10,000 parts.");
-        Check(
-            options.SignedUrlLifetime >= TimeSpan.FromSeconds(1) && options.SignedUrlLifetime <= TimeSpan.FromDays(7),
-            $"Media:SignedUrlLifetime must be between 00:00:01 and 7.00:00:00; it is {options.SignedUrlLifetime}.");
-        Check(options.IdleTimeout > TimeSpan.Zero, $"Media:IdleTimeout must be above 0; it is {options.IdleTimeout}.");
-        Check(
-            options.DownloadTimeout >= options.IdleTimeout && options.DownloadTimeout <= TimeSpan.FromDays(1),
-            $"Media:DownloadTimeout must be between Media:IdleTimeout ({options.IdleTimeout}) and one day; it is {options.DownloadTimeout}.");
-        foreach (var pattern in options.PrivateHosts)
-        {
-            Check(HostPattern.IsValid(pattern), $"Media:PrivateHosts has '{pattern}'; a host or *.domain is wanted, without scheme or port.");
-        }
-
-        if (options.Store == MediaStoreKind.Folder)
-        {
-            Check(!string.IsNullOrWhiteSpace(options.Folder.Root), "Media:Folder:Root must name a folder.");
-            Check(
-                options.Folder.SigningKey is null or { Length: >= 32 },
-                "Media:Folder:SigningKey must have at least 32 characters, or be left out.");
-        }
-        else
-        {
-            var s3 = options.S3;
-            Check(!string.IsNullOrWhiteSpace(s3.Bucket), "Media:S3:Bucket must name a bucket when Media:Store is s3.");
-            Check(!string.IsNullOrWhiteSpace(s3.Region), "Media:S3:Region must not be empty: it is part of every signature.");
-            Check(
-                s3.Endpoint.Length == 0 || (Uri.TryCreate(s3.Endpoint, UriKind.Absolute, out var endpoint) && endpoint.Scheme is "http" or "https"),
-                $"Media:S3:Endpoint must be an http(s) URL, or empty for AWS; it is '{s3.Endpoint}'.");
-            Check(
-                string.IsNullOrEmpty(s3.AccessKey) == string.IsNullOrEmpty(s3.SecretKey),
-                "Media:S3:AccessKey and Media:S3:SecretKey belong together: set both, or neither.");
-        }
-
-        return errors.Count == 0 ? ValidateOptionsResult.Success : ValidateOptionsResult.Fail(errors);
+        check.That(!string.IsNullOrWhiteSpace(Bucket), "S3:Bucket must name a bucket when Media:Store is s3.");
+        check.That(!string.IsNullOrWhiteSpace(Region), "S3:Region must not be empty: it is part of every signature.");
+        check.That(
+            Endpoint.Length == 0 || (Uri.TryCreate(Endpoint, UriKind.Absolute, out var endpoint) && endpoint.Scheme is "http" or "https"),
+            $"S3:Endpoint must be an http(s) URL, or empty for AWS; it is '{Endpoint}'.");
+        check.That(
+            string.IsNullOrEmpty(AccessKey) == string.IsNullOrEmpty(SecretKey),
+            "S3:AccessKey and Media:S3:SecretKey go together: set both, or neither.");
     }
 }
 
@@ -161,8 +141,7 @@ public static class MediaRegistration
     /// </summary>
     public static IServiceCollection AddMedia(this IServiceCollection services, IConfiguration configuration)
     {
-        services.AddOptions<MediaOptions>().Bind(configuration.GetSection(MediaOptions.SectionName)).ValidateOnStart();
-        services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<MediaOptions>, MediaOptionsValidator>());
+        services.AddChecked<MediaOptions>(configuration, MediaOptions.Section, (options, check) => options.Check(check));
         services.TryAddSingleton(TimeProvider.System);
         services.TryAddSingleton<FolderMediaStore>();
         services.TryAddSingleton<S3MediaStore>();

@@ -76,13 +76,13 @@ public sealed class MediaTransfer(
     /// <param name="reportBytes">Called with the bytes so far, after each read and on the reading thread: be quick.</param>
     /// <exception cref="MediaException">For every expected failure; then there is no object.</exception>
     public async Task<StoredMedia> StoreAsync(
-        MediaSource source, MediaDestination destination, Action<long>? reportBytes, CancellationToken cancellationToken)
+        MediaSource source, MediaDestination destination, Action<long>? reportBytes, CancellationToken ct)
     {
         var started = time.GetTimestamp();
         using var span = source is MediaSource.Remote remote
             ? Start("download", destination, ActivityKind.Client)?.SetTag("server.address", remote.Url.IsAbsoluteUri ? remote.Url.Host : null) : null;
         using var deadline = new CancellationTokenSource(options.Value.DownloadTimeout, time);
-        using var either = CancellationTokenSource.CreateLinkedTokenSource(deadline.Token, cancellationToken);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(deadline.Token, ct);
         try
         {
             var stored = await StoreCoreAsync(source, destination, reportBytes, either.Token);
@@ -93,15 +93,15 @@ public sealed class MediaTransfer(
                 stored.Key, stored.Bytes, stored.ContentType, (long)time.GetElapsedTime(started).TotalMilliseconds);
             return stored;
         }
-        catch (OperationCanceledException error) when (deadline.IsCancellationRequested && !cancellationToken.IsCancellationRequested)
+        catch (OperationCanceledException e) when (deadline.IsCancellationRequested && !ct.IsCancellationRequested)
         {
             span.SetFailed(nameof(MediaFailure.SourceUnavailable));
             throw new MediaException(
-                MediaFailure.SourceUnavailable, $"Not stored within {options.Value.DownloadTimeout} (Media:DownloadTimeout).", error);
+                MediaFailure.SourceUnavailable, $"Not stored within {options.Value.DownloadTimeout} (Media:DownloadTimeout).", e);
         }
-        catch (Exception error)
+        catch (Exception e)
         {
-            SetFailed(span, error);
+            SetFailed(span, e);
             throw;
         }
     }
@@ -120,11 +120,11 @@ public sealed class MediaTransfer(
         span.SetFailed(error is MediaException refused ? refused.Failure.ToString() : error.GetType().FullName!);
 
     private async Task<StoredMedia> StoreCoreAsync(
-        MediaSource source, MediaDestination destination, Action<long>? reportBytes, CancellationToken cancellationToken)
+        MediaSource source, MediaDestination destination, Action<long>? reportBytes, CancellationToken ct)
     {
         var remote = source as MediaSource.Remote;
         await using var download = remote is null ? null : await downloader.OpenAsync(remote.Url, remote.AllowedHosts, remote.Credential,
-            cancellationToken);
+            ct);
         var (stream, declaredBytes) = source switch
         {
             MediaSource.Direct direct => (direct.Body, direct.DeclaredBytes),
@@ -141,7 +141,7 @@ public sealed class MediaTransfer(
         }
 
         using var idle = new CancellationTokenSource(Timeout.InfiniteTimeSpan, time);
-        using var either = CancellationTokenSource.CreateLinkedTokenSource(idle.Token, cancellationToken);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(idle.Token, ct);
         var window = ArrayPool<byte>.Shared.Rent(HeaderWindowBytes);
         try
         {
@@ -154,9 +154,9 @@ public sealed class MediaTransfer(
             {
                 await store.PutAsync(key, body, type.ContentType, either.Token);
             }
-            catch (Exception error)
+            catch (Exception e)
             {
-                SetFailed(span, error);
+                SetFailed(span, e);
                 throw;
             }
 
@@ -164,10 +164,10 @@ public sealed class MediaTransfer(
             Telemetry.StreamedBytes.Add(body.BytesRead, new KeyValuePair<string, object?>("kind", type.Kind.ToString().ToLowerInvariant()));
             return new(key, type.ContentType, body.BytesRead, body.Sha256(), header.Width, header.Height, header.DurationOf(body.BytesRead));
         }
-        catch (OperationCanceledException error) when (idle.IsCancellationRequested && !cancellationToken.IsCancellationRequested)
+        catch (OperationCanceledException e) when (idle.IsCancellationRequested && !ct.IsCancellationRequested)
         {
             throw new MediaException(
-                MediaFailure.SourceUnavailable, $"{address} sent nothing for {options.Value.IdleTimeout} (Media:IdleTimeout).", error);
+                MediaFailure.SourceUnavailable, $"{address} sent nothing for {options.Value.IdleTimeout} (Media:IdleTimeout).", e);
         }
         finally
         {
@@ -177,13 +177,13 @@ public sealed class MediaTransfer(
 
     /// <summary>Reads until type and size are known, the window is full or the body ends.</summary>
     private static async Task<(MediaType Type, MediaHeader Header, int Length)> ReadHeaderAsync(
-        MeteredBody body, Memory<byte> window, MediaKind kind, CancellationToken cancellationToken)
+        MeteredBody body, Memory<byte> window, MediaKind kind, CancellationToken ct)
     {
         var length = 0;
         MediaType? type = null;
         while (true)
         {
-            var read = await body.ReadAsync(window[length..], cancellationToken);
+            var read = await body.ReadAsync(window[length..], ct);
             length += read;
             var isEnd = read == 0;
             if (type is null && (isEnd || length >= MediaType.SniffBytes))
@@ -247,7 +247,7 @@ public sealed class MediaTransfer(
 
         public byte[] Sha256() => hash.GetHashAndReset();
 
-        public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+        public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken ct = default)
         {
             if (unread.Length > 0)
             {
@@ -262,7 +262,7 @@ public sealed class MediaTransfer(
                 return 0;
             }
 
-            var read = await ReadSourceAsync(buffer, cancellationToken);
+            var read = await ReadSourceAsync(buffer, ct);
             if (read == 0)
             {
                 if (BytesRead == 0 || BytesRead < declaredBytes)
@@ -284,8 +284,8 @@ public sealed class MediaTransfer(
             return read;
         }
 
-        public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-            ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
+        public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken ct) =>
+            ReadAsync(buffer.AsMemory(offset, count), ct).AsTask();
 
         public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException("Read asynchronously.");
 
@@ -305,21 +305,21 @@ public sealed class MediaTransfer(
             base.Dispose(disposing);
         }
 
-        private async ValueTask<int> ReadSourceAsync(Memory<byte> buffer, CancellationToken cancellationToken)
+        private async ValueTask<int> ReadSourceAsync(Memory<byte> buffer, CancellationToken ct)
         {
             // Only the source's silence counts: while the store writes, the clock stands still.
             idle.CancelAfter(idleTimeout);
             try
             {
-                return await source.ReadAsync(buffer, cancellationToken);
+                return await source.ReadAsync(buffer, ct);
             }
-            catch (HttpIOException error) when (error.HttpRequestError == HttpRequestError.ResponseEnded)
+            catch (HttpIOException e) when (e.HttpRequestError == HttpRequestError.ResponseEnded)
             {
-                throw Truncated(error);
+                throw Truncated(e);
             }
-            catch (Exception error) when (error is IOException or HttpRequestException)
+            catch (Exception e) when (e is IOException or HttpRequestException)
             {
-                throw new MediaException(MediaFailure.SourceUnavailable, $"{address} broke off after {BytesRead} bytes: {error.Message}", error);
+                throw new MediaException(MediaFailure.SourceUnavailable, $"{address} broke off after {BytesRead} bytes: {e.Message}", e);
             }
             finally
             {

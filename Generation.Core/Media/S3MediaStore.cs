@@ -73,16 +73,16 @@ public sealed class S3MediaStore : IMediaStore, IDisposable
             : new AmazonS3Client(config);
     }
 
-    public async Task<long> PutAsync(MediaKey key, Stream body, string contentType, CancellationToken cancellationToken)
+    public async Task<long> PutAsync(MediaKey key, Stream body, string contentType, CancellationToken ct)
     {
         var buffer = PartBuffers.Rent(PartBytes);
         try
         {
             var part = buffer.AsMemory(0, PartBytes);
-            var filled = await body.ReadAtLeastAsync(part, PartBytes, throwOnEndOfStream: false, cancellationToken);
+            var filled = await body.ReadAtLeastAsync(part, PartBytes, throwOnEndOfStream: false, ct);
             if (filled == PartBytes)
             {
-                return await PutInPartsAsync(key, body, contentType, buffer, cancellationToken);
+                return await PutInPartsAsync(key, body, contentType, buffer, ct);
             }
 
             using var whole = new MemoryStream(buffer, 0, filled, writable: false);
@@ -96,7 +96,7 @@ public sealed class S3MediaStore : IMediaStore, IDisposable
                     AutoCloseStream = false,
                     UseChunkEncoding = false,
                 },
-                token), cancellationToken);
+                token), ct);
             return filled;
         }
         finally
@@ -105,42 +105,42 @@ public sealed class S3MediaStore : IMediaStore, IDisposable
         }
     }
 
-    public async Task<Stream?> OpenReadAsync(MediaKey key, CancellationToken cancellationToken)
+    public async Task<Stream?> OpenReadAsync(MediaKey key, CancellationToken ct)
     {
         try
         {
-            var response = await AskAsync(token => client.GetObjectAsync(bucket, key.ToString(), token), cancellationToken);
+            var response = await AskAsync(token => client.GetObjectAsync(bucket, key.ToString(), token), ct);
             return response.ResponseStream;
         }
-        catch (MediaException missing) when (IsNotFound(missing))
+        catch (MediaException e) when (IsNotFound(e))
         {
             return null;
         }
     }
 
-    public async Task<bool> ExistsAsync(MediaKey key, CancellationToken cancellationToken)
+    public async Task<bool> ExistsAsync(MediaKey key, CancellationToken ct)
     {
         try
         {
-            await AskAsync(token => client.GetObjectMetadataAsync(bucket, key.ToString(), token), cancellationToken);
+            await AskAsync(token => client.GetObjectMetadataAsync(bucket, key.ToString(), token), ct);
             return true;
         }
-        catch (MediaException missing) when (IsNotFound(missing))
+        catch (MediaException e) when (IsNotFound(e))
         {
             return false;
         }
     }
 
-    public Task DeleteAsync(MediaKey key, CancellationToken cancellationToken) =>
-        AskAsync(token => client.DeleteObjectAsync(bucket, key.ToString(), token), cancellationToken);
+    public Task DeleteAsync(MediaKey key, CancellationToken ct) =>
+        AskAsync(token => client.DeleteObjectAsync(bucket, key.ToString(), token), ct);
 
-    public async IAsyncEnumerable<StoredObject> ListAsync(string prefix, [EnumeratorCancellation] CancellationToken cancellationToken)
+    public async IAsyncEnumerable<StoredObject> ListAsync(string prefix, [EnumeratorCancellation] CancellationToken ct)
     {
         var request = new ListObjectsV2Request { BucketName = bucket, Prefix = prefix };
         ListObjectsV2Response page;
         do
         {
-            page = await AskAsync(token => client.ListObjectsV2Async(request, token), cancellationToken);
+            page = await AskAsync(token => client.ListObjectsV2Async(request, token), ct);
             foreach (var item in page.S3Objects ?? [])
             {
                 if (MediaKey.TryParse(item.Key, out var key))
@@ -154,10 +154,10 @@ public sealed class S3MediaStore : IMediaStore, IDisposable
         while (page.IsTruncated == true);
     }
 
-    public async Task<StoredPage> ListPageAsync(string position, int maxNames, CancellationToken cancellationToken)
+    public async Task<StoredPage> ListPageAsync(string position, int maxNames, CancellationToken ct)
     {
         var request = new ListObjectsV2Request { BucketName = bucket, MaxKeys = maxNames, StartAfter = position.Length > 0 ? position : null };
-        var page = await AskAsync(token => client.ListObjectsV2Async(request, token), cancellationToken);
+        var page = await AskAsync(token => client.ListObjectsV2Async(request, token), ct);
         var names = page.S3Objects ?? [];
         var objects = new List<StoredObject>(names.Count);
         foreach (var item in names)
@@ -171,7 +171,7 @@ public sealed class S3MediaStore : IMediaStore, IDisposable
         return new(objects, page.IsTruncated == true && names.Count > 0 ? names[^1].Key : null);
     }
 
-    public async Task<int> SweepUnfinishedAsync(TimeSpan minAge, CancellationToken cancellationToken)
+    public async Task<int> SweepUnfinishedAsync(TimeSpan minAge, CancellationToken ct)
     {
         var removed = 0;
         var begunBefore = time.GetUtcNow() - minAge;
@@ -179,13 +179,13 @@ public sealed class S3MediaStore : IMediaStore, IDisposable
         ListMultipartUploadsResponse page;
         do
         {
-            page = await AskAsync(token => client.ListMultipartUploadsAsync(request, token), cancellationToken);
+            page = await AskAsync(token => client.ListMultipartUploadsAsync(request, token), ct);
             foreach (var upload in page.MultipartUploads ?? [])
             {
                 // A bucket may be shared: what is no key of ours is somebody else's upload.
                 if (ToUtc(upload.Initiated) < begunBefore && MediaKey.TryParse(upload.Key, out _))
                 {
-                    removed += await AbortOldAsync(upload, cancellationToken) ? 1 : 0;
+                    removed += await AbortOldAsync(upload, ct) ? 1 : 0;
                 }
             }
 
@@ -218,11 +218,11 @@ public sealed class S3MediaStore : IMediaStore, IDisposable
     public void Dispose() => client.Dispose();
 
     private async Task<long> PutInPartsAsync(
-        MediaKey key, Stream body, string contentType, byte[] buffer, CancellationToken cancellationToken)
+        MediaKey key, Stream body, string contentType, byte[] buffer, CancellationToken ct)
     {
         var name = key.ToString();
         var upload = await AskAsync(token => client.InitiateMultipartUploadAsync(
-            new InitiateMultipartUploadRequest { BucketName = bucket, Key = name, ContentType = contentType }, token), cancellationToken);
+            new InitiateMultipartUploadRequest { BucketName = bucket, Key = name, ContentType = contentType }, token), ct);
         try
         {
             long bytes = 0;
@@ -241,16 +241,16 @@ public sealed class S3MediaStore : IMediaStore, IDisposable
                     InputStream = part,
                     UseChunkEncoding = false,
                 };
-                var response = await AskAsync(token => client.UploadPartAsync(request, token), cancellationToken);
+                var response = await AskAsync(token => client.UploadPartAsync(request, token), ct);
                 parts.Add(new PartETag(parts.Count + 1, response.ETag));
                 bytes += filled;
                 filled = filled < PartBytes
                     ? 0
-                    : await body.ReadAtLeastAsync(buffer.AsMemory(0, PartBytes), PartBytes, throwOnEndOfStream: false, cancellationToken);
+                    : await body.ReadAtLeastAsync(buffer.AsMemory(0, PartBytes), PartBytes, throwOnEndOfStream: false, ct);
             }
 
             var whole = new CompleteMultipartUploadRequest { BucketName = bucket, Key = name, UploadId = upload.UploadId, PartETags = parts };
-            await AskAsync(token => client.CompleteMultipartUploadAsync(whole, token), cancellationToken);
+            await AskAsync(token => client.CompleteMultipartUploadAsync(whole, token), ct);
             return bytes;
         }
         catch
@@ -261,14 +261,14 @@ public sealed class S3MediaStore : IMediaStore, IDisposable
     }
 
     /// <summary>False when it ended by itself since it was listed.</summary>
-    private async Task<bool> AbortOldAsync(MultipartUpload upload, CancellationToken cancellationToken)
+    private async Task<bool> AbortOldAsync(MultipartUpload upload, CancellationToken ct)
     {
         try
         {
-            await AskAsync(token => client.AbortMultipartUploadAsync(bucket, upload.Key, upload.UploadId, token), cancellationToken);
+            await AskAsync(token => client.AbortMultipartUploadAsync(bucket, upload.Key, upload.UploadId, token), ct);
             return true;
         }
-        catch (MediaException gone) when (IsNotFound(gone))
+        catch (MediaException e) when (IsNotFound(e))
         {
             return false;
         }
@@ -284,22 +284,22 @@ public sealed class S3MediaStore : IMediaStore, IDisposable
         {
             await client.AbortMultipartUploadAsync(bucket, name, uploadId, timeout.Token);
         }
-        catch (Exception error) when (IsStoreError(error) || error is OperationCanceledException)
+        catch (Exception e) when (IsStoreError(e) || e is OperationCanceledException)
         {
             logger.LogWarning(
-                new EventId(0, "storage.abort.failed"), "Could not abort the upload of {Key}; the sweep will: {Error}", name, error.Message);
+                new EventId(0, "storage.abort.failed"), "Could not abort the upload of {Key}; the sweep will: {Error}", name, e.Message);
         }
     }
 
-    private static async Task<T> AskAsync<T>(Func<CancellationToken, Task<T>> request, CancellationToken cancellationToken)
+    private static async Task<T> AskAsync<T>(Func<CancellationToken, Task<T>> request, CancellationToken ct)
     {
         try
         {
-            return await request(cancellationToken);
+            return await request(ct);
         }
-        catch (Exception error) when (IsStoreError(error) || (error is OperationCanceledException && !cancellationToken.IsCancellationRequested))
+        catch (Exception e) when (IsStoreError(e) || (e is OperationCanceledException && !ct.IsCancellationRequested))
         {
-            throw new MediaException(MediaFailure.StoreUnavailable, $"The object store did not do it (Media:S3): {error.Message}", error);
+            throw new MediaException(MediaFailure.StoreUnavailable, $"The object store did not do it (Media:S3): {e.Message}", e);
         }
     }
 

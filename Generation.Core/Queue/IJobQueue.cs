@@ -1,3 +1,4 @@
+using Generation.Core.Settings;
 using Microsoft.Extensions.Configuration;
 
 namespace Generation.Core.Queue;
@@ -48,15 +49,23 @@ public sealed class QueueOptions
     internal TimeSpan SqsVisibility => Sqs.VisibilityTimeoutSeconds is { } seconds ? TimeSpan.FromSeconds(seconds) : TimeSpan.FromSeconds(
         Math.Ceiling(VisibilityTimeout.TotalSeconds));
 
-    public string? Problem() =>
-        !Enum.IsDefined(TransportInUse) ? "Queue:Transport must be redis or sqs."
-        : Prefix.Length == 0 || Prefix.Contains('{', StringComparison.Ordinal) ? "Queue:Prefix must not be empty nor contain '{'."
-        : VisibilityTimeout < TimeSpan.FromMilliseconds(100) ? "Queue:VisibilityTimeout must be at least 100 ms."
-        : SendTimeout <= TimeSpan.Zero ? "Queue:SendTimeout must be positive."
-        : ByLane.Keys.FirstOrDefault(lane => !Lanes.Contains(lane, StringComparer.OrdinalIgnoreCase)) is { } unknown
-            ? $"Queue:Lanes names '{unknown}'; there are {string.Join(", ", Lanes)}."
-        : TransportInUse == QueueTransport.Sqs ? Sqs.Problem()
-        : null;
+    public void Check(SettingsCheck check)
+    {
+        ArgumentNullException.ThrowIfNull(check);
+        check.That(Enum.IsDefined(TransportInUse), "Transport must be redis or sqs.");
+        check.That(Prefix.Length > 0 && !Prefix.Contains('{', StringComparison.Ordinal), "Prefix must not be empty nor contain '{'.");
+        check.AtLeast(nameof(VisibilityTimeout), VisibilityTimeout, TimeSpan.FromMilliseconds(100));
+        check.Positive(nameof(SendTimeout), SendTimeout);
+        foreach (var unknown in ByLane.Keys.Except(Lanes, StringComparer.OrdinalIgnoreCase))
+        {
+            check.That(false, $"Lanes names '{unknown}'; there are {string.Join(", ", Lanes)}.");
+        }
+
+        if (TransportInUse == QueueTransport.Sqs)
+        {
+            Sqs.Check(check);
+        }
+    }
 }
 
 /// <summary>What goes into the queue. The session row always wins over what a message says.</summary>

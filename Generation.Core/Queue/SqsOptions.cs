@@ -1,3 +1,5 @@
+using Generation.Core.Settings;
+
 namespace Generation.Core.Queue;
 
 /// <summary>What carries messages from the relay to the workers.</summary>
@@ -64,13 +66,14 @@ public sealed class SqsOptions
     /// </summary>
     public TimeSpan LostAfter { get; set; } = TimeSpan.FromMinutes(15);
 
-    public string? Problem() =>
-        WaitTimeSeconds is < 0 or > 20 ? "Queue:Sqs:WaitTimeSeconds (SQS_WAIT_TIME_SECONDS) must be from 0 to 20."
-        : VisibilityTimeoutSeconds is < 1 or > 43_200 ? "Queue:Sqs:VisibilityTimeoutSeconds (SQS_VISIBILITY_TIMEOUT) must be from 1 to 43200."
-        : IdleDelayMs is < 0 or > 60_000 ? "Queue:Sqs:IdleDelayMs (SQS_IDLE_DELAY_MS) must be from 0 to 60000."
-        : AccessKey.Length == 0 != (SecretKey.Length == 0) ? "Queue:Sqs:AccessKey and Queue:Sqs:SecretKey go together."
-        : LostAfter <= TimeSpan.Zero ? "Queue:Sqs:LostAfter must be positive."
-        : null;
+    internal void Check(SettingsCheck check)
+    {
+        check.Range("Sqs:WaitTimeSeconds (SQS_WAIT_TIME_SECONDS)", WaitTimeSeconds, 0, 20);
+        check.Range("Sqs:VisibilityTimeoutSeconds (SQS_VISIBILITY_TIMEOUT)", VisibilityTimeoutSeconds, 1, 43_200);
+        check.Range("Sqs:IdleDelayMs (SQS_IDLE_DELAY_MS)", IdleDelayMs, 0, 60_000);
+        check.That(AccessKey.Length == 0 == (SecretKey.Length == 0), "Sqs:AccessKey and Queue:Sqs:SecretKey go together: set both, or neither.");
+        check.Positive("Sqs:LostAfter", LostAfter);
+    }
 }
 
 /// <summary>Section <c>Queue:Lanes:&lt;lane&gt;</c>.</summary>

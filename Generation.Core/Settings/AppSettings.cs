@@ -19,7 +19,7 @@ public sealed class SettingsOptions
 
     public TimeSpan CacheDuration => TimeSpan.FromMilliseconds(CacheMs);
 
-    public string? Problem() => CacheMs is < 0 or > 600_000 ? "Settings:CacheMs (APP_SETTINGS_CACHE_MS) must be from 0 to 600000." : null;
+    internal void Check(SettingsCheck check) => check.Range("CacheMs (APP_SETTINGS_CACHE_MS)", CacheMs, 0, 600_000);
 }
 
 /// <summary>Section <c>Mock</c>. What an operator may override live is read through <see cref="AppSettings"/>.</summary>

@@ -1,3 +1,4 @@
+using Generation.Core.Settings;
 using Microsoft.Extensions.Configuration;
 
 namespace Generation.Core.Submit;
@@ -35,12 +36,14 @@ public sealed class SubmitOptions
     /// <summary>Sessions that one user may have open; default 2,000. One more is refused with 429 until some have ended.</summary>
     public long OutstandingPerUser { get; set; } = 2_000;
 
-    public string? Problem() =>
-        OutstandingPerUser < 1 ? "Submit:OutstandingPerUser must be at least 1." :
-        QueueLength is < 1 or > 1_000_000 ? "Submit:QueueLength must be from 1 to 1000000."
-        : StatementTimeoutSeconds < 1 ? "Submit:StatementTimeoutSeconds must be at least 1."
-        : MaxWait.TotalSeconds <= StatementTimeoutSeconds ? "Submit:Patience must be longer than Submit:StatementTimeoutSeconds."
-        : StandingWait <= TimeSpan.Zero ? "Submit:StandingWait must be longer than 0."
-        : Pause < TimeSpan.Zero ? "Submit:Pause must not be negative."
-        : null;
+    public void Check(SettingsCheck check)
+    {
+        ArgumentNullException.ThrowIfNull(check);
+        check.AtLeast(nameof(OutstandingPerUser), OutstandingPerUser, 1);
+        check.Range(nameof(QueueLength), QueueLength, 1, 1_000_000);
+        check.AtLeast(nameof(StatementTimeoutSeconds), StatementTimeoutSeconds, 1);
+        check.That(MaxWait.TotalSeconds > StatementTimeoutSeconds, $"Patience must be longer than {Section}:{nameof(StatementTimeoutSeconds)}.");
+        check.Positive(nameof(StandingWait), StandingWait);
+        check.AtLeast(nameof(Pause), Pause, TimeSpan.Zero);
+    }
 }

@@ -35,7 +35,11 @@ public sealed class ArkEntrance(CallLog calls, IOptions<SimOptions> options, Tim
     public string? Key(HttpRequest http)
     {
         var keys = options.Value.ArkKeys;
-        if (keys.Length == 0) keys = ["sim-ark-key"];
+        if (keys.Length == 0)
+        {
+            keys = ["sim-ark-key"];
+        }
+
         var authorization = http.Headers.Authorization.ToString();
         return authorization.StartsWith("Bearer ", StringComparison.Ordinal) && keys.Contains(authorization[7..]) ? authorization[7..] : null;
     }
@@ -43,9 +47,16 @@ public sealed class ArkEntrance(CallLog calls, IOptions<SimOptions> options, Tim
     /// <summary>The body of a call with a good key, which must be a JSON object.</summary>
     public async Task<(JsonElement Body, ArkError? Error)> ReadAsync(HttpRequest http)
     {
-        if (Key(http) is null) return (default, ArkError.Authentication);
+        if (Key(http) is null)
+        {
+            return (default, ArkError.Authentication);
+        }
+
         if (!http.HasJsonContentType())
+        {
             return (default, new ArkError(400, "BadRequest", "InvalidParameter", "The Content-Type of the request must be application/json."));
+        }
+
         try
         {
             using var body = await JsonDocument.ParseAsync(http.Body, cancellationToken: http.HttpContext.RequestAborted);
@@ -57,7 +68,7 @@ public sealed class ArkEntrance(CallLog calls, IOptions<SimOptions> options, Tim
         {
             return (default, new ArkError(400, "BadRequest", "InvalidParameter", "The request body is not valid JSON."));
         }
-        catch (BadHttpRequestException tooLarge) when (tooLarge.StatusCode == StatusCodes.Status413PayloadTooLarge)
+        catch (BadHttpRequestException e) when (e.StatusCode == StatusCodes.Status413PayloadTooLarge)
         {
             return (default, new ArkError(413, "RequestEntityTooLarge", "InvalidParameter", "The request body is too large."));
         }

@@ -17,7 +17,11 @@ public sealed partial class ArkImages
         await foreach (var item in MakeAsync(work, promptKey, downloadWords))
         {
             work.Items.Add(item);
-            if (gone.IsCancellationRequested) continue;
+            if (gone.IsCancellationRequested)
+            {
+                continue;
+            }
+
             try
             {
                 await AnnounceAsync(work, item, work.Items.Count - 1);
@@ -28,7 +32,11 @@ public sealed partial class ArkImages
             }
         }
 
-        if (gone.IsCancellationRequested) return;
+        if (gone.IsCancellationRequested)
+        {
+            return;
+        }
+
         switch (work.Fault?.Word)
         {
             case "timeout":
@@ -41,7 +49,9 @@ public sealed partial class ArkImages
         }
 
         if (work.Fault is { Stage: FaultStage.Outcome or FaultStage.Reply } fault && ArkError.For(fault.Word, work.Request.Model) is { } error)
+        {
             await SendEventAsync(http, "error", json => { error.WriteTo(json, call.Id); return Task.CompletedTask; });
+        }
         else
         {
             await SendEventAsync(http, "image_generation.completed", json =>
@@ -60,7 +70,11 @@ public sealed partial class ArkImages
     private async Task AnnounceAsync(Work work, Item item, int index)
     {
         var http = work.Http;
-        if (work.Words.Gate is { } gate && work.Call.Paid) await gates.PassAsync(gate, http.RequestAborted);
+        if (work.Words.Gate is { } gate && work.Call.Paid)
+        {
+            await gates.PassAsync(gate, http.RequestAborted);
+        }
+
         if (work.Is("cut-reply") || (work.Is("cut-reply-half") && index > 0))
         {
             http.Abort();
@@ -72,8 +86,14 @@ public sealed partial class ArkImages
             json.WriteString("model", work.Request.Model);
             json.WriteNumber("created", work.Created);
             json.WriteNumber("image_index", index);
-            if (item.Error is not null) item.Error.WriteTo(json, requestId: null);
-            else await WritePictureAsync(json, work, item, http.RequestAborted);
+            if (item.Error is not null)
+            {
+                item.Error.WriteTo(json, requestId: null);
+            }
+            else
+            {
+                await WritePictureAsync(json, work, item, http.RequestAborted);
+            }
         });
     }
 

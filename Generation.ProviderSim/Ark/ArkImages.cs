@@ -46,8 +46,15 @@ public sealed partial class ArkImages(
             }
 
             var work = new Work(http, call, request, words, verdict.Fault, call.At.ToUnixTimeSeconds());
-            if (request.Stream) await StreamAsync(work, promptKey, verdict.DownloadWords);
-            else await AnswerAsync(work, promptKey, verdict.DownloadWords);
+            if (request.Stream)
+            {
+                await StreamAsync(work, promptKey, verdict.DownloadWords);
+            }
+            else
+            {
+                await AnswerAsync(work, promptKey, verdict.DownloadWords);
+            }
+
             return;
         }
 
@@ -58,7 +65,11 @@ public sealed partial class ArkImages(
     private async Task<(ArkRequest? Request, ArkError? Error)> ReadAsync(HttpRequest http, Call call)
     {
         var (body, error) = await entrance.ReadAsync(http);
-        if (error is not null) return (null, error);
+        if (error is not null)
+        {
+            return (null, error);
+        }
+
         call.Model = ArkEntrance.Text(body, "model") ?? "";
         call.Prompt = ArkEntrance.Text(body, "prompt") ?? "";
         return ArkRequest.Read(body);
@@ -75,7 +86,11 @@ public sealed partial class ArkImages(
         }
 
         var error = ArkError.For(fault.Word, model) ?? throw new InvalidOperationException($"Ark has no words for the fault {fault.Word}.");
-        if (fault.Word == "rate-limit") http.Response.Headers.RetryAfter = retryAfterSeconds.ToString();
+        if (fault.Word == "rate-limit")
+        {
+            http.Response.Headers.RetryAfter = retryAfterSeconds.ToString();
+        }
+
         call.Status = fault.Word == "error-200" ? 200 : error.Status;
         await error.SendAsync(http.Response, call.Id, call.Status);
     }
@@ -86,7 +101,11 @@ public sealed partial class ArkImages(
         var (request, words, call) = (work.Request, work.Words, work.Call);
         var count = request.MaxImages == 1 ? 1 : GroupSize(request);
         var ticketWords = words.ForDownload + downloadWords;
-        if (options.Value.PictureBytes > 0 && words.Bytes is null) ticketWords += $"[bytes={options.Value.PictureBytes}]";
+        if (options.Value.PictureBytes > 0 && words.Bytes is null)
+        {
+            ticketWords += $"[bytes={options.Value.PictureBytes}]";
+        }
+
         for (var index = 0; index < count; index++)
         {
             var occurrence = request.Seed is { } fixedSeed ? (ulong)fixedSeed << 20 : (ulong)faults.Occurrence(promptKey);
@@ -105,7 +124,11 @@ public sealed partial class ArkImages(
                 yield break;
             }
 
-            if (work.Is("moderation-output") || work.Is("empty-data")) yield break;
+            if (work.Is("moderation-output") || work.Is("empty-data"))
+            {
+                yield break;
+            }
+
             call.Images++;
             var ticket = new ResultTicket(recipe, promptKey, ticketWords);
             var item = new Item(ticket, $"{ticket.ToId(time.GetUtcNow())}_{index}.{ticket.Extension}", null);
@@ -116,7 +139,11 @@ public sealed partial class ArkImages(
 
     private TimeSpan Latency(PromptWords words, ulong seed)
     {
-        if (words.LatencyMs is { } fixedLatency) return TimeSpan.FromMilliseconds(fixedLatency);
+        if (words.LatencyMs is { } fixedLatency)
+        {
+            return TimeSpan.FromMilliseconds(fixedLatency);
+        }
+
         var swing = (new Dice(seed).Fraction() * 2 - 1) * options.Value.LatencyJitter;
         return TimeSpan.FromMilliseconds(options.Value.LatencyMs * (1 + swing));
     }
@@ -137,10 +164,18 @@ public sealed partial class ArkImages(
 
     private async Task AnswerAsync(Work work, ulong promptKey, string downloadWords)
     {
-        await foreach (var item in MakeAsync(work, promptKey, downloadWords)) work.Items.Add(item);
+        await foreach (var item in MakeAsync(work, promptKey, downloadWords))
+        {
+            work.Items.Add(item);
+        }
+
         var (http, call, fault) = (work.Http, work.Call, work.Fault);
         var gone = http.RequestAborted;
-        if (work.Words.Gate is { } gate && call.Paid) await gates.PassAsync(gate, gone);
+        if (work.Words.Gate is { } gate && call.Paid)
+        {
+            await gates.PassAsync(gate, gone);
+        }
+
         switch (fault?.Word)
         {
             case "moderation-output" or "server-error-paid":
@@ -161,13 +196,25 @@ public sealed partial class ArkImages(
         if (fault?.Word is "malformed" or "cut-reply-half")
         {
             using var whole = new MemoryStream();
-            await using (var json = new Utf8JsonWriter(whole, ArkError.JsonOptions)) await WriteReplyAsync(json, work, gone);
+            await using (var json = new Utf8JsonWriter(whole, ArkError.JsonOptions))
+            {
+                await WriteReplyAsync(json, work, gone);
+            }
+
             var half = whole.GetBuffer().AsMemory(0, (int)whole.Length / 2);
             http.Response.ContentLength = fault.Word == "malformed" ? half.Length : whole.Length;
-            if (fault.Word == "malformed") call.Status = StatusCodes.Status200OK;
+            if (fault.Word == "malformed")
+            {
+                call.Status = StatusCodes.Status200OK;
+            }
+
             await http.Response.Body.WriteAsync(half, gone);
             await http.Response.Body.FlushAsync(gone);
-            if (fault.Word == "cut-reply-half") http.Abort();
+            if (fault.Word == "cut-reply-half")
+            {
+                http.Abort();
+            }
+
             return;
         }
 
@@ -191,8 +238,15 @@ public sealed partial class ArkImages(
         foreach (var item in work.Items)
         {
             json.WriteStartObject();
-            if (item.Error is not null) item.Error.WriteTo(json, requestId: null);
-            else await WritePictureAsync(json, work, item, gone);
+            if (item.Error is not null)
+            {
+                item.Error.WriteTo(json, requestId: null);
+            }
+            else
+            {
+                await WritePictureAsync(json, work, item, gone);
+            }
+
             json.WriteEndObject();
         }
 
@@ -205,7 +259,10 @@ public sealed partial class ArkImages(
     private async Task WritePictureAsync(Utf8JsonWriter json, Work work, Item item, CancellationToken gone)
     {
         var recipe = item.Ticket!.Recipe;
-        if (!work.Request.Base64) json.WriteString("url", files.UrlFor(work.Http.Request, work.Request.Model, item.FileName));
+        if (!work.Request.Base64)
+        {
+            json.WriteString("url", files.UrlFor(work.Http.Request, work.Request.Model, item.FileName));
+        }
         else
         {
             json.WritePropertyName("b64_json");

@@ -39,7 +39,11 @@ internal sealed record ArkModel(
     /// <summary>By id; an endpoint id <c>ep-…</c> stands for Seedream 4.0. Null: no such model.</summary>
     public static ArkModel? Find(string id)
     {
-        if (id.StartsWith("ep-", StringComparison.Ordinal) && id.Length > 3) return Seedream4;
+        if (id.StartsWith("ep-", StringComparison.Ordinal) && id.Length > 3)
+        {
+            return Seedream4;
+        }
+
         var name = id.StartsWith("doubao-", StringComparison.Ordinal) ? id[7..] : id;
         return All.FirstOrDefault(model => name == model.Family
             || (name.StartsWith(model.Family + "-", StringComparison.Ordinal) && name[(model.Family.Length + 1)..].All(char.IsAsciiDigit)));
@@ -66,24 +70,60 @@ internal sealed partial record ArkRequest(
     /// <summary>Reads a body that is a JSON object; exactly one of the two results is there.</summary>
     public static (ArkRequest? Request, ArkError? Error) Read(JsonElement body)
     {
-        if (!Has(body, "model", out var modelElement)) return (null, ArkError.Missing("model"));
-        if (modelElement.ValueKind != JsonValueKind.String) return (null, ArkError.Invalid("model", "it must be a string"));
-        if (!Has(body, "prompt", out var promptElement)) return (null, ArkError.Missing("prompt"));
-        if (promptElement.ValueKind != JsonValueKind.String) return (null, ArkError.Invalid("prompt", "it must be a string"));
+        if (!Has(body, "model", out var modelElement))
+        {
+            return (null, ArkError.Missing("model"));
+        }
+
+        if (modelElement.ValueKind != JsonValueKind.String)
+        {
+            return (null, ArkError.Invalid("model", "it must be a string"));
+        }
+
+        if (!Has(body, "prompt", out var promptElement))
+        {
+            return (null, ArkError.Missing("prompt"));
+        }
+
+        if (promptElement.ValueKind != JsonValueKind.String)
+        {
+            return (null, ArkError.Invalid("prompt", "it must be a string"));
+        }
+
         var (id, prompt) = (modelElement.GetString()!, promptElement.GetString()!);
-        if (string.IsNullOrWhiteSpace(prompt)) return (null, ArkError.Missing("prompt"));
-        if (ArkModel.Find(id) is not { } model) return (null, ArkError.UnknownModel(id));
+        if (string.IsNullOrWhiteSpace(prompt))
+        {
+            return (null, ArkError.Missing("prompt"));
+        }
+
+        if (ArkModel.Find(id) is not { } model)
+        {
+            return (null, ArkError.UnknownModel(id));
+        }
 
         ArkError? error = null;
         var seed = model.TakesSeed ? Whole("seed", -1, int.MaxValue) : Absent("seed");
-        if (!model.TakesSeed) Absent("guidance_scale");
+        if (!model.TakesSeed)
+        {
+            Absent("guidance_scale");
+        }
         else if (Has(body, "guidance_scale", out var scale) && !(scale.ValueKind == JsonValueKind.Number && scale.GetDouble() is >= 1 and <= 10))
+        {
             error ??= ArkError.Invalid("guidance_scale", "it must be a number from 1 to 10");
+        }
+
         var base64 = Word("response_format", ["url", "b64_json"]) == "b64_json";
         var watermark = Flag("watermark") ?? true;
         var format = PictureFormat.Jpeg;
-        if (!model.TakesFormat) Absent("output_format");
-        else if (Word("output_format", ["jpeg", "png"]) == "png") format = PictureFormat.Png;
+        if (!model.TakesFormat)
+        {
+            Absent("output_format");
+        }
+        else if (Word("output_format", ["jpeg", "png"]) == "png")
+        {
+            format = PictureFormat.Png;
+        }
+
         var stream = model.TakesGroup ? Flag("stream") ?? false : Absent("stream") is not null;
         var isGroup = model.TakesGroup ? Word("sequential_image_generation", ["disabled", "auto"]) == "auto"
             : Absent("sequential_image_generation") is not null;
@@ -94,55 +134,101 @@ internal sealed partial record ArkRequest(
             if (Has(body, "sequential_image_generation_options", out var group))
             {
                 if (group.ValueKind != JsonValueKind.Object)
+                {
                     error ??= ArkError.Invalid("sequential_image_generation_options", "it must be an object");
+                }
                 else if (Has(group, "max_images", out var most))
                 {
                     if (most.ValueKind != JsonValueKind.Number || !most.TryGetInt32(out maxImages) || maxImages is < 1 or > 15)
+                    {
                         error ??= ArkError.Invalid("sequential_image_generation_options.max_images", "it must be an integer from 1 to 15");
+                    }
                 }
             }
         }
 
         var references = ReadReferences(body, model, ref error, out var referenceCount);
-        if (isGroup && referenceCount > 0) maxImages = Math.Max(1, Math.Min(maxImages, 15 - referenceCount));
+        if (isGroup && referenceCount > 0)
+        {
+            maxImages = Math.Max(1, Math.Min(maxImages, 15 - referenceCount));
+        }
+
         var chosen = (Width: model.DefaultSide, Height: model.DefaultSide);
         if (Has(body, "size", out var size))
         {
-            if (size.ValueKind != JsonValueKind.String) error ??= ArkError.Invalid("size", "it must be a string");
-            else if (Size(size.GetString()!, prompt, model, out chosen) is { } why) error ??= ArkError.Invalid("size", why);
+            if (size.ValueKind != JsonValueKind.String)
+            {
+                error ??= ArkError.Invalid("size", "it must be a string");
+            }
+            else if (Size(size.GetString()!, prompt, model, out chosen) is { } why)
+            {
+                error ??= ArkError.Invalid("size", why);
+            }
         }
 
-        if (error is not null) return (null, error);
+        if (error is not null)
+        {
+            return (null, error);
+        }
+
         return (new ArkRequest(
             id, prompt, chosen.Width, chosen.Height, base64, watermark, format, stream, maxImages, seed is >= 0 ? seed : null, references), null);
 
         int? Absent(string name)
         {
-            if (!Has(body, name, out _)) return null;
+            if (!Has(body, name, out _))
+            {
+                return null;
+            }
+
             error ??= ArkError.Unsupported(name, id);
             return null;
         }
 
         int? Whole(string name, int least, int most)
         {
-            if (!Has(body, name, out var value)) return null;
-            if (value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var number) && number >= least && number <= most) return number;
+            if (!Has(body, name, out var value))
+            {
+                return null;
+            }
+
+            if (value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var number) && number >= least && number <= most)
+            {
+                return number;
+            }
+
             error ??= ArkError.Invalid(name, $"it must be an integer from {least} to {most}");
             return null;
         }
 
         bool? Flag(string name)
         {
-            if (!Has(body, name, out var value)) return null;
-            if (value.ValueKind is JsonValueKind.True or JsonValueKind.False) return value.GetBoolean();
+            if (!Has(body, name, out var value))
+            {
+                return null;
+            }
+
+            if (value.ValueKind is JsonValueKind.True or JsonValueKind.False)
+            {
+                return value.GetBoolean();
+            }
+
             error ??= ArkError.Invalid(name, "it must be a boolean");
             return null;
         }
 
         string? Word(string name, string[] words)
         {
-            if (!Has(body, name, out var value)) return null;
-            if (value.ValueKind == JsonValueKind.String && words.Contains(value.GetString())) return value.GetString();
+            if (!Has(body, name, out var value))
+            {
+                return null;
+            }
+
+            if (value.ValueKind == JsonValueKind.String && words.Contains(value.GetString()))
+            {
+                return value.GetString();
+            }
+
             error ??= ArkError.Invalid(name, $"it must be one of: {string.Join(", ", words)}");
             return null;
         }
@@ -154,21 +240,41 @@ internal sealed partial record ArkRequest(
     private static ulong ReadReferences(JsonElement body, ArkModel model, ref ArkError? error, out int count)
     {
         count = 0;
-        if (!Has(body, "image", out var image)) return 0;
+        if (!Has(body, "image", out var image))
+        {
+            return 0;
+        }
+
         var images = image.ValueKind == JsonValueKind.Array ? [.. image.EnumerateArray()] : new[] { image };
-        if (model.MaxReferences == 0) error ??= ArkError.Unsupported("image", model.Family);
-        if (images.Length > model.MaxReferences) error ??= ArkError.Invalid("image", $"at most {model.MaxReferences} images are supported");
+        if (model.MaxReferences == 0)
+        {
+            error ??= ArkError.Unsupported("image", model.Family);
+        }
+
+        if (images.Length > model.MaxReferences)
+        {
+            error ??= ArkError.Invalid("image", $"at most {model.MaxReferences} images are supported");
+        }
+
         var mixed = 0ul;
         foreach (var element in images)
         {
             if (element.ValueKind != JsonValueKind.String || element.GetString() is not { } text)
+            {
                 error ??= ArkError.Invalid("image", "it must be a string or an array of strings");
+            }
             else if (text.Length == 0)
+            {
                 error ??= new ArkError(400, "BadRequest", "InvalidImageURL.EmptyURL", "The image URL is empty.", "image");
+            }
             else if (!IsImage(text))
+            {
                 error ??= new ArkError(400, "BadRequest", "InvalidImageURL.InvalidFormat", "The image URL or its Base64 data is not valid.", "image");
+            }
             else
+            {
                 mixed = Dice.Mix(mixed ^ Recipe.Hash(text));
+            }
         }
 
         count = images.Length;
@@ -178,7 +284,10 @@ internal sealed partial record ArkRequest(
     internal static bool IsImage(string text)
     {
         if (DataUri().Match(text) is { Success: true } match)
+        {
             return text.Length > match.Length && System.Buffers.Text.Base64.IsValid(text.AsSpan(match.Length));
+        }
+
         return Uri.TryCreate(text, UriKind.Absolute, out var uri) && uri.Scheme is "http" or "https";
     }
 
@@ -204,9 +313,20 @@ internal sealed partial record ArkRequest(
         result = (int.Parse(match.Groups["width"].Value), int.Parse(match.Groups["height"].Value));
         var (w, h) = result;
         if (model.SideLimits is { } sides && (Math.Min(w, h) < sides.Min || Math.Max(w, h) > sides.Max))
+        {
             return $"both sides must be between {sides.Min} and {sides.Max} pixels";
-        if ((long)w * h < model.MinPixels) return $"image size must be at least {model.MinPixels} pixels";
-        if ((long)w * h > ArkModel.MaxPixels) return $"image size must be at most {ArkModel.MaxPixels} pixels";
+        }
+
+        if ((long)w * h < model.MinPixels)
+        {
+            return $"image size must be at least {model.MinPixels} pixels";
+        }
+
+        if ((long)w * h > ArkModel.MaxPixels)
+        {
+            return $"image size must be at most {ArkModel.MaxPixels} pixels";
+        }
+
         return w > h * 16L || h > w * 16L ? "the aspect ratio must be between 1/16 and 16" : null;
 
         bool Asks(string words) => words.Split('|').Any(

@@ -89,13 +89,27 @@ internal sealed partial record ArkVideoRequest(
     /// <summary>Reads a body that is a JSON object; exactly one of the two results is there.</summary>
     public static (ArkVideoRequest? Request, ArkError? Error) Read(JsonElement body)
     {
-        if (!body.TryGetProperty("model", out var modelElement)) return (null, ArkError.Missing("model"));
-        if (modelElement.ValueKind != JsonValueKind.String) return (null, ArkError.Invalid("model", "it must be a string"));
+        if (!body.TryGetProperty("model", out var modelElement))
+        {
+            return (null, ArkError.Missing("model"));
+        }
+
+        if (modelElement.ValueKind != JsonValueKind.String)
+        {
+            return (null, ArkError.Invalid("model", "it must be a string"));
+        }
+
         var id = modelElement.GetString()!;
-        if (ArkVideoModel.Find(id) is not { } model) return (null, ArkError.UnknownModel(id));
+        if (ArkVideoModel.Find(id) is not { } model)
+        {
+            return (null, ArkError.UnknownModel(id));
+        }
+
         ArkError? error = null;
         foreach (var field in body.EnumerateObject().Where(field => !Fields.Contains(field.Name)))
+        {
             error ??= ArkError.Invalid(field.Name, "it is not a parameter of this API");
+        }
 
         var (text, pictures, hasFrames) = ReadContent(body, model, ref error);
         var resolution = Word("resolution", model.Resolutions) ?? (model.IsFirst ? "1080p" : "720p");
@@ -104,16 +118,30 @@ internal sealed partial record ArkVideoRequest(
         var seed = Whole("seed", -1, int.MaxValue);
         var watermark = Flag("watermark") ?? false;
         var audio = model.IsFirst ? (bool?)null : Flag("generate_audio") ?? true;
-        if (model.IsFirst) Absent("generate_audio", "priority", "tools");
-        else Absent("frames", "camera_fixed", "service_tier");
+        if (model.IsFirst)
+        {
+            Absent("generate_audio", "priority", "tools");
+        }
+        else
+        {
+            Absent("frames", "camera_fixed", "service_tier");
+        }
+
         Absent("draft", "output_format", "omni_reference_task_type", "tools"); // not simulated, or not of these models
         var expiresAfter = Whole("execution_expires_after", 3_600, 259_200) ?? 172_800;
         var priority = Whole("priority", 0, 9) ?? 0;
         var safety = ArkEntrance.Text(body, "safety_identifier");
-        if (safety is { Length: > 64 }) error ??= ArkError.Invalid("safety_identifier", "it must have at most 64 characters");
+        if (safety is { Length: > 64 })
+        {
+            error ??= ArkError.Invalid("safety_identifier", "it must have at most 64 characters");
+        }
+
         var lastFrame = Flag("return_last_frame") ?? false;
         var callbackUrl = ReadCallbackUrl(body, ref error);
-        if (error is not null) return (null, error);
+        if (error is not null)
+        {
+            return (null, error);
+        }
 
         // Flags win over the body, and a bad one is passed over: whoever lets users write prompts had better take them out.
         foreach (Match flag in TextFlags().Matches(text))
@@ -131,7 +159,11 @@ internal sealed partial record ArkVideoRequest(
             }
         }
 
-        if (ratio == "adaptive") ratio = "16:9"; // the pictures are not fetched
+        if (ratio == "adaptive")
+        {
+            ratio = "16:9"; // the pictures are not fetched
+        }
+
         var (width, height) = model.Size(resolution, ratio);
         return (new ArkVideoRequest(
             id, text, resolution, ratio, width, height, seconds, seed is >= 0 ? seed
@@ -140,29 +172,56 @@ internal sealed partial record ArkVideoRequest(
 
         void Absent(params string[] names)
         {
-            foreach (var name in names.Where(name => body.TryGetProperty(name, out _))) error ??= ArkError.Unsupported(name, id);
+            foreach (var name in names.Where(name => body.TryGetProperty(name, out _)))
+            {
+                error ??= ArkError.Unsupported(name, id);
+            }
         }
 
         int? Whole(string name, int least, int most)
         {
-            if (!body.TryGetProperty(name, out var value)) return null;
-            if (value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var number) && number >= least && number <= most) return number;
+            if (!body.TryGetProperty(name, out var value))
+            {
+                return null;
+            }
+
+            if (value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var number) && number >= least && number <= most)
+            {
+                return number;
+            }
+
             error ??= ArkError.Invalid(name, $"it must be an integer from {least} to {most}");
             return null;
         }
 
         bool? Flag(string name)
         {
-            if (!body.TryGetProperty(name, out var value)) return null;
-            if (value.ValueKind is JsonValueKind.True or JsonValueKind.False) return value.GetBoolean();
+            if (!body.TryGetProperty(name, out var value))
+            {
+                return null;
+            }
+
+            if (value.ValueKind is JsonValueKind.True or JsonValueKind.False)
+            {
+                return value.GetBoolean();
+            }
+
             error ??= ArkError.Invalid(name, "it must be a boolean");
             return null;
         }
 
         string? Word(string name, string[] words)
         {
-            if (!body.TryGetProperty(name, out var value)) return null;
-            if (value.ValueKind == JsonValueKind.String && words.Contains(value.GetString())) return value.GetString();
+            if (!body.TryGetProperty(name, out var value))
+            {
+                return null;
+            }
+
+            if (value.ValueKind == JsonValueKind.String && words.Contains(value.GetString()))
+            {
+                return value.GetString();
+            }
+
             error ??= ArkError.Invalid(name, $"it must be one of: {string.Join(", ", words)}");
             return null;
         }
@@ -170,9 +229,17 @@ internal sealed partial record ArkVideoRequest(
 
     private static Uri? ReadCallbackUrl(JsonElement body, ref ArkError? error)
     {
-        if (!body.TryGetProperty("callback_url", out var value)) return null;
+        if (!body.TryGetProperty("callback_url", out var value))
+        {
+            return null;
+        }
+
         if (value.ValueKind == JsonValueKind.String && Uri.TryCreate(value.GetString(), UriKind.Absolute, out var url)
-            && url.Scheme is "http" or "https") return url;
+            && url.Scheme is "http" or "https")
+        {
+            return url;
+        }
+
         error ??= ArkError.Invalid("callback_url", "it must be an http or https URL");
         return null;
     }
@@ -180,7 +247,11 @@ internal sealed partial record ArkVideoRequest(
     /// <summary>The text and the pictures; which of the modes (text, first frame, first and last frame, references) it is must be clear.</summary>
     private static (string Text, ulong Pictures, bool HasFrames) ReadContent(JsonElement body, ArkVideoModel model, ref ArkError? error)
     {
-        if (!body.TryGetProperty("content", out var content)) error ??= ArkError.Missing("content");
+        if (!body.TryGetProperty("content", out var content))
+        {
+            error ??= ArkError.Missing("content");
+        }
+
         if (content.ValueKind != JsonValueKind.Array || content.GetArrayLength() == 0)
         {
             error ??= ArkError.Invalid("content", "it must be an array with at least one item");
@@ -197,13 +268,23 @@ internal sealed partial record ArkVideoRequest(
                 case "image_url" when item.TryGetProperty("image_url", out var image) && image.ValueKind == JsonValueKind.Object
                     && ArkEntrance.Text(image, "url") is { } url:
                     var role = ArkEntrance.Text(item, "role") is { Length: > 0 } said ? said : "first_frame";
-                    if (!roles.TryGetValue(role, out var count)) error ??= ArkError.Invalid(
+                    if (!roles.TryGetValue(role, out var count))
+                    {
+                        error ??= ArkError.Invalid(
                         "content.role", "it must be first_frame, last_frame or reference_image");
-                    if (url.Length == 0) error ??= new ArkError(
+                    }
+
+                    if (url.Length == 0)
+                    {
+                        error ??= new ArkError(
                         400, "BadRequest", "InvalidImageURL.EmptyURL", "The image URL is empty.", "content.image_url");
+                    }
                     else if (!ArkRequest.IsImage(url))
+                    {
                         error ??= new ArkError(400, "BadRequest", "InvalidImageURL.InvalidFormat", "The image URL or its Base64 data is not valid.",
                             "content.image_url");
+                    }
+
                     roles[role] = count + 1;
                     mixed = Mixed(mixed, role, url);
                     break;
@@ -211,15 +292,33 @@ internal sealed partial record ArkVideoRequest(
             }
         }
 
-        if (texts.Count > 1) error ??= ArkError.Invalid("content", "at most one text is supported");
+        if (texts.Count > 1)
+        {
+            error ??= ArkError.Invalid("content", "at most one text is supported");
+        }
+
         if (roles["first_frame"] > 1 || roles["last_frame"] > 1 || roles["last_frame"] > roles["first_frame"])
+        {
             error ??= ArkError.Invalid("content", "one first_frame, or one first_frame and one last_frame are supported");
-        if (roles["reference_image"] > model.MaxReferences) error ??= ArkError.Invalid(
+        }
+
+        if (roles["reference_image"] > model.MaxReferences)
+        {
+            error ??= ArkError.Invalid(
             "content", $"at most {model.MaxReferences} reference images are supported");
+        }
+
         if (roles["reference_image"] > 0 && roles["first_frame"] > 0)
+        {
             error ??= new ArkError(400, "BadRequest", "InvalidParameter.TaskTypeConstraint",
                 "First and last frames cannot be mixed with reference media.", "content");
-        if (texts.Count == 0 && mixed == 0) error ??= ArkError.Missing("content");
+        }
+
+        if (texts.Count == 0 && mixed == 0)
+        {
+            error ??= ArkError.Missing("content");
+        }
+
         return (texts.FirstOrDefault() ?? "", mixed, roles["first_frame"] > 0);
     }
 

@@ -32,7 +32,11 @@ public sealed class ArkVideos(
         var call = entrance.Enter(http);
         var (body, error) = await entrance.ReadAsync(http.Request);
         var (request, wrong) = error is null ? ArkVideoRequest.Read(body) : (null, error);
-        if (error is null) call.Model = ArkEntrance.Text(body, "model") ?? "";
+        if (error is null)
+        {
+            call.Model = ArkEntrance.Text(body, "model") ?? "";
+        }
+
         if (wrong is not null)
         {
             call.Status = wrong.Status;
@@ -68,7 +72,11 @@ public sealed class ArkVideos(
         var occurrence = request.Seed is { } fixedSeed ? (ulong)fixedSeed << 20 : (ulong)faults.Occurrence(promptKey);
         var seed = Dice.Mix(options.Value.Seed) ^ Dice.Mix(occurrence) ^ request.Pictures;
         var ticketWords = words.ForDownload + verdict.DownloadWords;
-        if (options.Value.PictureBytes > 0 && words.Bytes is null) ticketWords += $"[bytes={options.Value.PictureBytes}]";
+        if (options.Value.PictureBytes > 0 && words.Bytes is null)
+        {
+            ticketWords += $"[bytes={options.Value.PictureBytes}]";
+        }
+
         var recipe = Recipe.For(words.Text, seed, request.Width, request.Height, request.Watermark, PictureFormat.Jpeg);
         var ticket = new ResultTicket(recipe, promptKey, ticketWords, (byte)request.Seconds);
         var lastFrame = new ResultTicket(recipe with { Watermark = false, Format = PictureFormat.Png }, promptKey, words.Bytes is null
@@ -96,7 +104,11 @@ public sealed class ArkVideos(
     private async Task ReplyAsync(HttpContext http, Call call, VideoTask task, PromptWords words, Fault? fault)
     {
         var gone = http.RequestAborted;
-        if (words.Gate is { } gate) await gates.PassAsync(gate, gone);
+        if (words.Gate is { } gate)
+        {
+            await gates.PassAsync(gate, gone);
+        }
+
         byte[] whole = [.. JsonSerializer.SerializeToUtf8Bytes(task.Request.SafetyIdentifier is { } user
             ? (object)new { id = task.Id, safety_identifier = user }
             : new { id = task.Id })];
@@ -119,15 +131,26 @@ public sealed class ArkVideos(
         var isCut = fault?.Word == "cut-reply-half";
         var sent = isCut || fault?.Word == "malformed" ? whole.AsMemory(0, whole.Length / 2) : whole;
         http.Response.ContentLength = isCut ? whole.Length : sent.Length;
-        if (!isCut) call.Status = StatusCodes.Status200OK;
+        if (!isCut)
+        {
+            call.Status = StatusCodes.Status200OK;
+        }
+
         await http.Response.Body.WriteAsync(sent, gone);
         await http.Response.Body.FlushAsync(gone);
-        if (isCut) http.Abort();
+        if (isCut)
+        {
+            http.Abort();
+        }
     }
 
     private async Task RetrieveAsync(string id, HttpContext http)
     {
-        if (await EnterAsync(http, "retrieve", options.Value.VideoReadsPerSecond) is not { } caller) return;
+        if (await EnterAsync(http, "retrieve", options.Value.VideoReadsPerSecond) is not { } caller)
+        {
+            return;
+        }
+
         if (tasks.Find(caller.Key, id) is not { } task)
         {
             await ArkError.UnknownTask(id).SendAsync(http.Response, caller.RequestId);
@@ -161,7 +184,11 @@ public sealed class ArkVideos(
 
     private async Task ListAsync(HttpContext http)
     {
-        if (await EnterAsync(http, "list", options.Value.VideoReadsPerSecond == 0 ? 0 : 1) is not { } caller) return;
+        if (await EnterAsync(http, "list", options.Value.VideoReadsPerSecond == 0 ? 0 : 1) is not { } caller)
+        {
+            return;
+        }
+
         var query = http.Request.Query;
         int Page(string name, int otherwise) => int.TryParse(query[name], out var number) ? Math.Clamp(number, 1, 500) : otherwise;
         var (page, size) = (Page("page_num", 1), Page("page_size", 20));
@@ -175,14 +202,22 @@ public sealed class ArkVideos(
         json.WriteStartObject();
         json.WriteNumber("total", matching.Count);
         json.WriteStartArray("items");
-        foreach (var task in matching.Skip((page - 1) * size).Take(size)) Write(json, task, task.StatusAt(now), files, now);
+        foreach (var task in matching.Skip((page - 1) * size).Take(size))
+        {
+            Write(json, task, task.StatusAt(now), files, now);
+        }
+
         json.WriteEndArray();
         json.WriteEndObject();
     }
 
     private async Task DeleteAsync(string id, HttpContext http)
     {
-        if (await EnterAsync(http, "delete", options.Value.VideoReadsPerSecond) is not { } caller) return;
+        if (await EnterAsync(http, "delete", options.Value.VideoReadsPerSecond) is not { } caller)
+        {
+            return;
+        }
+
         if (tasks.Delete(caller.Key, id) is { } error)
         {
             await error.SendAsync(http.Response, caller.RequestId);
@@ -198,7 +233,11 @@ public sealed class ArkVideos(
     {
         var requestId = entrance.Name(http);
         var key = entrance.Key(http.Request);
-        if (key is not null && tasks.MayAsk(key, operation, perSecond)) return (key, requestId);
+        if (key is not null && tasks.MayAsk(key, operation, perSecond))
+        {
+            return (key, requestId);
+        }
+
         await (key is null ? ArkError.Authentication : ArkError.TooFast).SendAsync(http.Response, requestId);
         return null;
     }
@@ -217,12 +256,24 @@ public sealed class ArkVideos(
         json.WriteString("id", task.Id);
         json.WriteString("model", request.Model);
         json.WriteString("status", status);
-        if (status == "failed") task.Fails!.WriteTo(json, requestId: null);
+        if (status == "failed")
+        {
+            task.Fails!.WriteTo(json, requestId: null);
+        }
+
         if (status == "succeeded")
         {
             json.WriteStartObject("content");
-            if (!task.IsEmpty) json.WriteString("video_url", files.UrlFor(task.FileHost, request.Model, task.FileName));
-            if (task.LastFrameName is { } lastFrame) json.WriteString("last_frame_url", files.UrlFor(task.FileHost, request.Model, lastFrame));
+            if (!task.IsEmpty)
+            {
+                json.WriteString("video_url", files.UrlFor(task.FileHost, request.Model, task.FileName));
+            }
+
+            if (task.LastFrameName is { } lastFrame)
+            {
+                json.WriteString("last_frame_url", files.UrlFor(task.FileHost, request.Model, lastFrame));
+            }
+
             json.WriteEndObject();
             json.WriteStartObject("usage");
             json.WriteNumber("completion_tokens", request.Tokens);
@@ -240,7 +291,11 @@ public sealed class ArkVideos(
         json.WriteNumber("framespersecond", Film.FramesPerSecond);
         json.WriteString("service_tier", "default");
         json.WriteNumber("execution_expires_after", request.ExpiresAfterSeconds);
-        if (request.Audio is { } audio) json.WriteBoolean("generate_audio", audio);
+        if (request.Audio is { } audio)
+        {
+            json.WriteBoolean("generate_audio", audio);
+        }
+
         json.WriteBoolean("draft", false);
         json.WriteNumber("priority", request.Priority);
         json.WriteEndObject();

@@ -24,9 +24,16 @@ public sealed class VideoCallbacks(VideoTasks tasks, FaultDesk faults, Gates gat
     /// <summary>Follows a new task to its end, if it is to be called back.</summary>
     internal void Watch(VideoTask task, PromptWords words)
     {
-        if (task.Request.CallbackUrl is null) return;
+        if (task.Request.CallbackUrl is null)
+        {
+            return;
+        }
+
         var fault = faults.ForCallback(task.Request.Prompt, Recipe.Hash(task.Request.Prompt), words)?.Word;
-        if (fault != "callback-none") wanted.Writer.TryWrite((task, words, fault));
+        if (fault != "callback-none")
+        {
+            wanted.Writer.TryWrite((task, words, fault));
+        }
     }
 
     public override void Dispose()
@@ -52,13 +59,17 @@ public sealed class VideoCallbacks(VideoTasks tasks, FaultDesk faults, Gates gat
         }
     }
 
-    private async Task WatchAsync(VideoTask task, PromptWords words, string? fault, CancellationToken stop)
+    private async Task WatchAsync(VideoTask task, PromptWords words, string? fault, CancellationToken ct)
     {
         var held = new List<string>();
         for (var told = 0; ;)
         {
             // Nothing moves by itself: looking brings the task up to the clock. A cancelled one, or one that was deleted, is not called back.
-            if (tasks.Find(task.Key, task.Id) is not { CancelledAt: null }) return;
+            if (tasks.Find(task.Key, task.Id) is not { CancelledAt: null })
+            {
+                return;
+            }
+
             var status = task.StatusAt(time.GetUtcNow());
             string[] way = status switch
             {
@@ -70,51 +81,71 @@ public sealed class VideoCallbacks(VideoTasks tasks, FaultDesk faults, Gates gat
             };
             for (; told < way.Length; told++)
             {
-                if (fault == "callback-disordered") held.Insert(0, way[told]);
-                else await TellAsync(task, way[told], words, fault == "callback-duplicate" ? 3 : 1, stop);
+                if (fault == "callback-disordered")
+                {
+                    held.Insert(0, way[told]);
+                }
+                else
+                {
+                    await TellAsync(task, way[told], words, fault == "callback-duplicate" ? 3 : 1, ct);
+                }
             }
 
             if (status is "queued" or "running")
             {
-                await Task.Delay(Look, time, stop);
+                await Task.Delay(Look, time, ct);
                 continue;
             }
 
-            foreach (var late in held) await TellAsync(task, late, words, 1, stop);
+            foreach (var late in held)
+            {
+                await TellAsync(task, late, words, 1, ct);
+            }
+
             return;
         }
     }
 
-    private async Task TellAsync(VideoTask task, string status, PromptWords words, int copies, CancellationToken stop)
+    private async Task TellAsync(VideoTask task, string status, PromptWords words, int copies, CancellationToken ct)
     {
         var isEnd = status is "succeeded" or "failed";
         if (isEnd)
         {
-            await Task.Delay(TimeSpan.FromMilliseconds(words.CallbackDelayMs ?? 0), time, stop);
-            if (words.CallbackGate is { } name) await gates.PassAsync(name, stop);
+            await Task.Delay(TimeSpan.FromMilliseconds(words.CallbackDelayMs ?? 0), time, ct);
+            if (words.CallbackGate is { } name)
+            {
+                await gates.PassAsync(name, ct);
+            }
         }
 
         for (var copy = 0; copy < copies; copy++)
         {
-            for (var retried = 0; !await PostAsync(task, status, stop) && isEnd && retried < Retries; retried++) await Task.Delay(
-                RetryPause, time, stop);
+            for (var retried = 0; !await PostAsync(task, status, ct) && isEnd && retried < Retries; retried++)
+            {
+                await Task.Delay(
+                RetryPause, time, ct);
+            }
         }
     }
 
-    private async Task<bool> PostAsync(VideoTask task, string status, CancellationToken stop)
+    private async Task<bool> PostAsync(VideoTask task, string status, CancellationToken ct)
     {
         using var body = new MemoryStream();
-        await using (var json = new Utf8JsonWriter(body, ArkError.JsonOptions)) ArkVideos.Write(json, task, status, files, time.GetUtcNow());
+        await using (var json = new Utf8JsonWriter(body, ArkError.JsonOptions))
+        {
+            ArkVideos.Write(json, task, status, files, time.GetUtcNow());
+        }
+
         using var request = new HttpRequestMessage(HttpMethod.Post, task.Request.CallbackUrl) { Content = new ByteArrayContent(body.ToArray()) };
         request.Content.Headers.ContentType = new("application/json");
         using var limit = new CancellationTokenSource(Patience, time);
-        using var timeout = CancellationTokenSource.CreateLinkedTokenSource(stop, limit.Token);
+        using var timeout = CancellationTokenSource.CreateLinkedTokenSource(ct, limit.Token);
         try
         {
             using var response = await client.SendAsync(request, timeout.Token);
             return response.IsSuccessStatusCode;
         }
-        catch (Exception e) when (e is HttpRequestException or OperationCanceledException && !stop.IsCancellationRequested)
+        catch (Exception e) when (e is HttpRequestException or OperationCanceledException && !ct.IsCancellationRequested)
         {
             return false; // the receiver is unavailable, or slow
         }

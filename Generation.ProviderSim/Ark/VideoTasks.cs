@@ -60,7 +60,10 @@ public sealed class VideoTasks
         (this.options, this.time) = (options.Value, time);
         calls.BeforeReading(() =>
         {
-            lock (gate) Advance(time.GetUtcNow());
+            lock (gate)
+            {
+                Advance(time.GetUtcNow());
+            }
         });
     }
 
@@ -79,8 +82,16 @@ public sealed class VideoTasks
         lock (gate)
         {
             Advance(task.CreatedAt);
-            if (open.Count(other => other.Key == task.Key && other.StatusAt(task.CreatedAt) == "queued") >= options.VideoQueueLength) return false;
-            if (tasks.Count >= MaxTasks) tasks.Remove(tasks.Values.MinBy(old => old.CreatedAt)!.Id);
+            if (open.Count(other => other.Key == task.Key && other.StatusAt(task.CreatedAt) == "queued") >= options.VideoQueueLength)
+            {
+                return false;
+            }
+
+            if (tasks.Count >= MaxTasks)
+            {
+                tasks.Remove(tasks.Values.MinBy(old => old.CreatedAt)!.Id);
+            }
+
             tasks[task.Id] = task;
             open.Add(task);
             Advance(task.CreatedAt);
@@ -95,7 +106,11 @@ public sealed class VideoTasks
         {
             var now = time.GetUtcNow();
             Advance(now);
-            if (!tasks.TryGetValue(id, out var task) || task.Key != key) return null;
+            if (!tasks.TryGetValue(id, out var task) || task.Key != key)
+            {
+                return null;
+            }
+
             return now >= task.CreatedAt + Kept || now >= task.CancelledAt + CancelledKept ? null : task;
         }
     }
@@ -118,7 +133,11 @@ public sealed class VideoTasks
         {
             var now = time.GetUtcNow();
             Advance(now);
-            if (!tasks.TryGetValue(id, out var task) || task.Key != key) return ArkError.UnknownTask(id);
+            if (!tasks.TryGetValue(id, out var task) || task.Key != key)
+            {
+                return ArkError.UnknownTask(id);
+            }
+
             switch (task.StatusAt(now))
             {
                 case "queued":
@@ -136,7 +155,11 @@ public sealed class VideoTasks
     /// <summary>Whether a key may do this once more in this second.</summary>
     internal bool MayAsk(string key, string operation, int perSecond)
     {
-        if (perSecond == 0) return true;
+        if (perSecond == 0)
+        {
+            return true;
+        }
+
         lock (gate)
         {
             var second = time.GetUtcNow().ToUnixTimeSeconds();
@@ -157,7 +180,11 @@ public sealed class VideoTasks
             {
                 var free = ends.Count < options.VideoConcurrency ? DateTimeOffset.MinValue : ends[options.VideoConcurrency - 1];
                 var start = next.CreatedAt + next.Queued > free ? next.CreatedAt + next.Queued : free;
-                if (start > now) continue;
+                if (start > now)
+                {
+                    continue;
+                }
+
                 next.StartsAt = start;
                 ends.Add(start + next.Takes);
                 ends.Sort((one, other) => other.CompareTo(one));
@@ -167,7 +194,11 @@ public sealed class VideoTasks
         // Whoever starts from now on starts after these have ended: they stand in nobody's way.
         foreach (var ended in open.Where(task => task.EndsAt <= now).ToList())
         {
-            if (ended.Fails is null) ended.Call.Images = 1;
+            if (ended.Fails is null)
+            {
+                ended.Call.Images = 1;
+            }
+
             open.Remove(ended);
         }
 

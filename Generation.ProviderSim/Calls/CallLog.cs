@@ -42,14 +42,21 @@ public sealed class CallLog(IOptions<SimOptions> options)
     {
         lock (gate)
         {
-            if (calls.Count >= options.Value.RememberedCalls) calls.Dequeue();
+            if (calls.Count >= options.Value.RememberedCalls)
+            {
+                calls.Dequeue();
+            }
+
             calls.Enqueue(call);
         }
     }
 
     public void Clear()
     {
-        lock (gate) calls.Clear();
+        lock (gate)
+        {
+            calls.Clear();
+        }
     }
 
     public static void Map(IEndpointRouteBuilder routes)

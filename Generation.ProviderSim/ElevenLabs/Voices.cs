@@ -55,7 +55,10 @@ public sealed class Voices(FaultDesk faults, IOptions<SimOptions> options, TimeP
                 new { detail = new { status = "too_many_concurrent_requests", message = "Too many requests." } }); return;
             case "poll-timeout":
                 using (var end = CancellationTokenSource.CreateLinkedTokenSource(http.RequestAborted, lifetime.ApplicationStopping))
+                {
                     await Task.Delay(Timeout.InfiniteTimeSpan, time, end.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                }
+
                 http.Abort();
                 return;
         }

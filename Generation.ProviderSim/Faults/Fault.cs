@@ -150,7 +150,11 @@ public sealed partial class PromptWords
             {
                 case "fault" when ReadFault(value, match.Value) is { } fault:
                     faults.Add(fault);
-                    if (fault.Fault.Stage == FaultStage.Download) forDownload += match.Value;
+                    if (fault.Fault.Stage == FaultStage.Download)
+                    {
+                        forDownload += match.Value;
+                    }
+
                     break;
                 case "latency" when int.TryParse(value, out var number) && number is >= 0 and <= 3_600_000: latencyMs = number; break;
                 case "queued" when int.TryParse(value, out var number) && number is >= 0 and <= 3_600_000: queuedMs = number; break;
@@ -188,8 +192,16 @@ public sealed partial class PromptWords
     private static FaultWord? ReadFault(string value, string source)
     {
         var parts = value.Split(":times=");
-        if (Fault.Find(parts[0]) is not { } fault) return null;
-        if (parts.Length == 1) return new FaultWord(fault, null, source);
+        if (Fault.Find(parts[0]) is not { } fault)
+        {
+            return null;
+        }
+
+        if (parts.Length == 1)
+        {
+            return new FaultWord(fault, null, source);
+        }
+
         return parts.Length == 2 && int.TryParse(parts[1], out var times) && times >= 0 ? new FaultWord(fault, times, source) : null;
     }
 

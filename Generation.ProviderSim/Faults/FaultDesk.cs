@@ -36,7 +36,10 @@ public sealed class FaultDesk
     public FaultDesk(IOptions<SimOptions> options)
     {
         dice = new Dice(Dice.Mix(options.Value.Seed));
-        foreach (var (word, rule) in options.Value.Faults) rules.Add((Fault.Find(word)!, rule));
+        foreach (var (word, rule) in options.Value.Faults)
+        {
+            rules.Add((Fault.Find(word)!, rule));
+        }
     }
 
     /// <summary>What strikes a call, and what will strike the download of its results.</summary>
@@ -56,9 +59,19 @@ public sealed class FaultDesk
             {
                 var isDownload = candidate.Stage == FaultStage.Download;
                 if (candidate.Stage is FaultStage.Poll or FaultStage.Callback || (isDownload ? downloadWords.Length > 0 : fault is not null)
-                    || !Strikes(rule, prompt)) continue;
-                if (isDownload) downloadWords = $"[fault={candidate.Word}]";
-                else (fault, retryAfterSeconds) = (candidate, rule.RetryAfterSeconds ?? retryAfterSeconds);
+                    || !Strikes(rule, prompt))
+                {
+                    continue;
+                }
+
+                if (isDownload)
+                {
+                    downloadWords = $"[fault={candidate.Word}]";
+                }
+                else
+                {
+                    (fault, retryAfterSeconds) = (candidate, rule.RetryAfterSeconds ?? retryAfterSeconds);
+                }
             }
 
             return new Verdict(fault, retryAfterSeconds, downloadWords);
@@ -68,7 +81,10 @@ public sealed class FaultDesk
     /// <summary>What strikes a download; <c>times</c> counts downloads of all results of one prompt.</summary>
     public Fault? ForDownload(ulong promptKey, PromptWords words)
     {
-        lock (gate) return Strike(promptKey, words, stage => stage == FaultStage.Download);
+        lock (gate)
+        {
+            return Strike(promptKey, words, stage => stage == FaultStage.Download);
+        }
     }
 
     /// <summary>What strikes a question about a task; <c>times</c> counts the questions.</summary>
@@ -82,7 +98,11 @@ public sealed class FaultDesk
     {
         lock (gate)
         {
-            if (occurrences.Count >= MaxCountedPrompts) occurrences.Clear();
+            if (occurrences.Count >= MaxCountedPrompts)
+            {
+                occurrences.Clear();
+            }
+
             var before = occurrences.GetValueOrDefault(promptKey);
             occurrences[promptKey] = before + 1;
             return before;
@@ -117,7 +137,10 @@ public sealed class FaultDesk
     private string? Add(FaultOrder order)
     {
         if (Fault.Find(order.Fault ?? "") is not { } fault)
+        {
             return $"fault must be one of: {string.Join(", ", Fault.All.Select(known => known.Word))}.";
+        }
+
         var rule = new FaultRule
         {
             Count = order.Count,
@@ -125,8 +148,16 @@ public sealed class FaultDesk
             Prompt = order.Prompt,
             RetryAfterSeconds = order.RetryAfterSeconds,
         };
-        if (!rule.IsValid) return "count (at least 1) or probability (above 0, at most 1) is needed.";
-        lock (gate) rules.Add((fault, rule));
+        if (!rule.IsValid)
+        {
+            return "count (at least 1) or probability (above 0, at most 1) is needed.";
+        }
+
+        lock (gate)
+        {
+            rules.Add((fault, rule));
+        }
+
         return null;
     }
 
@@ -154,9 +185,21 @@ public sealed class FaultDesk
     /// <summary>Whether a rule strikes; if so it is counted.</summary>
     private bool Strikes(FaultRule rule, string prompt)
     {
-        if (rule.Count == 0 || (rule.Prompt is { } part && !prompt.Contains(part, StringComparison.Ordinal))) return false;
-        if (rule.Probability is { } probability && !dice.Chance((float)probability)) return false;
-        if (rule.Count is { } count) rule.Count = count - 1;
+        if (rule.Count == 0 || (rule.Prompt is { } part && !prompt.Contains(part, StringComparison.Ordinal)))
+        {
+            return false;
+        }
+
+        if (rule.Probability is { } probability && !dice.Chance((float)probability))
+        {
+            return false;
+        }
+
+        if (rule.Count is { } count)
+        {
+            rule.Count = count - 1;
+        }
+
         return true;
     }
 
@@ -164,10 +207,22 @@ public sealed class FaultDesk
     {
         foreach (var word in words.Faults.Where(word => isStage(word.Fault.Stage)))
         {
-            if (word.Times is not { } times) return word.Fault;
-            if (struck.Count >= MaxCountedPrompts) struck.Clear();
+            if (word.Times is not { } times)
+            {
+                return word.Fault;
+            }
+
+            if (struck.Count >= MaxCountedPrompts)
+            {
+                struck.Clear();
+            }
+
             var before = struck.GetValueOrDefault((promptKey, word.Source));
-            if (before >= times) continue;
+            if (before >= times)
+            {
+                continue;
+            }
+
             struck[(promptKey, word.Source)] = before + 1;
             return word.Fault;
         }

@@ -39,14 +39,20 @@ public sealed class Gates(TimeProvider time)
         {
             lock (sync)
             {
-                if (--gate.Waiting == 0) gate.Arrived = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+                if (--gate.Waiting == 0)
+                {
+                    gate.Arrived = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+                }
             }
         }
     }
 
     public void Open(string name)
     {
-        lock (sync) Find(name).Opened.TrySetResult();
+        lock (sync)
+        {
+            Find(name).Opened.TrySetResult();
+        }
     }
 
     /// <summary>A gate of that name made later is a new one; whoever waits at the old one passes.</summary>
@@ -54,7 +60,10 @@ public sealed class Gates(TimeProvider time)
     {
         lock (sync)
         {
-            if (gates.Remove(name, out var gate)) gate.Opened.TrySetResult();
+            if (gates.Remove(name, out var gate))
+            {
+                gate.Opened.TrySetResult();
+            }
         }
     }
 
@@ -78,7 +87,10 @@ public sealed class Gates(TimeProvider time)
             return 0;
         }
 
-        lock (sync) return gate.Waiting;
+        lock (sync)
+        {
+            return gate.Waiting;
+        }
     }
 
     public static void Map(IEndpointRouteBuilder routes)
@@ -99,7 +111,11 @@ public sealed class Gates(TimeProvider time)
 
     private Gate Find(string name)
     {
-        if (!gates.TryGetValue(name, out var gate)) gates[name] = gate = new Gate();
+        if (!gates.TryGetValue(name, out var gate))
+        {
+            gates[name] = gate = new Gate();
+        }
+
         return gate;
     }
 }

@@ -23,10 +23,17 @@ public sealed class Replies(TimeProvider time, IHostApplicationLifetime lifetime
         var isCut = fault?.Word == "cut-reply-half";
         var sent = isCut || fault?.Word == "malformed" ? json[..(json.Length / 2)] : json;
         http.Response.ContentLength = isCut ? json.Length : sent.Length;
-        if (!isCut) call.Status = StatusCodes.Status200OK;
+        if (!isCut)
+        {
+            call.Status = StatusCodes.Status200OK;
+        }
+
         await http.Response.Body.WriteAsync(sent, gone);
         await http.Response.Body.FlushAsync(gone);
-        if (isCut) http.Abort();
+        if (isCut)
+        {
+            http.Abort();
+        }
     }
 
     /// <summary>No answer until the caller disconnects or the simulator ends.</summary>

@@ -52,7 +52,10 @@ public sealed class ResultFiles(
             // A key that has followed a redirect to another host has been given away.
             await RefuseAsync(http, 400, "InvalidArgument", "Only one auth mechanism allowed: a signature or a key.");
         }
-        else await SendAsync(http, ticket, verdict == SignedUrls.Verdict.Expired);
+        else
+        {
+            await SendAsync(http, ticket, verdict == SignedUrls.Verdict.Expired);
+        }
     }
 
     /// <summary>Answers a download that may be answered, or spoils it as the ticket's words say.</summary>
@@ -88,8 +91,12 @@ public sealed class ResultFiles(
     private async Task SendPictureAsync(HttpContext http, ResultTicket ticket, PromptWords words, bool drip, CancellationToken gone)
     {
         var (pieces, length) = await FileAsync(ticket, words);
-        if (drip) pieces = pieces.SelectMany(piece => Enumerable.Range(0, (piece.Length + DripBytes - 1) / DripBytes)
+        if (drip)
+        {
+            pieces = pieces.SelectMany(piece => Enumerable.Range(0, (piece.Length + DripBytes - 1) / DripBytes)
             .Select(n => piece.Slice(n * DripBytes, Math.Min(DripBytes, piece.Length - n * DripBytes))));
+        }
+
         await SendPiecesAsync(http, ticket, pieces, length, gone, drip ? DripInterval : default, words.DownloadGate);
     }
 
@@ -114,8 +121,12 @@ public sealed class ResultFiles(
             return ([grey], grey.Length);
         }
 
-        if (words.Bytes is { } bytes) return (GreyPicture.Pieces(ticket.Recipe.Format, width, height, bytes), GreyPicture.Length(
+        if (words.Bytes is { } bytes)
+        {
+            return (GreyPicture.Pieces(ticket.Recipe.Format, width, height, bytes), GreyPicture.Length(
             ticket.Recipe.Format, width, height, bytes));
+        }
+
         ReadOnlyMemory<byte> drawn = ticket.IsLastFrame ? await studio.LastFrameAsync(ticket.Recipe, ticket.Seconds)
             : await studio.DrawAsync(ticket.Recipe);
         return ([drawn], drawn.Length);
@@ -137,7 +148,10 @@ public sealed class ResultFiles(
         {
             await http.Response.Body.WriteAsync(piece.Length <= left ? piece : piece[..(int)left], gone);
             left -= Math.Min(left, piece.Length);
-            if (left == 0) break;
+            if (left == 0)
+            {
+                break;
+            }
         }
 
         await http.Response.Body.FlushAsync(gone);
@@ -151,7 +165,11 @@ public sealed class ResultFiles(
         http.Response.ContentType = ticket.ContentType;
         http.Response.ContentLength = length;
         http.Response.Headers.ETag = $"\"{ticket.Recipe.Seed:x16}\"";
-        if (HttpMethods.IsHead(http.Request.Method)) return;
+        if (HttpMethods.IsHead(http.Request.Method))
+        {
+            return;
+        }
+
         var sent = 0L;
         foreach (var whole in pieces)
         {
@@ -167,7 +185,11 @@ public sealed class ResultFiles(
 
             await http.Response.Body.WriteAsync(piece, gone);
             sent += piece.Length;
-            if (interval == default) continue;
+            if (interval == default)
+            {
+                continue;
+            }
+
             await http.Response.Body.FlushAsync(gone);
             await Task.Delay(interval, time, gone);
             lifetime.ApplicationStopping.ThrowIfCancellationRequested();

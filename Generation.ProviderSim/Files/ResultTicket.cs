@@ -47,9 +47,17 @@ public sealed record ResultTicket(Recipe Recipe, ulong PromptKey, string Words, 
     {
         var end = fileName.LastIndexOf('_');
         const int Start = 3 + TimeDigits;
-        if (end <= Start || (end - Start) % 2 != 0 || !fileName.AsSpan(Start, end - Start).ToString().All(char.IsAsciiHexDigit)) return null;
+        if (end <= Start || (end - Start) % 2 != 0 || !fileName.AsSpan(Start, end - Start).ToString().All(char.IsAsciiHexDigit))
+        {
+            return null;
+        }
+
         var bytes = Convert.FromHexString(fileName.AsSpan(Start, end - Start));
-        if (bytes.Length < FixedBytes || Recipe.Read(bytes) is not { } recipe) return null;
+        if (bytes.Length < FixedBytes || Recipe.Read(bytes) is not { } recipe)
+        {
+            return null;
+        }
+
         return new ResultTicket(recipe, BinaryPrimitives.ReadUInt64BigEndian(bytes.AsSpan(Recipe.EncodedBytes)),
             Encoding.UTF8.GetString(bytes.AsSpan(FixedBytes)), (byte)(bytes[FixedBytes - 1] & ~SoundBit), (bytes[FixedBytes - 1] & SoundBit) != 0);
     }
@@ -83,7 +91,11 @@ public sealed class SignedUrls(IOptions<SimOptions> options, TimeProvider time)
         string date = request.Query["X-Tos-Date"].ToString(), expires = request.Query["X-Tos-Expires"].ToString();
         var expected = Encoding.ASCII.GetBytes(Signature(request.Path.Value ?? "", date, expires));
         var given = Encoding.UTF8.GetBytes(request.Query["X-Tos-Signature"].ToString());
-        if (!CryptographicOperations.FixedTimeEquals(expected, given)) return Verdict.Forged;
+        if (!CryptographicOperations.FixedTimeEquals(expected, given))
+        {
+            return Verdict.Forged;
+        }
+
         var signedAt = DateTimeOffset.ParseExact(date, DateFormat, CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal);
         return time.GetUtcNow() >= signedAt.AddSeconds(int.Parse(expires, CultureInfo.InvariantCulture)) ? Verdict.Expired : Verdict.Valid;
     }

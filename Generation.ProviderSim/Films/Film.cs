@@ -44,8 +44,12 @@ public sealed class Film
         Studio.Paint(recipe with { Width = wide.Width, Height = height }, wide, grain: 0);
         var encoder = new H264Encoder(width, height);
         var coded = new List<byte[]> { encoder.Still(wide, 0) };
-        for (var n = 1; n < frames; n++) coded.Add(n % framesPerStep == 0 ? encoder.Moved(wide, n / framesPerStep * StepPixels, StepPixels)
+        for (var n = 1; n < frames; n++)
+        {
+            coded.Add(n % framesPerStep == 0 ? encoder.Moved(wide, n / framesPerStep * StepPixels, StepPixels)
             : encoder.Same());
+        }
+
         return Assemble(recipe.Width, recipe.Height, encoder, coded);
     }
 
@@ -64,7 +68,11 @@ public sealed class Film
         var (width, height) = CodedSize(shownWidth, shownHeight, 1_536);
         var encoder = new H264Encoder(width, height);
         var coded = new List<byte[]> { encoder.Still(new PlanarPicture(width, height), 0) };
-        while (coded.Count < Frames(seconds)) coded.Add(encoder.Same());
+        while (coded.Count < Frames(seconds))
+        {
+            coded.Add(encoder.Same());
+        }
+
         return Assemble(shownWidth, shownHeight, encoder, coded);
     }
 
@@ -86,7 +94,10 @@ public sealed class Film
         var left = Length(bytes) - head.Length;
         yield return left > samples.Length ? file.Head(left) : head;
         yield return samples.AsMemory(0, (int)Math.Min(left, samples.Length));
-        for (left -= samples.Length; left > 0; left -= Padding.Length) yield return Padding.AsMemory(0, (int)Math.Min(left, Padding.Length));
+        for (left -= samples.Length; left > 0; left -= Padding.Length)
+        {
+            yield return Padding.AsMemory(0, (int)Math.Min(left, Padding.Length));
+        }
     }
 
     public long Length(long bytes) => bytes <= 0 ? head.Length + samples.Length : Math.Max(bytes, head.Length);
@@ -96,7 +107,10 @@ public sealed class Film
     {
         yield return file.Head(1L << 60);
         yield return samples;
-        while (true) yield return Padding;
+        while (true)
+        {
+            yield return Padding;
+        }
     }
 
     private static Film Assemble(int shownWidth, int shownHeight, H264Encoder encoder, List<byte[]> coded) =>
@@ -145,7 +159,10 @@ internal sealed class PlanarPicture : IPictureEncoder
     public void AddRow(ReadOnlySpan<float> red, ReadOnlySpan<float> green, ReadOnlySpan<float> blue)
     {
         for (var x = 0; x < PaddedWidth; x++)
+        {
             Luma[rows * PaddedWidth + x] = Sample(16 + (65.481f * red[x] + 128.553f * green[x] + 24.966f * blue[x]) / 255);
+        }
+
         if (rows % 2 == 0)
         {
             red[..PaddedWidth].CopyTo(evenRow);

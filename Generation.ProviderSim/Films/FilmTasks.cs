@@ -68,7 +68,11 @@ public sealed class FilmTasks
         var promptKey = Recipe.Hash(prompt);
         var seed = Dice.Mix(options.Seed) ^ Dice.Mix((ulong)faults.Occurrence(promptKey)) ^ references;
         var ticketWords = words.ForDownload + verdict.DownloadWords;
-        if (options.PictureBytes > 0 && words.Bytes is null) ticketWords += $"[bytes={options.PictureBytes}]";
+        if (options.PictureBytes > 0 && words.Bytes is null)
+        {
+            ticketWords += $"[bytes={options.PictureBytes}]";
+        }
+
         var recipe = Recipe.For(words.Text, seed, size.Width, size.Height, watermark: false, PictureFormat.Jpeg);
         var now = time.GetUtcNow();
         var starts = now.AddMilliseconds(words.QueuedMs ?? options.VideoQueueMs);
@@ -77,7 +81,11 @@ public sealed class FilmTasks
             starts.AddMilliseconds(words.LatencyMs ?? options.VideoLatencyMs), verdict.Fault);
         lock (gate)
         {
-            if (tasks.Count >= MaxTasks) tasks.Remove(tasks.Values.MinBy(old => old.CreatedAt)!.Id);
+            if (tasks.Count >= MaxTasks)
+            {
+                tasks.Remove(tasks.Values.MinBy(old => old.CreatedAt)!.Id);
+            }
+
             tasks[id] = task;
             unbilled.Add(task);
         }
@@ -89,13 +97,19 @@ public sealed class FilmTasks
     /// <summary>Null: there is none of that id for that key.</summary>
     public FilmTask? Find(string key, string id)
     {
-        lock (gate) return tasks.TryGetValue(id, out var task) && task.Key == key ? task : null;
+        lock (gate)
+        {
+            return tasks.TryGetValue(id, out var task) && task.Key == key ? task : null;
+        }
     }
 
     /// <summary>A key's films, the newest first.</summary>
     public IReadOnlyList<FilmTask> List(string key)
     {
-        lock (gate) return [.. tasks.Values.Where(task => task.Key == key).OrderByDescending(task => task.CreatedAt)];
+        lock (gate)
+        {
+            return [.. tasks.Values.Where(task => task.Key == key).OrderByDescending(task => task.CreatedAt)];
+        }
     }
 
     /// <summary>Forgets a film. One that has not been begun is not billed; one that has been is.</summary>
@@ -104,7 +118,10 @@ public sealed class FilmTasks
         lock (gate)
         {
             tasks.Remove(task.Id);
-            if (time.GetUtcNow() < task.StartsAt) unbilled.Remove(task);
+            if (time.GetUtcNow() < task.StartsAt)
+            {
+                unbilled.Remove(task);
+            }
         }
     }
 
@@ -115,7 +132,11 @@ public sealed class FilmTasks
             var now = time.GetUtcNow();
             unbilled.RemoveAll(task =>
             {
-                if (task.IsBilledAt(now)) task.Call.Images = 1;
+                if (task.IsBilledAt(now))
+                {
+                    task.Call.Images = 1;
+                }
+
                 return now >= task.EndsAt;
             });
         }

@@ -95,7 +95,10 @@ internal sealed class H264Encoder(int width, int height)
                     bits.Unsigned(IPcmInPredictedSlice);
                     Raw(bits, picture, left + column * 16, row * 16);
                 }
-                else if (column > 0 && row > 0) skipped++; // moves as its neighbours do, which is what a skipped block does
+                else if (column > 0 && row > 0)
+                {
+                    skipped++; // moves as its neighbours do, which is what a skipped block does
+                }
                 else
                 {
                     // At the upper and left edges a skipped block would stand still, so these say how they move: the first by itself,
@@ -126,7 +129,10 @@ internal sealed class H264Encoder(int width, int height)
             bits.Unsigned(0);
             bits.Bits(0, 2); // an ordinary reference
         }
-        else bits.Bits(0, 3); // one reference, in its usual place, and the oldest makes room
+        else
+        {
+            bits.Bits(0, 3); // one reference, in its usual place, and the oldest makes room
+        }
 
         bits.Signed(0);
         bits.Unsigned(1); // no filter: what was copied stays what it was
@@ -142,7 +148,10 @@ internal sealed class H264Encoder(int width, int height)
 
         void Plane(byte[] samples, int stride, int x, int y, int side)
         {
-            for (var row = 0; row < side; row++) bits.Bytes(samples.AsSpan((y + row) * stride + x, side));
+            for (var row = 0; row < side; row++)
+            {
+                bits.Bytes(samples.AsSpan((y + row) * stride + x, side));
+            }
         }
     }
 
@@ -157,7 +166,11 @@ internal sealed class H264Encoder(int width, int height)
             for (var bit = count - 1; bit >= 0; bit--)
             {
                 current = current << 1 | (value >> bit & 1);
-                if (++used < 8) continue;
+                if (++used < 8)
+                {
+                    continue;
+                }
+
                 bytes.Add((byte)current);
                 (current, used) = (0, 0);
             }
@@ -174,7 +187,10 @@ internal sealed class H264Encoder(int width, int height)
 
         public void Align()
         {
-            while (used > 0) Bits(0, 1);
+            while (used > 0)
+            {
+                Bits(0, 1);
+            }
         }
 
         /// <summary>Whole bytes; the writer must be aligned.</summary>

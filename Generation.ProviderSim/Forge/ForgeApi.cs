@@ -89,7 +89,11 @@ public sealed class ForgeApi(ForgeEntrance entrance, ForgeGpu gpu, FaultDesk fau
     private async Task ProgressAsync(HttpContext http, bool skipImage)
     {
         var job = gpu.Running;
-        if (job is not null && await FailsAsync(http, job)) return;
+        if (job is not null && await FailsAsync(http, job))
+        {
+            return;
+        }
+
         var progress = job is null ? 0 : Math.Min(1, 0.01 + job.Progress);
         var (done, step) = job?.Done ?? (0, 0);
         var elapsed = job is null ? 0 : (time.GetUtcNow() - job.StartedAt).TotalSeconds;
@@ -137,7 +141,11 @@ public sealed class ForgeApi(ForgeEntrance entrance, ForgeGpu gpu, FaultDesk fau
             return;
         }
 
-        if (await FailsAsync(http, job)) return;
+        if (await FailsAsync(http, job))
+        {
+            return;
+        }
+
         var progress = job.Progress;
         var elapsed = (time.GetUtcNow() - job.StartedAt).TotalSeconds;
         var seen = question.SeenPreview ?? -1;
@@ -169,7 +177,10 @@ public sealed class ForgeApi(ForgeEntrance entrance, ForgeGpu gpu, FaultDesk fau
                 return true;
             case "poll-timeout":
                 using (var end = CancellationTokenSource.CreateLinkedTokenSource(http.RequestAborted, lifetime.ApplicationStopping))
+                {
                     await Task.Delay(Timeout.InfiniteTimeSpan, time, end.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                }
+
                 http.Abort();
                 return true;
             default: return false;
@@ -190,7 +201,11 @@ public sealed class ForgeApi(ForgeEntrance entrance, ForgeGpu gpu, FaultDesk fau
     private byte[]? Preview(ForgeJob job, int seen = -1)
     {
         var id = PreviewId(job);
-        if (id == 0 || id == seen || job.Picture is not { } picture) return null;
+        if (id == 0 || id == seen || job.Picture is not { } picture)
+        {
+            return null;
+        }
+
         var (_, step) = job.Done;
         return ForgeImages.Unfinished(
             picture with { Width = Math.Max(16, picture.Width / PreviewScale), Height = Math.Max(16, picture.Height / PreviewScale) },
@@ -199,7 +214,10 @@ public sealed class ForgeApi(ForgeEntrance entrance, ForgeGpu gpu, FaultDesk fau
 
     private JsonNode Settings()
     {
-        lock (gate) return settings.DeepClone();
+        lock (gate)
+        {
+            return settings.DeepClone();
+        }
     }
 
     private async Task ChangeAsync(HttpContext http, JsonObject changes)
@@ -212,7 +230,10 @@ public sealed class ForgeApi(ForgeEntrance entrance, ForgeGpu gpu, FaultDesk fau
 
         lock (gate)
         {
-            foreach (var (name, value) in changes) settings[name] = value?.DeepClone();
+            foreach (var (name, value) in changes)
+            {
+                settings[name] = value?.DeepClone();
+            }
         }
 
         await http.Response.WriteAsJsonAsync((object?)null);

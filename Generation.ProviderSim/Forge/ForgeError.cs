@@ -48,14 +48,24 @@ public sealed record ForgeError(int Status, string Error, string Detail, string 
     public async Task SendAsync(HttpContext http, bool bare)
     {
         http.Response.StatusCode = Status;
-        if (Status == StatusCodes.Status401Unauthorized) http.Response.Headers.WWWAuthenticate = "Basic";
-        if (Error == Http && (bare || this == NoSuchRoute)) await http.Response.WriteAsJsonAsync(new { detail = Detail });
+        if (Status == StatusCodes.Status401Unauthorized)
+        {
+            http.Response.Headers.WWWAuthenticate = "Basic";
+        }
+
+        if (Error == Http && (bare || this == NoSuchRoute))
+        {
+            await http.Response.WriteAsJsonAsync(new { detail = Detail });
+        }
         else if (bare)
         {
             http.Response.ContentType = "text/plain; charset=utf-8";
             await http.Response.WriteAsync("Internal Server Error");
         }
-        else await http.Response.WriteAsJsonAsync(new { error = Error, detail = Detail, body = "", errors = Errors });
+        else
+        {
+            await http.Response.WriteAsJsonAsync(new { error = Error, detail = Detail, body = "", errors = Errors });
+        }
     }
 }
 

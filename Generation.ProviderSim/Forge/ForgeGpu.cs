@@ -25,7 +25,10 @@ public sealed class ForgeGpu(TimeProvider time)
     {
         get
         {
-            lock (gate) return running;
+            lock (gate)
+            {
+                return running;
+            }
         }
     }
 
@@ -34,7 +37,10 @@ public sealed class ForgeGpu(TimeProvider time)
     {
         get
         {
-            lock (gate) return currentTask;
+            lock (gate)
+            {
+                return currentTask;
+            }
         }
     }
 
@@ -42,13 +48,19 @@ public sealed class ForgeGpu(TimeProvider time)
     {
         get
         {
-            lock (gate) return [.. pending];
+            lock (gate)
+            {
+                return [.. pending];
+            }
         }
     }
 
     public (bool Active, bool Queued, bool Completed, int Place, int Waiting) StateOf(string task)
     {
-        lock (gate) return (task == currentTask, pending.Contains(task), finished.Contains(task), pending.IndexOf(task) + 1, pending.Count);
+        lock (gate)
+        {
+            return (task == currentTask, pending.Contains(task), finished.Contains(task), pending.IndexOf(task) + 1, pending.Count);
+        }
     }
 
     /// <summary>Waits for the card. The job is inside txt2img from here until the place is given up.</summary>
@@ -118,13 +130,19 @@ public sealed class ForgeGpu(TimeProvider time)
 
     public GpuReport Report()
     {
-        lock (gate) return new GpuReport(jobs, inside, mostInside, interrupts, skips, running?.TaskId, [.. pending]);
+        lock (gate)
+        {
+            return new GpuReport(jobs, inside, mostInside, interrupts, skips, running?.TaskId, [.. pending]);
+        }
     }
 
     /// <summary>Counts from here on.</summary>
     public void Reset()
     {
-        lock (gate) (jobs, mostInside, interrupts, skips) = (inside, inside, 0, 0);
+        lock (gate)
+        {
+            (jobs, mostInside, interrupts, skips) = (inside, inside, 0, 0);
+        }
     }
 
     /// <summary>A job's time on the card, and then its way out of txt2img.</summary>
@@ -140,7 +158,10 @@ public sealed class ForgeGpu(TimeProvider time)
                 {
                     gpu.currentTask = null;
                     gpu.finished.Enqueue(job.TaskId);
-                    if (gpu.finished.Count > RememberedTasks) gpu.finished.Dequeue();
+                    if (gpu.finished.Count > RememberedTasks)
+                    {
+                        gpu.finished.Dequeue();
+                    }
                 }
             }
 
@@ -149,7 +170,10 @@ public sealed class ForgeGpu(TimeProvider time)
 
         public void Answered()
         {
-            lock (gpu.gate) gpu.inside--;
+            lock (gpu.gate)
+            {
+                gpu.inside--;
+            }
         }
     }
 }
@@ -179,7 +203,10 @@ internal sealed class ForgeJob(string taskId, ForgeRequest request, string promp
     {
         get
         {
-            lock (gate) return Task.WhenAny(stopped.Task, skipped.Task);
+            lock (gate)
+            {
+                return Task.WhenAny(stopped.Task, skipped.Task);
+            }
         }
     }
 
@@ -189,7 +216,10 @@ internal sealed class ForgeJob(string taskId, ForgeRequest request, string promp
     {
         get
         {
-            lock (gate) return skipped.Task.IsCompleted;
+            lock (gate)
+            {
+                return skipped.Task.IsCompleted;
+            }
         }
     }
 
@@ -198,7 +228,10 @@ internal sealed class ForgeJob(string taskId, ForgeRequest request, string promp
     {
         get
         {
-            lock (gate) return done;
+            lock (gate)
+            {
+                return done;
+            }
         }
     }
 
@@ -216,12 +249,18 @@ internal sealed class ForgeJob(string taskId, ForgeRequest request, string promp
 
     public void Skip()
     {
-        lock (gate) skipped.TrySetResult();
+        lock (gate)
+        {
+            skipped.TrySetResult();
+        }
     }
 
     public void Step()
     {
-        lock (gate) done.Step++;
+        lock (gate)
+        {
+            done.Step++;
+        }
     }
 
     public void NextBatch()

@@ -45,7 +45,11 @@ public sealed class ForgeImages(
             return;
         }
 
-        if (await ReadAsync(http, call) is not { } request) return;
+        if (await ReadAsync(http, call) is not { } request)
+        {
+            return;
+        }
+
         var words = PromptWords.Parse(request.Prompt);
         var promptKey = Recipe.Hash(request.Prompt);
         var fault = faults.ForCall(request.Prompt, promptKey, words).Fault;
@@ -87,11 +91,14 @@ public sealed class ForgeImages(
                 call.Prompt = request?.Prompt ?? "";
                 call.Model = request?.Model ?? DefaultModel;
             }
-            else invalid = new ForgeInvalid(["body"], "value is not a valid dict", "type_error.dict");
+            else
+            {
+                invalid = new ForgeInvalid(["body"], "value is not a valid dict", "type_error.dict");
+            }
         }
-        catch (JsonException broken)
+        catch (JsonException e)
         {
-            invalid = new ForgeInvalid(["body", broken.BytePositionInLine ?? 0], "Expecting value: line 1 column 1 (char 0)",
+            invalid = new ForgeInvalid(["body", e.BytePositionInLine ?? 0], "Expecting value: line 1 column 1 (char 0)",
                 "value_error.jsondecode");
         }
 
@@ -100,7 +107,11 @@ public sealed class ForgeImages(
             call.Status = StatusCodes.Status422UnprocessableEntity;
             await invalid.SendAsync(http);
         }
-        else if (error is not null) await RefuseAsync(http, call, error);
+        else if (error is not null)
+        {
+            await RefuseAsync(http, call, error);
+        }
+
         return invalid is null && error is null ? request : null;
     }
 
@@ -124,8 +135,14 @@ public sealed class ForgeImages(
                 place.Leave(failed);
             }
 
-            if (failed) await RefuseAsync(work.Http, work.Call, ForgeError.OutOfMemory);
-            else await ReplyAsync(work, pictures);
+            if (failed)
+            {
+                await RefuseAsync(work.Http, work.Call, ForgeError.OutOfMemory);
+            }
+            else
+            {
+                await ReplyAsync(work, pictures);
+            }
         }
         finally
         {
@@ -149,12 +166,27 @@ public sealed class ForgeImages(
             var pause = Latency(words, job.Picture.Seed) * request.BatchSize / request.Steps;
             for (var step = 0; step < request.Steps && !job.IsInterrupted && !job.IsSkipped; step++)
             {
-                if (batch == 0 && step == request.Steps / 2) await StandStillAsync(work);
-                if (pause > TimeSpan.Zero) await Task.WhenAny(Task.Delay(pause, time, lifetime.ApplicationStopping), job.Stopped);
-                if (!job.IsInterrupted && !job.IsSkipped) job.Step();
+                if (batch == 0 && step == request.Steps / 2)
+                {
+                    await StandStillAsync(work);
+                }
+
+                if (pause > TimeSpan.Zero)
+                {
+                    await Task.WhenAny(Task.Delay(pause, time, lifetime.ApplicationStopping), job.Stopped);
+                }
+
+                if (!job.IsInterrupted && !job.IsSkipped)
+                {
+                    job.Step();
+                }
             }
 
-            foreach (var seed in seeds) pictures.Add(await DrawAsync(work, seed));
+            foreach (var seed in seeds)
+            {
+                pictures.Add(await DrawAsync(work, seed));
+            }
+
             work.Call.Images = pictures.Count;
             var ticket = new ResultTicket(job.Picture, work.PromptKey, "");
             recent.Add($"{ticket.ToId(time.GetUtcNow())}_{batch}.{ticket.Extension}", request.Prompt, work.Call.At);
@@ -169,7 +201,10 @@ public sealed class ForgeImages(
     {
         using var end = CancellationTokenSource.CreateLinkedTokenSource(lifetime.ApplicationStopping);
         if (work.Words.Gate is { } gate)
+        {
             await Task.WhenAny(gates.PassAsync(gate, end.Token), work.Job.Stopped);
+        }
+
         if (work.Is("timeout"))
         {
             using var gone = CancellationTokenSource.CreateLinkedTokenSource(end.Token, work.Http.RequestAborted);
@@ -203,7 +238,11 @@ public sealed class ForgeImages(
 
     private TimeSpan Latency(PromptWords words, ulong seed)
     {
-        if (words.LatencyMs is { } fixedLatency) return TimeSpan.FromMilliseconds(fixedLatency);
+        if (words.LatencyMs is { } fixedLatency)
+        {
+            return TimeSpan.FromMilliseconds(fixedLatency);
+        }
+
         var swing = (new Dice(seed).Fraction() * 2 - 1) * options.Value.LatencyJitter;
         return TimeSpan.FromMilliseconds(options.Value.LatencyMs * (1 + swing));
     }
@@ -227,13 +266,25 @@ public sealed class ForgeImages(
         if (work.Fault?.Word is "malformed" or "cut-reply-half")
         {
             using var whole = new MemoryStream();
-            await using (var json = new Utf8JsonWriter(whole)) await WriteAsync(json, work, pictures, gone);
+            await using (var json = new Utf8JsonWriter(whole))
+            {
+                await WriteAsync(json, work, pictures, gone);
+            }
+
             var half = whole.GetBuffer().AsMemory(0, (int)whole.Length / 2);
             http.Response.ContentLength = work.Is("malformed") ? half.Length : whole.Length;
-            if (work.Is("malformed")) call.Status = StatusCodes.Status200OK;
+            if (work.Is("malformed"))
+            {
+                call.Status = StatusCodes.Status200OK;
+            }
+
             await http.Response.Body.WriteAsync(half, gone);
             await http.Response.Body.FlushAsync(gone);
-            if (work.Is("cut-reply-half")) http.Abort();
+            if (work.Is("cut-reply-half"))
+            {
+                http.Abort();
+            }
+
             return;
         }
 
@@ -248,7 +299,10 @@ public sealed class ForgeImages(
         json.WriteStartArray("images");
         if (work.Request.SendImages && !work.Is("empty-data"))
         {
-            foreach (var picture in pictures) await WritePictureAsync(json, work, picture, gone);
+            foreach (var picture in pictures)
+            {
+                await WritePictureAsync(json, work, picture, gone);
+            }
         }
 
         json.WriteEndArray();

@@ -86,22 +86,44 @@ public sealed record ForgeRequest
             Echo = echo,
         };
         var script = Text("script_name", null);
-        if (invalid is not null) return (null, invalid, null);
-        if (request.Model is { } model && FindModel(model) is null) return (null, null, ForgeError.UnknownModel(model));
-        if (script is { Length: > 0 }) return (null, null, ForgeError.UnknownScript(script));
+        if (invalid is not null)
+        {
+            return (null, invalid, null);
+        }
+
+        if (request.Model is { } model && FindModel(model) is null)
+        {
+            return (null, null, ForgeError.UnknownModel(model));
+        }
+
+        if (script is { Length: > 0 })
+        {
+            return (null, null, ForgeError.UnknownScript(script));
+        }
 
         // "DPM++ 2M Karras" is how it was said before schedulers had a name of their own.
         var scheduler = Schedulers.FirstOrDefault(known => request.Sampler.EndsWith(" " + known, StringComparison.Ordinal));
         var sampler = scheduler is null ? request.Sampler : request.Sampler[..^(scheduler.Length + 1)];
-        if (!Samplers.Contains(sampler, StringComparer.OrdinalIgnoreCase)) return (null, null, ForgeError.UnknownSampler);
+        if (!Samplers.Contains(sampler, StringComparer.OrdinalIgnoreCase))
+        {
+            return (null, null, ForgeError.UnknownSampler);
+        }
+
         if (request.Width < 8 || request.Height < 8 || request.BatchSize < 1 || request.Iterations < 1 || request.Steps < 1)
+        {
             return (null, null, new ForgeError(500, "RuntimeError", "", "shape must be positive")); // nobody checks: some tensor in the depths does
+        }
+
         return (request with { Sampler = sampler, Scheduler = scheduler ?? request.Scheduler }, null, null);
 
         string Text(string name, string? otherwise)
         {
             var value = Field(name);
-            if (value?.ValueKind is not (null or JsonValueKind.String)) Refuse(name, "str type expected", "type_error.str");
+            if (value?.ValueKind is not (null or JsonValueKind.String))
+            {
+                Refuse(name, "str type expected", "type_error.str");
+            }
+
             var text = value?.ValueKind == JsonValueKind.String ? value.Value.GetString() : otherwise;
             echo[name] = text;
             return text!;
@@ -112,7 +134,10 @@ public sealed record ForgeRequest
             var number = otherwise;
             if (Field(name) is { } value && !(value.ValueKind == JsonValueKind.Number && value.TryGetInt64(out number))
                 && !(value.ValueKind == JsonValueKind.String && long.TryParse(value.GetString(), CultureInfo.InvariantCulture, out number)))
+            {
                 Refuse(name, "value is not a valid integer", "type_error.integer");
+            }
+
             echo[name] = number;
             return number;
         }
@@ -121,7 +146,10 @@ public sealed record ForgeRequest
         {
             var number = otherwise;
             if (Field(name) is { } value && !(value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out number)))
+            {
                 Refuse(name, "value is not a valid float", "type_error.float");
+            }
+
             echo[name] = number;
             return number;
         }
@@ -129,8 +157,12 @@ public sealed record ForgeRequest
         bool Truth(string name, bool otherwise)
         {
             var value = Field(name);
-            if (value?.ValueKind is not (null or JsonValueKind.True or JsonValueKind.False)) Refuse(
+            if (value?.ValueKind is not (null or JsonValueKind.True or JsonValueKind.False))
+            {
+                Refuse(
                 name, "value could not be parsed to a boolean", "type_error.bool");
+            }
+
             var truth = value is null ? otherwise : value.Value.ValueKind == JsonValueKind.True;
             echo[name] = truth;
             return truth;

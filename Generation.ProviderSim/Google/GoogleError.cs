@@ -78,7 +78,11 @@ public sealed record GoogleError(int Status, string Name, string Message, string
         }
 
         var error = For(fault.Word, call.Model) ?? throw new InvalidOperationException($"Google has no words for the fault {fault.Word}.");
-        if (error.RetryDelaySeconds is not null) error = error with { RetryDelaySeconds = retryAfterSeconds };
+        if (error.RetryDelaySeconds is not null)
+        {
+            error = error with { RetryDelaySeconds = retryAfterSeconds };
+        }
+
         call.Status = fault.Word == "error-200" ? StatusCodes.Status200OK : error.Status;
         await error.SendAsync(http.Response, wraps, call.Status);
     }
@@ -100,9 +104,17 @@ public sealed record GoogleError(int Status, string Name, string Message, string
             });
         }
 
-        if (RetryDelaySeconds is { } seconds) details.Add(
+        if (RetryDelaySeconds is { } seconds)
+        {
+            details.Add(
             new JsonObject { ["@type"] = "type.googleapis.com/google.rpc.RetryInfo", ["retryDelay"] = $"{seconds}s" });
-        if (details.Count > 0) error["details"] = details;
+        }
+
+        if (details.Count > 0)
+        {
+            error["details"] = details;
+        }
+
         var body = new JsonObject { ["error"] = error };
         await response.WriteAsync(wraps ? new JsonArray(body).ToJsonString(Indented) : body.ToJsonString(Indented));
     }

@@ -30,16 +30,29 @@ internal sealed partial record VeoRequest(string Prompt, int Width, int Height, 
         void Check(bool holds, string otherwise) => problem ??= holds ? null : otherwise;
 
         foreach (var field in body.EnumerateObject())
+        {
             Check(field.Name is "instances" or "parameters" or "webhookConfig",
                 $"Invalid JSON payload received. Unknown name \"{field.Name}\": Cannot find field.");
+        }
+
         if (!body.TryGetProperty("instances", out var instances) || instances.ValueKind != JsonValueKind.Array || instances.GetArrayLength() != 1
             || instances[0].ValueKind != JsonValueKind.Object)
+        {
             return (null, GoogleError.Invalid(problem ?? "instances must be a list of one object."));
+        }
+
         var instance = instances[0];
-        foreach (var field in instance.EnumerateObject()) Check(InstanceFields.Contains(field.Name), Unsupported(field.Name));
+        foreach (var field in instance.EnumerateObject())
+        {
+            Check(InstanceFields.Contains(field.Name), Unsupported(field.Name));
+        }
+
         var parameters = body.TryGetProperty("parameters", out var given) && given.ValueKind == JsonValueKind.Object ? given
             : JsonElement.Parse("{}");
-        foreach (var field in parameters.EnumerateObject()) Check(ParameterFields.Contains(field.Name), Unsupported(field.Name));
+        foreach (var field in parameters.EnumerateObject())
+        {
+            Check(ParameterFields.Contains(field.Name), Unsupported(field.Name));
+        }
 
         var prompt = instance.TryGetProperty("prompt", out var text) && text.ValueKind == JsonValueKind.String ? text.GetString()! : "";
         var pictures = 0ul;
@@ -73,11 +86,22 @@ internal sealed partial record VeoRequest(string Prompt, int Width, int Height, 
         var allowed = hasImage || references.Count > 0 ? "allow_adult" : "allow_all";
         Check(people is null || people == allowed, $"`personGeneration` must be {allowed} here. Your current setting is {people}.");
         Check((Number("sampleCount") ?? 1) == 1, "`sampleCount` must be 1.");
-        if (parameters.TryGetProperty("negativePrompt", out var negative)) Check(
+        if (parameters.TryGetProperty("negativePrompt", out var negative))
+        {
+            Check(
             negative.ValueKind == JsonValueKind.String, "The value type for `negativePrompt` needs to be a string.");
-        if (parameters.TryGetProperty("enhancePrompt", out var enhance)) Check(
+        }
+
+        if (parameters.TryGetProperty("enhancePrompt", out var enhance))
+        {
+            Check(
             enhance.ValueKind == JsonValueKind.True, "`enhancePrompt` cannot be disabled for this model.");
-        if (problem is not null) return (null, GoogleError.Invalid(problem));
+        }
+
+        if (problem is not null)
+        {
+            return (null, GoogleError.Invalid(problem));
+        }
 
         var (longSide, shortSide) = resolution switch { "1080p" => (1920, 1080), "4k" => (3840, 2160), _ => (1280, 720) };
         return (aspectRatio == "9:16" ? new VeoRequest(prompt, shortSide, longSide, seconds, pictures)
@@ -88,7 +112,11 @@ internal sealed partial record VeoRequest(string Prompt, int Width, int Height, 
 
         string? Word(string name, params string[] words)
         {
-            if (!parameters.TryGetProperty(name, out var value)) return null;
+            if (!parameters.TryGetProperty(name, out var value))
+            {
+                return null;
+            }
+
             var word = value.ValueKind == JsonValueKind.String ? value.GetString() : null;
             Check(words.Contains(word), $"`{name}` must be one of {string.Join(", ", words)}.");
             return word;
@@ -96,7 +124,11 @@ internal sealed partial record VeoRequest(string Prompt, int Width, int Height, 
 
         int? Number(string name)
         {
-            if (!parameters.TryGetProperty(name, out var value)) return null;
+            if (!parameters.TryGetProperty(name, out var value))
+            {
+                return null;
+            }
+
             var number = 0;
             Check(value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out number), $"The value type for `{name}` needs to be a number.");
             return number;
@@ -105,7 +137,11 @@ internal sealed partial record VeoRequest(string Prompt, int Width, int Height, 
         // The REST page writes inlineData{mimeType,data}, the SDK sends bytesBase64Encoded: either is taken.
         bool Picture(JsonElement parent, string name)
         {
-            if (!parent.TryGetProperty(name, out var image)) return false;
+            if (!parent.TryGetProperty(name, out var image))
+            {
+                return false;
+            }
+
             var (data, type) = image.ValueKind != JsonValueKind.Object ? (null, null)
                 : image.TryGetProperty("inlineData", out var inline) && inline.ValueKind == JsonValueKind.Object
                     ? (Text(inline, "data"), Text(inline, "mimeType"))
@@ -114,7 +150,11 @@ internal sealed partial record VeoRequest(string Prompt, int Width, int Height, 
             Check(type is null or "image/png" or "image/jpeg" or "image/webp", $"Unsupported mime type {type} of `{name}`.");
             Check(data is null || (Base64.IsValid(data, out var length) && length is > 0 and <= MaxPictureBytes),
                 $"`{name}` holds no Base64 of a picture, or is larger than 20 MB.");
-            if (data is not null) pictures = Dice.Mix(pictures ^ Recipe.Hash(data));
+            if (data is not null)
+            {
+                pictures = Dice.Mix(pictures ^ Recipe.Hash(data));
+            }
+
             return true;
         }
 

@@ -52,7 +52,11 @@ public sealed class VeoVideos(
 
         var film = films.Begin(call, call.Id[..20], Key(http.Request).Key, request.Prompt, verdict, (request.Width, request.Height), request.Seconds,
             request.Pictures);
-        if (words.Gate is { } gate) await gates.PassAsync(gate, http.RequestAborted);
+        if (words.Gate is { } gate)
+        {
+            await gates.PassAsync(gate, http.RequestAborted);
+        }
+
         if (verdict.Fault?.Word == "server-error-paid")
         {
             call.Status = StatusCodes.Status500InternalServerError;
@@ -65,11 +69,22 @@ public sealed class VeoVideos(
 
     private async Task<(VeoRequest? Request, GoogleError? Error)> ReadAsync(string model, HttpRequest http)
     {
-        if (Key(http).Error is { } refused) return (null, refused);
-        if (!VeoRequest.IsModel(model)) return (null, GoogleError.NoModel(model));
+        if (Key(http).Error is { } refused)
+        {
+            return (null, refused);
+        }
+
+        if (!VeoRequest.IsModel(model))
+        {
+            return (null, GoogleError.NoModel(model));
+        }
+
         if (!http.HasJsonContentType() || http.ContentLength > MaxBodyBytes)
+        {
             return (null, GoogleError.Invalid(
                 "Invalid JSON payload received: the content type is not application/json, or the request is larger than 20 MB."));
+        }
+
         try
         {
             using var body = await JsonDocument.ParseAsync(http.Body, cancellationToken: http.HttpContext.RequestAborted);
@@ -85,7 +100,11 @@ public sealed class VeoVideos(
 
     private async Task ReportAsync(string model, string id, HttpContext http)
     {
-        if (await FindAsync(id, http, GoogleError.NoOperation($"models/{model}/operations/{id}")) is not { } film) return;
+        if (await FindAsync(id, http, GoogleError.NoOperation($"models/{model}/operations/{id}")) is not { } film)
+        {
+            return;
+        }
+
         var words = PromptWords.Parse(film.Prompt);
         var fault = faults.ForPoll(film.Prompt, film.Ticket.PromptKey, words)?.Word;
         switch (fault)
@@ -98,11 +117,21 @@ public sealed class VeoVideos(
 
         var operation = new JsonObject { ["name"] = NameOf(film) };
         var now = time.GetUtcNow();
-        if (fault is "poll-expired" or "poll-cancelled") (operation["done"], operation["error"]) = (true, fault == "poll-expired"
+        if (fault is "poll-expired" or "poll-cancelled")
+        {
+            (operation["done"], operation["error"]) = (true, fault == "poll-expired"
             ? Status(4, "Deadline expired before operation could complete.")
             : Status(1, "The operation was cancelled."));
-        else if (now >= film.EndsAt) End(operation, film, http.Request);
-        else if (film.PercentAt(now) >= 50) operation["done"] = false; // and before that it is left out
+        }
+        else if (now >= film.EndsAt)
+        {
+            End(operation, film, http.Request);
+        }
+        else if (film.PercentAt(now) >= 50)
+        {
+            operation["done"] = false; // and before that it is left out
+        }
+
         http.Response.ContentType = "application/json; charset=UTF-8";
         await http.Response.WriteAsync(operation.ToJsonString(new JsonSerializerOptions { WriteIndented = true }));
     }
@@ -139,26 +168,46 @@ public sealed class VeoVideos(
 
     private async Task RedirectAsync(string id, HttpContext http)
     {
-        if (await FindAsync(id, http, GoogleError.NoFile) is not null) http.Response.Redirect(
+        if (await FindAsync(id, http, GoogleError.NoFile) is not null)
+        {
+            http.Response.Redirect(
             $"/download{http.Request.Path.ToUriComponent()}{http.Request.QueryString}");
+        }
     }
 
     private async Task SendAsync(string id, HttpContext http)
     {
-        if (await FindAsync(id, http, GoogleError.NoFile) is not { } film) return;
+        if (await FindAsync(id, http, GoogleError.NoFile) is not { } film)
+        {
+            return;
+        }
+
         var now = time.GetUtcNow();
-        if (now < film.EndsAt || film.Fails) await GoogleError.NoFile.SendAsync(http.Response);
-        else if (http.Request.Query["alt"] != "media") await GoogleError.Invalid("Only downloads with alt=media are supported.")
+        if (now < film.EndsAt || film.Fails)
+        {
+            await GoogleError.NoFile.SendAsync(http.Response);
+        }
+        else if (http.Request.Query["alt"] != "media")
+        {
+            await GoogleError.Invalid("Only downloads with alt=media are supported.")
             .SendAsync(http.Response);
+        }
         // two days, where Ark has one
-        else await files.SendAsync(http, film.Ticket, isExpired: now >= film.EndsAt.AddSeconds(2L * options.Value.UrlLifetimeSeconds));
+        else
+        {
+            await files.SendAsync(http, film.Ticket, isExpired: now >= film.EndsAt.AddSeconds(2L * options.Value.UrlLifetimeSeconds));
+        }
     }
 
     /// <summary>The film of that id for the caller's key; null when the call has been refused.</summary>
     private async Task<FilmTask?> FindAsync(string id, HttpContext http, GoogleError otherwise)
     {
         var (key, error) = Key(http.Request);
-        if (error is null && films.Find(key, id) is { } film) return film;
+        if (error is null && films.Find(key, id) is { } film)
+        {
+            return film;
+        }
+
         await (error ?? otherwise).SendAsync(http.Response);
         return null;
     }
@@ -166,7 +215,11 @@ public sealed class VeoVideos(
     private (string Key, GoogleError? Error) Key(HttpRequest http)
     {
         var keys = options.Value.GoogleKeys;
-        if (keys.Length == 0) keys = ["sim-google-key"];
+        if (keys.Length == 0)
+        {
+            keys = ["sim-google-key"];
+        }
+
         var key = http.Headers["x-goog-api-key"].ToString() is { Length: > 0 } header ? header : http.Query["key"].ToString();
         return key.Length == 0 ? ("", GoogleError.NoKey) : keys.Contains(key) ? (key, null) : ("", GoogleError.BadKey);
     }

@@ -49,7 +49,11 @@ public sealed class KieCallbacks : BackgroundService
     /// </summary>
     internal async Task PlanAsync(KieTask task, CancellationToken gone)
     {
-        if (task.CallBackUrl is null) return;
+        if (task.CallBackUrl is null)
+        {
+            return;
+        }
+
         var kind = faults.ForCallback(task.Prompt, Recipe.Hash(task.Prompt), task.Words)?.Word ?? "callback";
         var end = task.EndsAt - task.CreatedAt + TimeSpan.FromMilliseconds(task.Words.CallbackDelayMs ?? 0);
         switch (kind)
@@ -59,7 +63,11 @@ public sealed class KieCallbacks : BackgroundService
                 await SendAsync(new Planned(task, kind, TimeSpan.Zero), gone);
                 return;
             case "callback-duplicate":
-                for (var copy = 0; copy < 3; copy++) plans.Writer.TryWrite(new Planned(task, kind, end));
+                for (var copy = 0; copy < 3; copy++)
+                {
+                    plans.Writer.TryWrite(new Planned(task, kind, end));
+                }
+
                 return;
             case "callback-lying":
                 plans.Writer.TryWrite(new Planned(task, kind, TimeSpan.Zero));
@@ -91,7 +99,11 @@ public sealed class KieCallbacks : BackgroundService
     private async Task CarryOutAsync(Planned plan, CancellationToken stopping)
     {
         await Task.Delay(plan.Wait, time, stopping);
-        if (plan.Task.Words.CallbackGate is { } gate && plan.Kind != "callback-lying") await gates.PassAsync(gate, stopping);
+        if (plan.Task.Words.CallbackGate is { } gate && plan.Kind != "callback-lying")
+        {
+            await gates.PassAsync(gate, stopping);
+        }
+
         await senders.WaitAsync(stopping);
         try
         {
@@ -126,7 +138,11 @@ public sealed class KieCallbacks : BackgroundService
 
     private void Sign(HttpRequestMessage request, Planned plan, DateTimeOffset now)
     {
-        if (options.KieWebhookKey.Length == 0 || plan.Kind == "callback-unsigned") return;
+        if (options.KieWebhookKey.Length == 0 || plan.Kind == "callback-unsigned")
+        {
+            return;
+        }
+
         var timestamp = (plan.Kind == "callback-stale" ? now - StaleBy : now).ToUnixTimeSeconds().ToString(CultureInfo.InvariantCulture);
         var key = plan.Kind == "callback-forged" ? "not the key" : options.KieWebhookKey;
         request.Headers.Add("X-Webhook-Timestamp", timestamp);

@@ -46,7 +46,10 @@ public sealed class KieJobs(
             : model.Check(input);
         if (problem is null && body.TryGetProperty("callBackUrl", out var address)
             && (address.ValueKind != JsonValueKind.String || !Uri.TryCreate(address.GetString(), UriKind.Absolute, out _)))
+        {
             problem = "callBackUrl must be a URL";
+        }
+
         if (problem is not null)
         {
             await SendAsync(http, call, KieError.Invalid(problem));
@@ -56,14 +59,27 @@ public sealed class KieJobs(
         var prompt = call.Prompt = ArkEntrance.Text(input, model!.PromptField)!;
         var words = PromptWords.Parse(prompt);
         var verdict = faults.ForCall(prompt, Recipe.Hash(prompt), words);
-        if (verdict.Fault is { Stage: FaultStage.Refusal } refusal) await RefuseAsync(http, call, refusal, verdict.RetryAfterSeconds);
-        else if (!tasks.MayCreate(key)) await SendAsync(http, call, KieError.TooFast);
-        else if (tasks.Balance < model.Credits(input)) await SendAsync(http, call, KieError.NoCredits);
+        if (verdict.Fault is { Stage: FaultStage.Refusal } refusal)
+        {
+            await RefuseAsync(http, call, refusal, verdict.RetryAfterSeconds);
+        }
+        else if (!tasks.MayCreate(key))
+        {
+            await SendAsync(http, call, KieError.TooFast);
+        }
+        else if (tasks.Balance < model.Credits(input))
+        {
+            await SendAsync(http, call, KieError.NoCredits);
+        }
         else
         {
             var task = NewTask(http, call, key, model, body, input, words, verdict);
             tasks.Add(task);
-            if (model.Kind != "audio") recent.Add(task.FileName, prompt, call.At);
+            if (model.Kind != "audio")
+            {
+                recent.Add(task.FileName, prompt, call.At);
+            }
+
             await callbacks.PlanAsync(task, http.RequestAborted);
             await ReplyAsync(http, call, task, verdict.Fault);
         }
@@ -76,7 +92,11 @@ public sealed class KieJobs(
         var promptKey = Recipe.Hash(prompt);
         var seed = Dice.Mix(options.Value.Seed) ^ Dice.Mix((ulong)faults.Occurrence(promptKey)) ^ Recipe.Hash(input.GetRawText());
         var ticketWords = words.ForDownload + verdict.DownloadWords;
-        if (options.Value.PictureBytes > 0 && words.Bytes is null) ticketWords += $"[bytes={options.Value.PictureBytes}]";
+        if (options.Value.PictureBytes > 0 && words.Bytes is null)
+        {
+            ticketWords += $"[bytes={options.Value.PictureBytes}]";
+        }
+
         var (width, height) = model.Size(input);
         var format = ArkEntrance.Text(input, "output_format") == "png" && !ticketWords.Contains("[bytes=", StringComparison.Ordinal)
             ? PictureFormat.Png : PictureFormat.Jpeg;
@@ -107,7 +127,11 @@ public sealed class KieJobs(
     private async Task ReplyAsync(HttpContext http, Call call, KieTask task, Fault? fault)
     {
         var gone = http.RequestAborted;
-        if (task.Words.Gate is { } gate) await gates.PassAsync(gate, gone);
+        if (task.Words.Gate is { } gate)
+        {
+            await gates.PassAsync(gate, gone);
+        }
+
         var recordId = task.Model.IsOfOldShape ? $$""","recordId":"{{task.Id[5..]}}" """.TrimEnd() : "";
         var whole = Encoding.UTF8.GetBytes($$$"""{"code":200,"msg":"success","data":{"taskId":"{{{task.Id}}}"{{{recordId}}}}}""");
         switch (fault?.Word)
@@ -129,7 +153,11 @@ public sealed class KieJobs(
         http.Response.ContentType = "application/json";
         http.Response.ContentLength = fault?.Word == "malformed" ? whole.Length / 2 : whole.Length;
         await http.Response.Body.WriteAsync(fault?.Word is "malformed" or "cut-reply-half" ? whole.AsMemory(0, whole.Length / 2) : whole, gone);
-        if (fault?.Word != "cut-reply-half") return;
+        if (fault?.Word != "cut-reply-half")
+        {
+            return;
+        }
+
         call.Status = 0;
         await http.Response.Body.FlushAsync(gone);
         http.Abort();
@@ -137,7 +165,11 @@ public sealed class KieJobs(
 
     private async Task RecordInfoAsync(HttpContext http)
     {
-        if (await EnterAsync(http) is not { } key) return;
+        if (await EnterAsync(http) is not { } key)
+        {
+            return;
+        }
+
         var id = http.Request.Query["taskId"].ToString();
         if (!tasks.MayRead(key))
         {
@@ -180,7 +212,11 @@ public sealed class KieJobs(
 
     private async Task CreditAsync(HttpContext http)
     {
-        if (await EnterAsync(http) is null) return;
+        if (await EnterAsync(http) is null)
+        {
+            return;
+        }
+
         await http.Response.WriteAsync($$"""{"code":200,"msg":"success","data":{{tasks.Balance}}}""");
     }
 
@@ -196,7 +232,11 @@ public sealed class KieJobs(
 
         var keys = options.Value.KieKeys is { Length: > 0 } some ? some : ["sim-kie-key"];
         var authorization = http.Request.Headers.Authorization.ToString();
-        if (authorization.StartsWith("Bearer ", StringComparison.Ordinal) && keys.Contains(authorization[7..])) return authorization[7..];
+        if (authorization.StartsWith("Bearer ", StringComparison.Ordinal) && keys.Contains(authorization[7..]))
+        {
+            return authorization[7..];
+        }
+
         await KieError.Access.SendAsync(http.Response);
         return null;
     }
@@ -224,7 +264,11 @@ public sealed class KieJobs(
             return;
         }
 
-        if (fault.Word == "rate-limit") http.Response.Headers.RetryAfter = $"{retryAfterSeconds}";
+        if (fault.Word == "rate-limit")
+        {
+            http.Response.Headers.RetryAfter = $"{retryAfterSeconds}";
+        }
+
         await SendAsync(http, call, KieError.For(fault.Word, call.Model));
     }
 

@@ -135,12 +135,23 @@ internal sealed record KieModel(string Id, string Kind, KieField[] Fields, Func<
     /// <summary>What is wrong with an input; null: nothing.</summary>
     public string? Check(JsonElement input)
     {
-        if (input.ValueKind != JsonValueKind.Object) return "input is required and must be an object";
+        if (input.ValueKind != JsonValueKind.Object)
+        {
+            return "input is required and must be an object";
+        }
+
         foreach (var field in Fields)
         {
             var isThere = input.TryGetProperty(field.Name, out var value) && value.ValueKind != JsonValueKind.Null;
-            if (!isThere && field.IsRequired) return $"{field.Name} is required";
-            if (isThere && field.Check(value) is { } wrong) return $"{field.Name} {wrong}";
+            if (!isThere && field.IsRequired)
+            {
+                return $"{field.Name} is required";
+            }
+
+            if (isThere && field.Check(value) is { } wrong)
+            {
+                return $"{field.Name} {wrong}";
+            }
         }
 
         var unknown = input.EnumerateObject().Select(given => given.Name).FirstOrDefault(name => Fields.All(field => field.Name != name));

@@ -66,7 +66,10 @@ public sealed class KieTasks
         (this.options, this.time) = (options.Value, time);
         calls.BeforeReading(() =>
         {
-            lock (gate) Bill(time.GetUtcNow());
+            lock (gate)
+            {
+                Bill(time.GetUtcNow());
+            }
         });
     }
 
@@ -97,13 +100,29 @@ public sealed class KieTasks
     /// <summary>Whether the key may create one more task. A refused creation does not count.</summary>
     internal bool MayCreate(string key)
     {
-        if (options.KieCreationsPerWindow == 0) return true;
+        if (options.KieCreationsPerWindow == 0)
+        {
+            return true;
+        }
+
         lock (gate)
         {
             var now = time.GetUtcNow();
-            if (!creations.TryGetValue(key, out var recent)) creations[key] = recent = new Queue<DateTimeOffset>();
-            while (recent.TryPeek(out var oldest) && oldest + CreationWindow <= now) recent.Dequeue();
-            if (recent.Count >= options.KieCreationsPerWindow) return false;
+            if (!creations.TryGetValue(key, out var recent))
+            {
+                creations[key] = recent = new Queue<DateTimeOffset>();
+            }
+
+            while (recent.TryPeek(out var oldest) && oldest + CreationWindow <= now)
+            {
+                recent.Dequeue();
+            }
+
+            if (recent.Count >= options.KieCreationsPerWindow)
+            {
+                return false;
+            }
+
             recent.Enqueue(now);
             return true;
         }
@@ -112,7 +131,11 @@ public sealed class KieTasks
     /// <summary>Whether the key may ask once more in this second.</summary>
     internal bool MayRead(string key)
     {
-        if (options.KieReadsPerSecond == 0) return true;
+        if (options.KieReadsPerSecond == 0)
+        {
+            return true;
+        }
+
         lock (gate)
         {
             var second = time.GetUtcNow().ToUnixTimeSeconds();
@@ -126,7 +149,11 @@ public sealed class KieTasks
     {
         lock (gate)
         {
-            if (order.Count >= MaxTasks) tasks.Remove(order.Dequeue());
+            if (order.Count >= MaxTasks)
+            {
+                tasks.Remove(order.Dequeue());
+            }
+
             tasks[task.Id] = task;
             order.Enqueue(task.Id);
             unbilled.Add(task);
@@ -136,12 +163,18 @@ public sealed class KieTasks
     /// <summary>Null: the key has no such task.</summary>
     internal KieTask? Find(string key, string id)
     {
-        lock (gate) return tasks.TryGetValue(id, out var task) && task.Key == key ? task : null;
+        lock (gate)
+        {
+            return tasks.TryGetValue(id, out var task) && task.Key == key ? task : null;
+        }
     }
 
     internal void Record(KieTask task, KieDelivery delivery)
     {
-        lock (gate) task.Callbacks.Add(delivery);
+        lock (gate)
+        {
+            task.Callbacks.Add(delivery);
+        }
     }
 
     private object[] List(string prompt)
@@ -162,7 +195,11 @@ public sealed class KieTasks
         foreach (var ended in unbilled.Where(task => task.EndsAt <= now).ToList())
         {
             unbilled.Remove(ended);
-            if (ended.Fails is not null) continue;
+            if (ended.Fails is not null)
+            {
+                continue;
+            }
+
             ended.Call.Images = 1;
             spent += ended.Credits;
         }
@@ -191,8 +228,14 @@ public sealed class KieTasks
                 _ => JsonSerializer.Serialize(new { resultUrls = new[] { resultUrl } }, Unescaped),
             });
         }
-        else if (isOld) json.WriteNull("resultJson");
-        else json.WriteString("resultJson", "");
+        else if (isOld)
+        {
+            json.WriteNull("resultJson");
+        }
+        else
+        {
+            json.WriteString("resultJson", "");
+        }
 
         if (state == "fail")
         {
@@ -223,7 +266,11 @@ public sealed class KieTasks
 
         json.WriteNumber("createTime", task.CreatedAt.ToUnixTimeMilliseconds());
         json.WriteNumber("updateTime", (isOver ? task.EndsAt : task.StartsAt <= now ? task.StartsAt : task.CreatedAt).ToUnixTimeMilliseconds());
-        if (isOld) return;
+        if (isOld)
+        {
+            return;
+        }
+
         json.WriteNumber("progress", state == "success" ? 100 : state != "generating" ? 0
             : (int)Math.Clamp(100 * (now - task.StartsAt) / task.Takes, 1, 99));
         json.WriteNumber("creditsConsumed", state == "success" ? task.Credits : 0);

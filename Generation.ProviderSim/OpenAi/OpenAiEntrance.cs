@@ -39,9 +39,17 @@ public sealed class OpenAiEntrance(CallLog calls, IOptions<SimOptions> options, 
     public (string Key, OpenAiError? Error) Key(HttpRequest http)
     {
         var keys = options.Value.OpenAiKeys;
-        if (keys.Length == 0) keys = ["sim-openai-key"];
+        if (keys.Length == 0)
+        {
+            keys = ["sim-openai-key"];
+        }
+
         var authorization = http.Headers.Authorization.ToString();
-        if (!authorization.StartsWith("Bearer ", StringComparison.Ordinal)) return ("", OpenAiError.NoKey);
+        if (!authorization.StartsWith("Bearer ", StringComparison.Ordinal))
+        {
+            return ("", OpenAiError.NoKey);
+        }
+
         var key = authorization[7..];
         return keys.Contains(key) ? (key, null) : ("", OpenAiError.BadKey(key));
     }
@@ -51,16 +59,27 @@ public sealed class OpenAiEntrance(CallLog calls, IOptions<SimOptions> options, 
     /// </summary>
     public async Task<(JsonElement Body, OpenAiError? Error)> ReadAsync(HttpRequest http, bool takesForms)
     {
-        if (Key(http).Error is { } refused) return (default, refused);
+        if (Key(http).Error is { } refused)
+        {
+            return (default, refused);
+        }
+
         try
         {
-            if (takesForms && http.HasFormContentType) return (JsonSerializer.SerializeToElement(await FormAsync(http)), null);
+            if (takesForms && http.HasFormContentType)
+            {
+                return (JsonSerializer.SerializeToElement(await FormAsync(http)), null);
+            }
+
             if (!http.HasJsonContentType())
+            {
                 return (default, OpenAiError.BadJson with
                 {
                     Message =
                     $"Unsupported content type: '{http.ContentType}'. This API method only accepts 'application/json' requests."
                 });
+            }
+
             using var body = await JsonDocument.ParseAsync(http.Body, cancellationToken: http.HttpContext.RequestAborted);
             return body.RootElement.ValueKind == JsonValueKind.Object ? (body.RootElement.Clone(), null) : (default, OpenAiError.BadJson);
         }
@@ -68,7 +87,7 @@ public sealed class OpenAiEntrance(CallLog calls, IOptions<SimOptions> options, 
         {
             return (default, OpenAiError.BadJson);
         }
-        catch (BadHttpRequestException tooLarge) when (tooLarge.StatusCode == StatusCodes.Status413PayloadTooLarge)
+        catch (BadHttpRequestException e) when (e.StatusCode == StatusCodes.Status413PayloadTooLarge)
         {
             return (default, OpenAiError.TooLarge);
         }
@@ -78,7 +97,11 @@ public sealed class OpenAiEntrance(CallLog calls, IOptions<SimOptions> options, 
     {
         var form = await http.ReadFormAsync(http.HttpContext.RequestAborted);
         var body = new JsonObject();
-        foreach (var (name, value) in form) body[name] = value.ToString();
+        foreach (var (name, value) in form)
+        {
+            body[name] = value.ToString();
+        }
+
         foreach (var file in form.Files)
         {
             using var bytes = new MemoryStream();
@@ -108,7 +131,11 @@ internal sealed class OpenAiFields(JsonElement body)
 
     public string? Text(string name, int maxLength = int.MaxValue)
     {
-        if (Typed(name, "a string", JsonValueKind.String)?.GetString() is not { } text) return null;
+        if (Typed(name, "a string", JsonValueKind.String)?.GetString() is not { } text)
+        {
+            return null;
+        }
+
         if (text.Length > maxLength)
         {
             Refuse(new OpenAiError(400, "invalid_request_error", "string_above_max_length",
@@ -121,7 +148,11 @@ internal sealed class OpenAiFields(JsonElement body)
 
     public string? Word(string name, params string[] words)
     {
-        if (Text(name) is not { } text || words.Contains(text)) return Text(name);
+        if (Text(name) is not { } text || words.Contains(text))
+        {
+            return Text(name);
+        }
+
         Refuse(OpenAiError.WrongValue(name, $"'{text}'. Supported values are: {string.Join(", ", words.Select(word => $"'{word}'"))}."));
         return null;
     }
@@ -130,25 +161,43 @@ internal sealed class OpenAiFields(JsonElement body)
 
     public int Whole(string name, int least, int most, int otherwise)
     {
-        if (Typed(name, "an integer", JsonValueKind.Number) is not { } value) return otherwise;
-        if (!value.TryGetInt32(out var number)) Refuse(OpenAiError.WrongType(name, "an integer", "a decimal number"));
+        if (Typed(name, "an integer", JsonValueKind.Number) is not { } value)
+        {
+            return otherwise;
+        }
+
+        if (!value.TryGetInt32(out var number))
+        {
+            Refuse(OpenAiError.WrongType(name, "an integer", "a decimal number"));
+        }
         else if (number < least || number > most)
+        {
             Refuse(new OpenAiError(400, "invalid_request_error", number < least ? "integer_below_min_value" : "integer_above_max_value",
                 $"Invalid '{name}': integer {(number < least ? "below minimum" : "above maximum")} value. Expected a value "
                     + $"{(number < least ? ">=" : "<=")} {(number < least ? least : most)}, but got {number} instead.", name));
+        }
+
         return number;
     }
 
     /// <summary>To be called last.</summary>
     public OpenAiError? Finish()
     {
-        foreach (var field in body.EnumerateObject().Where(field => !known.Contains(field.Name))) Error ??= OpenAiError.Unknown(field.Name);
+        foreach (var field in body.EnumerateObject().Where(field => !known.Contains(field.Name)))
+        {
+            Error ??= OpenAiError.Unknown(field.Name);
+        }
+
         return Error;
     }
 
     private JsonElement? Typed(string name, string wanted, params JsonValueKind[] kinds)
     {
-        if (Any(name) is not { } value || kinds.Contains(value.ValueKind)) return Any(name);
+        if (Any(name) is not { } value || kinds.Contains(value.ValueKind))
+        {
+            return Any(name);
+        }
+
         Refuse(OpenAiError.WrongType(name, wanted, value.ValueKind switch
         {
             JsonValueKind.String => "a string",

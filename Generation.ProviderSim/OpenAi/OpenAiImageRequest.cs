@@ -56,28 +56,49 @@ internal sealed partial record OpenAiImageRequest(
     {
         var fields = new OpenAiFields(body);
         var prompt = fields.Text("prompt", MaxPromptChars);
-        if (fields.Error is null && prompt is not { Length: > 0 }) fields.Refuse(OpenAiError.Missing("prompt"));
+        if (fields.Error is null && prompt is not { Length: > 0 })
+        {
+            fields.Refuse(OpenAiError.Missing("prompt"));
+        }
+
         var model = fields.Text("model") ?? "dall-e-2"; // still the documented default, and gone
-        if (!Models().IsMatch(model)) fields.Refuse(OpenAiError.NoModel(model));
+        if (!Models().IsMatch(model))
+        {
+            fields.Refuse(OpenAiError.NoModel(model));
+        }
+
         var isSecond = SecondGeneration().IsMatch(model);
         var (width, height) = Pixels(fields, model, isSecond);
         var quality = fields.Word("quality", "auto", "low", "medium", "high");
         var background = fields.Word("background", "auto", "transparent", "opaque");
         var format = fields.Word("output_format", "png", "jpeg", "webp");
         if (background == "transparent" && (isSecond || format == "jpeg"))
+        {
             fields.Refuse(OpenAiError.WrongValue("background", isSecond ? $"transparent backgrounds are not supported by {model}."
                 : "a transparent background needs the output format png or webp."));
+        }
+
         var compression = fields.Whole("output_compression", 0, 100, 100);
         if (compression < 100 && format is null or "png")
+        {
             fields.Refuse(OpenAiError.WrongValue("output_compression", "compression less than 100 is not supported for the output format png."));
+        }
+
         fields.Word("moderation", "auto", "low");
         fields.Text("user");
         var count = fields.Whole("n", 1, 10, 1);
         var stream = fields.Flag("stream");
         var partials = fields.Whole("partial_images", 0, 3, 0);
-        if (partials > 0 && !stream) fields.Refuse(OpenAiError.WrongValue("partial_images", "partial images need 'stream' to be true."));
+        if (partials > 0 && !stream)
+        {
+            fields.Refuse(OpenAiError.WrongValue("partial_images", "partial images need 'stream' to be true."));
+        }
         // Events do not say which picture they are of. What OpenAI does with more than one is not documented.
-        if (stream && count > 1) fields.Refuse(OpenAiError.WrongValue("n", "a stream is of one picture."));
+        if (stream && count > 1)
+        {
+            fields.Refuse(OpenAiError.WrongValue("n", "a stream is of one picture."));
+        }
+
         return fields.Finish() is { } error
             ? (null, error)
             : (new OpenAiImageRequest(model, prompt!, count, width, height, quality is null or "auto" ? "medium" : quality, background is null
@@ -87,8 +108,16 @@ internal sealed partial record OpenAiImageRequest(
 
     private static (int Width, int Height) Pixels(OpenAiFields fields, string model, bool isSecond)
     {
-        if (fields.Text("size") is not { } size || size == "auto") return Standard[0];
-        if (Array.Find(Standard, known => $"{known.Width}x{known.Height}" == size) is { Width: > 0 } standard) return standard;
+        if (fields.Text("size") is not { } size || size == "auto")
+        {
+            return Standard[0];
+        }
+
+        if (Array.Find(Standard, known => $"{known.Width}x{known.Height}" == size) is { Width: > 0 } standard)
+        {
+            return standard;
+        }
+
         if (!isSecond)
         {
             fields.Refuse(OpenAiError.WrongValue("size", $"'{size}'. Supported values are: '1024x1024', '1024x1536', '1536x1024', and 'auto'."));
@@ -103,7 +132,11 @@ internal sealed partial record OpenAiImageRequest(
             : Math.Max(width, height) > 3840 || (long)width * height > 3840 * 2160 ? "the maximum supported resolution is 3840x2160."
             : (long)width * height < 65_536 ? "it has too few pixels." // the real floor is not documented
             : null;
-        if (why is not null) fields.Refuse(OpenAiError.WrongValue("size", $"'{size}': {why}"));
+        if (why is not null)
+        {
+            fields.Refuse(OpenAiError.WrongValue("size", $"'{size}': {why}"));
+        }
+
         return (width, height);
     }
 

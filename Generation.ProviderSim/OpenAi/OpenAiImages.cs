@@ -65,8 +65,14 @@ public sealed class OpenAiImages(
             words.Text, Dice.Mix(options.Value.Seed) ^ Dice.Mix((ulong)faults.Occurrence(promptKey)) ^ (ulong)index << 56,
             request.Width, request.Height, watermark: false, request.Format)).ToList();
         var work = new Work(http, call, request, words, verdict.Fault, spoils, recipes, call.At.ToUnixTimeSeconds());
-        if (request.Stream) await StreamAsync(work);
-        else await AnswerAsync(work);
+        if (request.Stream)
+        {
+            await StreamAsync(work);
+        }
+        else
+        {
+            await AnswerAsync(work);
+        }
     }
 
     private async Task AnswerAsync(Work work)
@@ -81,7 +87,11 @@ public sealed class OpenAiImages(
         }
 
         Finish(work);
-        if (work.Words.Gate is { } gate && call.Paid) await gates.PassAsync(gate, work.Gone);
+        if (work.Words.Gate is { } gate && call.Paid)
+        {
+            await gates.PassAsync(gate, work.Gone);
+        }
+
         if (work.Is("server-error-paid"))
         {
             call.Status = OpenAiError.Internal.Status;
@@ -90,7 +100,11 @@ public sealed class OpenAiImages(
         else if (work.Fault is { Stage: FaultStage.Reply })
         {
             using var whole = new MemoryStream();
-            await using (var json = new Utf8JsonWriter(whole, OpenAiEntrance.JsonOptions)) await WriteReplyAsync(json, work);
+            await using (var json = new Utf8JsonWriter(whole, OpenAiEntrance.JsonOptions))
+            {
+                await WriteReplyAsync(json, work);
+            }
+
             await replies.SendJsonAsync(http, call, work.Fault, whole.GetBuffer().AsMemory(0, (int)whole.Length));
         }
         else
@@ -147,12 +161,20 @@ public sealed class OpenAiImages(
         if (work.Fault is { Stage: FaultStage.Outcome } outcome)
         {
             var error = OpenAiError.For(outcome.Word, request.Model, call.Id);
-            if (error is not null) await SendEventAsync(work, "error", json => { error.WriteTo(json); return Task.CompletedTask; });
+            if (error is not null)
+            {
+                await SendEventAsync(work, "error", json => { error.WriteTo(json); return Task.CompletedTask; });
+            }
+
             return; // empty-data: a stream that ends without a picture
         }
 
         Finish(work);
-        if (work.Words.Gate is { } gate) await gates.PassAsync(gate, work.Gone);
+        if (work.Words.Gate is { } gate)
+        {
+            await gates.PassAsync(gate, work.Gone);
+        }
+
         switch (work.Fault?.Word)
         {
             case "server-error-paid":
@@ -178,7 +200,11 @@ public sealed class OpenAiImages(
     /// <summary>The work is done and billed.</summary>
     private void Finish(Work work)
     {
-        if (work.Is("empty-data")) return;
+        if (work.Is("empty-data"))
+        {
+            return;
+        }
+
         work.Call.Images = work.Recipes.Count;
         foreach (var (recipe, index) in work.Recipes.Select((recipe, index) => (recipe, index)))
         {
@@ -189,7 +215,11 @@ public sealed class OpenAiImages(
 
     private TimeSpan Latency(Work work)
     {
-        if (work.Words.LatencyMs is { } fixedLatency) return TimeSpan.FromMilliseconds(fixedLatency);
+        if (work.Words.LatencyMs is { } fixedLatency)
+        {
+            return TimeSpan.FromMilliseconds(fixedLatency);
+        }
+
         var swing = (new Dice(work.Recipes[0].Seed).Fraction() * 2 - 1) * options.Value.LatencyJitter;
         return TimeSpan.FromMilliseconds(options.Value.LatencyMs * (1 + swing));
     }
@@ -222,10 +252,22 @@ public sealed class OpenAiImages(
             json.WriteBase64StringSegment(part.Span, isFinalSegment: false);
             await json.FlushAsync(work.Gone);
             // The JSON writer only hands over to the pipe. Without this a picture that never ends would stay here.
-            if (work.Request.Stream || work.Fault is not { Stage: FaultStage.Reply }) await work.Http.Response.BodyWriter.FlushAsync(work.Gone);
-            if (drips) await Task.Delay(DripInterval, time, work.Gone);
+            if (work.Request.Stream || work.Fault is not { Stage: FaultStage.Reply })
+            {
+                await work.Http.Response.BodyWriter.FlushAsync(work.Gone);
+            }
+
+            if (drips)
+            {
+                await Task.Delay(DripInterval, time, work.Gone);
+            }
+
             sent += part.Length;
-            if (sent < half) continue;
+            if (sent < half)
+            {
+                continue;
+            }
+
             half = long.MaxValue;
             if (isCut)
             {
@@ -253,7 +295,10 @@ public sealed class OpenAiImages(
 
     private static IEnumerable<ReadOnlyMemory<byte>> Parts(ReadOnlyMemory<byte> piece, int length)
     {
-        for (var at = 0; at < piece.Length; at += length) yield return piece.Slice(at, Math.Min(length, piece.Length - at));
+        for (var at = 0; at < piece.Length; at += length)
+        {
+            yield return piece.Slice(at, Math.Min(length, piece.Length - at));
+        }
     }
 
     private static void WriteMoment(Utf8JsonWriter json, Work work)
@@ -291,7 +336,11 @@ public sealed class OpenAiImages(
     /// <summary>Nothing when the caller has gone.</summary>
     private static async Task SendEventAsync(Work work, string type, Func<Utf8JsonWriter, Task> writeFields)
     {
-        if (work.Gone.IsCancellationRequested) return;
+        if (work.Gone.IsCancellationRequested)
+        {
+            return;
+        }
+
         try
         {
             await work.Http.Response.WriteAsync($"event: {type}\ndata: ", work.Gone);

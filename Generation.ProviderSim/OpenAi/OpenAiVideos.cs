@@ -42,7 +42,11 @@ public sealed partial class OpenAiVideos(
     {
         var call = entrance.Enter(http);
         var (body, error) = await entrance.ReadAsync(http.Request, takesForms: true);
-        if (error is null && options.Value.OpenAiVideosShutDown) error = OpenAiError.ShutDown;
+        if (error is null && options.Value.OpenAiVideosShutDown)
+        {
+            error = OpenAiError.ShutDown;
+        }
+
         var (request, wrong) = error is null ? Read(body) : (null, error);
         if (wrong is not null)
         {
@@ -62,7 +66,11 @@ public sealed partial class OpenAiVideos(
 
         var key = entrance.Key(http.Request).Key;
         var film = films.Begin(call, $"video_{films.NextId()}", key, request.Prompt, verdict, request.Pixels, request.Seconds, request.Reference);
-        if (words.Gate is { } gate) await gates.PassAsync(gate, http.RequestAborted);
+        if (words.Gate is { } gate)
+        {
+            await gates.PassAsync(gate, http.RequestAborted);
+        }
+
         if (verdict.Fault?.Word == "server-error-paid")
         {
             call.Status = OpenAiError.Internal.Status;
@@ -78,23 +86,42 @@ public sealed partial class OpenAiVideos(
     {
         var fields = new OpenAiFields(body);
         var prompt = fields.Text("prompt", MaxPromptChars);
-        if (fields.Error is null && prompt is not { Length: > 0 }) fields.Refuse(OpenAiError.Missing("prompt"));
+        if (fields.Error is null && prompt is not { Length: > 0 })
+        {
+            fields.Refuse(OpenAiError.Missing("prompt"));
+        }
+
         var model = fields.Text("model") ?? "sora-2";
-        if (!Models().IsMatch(model)) fields.Refuse(OpenAiError.NoModel(model));
+        if (!Models().IsMatch(model))
+        {
+            fields.Refuse(OpenAiError.NoModel(model));
+        }
+
         var seconds = fields.Word("seconds", "4", "8", "12") ?? "4";
         var size = fields.Word("size", model.StartsWith("sora-2-pro", StringComparison.Ordinal) ? AllSizes : SmallSizes) ?? SmallSizes[0];
         var reference = 0ul;
         if (fields.Any("input_reference") is { } given)
         {
-            if (given.ValueKind == JsonValueKind.Object && given.TryGetProperty("file", out var hash)) reference = hash.GetUInt64();
+            if (given.ValueKind == JsonValueKind.Object && given.TryGetProperty("file", out var hash))
+            {
+                reference = hash.GetUInt64();
+            }
             else if (given.ValueKind != JsonValueKind.Object || given.EnumerateObject().Count() != 1)
+            {
                 fields.Refuse(OpenAiError.WrongType("input_reference", "a file, or an object with image_url or file_id", "something else"));
+            }
             else if (given.EnumerateObject().Single() is
             {
                 Name: "image_url" or "file_id",
                 Value.ValueKind: JsonValueKind.String
-            } address) reference = Recipe.Hash(address.Value.GetString()!);
-            else fields.Refuse(OpenAiError.Unknown($"input_reference.{given.EnumerateObject().Single().Name}"));
+            } address)
+            {
+                reference = Recipe.Hash(address.Value.GetString()!);
+            }
+            else
+            {
+                fields.Refuse(OpenAiError.Unknown($"input_reference.{given.EnumerateObject().Single().Name}"));
+            }
         }
 
         return fields.Finish() is { } error ? (null, error) : (new VideoRequest(prompt!, model, int.Parse(seconds), size, reference), null);
@@ -102,7 +129,11 @@ public sealed partial class OpenAiVideos(
 
     private async Task RetrieveAsync(string id, HttpContext http)
     {
-        if (await FindAsync(id, http) is not { } found) return;
+        if (await FindAsync(id, http) is not { } found)
+        {
+            return;
+        }
+
         var (film, requestId) = found;
         var fault = faults.ForPoll(film.Prompt, film.Ticket.PromptKey, PromptWords.Parse(film.Prompt))?.Word;
         switch (fault)
@@ -122,10 +153,18 @@ public sealed partial class OpenAiVideos(
 
     private async Task ListAsync(HttpContext http)
     {
-        if (await EnterAsync(http) is not { } caller) return;
+        if (await EnterAsync(http) is not { } caller)
+        {
+            return;
+        }
+
         var query = http.Request.Query;
         var own = films.List(caller.Key);
-        if (query["order"] == "asc") own = [.. own.Reverse()];
+        if (query["order"] == "asc")
+        {
+            own = [.. own.Reverse()];
+        }
+
         var limit = int.TryParse(query["limit"], out var number) ? Math.Clamp(number, 1, 100) : 20;
         var after = query["after"].ToString();
         var rest = after.Length == 0 ? own : [.. own.SkipWhile(film => film.Id != after).Skip(1)];
@@ -137,7 +176,11 @@ public sealed partial class OpenAiVideos(
             json.WriteStartObject();
             json.WriteString("object", "list");
             json.WriteStartArray("data");
-            foreach (var film in page) Write(json, film, now);
+            foreach (var film in page)
+            {
+                Write(json, film, now);
+            }
+
             json.WriteEndArray();
             json.WriteString("first_id", page.FirstOrDefault()?.Id);
             json.WriteString("last_id", page.LastOrDefault()?.Id);
@@ -149,7 +192,11 @@ public sealed partial class OpenAiVideos(
     /// <summary>The film, or a picture of it: a thumbnail in WebP, a sheet in JPEG.</summary>
     private async Task SendContentAsync(string id, HttpContext http)
     {
-        if (await FindAsync(id, http) is not { Film: var film }) return;
+        if (await FindAsync(id, http) is not { Film: var film })
+        {
+            return;
+        }
+
         var now = time.GetUtcNow();
         if (now < film.EndsAt || film.Fails)
         {
@@ -176,7 +223,11 @@ public sealed partial class OpenAiVideos(
 
     private async Task DeleteAsync(string id, HttpContext http)
     {
-        if (await FindAsync(id, http) is not { Film: var film }) return;
+        if (await FindAsync(id, http) is not { Film: var film })
+        {
+            return;
+        }
+
         films.Remove(film);
         http.Response.ContentType = "application/json";
         await http.Response.BodyWriter.WriteAsync(JsonSerializer.SerializeToUtf8Bytes(new { id, @object = "video.deleted", deleted = true }));
@@ -187,16 +238,32 @@ public sealed partial class OpenAiVideos(
     {
         var requestId = entrance.Name(http);
         var (key, error) = entrance.Key(http.Request);
-        if (error is null && options.Value.OpenAiVideosShutDown) error = OpenAiError.ShutDown;
-        if (error is null) return (key, requestId);
+        if (error is null && options.Value.OpenAiVideosShutDown)
+        {
+            error = OpenAiError.ShutDown;
+        }
+
+        if (error is null)
+        {
+            return (key, requestId);
+        }
+
         await error.SendAsync(http.Response);
         return null;
     }
 
     private async Task<(FilmTask Film, string RequestId)?> FindAsync(string id, HttpContext http)
     {
-        if (await EnterAsync(http) is not { } caller) return null;
-        if (films.Find(caller.Key, id) is { } film) return (film, caller.RequestId);
+        if (await EnterAsync(http) is not { } caller)
+        {
+            return null;
+        }
+
+        if (films.Find(caller.Key, id) is { } film)
+        {
+            return (film, caller.RequestId);
+        }
+
         await OpenAiError.NoVideo(id).SendAsync(http.Response);
         return null;
     }
@@ -210,7 +277,11 @@ public sealed partial class OpenAiVideos(
     private static ReadOnlyMemory<byte> Json(Action<Utf8JsonWriter> write)
     {
         var bytes = new System.Buffers.ArrayBufferWriter<byte>();
-        using (var json = new Utf8JsonWriter(bytes, OpenAiEntrance.JsonOptions)) write(json);
+        using (var json = new Utf8JsonWriter(bytes, OpenAiEntrance.JsonOptions))
+        {
+            write(json);
+        }
+
         return bytes.WrittenMemory;
     }
 
@@ -231,7 +302,10 @@ public sealed partial class OpenAiVideos(
         json.WriteString("size", $"{film.Ticket.Recipe.Width}x{film.Ticket.Recipe.Height}");
         json.WriteString("seconds", film.Ticket.Seconds.ToString());
         json.WriteNull("remixed_from_video_id");
-        if (!fails) json.WriteNull("error");
+        if (!fails)
+        {
+            json.WriteNull("error");
+        }
         else
         {
             var (code, message) = givenUp is not null ? (givenUp, "The video was given up.")
@@ -247,8 +321,14 @@ public sealed partial class OpenAiVideos(
 
         void Moment(string name, DateTimeOffset? at)
         {
-            if (at is null) json.WriteNull(name);
-            else json.WriteNumber(name, at.Value.ToUnixTimeSeconds());
+            if (at is null)
+            {
+                json.WriteNull(name);
+            }
+            else
+            {
+                json.WriteNumber(name, at.Value.ToUnixTimeSeconds());
+            }
         }
     }
 

@@ -36,7 +36,11 @@ public sealed class Canvas(Frame frame)
     /// <summary>Mixes one ink into the pixels from <paramref name="left"/> to <paramref name="right"/>, soft at both ends.</summary>
     public void Span(float left, float right, Ink ink, float alpha)
     {
-        if (right <= 0 || left >= Red.Length || right <= left || alpha <= 0) return;
+        if (right <= 0 || left >= Red.Length || right <= left || alpha <= 0)
+        {
+            return;
+        }
+
         var first = Math.Max(0, (int)MathF.Floor(left));
         var last = Math.Min(Red.Length - 1, (int)MathF.Ceiling(right) - 1);
         for (var x = first; x <= last; x++)

@@ -28,8 +28,15 @@ internal sealed partial class Composition
                     palette.Far.To(palette.Sky[1], 0.5f), lightFromLeft));
             }
 
-            if (Has(SceneDetails.Mist) && range < ranges - 1) Mist(foot / frame.Height - 0.1f, foot / frame.Height + 0.06f, 0.65f);
-            if (range == ranges - 1) Conifers(top, 60, 0.05f, palette.Near * 0.7f, palette.Near);
+            if (Has(SceneDetails.Mist) && range < ranges - 1)
+            {
+                Mist(foot / frame.Height - 0.1f, foot / frame.Height + 0.06f, 0.65f);
+            }
+
+            if (range == ranges - 1)
+            {
+                Conifers(top, 60, 0.05f, palette.Near * 0.7f, palette.Near);
+            }
         }
     }
 
@@ -60,7 +67,10 @@ internal sealed partial class Composition
             var ink = Distance(near);
             Conifers(top, (int)(150 * (1.15f - near)), 0.10f + 0.24f * near * near, ink * 0.86f, ink);
             layers.Add(new Ridge(frame, top, unit * 0.14f, ink, ink.To(palette.Sky[3], 0.35f * (1 - near)), 0.1f, lightFromLeft));
-            if (row < rows - 1) Mist(ground / frame.Height - 0.09f, ground / frame.Height + 0.09f, 0.8f * (1 - near * 0.6f));
+            if (row < rows - 1)
+            {
+                Mist(ground / frame.Height - 0.09f, ground / frame.Height + 0.09f, 0.8f * (1 - near * 0.6f));
+            }
         }
     }
 
@@ -101,7 +111,11 @@ internal sealed partial class Composition
             var foot = frame.Height * (horizon + (0.88f - horizon) * near);
             ground = Line(u => foot - unit * (0.09f * (1.2f - near)) * Noise.Lines(u * (1.2f + near), seed, 3, 0.35f));
             var ink = palette.Far.To(green, 0.2f + 0.8f * near);
-            if (hill is > 0 and < 4) Conifers(ground, dice.Whole(6, 26), 0.03f + 0.05f * near, ink * 0.62f, ink * 0.75f);
+            if (hill is > 0 and < 4)
+            {
+                Conifers(ground, dice.Whole(6, 26), 0.03f + 0.05f * near, ink * 0.62f, ink * 0.75f);
+            }
+
             layers.Add(new Ridge(frame, ground, unit * 0.3f, ink.To(palette.Glow, 0.18f), ink * 0.72f, 0.4f, lightFromLeft));
         }
 

@@ -16,15 +16,30 @@ internal sealed partial class Composition
             var top = Line(u => foot - amplitude * MathF.Pow(1 - MathF.Abs(Noise.Lines(u * (1.3f + near), seed, 6, 0.5f)) * 1.5f,
                 1.4f).OrZero() - unit * 0.004f);
             layers.Add(new Ridge(frame, top, unit * 0.2f, Distance(near), Distance(near * 0.6f).To(palette.Sky[3], 0.2f), 0.06f, lightFromLeft));
-            if (range == 0) layers.Add(new SnowCap(frame, top, seed, foot - amplitude * 0.4f, Ink.Hex(0xFFFFFF).To(palette.Glow, 0.4f), palette.Far,
+            if (range == 0)
+            {
+                layers.Add(new SnowCap(frame, top, seed, foot - amplitude * 0.4f, Ink.Hex(0xFFFFFF).To(palette.Glow, 0.4f), palette.Far,
                 lightFromLeft));
-            if (range == 2) Conifers(top, 130, 0.05f, palette.Near * 0.9f, palette.Near);
+            }
+
+            if (range == 2)
+            {
+                Conifers(top, 130, 0.05f, palette.Near * 0.9f, palette.Near);
+            }
         }
 
-        if (Has(SceneDetails.Mist)) Mist(shore - 0.07f, shore + 0.005f, 0.6f);
+        if (Has(SceneDetails.Mist))
+        {
+            Mist(shore - 0.07f, shore + 0.005f, 0.6f);
+        }
+
         layers.Add(new Water(frame, [.. layers], frame.Height * shore, palette.Water, Seed(), 0.6f));
         Glitter(frame.Height * shore, 260, 0.5f);
-        if (Has(SceneDetails.Boat)) Sailboat(frame.Width * dice.Between(0.3f, 0.7f), frame.Height * (shore + 0.08f), unit * 0.06f);
+        if (Has(SceneDetails.Boat))
+        {
+            Sailboat(frame.Width * dice.Between(0.3f, 0.7f), frame.Height * (shore + 0.08f), unit * 0.06f);
+        }
+
         Bank(0.93f);
     }
 
@@ -77,10 +92,17 @@ internal sealed partial class Composition
 
         layers.Add(lines);
         Glitter(shore, 420, 0.75f);
-        if (Has(SceneDetails.Boat)) Sailboat(frame.Width - sunX + unit * dice.Between(-0.1f, 0.1f), shore + unit * dice.Between(0.03f, 0.1f),
+        if (Has(SceneDetails.Boat))
+        {
+            Sailboat(frame.Width - sunX + unit * dice.Between(-0.1f, 0.1f), shore + unit * dice.Between(0.03f, 0.1f),
             unit * dice.Between(0.07f, 0.13f));
+        }
+
         Swell();
-        if (Has(SceneDetails.Lighthouse)) Lighthouse();
+        if (Has(SceneDetails.Lighthouse))
+        {
+            Lighthouse();
+        }
     }
 
     private void Swell()
@@ -122,7 +144,10 @@ internal sealed partial class Composition
         var lampY = foot - height * 0.93f;
         var seed = Seed();
         if (palette.IsNight || palette.Name is "dusk" or "ember" or "storm")
+        {
             layers.Add(new Beam(frame, x, lampY, dice.Between(-0.22f, 0.1f), palette.Accent, 0.75f));
+        }
+
         var cliff = Line(u =>
         {
             var distance = MathF.Abs(u - x / unit);
@@ -175,7 +200,10 @@ internal sealed partial class Composition
             }
 
             layers.Add(blocks);
-            if (row < 2 && Has(SceneDetails.Mist)) Mist(shore - 0.2f, shore + 0.02f, 0.5f);
+            if (row < 2 && Has(SceneDetails.Mist))
+            {
+                Mist(shore - 0.2f, shore + 0.02f, 0.5f);
+            }
         }
 
         layers.Add(new Water(frame, [.. layers], frame.Height * shore, palette.Water, Seed(), 0.45f));
@@ -192,17 +220,28 @@ internal sealed partial class Composition
             var inset = (right - left) * dice.Between(0.15f, 0.3f);
             var step = unit * dice.Between(0.015f, 0.05f);
             blocks.Add(Shape.Box(left + inset, top - step, right - inset, top, ink * 0.9f, ink * 0.9f));
-            if (dice.Chance(0.6f)) blocks.Add(Shape.Box((left + right) / 2 - 1, top - step * 2.4f, (left + right) / 2 + 1, top - step, ink, ink));
+            if (dice.Chance(0.6f))
+            {
+                blocks.Add(Shape.Box((left + right) / 2 - 1, top - step * 2.4f, (left + right) / 2 + 1, top - step, ink, ink));
+            }
         }
 
-        if (near < 0.3f) return;
+        if (near < 0.3f)
+        {
+            return;
+        }
+
         var lit = palette.IsNight ? 0.5f : palette.Name is "dusk" or "ember" or "storm" ? 0.34f : 0.1f;
         var cell = unit * 0.0095f;
         for (var y = top + cell; y < bottom - cell; y += cell * 1.5f)
         {
             for (var x = left + cell * 0.7f; x < right - cell; x += cell * 1.25f)
             {
-                if (!dice.Chance(lit)) continue;
+                if (!dice.Chance(lit))
+                {
+                    continue;
+                }
+
                 blocks.Add(Shape.Box(x, y, x + cell * 0.62f, y + cell * 0.8f, palette.Accent, palette.Accent * 0.9f, dice.Between(0.45f, 1)));
             }
         }

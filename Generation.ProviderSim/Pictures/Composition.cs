@@ -49,9 +49,20 @@ internal sealed partial class Composition
             default: Silk(); break;
         }
 
-        if (recipe.Kind is SceneKind.Silk or SceneKind.Space) return;
-        if (Has(SceneDetails.Snow)) Weather(900, Ink.Hex(0xFFFFFF), 0.0022f, 1, 0.75f);
-        if (Has(SceneDetails.Rain)) Weather(700, palette.Sky[3], 0.0007f, 26, 0.35f);
+        if (recipe.Kind is SceneKind.Silk or SceneKind.Space)
+        {
+            return;
+        }
+
+        if (Has(SceneDetails.Snow))
+        {
+            Weather(900, Ink.Hex(0xFFFFFF), 0.0022f, 1, 0.75f);
+        }
+
+        if (Has(SceneDetails.Rain))
+        {
+            Weather(700, palette.Sky[3], 0.0007f, 26, 0.35f);
+        }
     }
 
     private void Heaven(float horizon, float sunHeight, float size = 0.055f)
@@ -60,13 +71,31 @@ internal sealed partial class Composition
         sunY = frame.Height * sunHeight;
         var isMoon = Has(SceneDetails.Moon) || palette.IsNight;
         layers.Add(new Sky(palette, frame.Height * horizon, sunX, sunY, palette.IsNight ? 0.28f : 0.34f, palette.IsNight ? 0.45f : 0.8f));
-        if (Has(SceneDetails.Stars)) Stars(frame.Height * horizon, palette.IsNight ? 620 : 160);
+        if (Has(SceneDetails.Stars))
+        {
+            Stars(frame.Height * horizon, palette.IsNight ? 620 : 160);
+        }
+
         if (Has(SceneDetails.Aurora))
+        {
             layers.Add(new Aurora(frame, Seed(), horizon * 0.62f, 0.42f, Ink.Hex(0x3FE0A0), Ink.Hex(0x7A4FD0)));
+        }
+
         layers.Add(new Disc(sunX, sunY, unit * size * (isMoon ? 0.8f : 1), palette.Sun, palette.Glow, isMoon && dice.Chance(0.45f), Seed(), isMoon));
-        if (Has(SceneDetails.Clouds)) Clouds(horizon);
-        if (Has(SceneDetails.Birds)) Birds(horizon);
-        if (Has(SceneDetails.Balloon)) Balloons(horizon);
+        if (Has(SceneDetails.Clouds))
+        {
+            Clouds(horizon);
+        }
+
+        if (Has(SceneDetails.Birds))
+        {
+            Birds(horizon);
+        }
+
+        if (Has(SceneDetails.Balloon))
+        {
+            Balloons(horizon);
+        }
     }
 
     private void Stars(float bottom, int count)
@@ -137,7 +166,10 @@ internal sealed partial class Composition
             balloons.Add(Shape.Quad(y + radius * 0.75f, x - radius * 0.62f, x + radius * 0.62f, y + radius * 1.5f, x - radius * 0.16f,
                 x + radius * 0.16f, inks[0] * 0.8f, inks[0] * 0.6f));
             for (var stripe = 0; stripe < 4; stripe++)
+            {
                 balloons.Add(Shape.Ellipse(x, y, radius * (1 - stripe * 0.28f), radius * 1.06f, inks[stripe % 3] * (0.86f + 0.05f * stripe)));
+            }
+
             balloons.Add(Shape.Box(x - radius * 0.14f, y + radius * 1.66f, x + radius * 0.14f, y + radius * 1.9f, palette.Near, palette.Near));
         }
 

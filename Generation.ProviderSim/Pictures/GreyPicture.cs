@@ -26,7 +26,11 @@ public static class GreyPicture
     /// <summary>A grey picture without padding.</summary>
     public static byte[] File(PictureFormat format, int width, int height)
     {
-        if (Kept.Count >= MostKept) Kept.Clear();
+        if (Kept.Count >= MostKept)
+        {
+            Kept.Clear();
+        }
+
         return Kept.GetOrAdd((format, width, height), key => new Lazy<byte[]>(() => Encode(key.Format, key.Width, key.Height))).Value;
     }
 
@@ -35,7 +39,11 @@ public static class GreyPicture
     {
         var file = File(format, width, height);
         var missing = bytes - file.Length;
-        if (missing <= 0) return [file.AsMemory(0, (int)Math.Max(bytes, HeaderBytes(format, file)))];
+        if (missing <= 0)
+        {
+            return [file.AsMemory(0, (int)Math.Max(bytes, HeaderBytes(format, file)))];
+        }
+
         return format == PictureFormat.WebP ? PaddedWebP(file, width, height, missing)
             : [file.AsMemory(0, HeaderBytes(format, file)), .. Padding(), file.AsMemory(HeaderBytes(format, file)), .. Behind()];
 
@@ -53,7 +61,11 @@ public static class GreyPicture
     public static IEnumerable<ReadOnlyMemory<byte>> Endless(PictureFormat format, int width, int height)
     {
         var file = File(format, width, height);
-        if (format == PictureFormat.WebP) return PaddedWebP(file, width, height, long.MaxValue);
+        if (format == PictureFormat.WebP)
+        {
+            return PaddedWebP(file, width, height, long.MaxValue);
+        }
+
         return Enumerable.Concat([file.AsMemory(0, HeaderBytes(format, file))],
             format == PictureFormat.Png ? PngChunks.Padding(long.MaxValue) : Comments(long.MaxValue));
     }
@@ -68,9 +80,17 @@ public static class GreyPicture
     /// <summary>Everything that tells the size, after which padding may stand: of a JPEG all before the scan.</summary>
     private static int HeaderBytes(PictureFormat format, byte[] file)
     {
-        if (format != PictureFormat.Jpeg) return format == PictureFormat.Png ? PngChunks.HeaderBytes : WebPHeaderBytes;
+        if (format != PictureFormat.Jpeg)
+        {
+            return format == PictureFormat.Png ? PngChunks.HeaderBytes : WebPHeaderBytes;
+        }
+
         var at = 2;
-        while (file[at + 1] != 0xDA) at += 2 + BinaryPrimitives.ReadUInt16BigEndian(file.AsSpan(at + 2));
+        while (file[at + 1] != 0xDA)
+        {
+            at += 2 + BinaryPrimitives.ReadUInt16BigEndian(file.AsSpan(at + 2));
+        }
+
         return at;
     }
 
@@ -80,8 +100,14 @@ public static class GreyPicture
         {
             var piece = Math.Min(padding, Comment.Length);
             // Up to three bytes are too few for a segment; fill bytes may stand before any marker.
-            if (piece < 4) yield return new byte[] { 0xFF, 0xFF, 0xFF }.AsMemory(0, (int)piece);
-            else if (piece == Comment.Length) yield return Comment;
+            if (piece < 4)
+            {
+                yield return new byte[] { 0xFF, 0xFF, 0xFF }.AsMemory(0, (int)piece);
+            }
+            else if (piece == Comment.Length)
+            {
+                yield return Comment;
+            }
             else
             {
                 yield return new byte[] { 0xFF, 0xFE, (byte)(piece - 2 >> 8), (byte)(piece - 2) };
@@ -103,7 +129,11 @@ public static class GreyPicture
         if (chunk < 0)
         {
             yield return file;
-            foreach (var piece in ZeroBytes(missing)) yield return piece;
+            foreach (var piece in ZeroBytes(missing))
+            {
+                yield return piece;
+            }
+
             yield break;
         }
 
@@ -117,13 +147,23 @@ public static class GreyPicture
         "paDd"u8.CopyTo(head.AsSpan(30));
         BinaryPrimitives.WriteUInt32LittleEndian(head.AsSpan(34), (uint)chunk);
         yield return head;
-        foreach (var piece in ZeroBytes(chunk)) yield return piece;
+        foreach (var piece in ZeroBytes(chunk))
+        {
+            yield return piece;
+        }
+
         yield return file.AsMemory(RiffBytes);
-        foreach (var piece in ZeroBytes(missing - ExtendedBytes - ChunkOverhead - chunk)) yield return piece;
+        foreach (var piece in ZeroBytes(missing - ExtendedBytes - ChunkOverhead - chunk))
+        {
+            yield return piece;
+        }
     }
 
     private static IEnumerable<ReadOnlyMemory<byte>> ZeroBytes(long count)
     {
-        for (; count > 0; count -= Zeros.Length) yield return Zeros.AsMemory(0, (int)Math.Min(count, Zeros.Length));
+        for (; count > 0; count -= Zeros.Length)
+        {
+            yield return Zeros.AsMemory(0, (int)Math.Min(count, Zeros.Length));
+        }
     }
 }

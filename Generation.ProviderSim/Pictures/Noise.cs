@@ -117,7 +117,9 @@ internal sealed class Field
         for (var row = 0; row < rows; row++)
         {
             for (var column = 0; column < columns; column++)
+            {
                 samples[row * columns + column] = sample(column * step / frame.Unit, row * step / frame.Unit);
+            }
         }
     }
 
@@ -128,7 +130,10 @@ internal sealed class Field
         var row = (int)at;
         var t = at - row;
         for (var column = 0; column < columns; column++)
+        {
             line[column] = samples[row * columns + column] * (1 - t) + samples[(row + 1) * columns + column] * t;
+        }
+
         if (step % 8 == 0)
         {
             var ramp = Vector256.Create(0f, 1, 2, 3, 4, 5, 6, 7);
@@ -137,7 +142,10 @@ internal sealed class Field
                 var slope = (line[column + 1] - line[column]) / step;
                 var value = Vector256.Create(line[column]) + ramp * slope;
                 var advance = Vector256.Create(slope * 8);
-                for (var end = Math.Min(x + step, into.Length); x < end; x += 8, value += advance) value.StoreUnsafe(ref into[x]);
+                for (var end = Math.Min(x + step, into.Length); x < end; x += 8, value += advance)
+                {
+                    value.StoreUnsafe(ref into[x]);
+                }
             }
 
             return;
@@ -147,7 +155,10 @@ internal sealed class Field
         {
             var value = line[column];
             var slope = (line[column + 1] - value) / step;
-            for (var end = Math.Min(x + step, into.Length); x < end; x++, value += slope) into[x] = value;
+            for (var end = Math.Min(x + step, into.Length); x < end; x++, value += slope)
+            {
+                into[x] = value;
+            }
         }
     }
 }

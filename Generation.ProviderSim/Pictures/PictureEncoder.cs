@@ -45,8 +45,15 @@ public sealed class PictureEncoder : IPictureEncoder, IDisposable
     {
         var row = MemoryMarshal.Cast<byte, int>(bitmap.GetPixelSpan().Slice(rowsAdded++ * bitmap.RowBytes, width * 4));
         var x = 0;
-        for (; x <= width - 8; x += 8) Pixels8(red[x..], green[x..], blue[x..]).CopyTo(row[x..]);
-        if (x == width) return;
+        for (; x <= width - 8; x += 8)
+        {
+            Pixels8(red[x..], green[x..], blue[x..]).CopyTo(row[x..]);
+        }
+
+        if (x == width)
+        {
+            return;
+        }
         // The rest of a width that is no multiple of eight: rows need not be longer than the picture.
         Span<float> last = stackalloc float[24];
         red[x..width].CopyTo(last);

@@ -39,7 +39,11 @@ public static class PngChunks
     {
         ArgumentNullException.ThrowIfNull(png);
         yield return png.AsMemory(0, png.Length - Overhead);
-        foreach (var chunk in Padding(bytes - png.Length)) yield return chunk;
+        foreach (var chunk in Padding(bytes - png.Length))
+        {
+            yield return chunk;
+        }
+
         yield return png.AsMemory(png.Length - Overhead);
     }
 
@@ -49,7 +53,11 @@ public static class PngChunks
         while (bytes >= Overhead)
         {
             var length = (int)Math.Min(bytes, LongestChunk);
-            if (bytes - length is > 0 and < Overhead) length -= Overhead; // too few would be left for a chunk: they are taken from this one
+            if (bytes - length is > 0 and < Overhead)
+            {
+                length -= Overhead; // too few would be left for a chunk: they are taken from this one
+            }
+
             yield return length == LongestChunk ? LongestPadding : Chunk("paDd", new byte[length - Overhead]);
             bytes -= length;
         }
@@ -69,7 +77,11 @@ public static class PngChunks
     private static uint Checksum(ReadOnlySpan<byte> typeAndData)
     {
         var crc = uint.MaxValue;
-        foreach (var value in typeAndData) crc = CrcTable[(byte)(crc ^ value)] ^ crc >> 8;
+        foreach (var value in typeAndData)
+        {
+            crc = CrcTable[(byte)(crc ^ value)] ^ crc >> 8;
+        }
+
         return ~crc;
     }
 
@@ -79,7 +91,11 @@ public static class PngChunks
         for (var n = 0u; n < 256; n++)
         {
             var value = n;
-            for (var bit = 0; bit < 8; bit++) value = (value & 1) != 0 ? 0xEDB88320 ^ value >> 1 : value >> 1;
+            for (var bit = 0; bit < 8; bit++)
+            {
+                value = (value & 1) != 0 ? 0xEDB88320 ^ value >> 1 : value >> 1;
+            }
+
             table[n] = value;
         }
 

@@ -101,18 +101,57 @@ public sealed record Recipe(
         var palette = palettes.Length > 0
             ? IndexOf(dice.Pick(palettes))
             : dice.Whole(0, Palette.All.Count - 1);
-        if (palettes.Length == 0 && kind == SceneKind.Space) palette = IndexOf(dice.Pick(["night", "indigo", "polar"]));
-        if (palettes.Length == 0 && kind == SceneKind.Desert) palette = IndexOf(dice.Pick(["golden", "dusk", "ember", "rose", "autumn", "indigo"]));
+        if (palettes.Length == 0 && kind == SceneKind.Space)
+        {
+            palette = IndexOf(dice.Pick(["night", "indigo", "polar"]));
+        }
+
+        if (palettes.Length == 0 && kind == SceneKind.Desert)
+        {
+            palette = IndexOf(dice.Pick(["golden", "dusk", "ember", "rose", "autumn", "indigo"]));
+        }
 
         var details = DetailWords.Where(entry => Named(entry.Words)).Aggregate(SceneDetails.None, (all, entry) => all | entry.Detail);
-        if (Palette.All[palette].IsNight) details |= SceneDetails.Stars | (dice.Chance(0.8f) ? SceneDetails.Moon : SceneDetails.None);
-        if (dice.Chance(0.6f)) details |= SceneDetails.Clouds;
-        if (dice.Chance(0.35f)) details |= SceneDetails.Birds;
-        if (dice.Chance(0.4f)) details |= SceneDetails.Mist;
-        if (dice.Chance(0.45f)) details |= SceneDetails.Ring;
-        if (kind == SceneKind.Sea && dice.Chance(0.4f)) details |= SceneDetails.Boat;
-        if (kind is SceneKind.Mountains or SceneKind.Meadow or SceneKind.Desert && dice.Chance(0.2f)) details |= SceneDetails.Balloon;
-        if (kind == SceneKind.Lake && Palette.All[palette].IsNight) details |= SceneDetails.Aurora;
+        if (Palette.All[palette].IsNight)
+        {
+            details |= SceneDetails.Stars | (dice.Chance(0.8f) ? SceneDetails.Moon : SceneDetails.None);
+        }
+
+        if (dice.Chance(0.6f))
+        {
+            details |= SceneDetails.Clouds;
+        }
+
+        if (dice.Chance(0.35f))
+        {
+            details |= SceneDetails.Birds;
+        }
+
+        if (dice.Chance(0.4f))
+        {
+            details |= SceneDetails.Mist;
+        }
+
+        if (dice.Chance(0.45f))
+        {
+            details |= SceneDetails.Ring;
+        }
+
+        if (kind == SceneKind.Sea && dice.Chance(0.4f))
+        {
+            details |= SceneDetails.Boat;
+        }
+
+        if (kind is SceneKind.Mountains or SceneKind.Meadow or SceneKind.Desert && dice.Chance(0.2f))
+        {
+            details |= SceneDetails.Balloon;
+        }
+
+        if (kind == SceneKind.Lake && Palette.All[palette].IsNight)
+        {
+            details |= SceneDetails.Aurora;
+        }
+
         return new Recipe(dice.Next(), kind, (byte)palette, details, width, height, watermark, format);
 
         bool Named(string list) => list.Split(' ').Any(words.Contains);
@@ -139,7 +178,11 @@ public sealed record Recipe(
     public static Recipe? Read(ReadOnlySpan<byte> bytes)
     {
         if (bytes.Length < EncodedBytes || bytes[8] >= Kinds.Length || bytes[9] >= Palette.All.Count
-            || bytes[16] >> 1 > (int)PictureFormat.WebP) return null;
+            || bytes[16] >> 1 > (int)PictureFormat.WebP)
+        {
+            return null;
+        }
+
         var recipe = new Recipe(
             BinaryPrimitives.ReadUInt64BigEndian(bytes), (SceneKind)bytes[8], bytes[9],
             (SceneDetails)BinaryPrimitives.ReadUInt16BigEndian(bytes[10..]),

@@ -45,7 +45,11 @@ internal sealed class Ridge : Layer
 
     public override void Paint(Canvas canvas, float y)
     {
-        if (y < highest - 1) return;
+        if (y < highest - 1)
+        {
+            return;
+        }
+
         var row = Vector256.Create(y + 0.5f);
         var perDepth = Vector256.Create(1 / depth);
         var perCrest = Vector256.Create(crest > 0 ? 1 / crest : 0);
@@ -89,7 +93,10 @@ internal sealed class SnowCap(Frame frame, float[] top, uint seed, float snowlin
         for (var x = 0; x < top.Length; x++)
         {
             var cover = Math.Clamp(y - top[x] + 0.5f, 0, 1) * Math.Clamp((hem[x] - y) / 2 + 0.5f, 0, 1);
-            if (cover <= 0) continue;
+            if (cover <= 0)
+            {
+                continue;
+            }
             // The lit side is found along lines that run down the flank, which gives the snow its facets.
             var along = (int)((y - top[x]) * 0.35f * (lightFromLeft ? 1 : -1));
             var at = Math.Clamp(x + along, reach, top.Length - reach - 1);
@@ -109,32 +116,53 @@ internal sealed class Water(Frame frame, IReadOnlyList<Layer> behind, float shor
 
     public override void Paint(Canvas canvas, float y)
     {
-        if (y < shore) return;
+        if (y < shore)
+        {
+            return;
+        }
+
         var below = y - shore;
         var near = below / (frame.Height - shore);
         // Ripples are long and rare at our feet, fine at the horizon.
         var ripple = Noise.Lines(MathF.Log(1 + below / frame.Unit * 40) * 26, seed, 3, 0.7f);
         var mirrored = shore - below * (1.05f - 0.25f * near) + ripple * (1 - calm) * frame.Unit * (0.01f + 0.06f * near);
-        for (var layer = LastHiding(mirrored); layer < behind.Count; layer++) behind[layer].Paint(canvas, MathF.Min(mirrored, shore - 1));
+        for (var layer = LastHiding(mirrored); layer < behind.Count; layer++)
+        {
+            behind[layer].Paint(canvas, MathF.Min(mirrored, shore - 1));
+        }
 
         var shift = (int)(ripple * frame.Unit * 0.012f * (1 - calm) * (0.3f + near));
-        foreach (var line in (ReadOnlySpan<float[]>)[canvas.Red, canvas.Green, canvas.Blue]) Shift(line, shift);
+        foreach (var line in (ReadOnlySpan<float[]>)[canvas.Red, canvas.Green, canvas.Blue])
+        {
+            Shift(line, shift);
+        }
 
         var glass = Vector256.Create(0.18f + 0.5f * near * near + 0.07f * ripple);
         var (red, green, blue) = (Vector256.Create(deep.Red), Vector256.Create(deep.Green), Vector256.Create(deep.Blue));
-        for (var x = 0; x < canvas.Red.Length; x += 8) canvas.Mix8(x, red, green, blue, glass);
+        for (var x = 0; x < canvas.Red.Length; x += 8)
+        {
+            canvas.Mix8(x, red, green, blue, glass);
+        }
     }
 
     private int LastHiding(float y)
     {
         var layer = behind.Count - 1;
-        while (layer > 0 && !behind[layer].Hides(y)) layer--;
+        while (layer > 0 && !behind[layer].Hides(y))
+        {
+            layer--;
+        }
+
         return layer;
     }
 
     private void Shift(float[] line, int by)
     {
-        if (by == 0) return;
+        if (by == 0)
+        {
+            return;
+        }
+
         line.CopyTo(spare, 0);
         if (by > 0)
         {
@@ -161,14 +189,25 @@ internal sealed class Beam(Frame frame, float lampX, float lampY, float angle, I
         {
             var dx = x - lampX;
             var along = MathF.Abs(dx);
-            if (along > reach) continue;
+            if (along > reach)
+            {
+                continue;
+            }
+
             var off = MathF.Abs(dy - dx * angle);
             var half = along * 0.075f + 2;
             var fade = 1 - along / reach;
-            if (off < half) canvas.Light(x, ink, strength * fade * fade * (1 - off / half));
+            if (off < half)
+            {
+                canvas.Light(x, ink, strength * fade * fade * (1 - off / half));
+            }
+
             var near = frame.Unit * 0.09f;
             var square = (dx * dx + dy * dy) / (near * near);
-            if (square < 1) canvas.Light(x, ink, (1 - square) * (1 - square) * strength);
+            if (square < 1)
+            {
+                canvas.Light(x, ink, (1 - square) * (1 - square) * strength);
+            }
         }
     }
 }

@@ -54,19 +54,31 @@ internal sealed class Shapes : Layer
     {
         var first = Math.Clamp((int)((shape.Top - 1 + offset) / RowsABucket), 0, buckets.Length - 1);
         var last = Math.Clamp((int)((shape.Bottom + 1 + offset) / RowsABucket), 0, buckets.Length - 1);
-        for (var bucket = first; bucket <= last; bucket++) (buckets[bucket] ??= []).Add(shapes.Count);
+        for (var bucket = first; bucket <= last; bucket++)
+        {
+            (buckets[bucket] ??= []).Add(shapes.Count);
+        }
+
         shapes.Add(shape);
     }
 
     public override void Paint(Canvas canvas, float y)
     {
         var bucket = buckets[Math.Clamp((int)((y + offset) / RowsABucket), 0, buckets.Length - 1)];
-        if (bucket is null) return;
+        if (bucket is null)
+        {
+            return;
+        }
+
         foreach (var index in bucket)
         {
             var shape = shapes[index];
             var cover = Math.Min(y + 1, shape.Bottom) - Math.Max(y, shape.Top);
-            if (cover <= 0) continue;
+            if (cover <= 0)
+            {
+                continue;
+            }
+
             var t = Math.Clamp((y + 0.5f - shape.Top) / Math.Max(1, shape.Bottom - shape.Top), 0, 1);
             var (left, right) = Edges(shape, t);
             canvas.Span(left, right, shape.Upper.To(shape.Lower, t), shape.Alpha * Math.Min(1, cover));
@@ -84,7 +96,11 @@ internal sealed class Shapes : Layer
             case Outline.Conifer:
                 // Tiers: each widens downwards and steps back in; the last tenth is the trunk.
                 var spread = (shape.TopRight - shape.TopLeft) / 2;
-                if (t > 0.93f) return (middle - spread * 0.1f, middle + spread * 0.1f);
+                if (t > 0.93f)
+                {
+                    return (middle - spread * 0.1f, middle + spread * 0.1f);
+                }
+
                 var tier = t * 7;
                 var width = spread * (t * 0.72f + 0.34f * (tier - MathF.Floor(tier)) * (0.35f + t)) + 0.4f;
                 return (middle - width, middle + width * 0.96f);

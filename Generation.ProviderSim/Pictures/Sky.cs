@@ -30,7 +30,11 @@ internal sealed class Disc(float x, float y, float radius, Ink ink, Ink glow, bo
     {
         var dy = y0 - y;
         var halo = radius * 4;
-        if (MathF.Abs(dy) > halo) return;
+        if (MathF.Abs(dy) > halo)
+        {
+            return;
+        }
+
         var first = Math.Max(0, (int)(x - halo));
         var last = Math.Min(canvas.Red.Length - 1, (int)(x + halo));
         for (var column = first; column <= last; column++)
@@ -39,7 +43,11 @@ internal sealed class Disc(float x, float y, float radius, Ink ink, Ink glow, bo
             var distance = MathF.Sqrt(dx * dx + dy * dy);
             var shine = Math.Max(0, 1 - distance / halo);
             canvas.Light(column, glow, shine * shine * shine * 0.35f);
-            if (distance > radius + 1) continue;
+            if (distance > radius + 1)
+            {
+                continue;
+            }
+
             var cover = Math.Clamp(radius - distance + 0.5f, 0, 1);
             if (crescent)
             {
@@ -64,7 +72,11 @@ internal sealed class Veil(Frame frame, Field field, Ink shade, Ink lit, float t
 
     public override void Paint(Canvas canvas, float y)
     {
-        if (y < top || y > bottom) return;
+        if (y < top || y > bottom)
+        {
+            return;
+        }
+
         var middle = (y - top) / (bottom - top);
         var strength = opacity * Math.Min(1, Math.Min(middle, 1 - middle) * 3);
         field.Read(y, line);
@@ -112,7 +124,11 @@ internal sealed class Aurora : Layer
         for (var x = 0; x < hem.Length; x++)
         {
             var above = hem[x] - y;
-            if (above < -height * 0.08f || above > height) continue;
+            if (above < -height * 0.08f || above > height)
+            {
+                continue;
+            }
+
             var t = above / height;
             var amount = strength[x] * (above < 0 ? 1 + above / (height * 0.08f) : (1 - t) * (1 - t));
             canvas.Light(x, low.To(high, Math.Max(0, t) * 1.2f), amount * 0.8f);
@@ -128,7 +144,11 @@ internal sealed class Planet(float x, float y, float radius, Palette palette, ui
     public override void Paint(Canvas canvas, float y0)
     {
         var dy = y0 - y;
-        if (MathF.Abs(dy) > radius * 1.6f) return;
+        if (MathF.Abs(dy) > radius * 1.6f)
+        {
+            return;
+        }
+
         var first = Math.Max(0, (int)(x - radius * 2.4f));
         var last = Math.Min(canvas.Red.Length - 1, (int)(x + radius * 2.4f));
         for (var column = first; column <= last; column++)
@@ -138,7 +158,11 @@ internal sealed class Planet(float x, float y, float radius, Palette palette, ui
             var (a, b) = (u + v * Tilt, v - u * Tilt);
             var fromCentre = MathF.Sqrt(u * u + v * v);
             var behind = b < 0;
-            if (ringed && behind) Ring(canvas, column, a, b);
+            if (ringed && behind)
+            {
+                Ring(canvas, column, a, b);
+            }
+
             var rim = Math.Max(0, 1.35f - fromCentre);
             canvas.Light(column, palette.Glow, fromCentre > 1 ? rim * rim * 0.7f : 0);
             var cover = Math.Clamp((1 - fromCentre) * radius + 0.5f, 0, 1);
@@ -153,14 +177,21 @@ internal sealed class Planet(float x, float y, float radius, Palette palette, ui
                 canvas.Blue[column] += (ink.Blue - canvas.Blue[column]) * cover;
             }
 
-            if (ringed && !behind) Ring(canvas, column, a, b);
+            if (ringed && !behind)
+            {
+                Ring(canvas, column, a, b);
+            }
         }
     }
 
     private void Ring(Canvas canvas, int column, float a, float b)
     {
         var distance = MathF.Sqrt(a * a + b * b * 14);
-        if (distance is < 1.35f or > 2.2f) return;
+        if (distance is < 1.35f or > 2.2f)
+        {
+            return;
+        }
+
         var grooves = 0.55f + 0.45f * Noise.Lines(distance * 22, seed + 77, 3, 0.7f);
         var edge = Math.Min(1, Math.Min(distance - 1.35f, 2.2f - distance) * 12);
         canvas.Span(column, column + 1, palette.Glow.To(palette.Accent, grooves), edge * (0.25f + 0.6f * grooves));
@@ -211,7 +242,11 @@ internal sealed class Finish : Layer
         // One row of grain, read from another place on every row: noise for each pixel would cost more than the picture.
         grain = new float[frame.PaddedWidth * 2 + 8];
         var dice = new Dice(1);
-        for (var x = 0; x < grain.Length; x++) grain[x] = (dice.Fraction() + dice.Fraction() - 1) * strength;
+        for (var x = 0; x < grain.Length; x++)
+        {
+            grain[x] = (dice.Fraction() + dice.Fraction() - 1) * strength;
+        }
+
         across = new float[frame.PaddedWidth];
         for (var x = 0; x < across.Length; x++)
         {

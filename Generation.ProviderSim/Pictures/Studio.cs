@@ -21,8 +21,16 @@ public sealed class Studio(IOptions<SimOptions> options) : IDisposable
     {
         lock (gate)
         {
-            if (drawn.TryGetValue(recipe, out var kept)) return kept;
-            while (order.Count >= options.Value.CachedPictures && order.TryDequeue(out var oldest)) drawn.Remove(oldest);
+            if (drawn.TryGetValue(recipe, out var kept))
+            {
+                return kept;
+            }
+
+            while (order.Count >= options.Value.CachedPictures && order.TryDequeue(out var oldest))
+            {
+                drawn.Remove(oldest);
+            }
+
             order.Enqueue(recipe);
             return drawn[recipe] = Task.Run(() => InTurnAsync(() => Draw(recipe)));
         }
@@ -36,8 +44,16 @@ public sealed class Studio(IOptions<SimOptions> options) : IDisposable
     {
         lock (gate)
         {
-            if (filmed.TryGetValue((recipe, seconds), out var kept)) return kept;
-            while (filmOrder.Count >= Math.Max(1, options.Value.CachedPictures / 4) && filmOrder.TryDequeue(out var oldest)) filmed.Remove(oldest);
+            if (filmed.TryGetValue((recipe, seconds), out var kept))
+            {
+                return kept;
+            }
+
+            while (filmOrder.Count >= Math.Max(1, options.Value.CachedPictures / 4) && filmOrder.TryDequeue(out var oldest))
+            {
+                filmed.Remove(oldest);
+            }
+
             filmOrder.Enqueue((recipe, seconds));
             return filmed[(recipe, seconds)] = Task.Run(() => InTurnAsync(() => Film.Of(recipe, seconds)));
         }
@@ -75,7 +91,11 @@ public sealed class Studio(IOptions<SimOptions> options) : IDisposable
     {
         var frame = new Frame(recipe.Width, recipe.Height);
         List<Layer> layers = [.. Composition.Of(recipe, frame)];
-        if (recipe.Watermark) layers.Add(new Watermark(frame));
+        if (recipe.Watermark)
+        {
+            layers.Add(new Watermark(frame));
+        }
+
         return Paint(layers, new Canvas(frame), encoder, grain);
     }
 
@@ -85,8 +105,16 @@ public sealed class Studio(IOptions<SimOptions> options) : IDisposable
         for (var y = 0; y < canvas.Frame.Height; y++)
         {
             var back = layers.Count - 1;
-            while (back > 0 && !layers[back].Hides(y)) back--;
-            for (var layer = back; layer < layers.Count; layer++) layers[layer].Paint(canvas, y);
+            while (back > 0 && !layers[back].Hides(y))
+            {
+                back--;
+            }
+
+            for (var layer = back; layer < layers.Count; layer++)
+            {
+                layers[layer].Paint(canvas, y);
+            }
+
             finish.Paint(canvas, y);
             encoder.AddRow(canvas.Red, canvas.Green, canvas.Blue);
         }
@@ -114,8 +142,11 @@ internal sealed class SquaresEncoder(IPictureEncoder encoder, int height, int sq
             (wide[x], wide[width + x], wide[width * 2 + x]) = (red[from], green[from], blue[from]);
         }
 
-        for (var n = 0; n < square && rows < height; n++, rows++) encoder.AddRow(
+        for (var n = 0; n < square && rows < height; n++, rows++)
+        {
+            encoder.AddRow(
             wide.AsSpan(0, width), wide.AsSpan(width, width), wide.AsSpan(width * 2, width));
+        }
     }
 
     public byte[] Finish() => encoder.Finish();

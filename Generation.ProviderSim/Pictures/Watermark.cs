@@ -69,7 +69,11 @@ internal sealed class Watermark : Layer
     public override void Paint(Canvas canvas, float y)
     {
         var row = (int)y - top;
-        if (row < 0 || row >= maskHeight) return;
+        if (row < 0 || row >= maskHeight)
+        {
+            return;
+        }
+
         for (var column = Math.Max(0, -left); column < maskWidth; column++)
         {
             // A dark shadow one step down and right keeps the words legible on snow.

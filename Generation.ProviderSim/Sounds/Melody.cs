@@ -29,7 +29,10 @@ public static class Melody
             var length = Math.Min(dice.Whole(9, 20), granules - at);
             step = Math.Clamp(step + dice.Whole(-2, 2), 0, Scale.Length - 1);
             var isRest = dice.Chance(0.12f);
-            for (var n = 0; n < length; n++, at++) mp3.Add(isRest ? new Mp3Writer.Granule(0, []) : Note(Scale[step], at, n));
+            for (var n = 0; n < length; n++, at++)
+            {
+                mp3.Add(isRest ? new Mp3Writer.Granule(0, []) : Note(Scale[step], at, n));
+            }
         }
 
         return mp3.Finish();
@@ -41,14 +44,20 @@ public static class Melody
         // In two halves, so that a download gate has a middle to wait in.
         yield return file.AsMemory(0, file.Length / 2);
         yield return file.AsMemory(file.Length / 2);
-        for (var left = bytes - file.Length; left > 0; left -= Padding.Length) yield return Padding.AsMemory(0, (int)Math.Min(left, Padding.Length));
+        for (var left = bytes - file.Length; left > 0; left -= Padding.Length)
+        {
+            yield return Padding.AsMemory(0, (int)Math.Min(left, Padding.Length));
+        }
     }
 
     /// <summary>The file, then zeros for ever.</summary>
     public static IEnumerable<ReadOnlyMemory<byte>> Endless(byte[] file)
     {
         yield return file;
-        while (true) yield return Padding;
+        while (true)
+        {
+            yield return Padding;
+        }
     }
 
     private static Mp3Writer.Granule Note(int line, int at, int since) =>

@@ -32,7 +32,11 @@ internal sealed class Mp3Writer
     public void Add(Granule granule)
     {
         waiting.Add(granule);
-        if (waiting.Count < 2) return;
+        if (waiting.Count < 2)
+        {
+            return;
+        }
+
         WriteFrame(waiting[0], waiting[1]);
         waiting.Clear();
     }
@@ -40,7 +44,11 @@ internal sealed class Mp3Writer
     /// <summary>The whole file; an odd granule at the end gets a silent one beside it.</summary>
     public byte[] Finish()
     {
-        if (waiting.Count == 1) Add(new Granule(0, []));
+        if (waiting.Count == 1)
+        {
+            Add(new Granule(0, []));
+        }
+
         var bytes = frames.ToArray();
         return [.. Info(bytes.Length), .. bytes];
     }
@@ -55,7 +63,11 @@ internal sealed class Mp3Writer
         bits.Write(0, 9 + 5 + 4); // the data begin in this frame; private bits; scale factors are not shared
         WriteSide(bits, first, firstBits, firstPairs);
         WriteSide(bits, second, secondBits, secondPairs);
-        foreach (var (code, length) in firstData.Concat(secondData)) bits.Write(code, length);
+        foreach (var (code, length) in firstData.Concat(secondData))
+        {
+            bits.Write(code, length);
+        }
+
         frames.Write(bits.Bytes); // what is left of the frame says nothing
         Frames++;
     }
@@ -66,7 +78,11 @@ internal sealed class Mp3Writer
         bits.Write((uint)pairs, 9);
         bits.Write((uint)granule.Loudness, 8);
         bits.Write(0, 4 + 1); // no scale factors, a long window
-        for (var region = 0; region < 3; region++) bits.Write(1, 5); // table 1
+        for (var region = 0; region < 3; region++)
+        {
+            bits.Write(1, 5); // table 1
+        }
+
         bits.Write(7, 4);
         bits.Write(7, 3);
         bits.Write(0, 3);
@@ -92,7 +108,11 @@ internal sealed class Mp3Writer
     {
         const int Whole = 144 * BitRate / SampleRate;
         sizeError += 144L * BitRate % SampleRate;
-        if (sizeError < SampleRate) return (Whole, false);
+        if (sizeError < SampleRate)
+        {
+            return (Whole, false);
+        }
+
         sizeError -= SampleRate;
         return (Whole + 1, true);
     }
@@ -119,7 +139,10 @@ internal sealed class Mp3Writer
         {
             for (var bit = bits - 1; bit >= 0; bit--, at++)
             {
-                if ((value >> bit & 1) == 1) Bytes[at >> 3] |= (byte)(0x80 >> (at & 7));
+                if ((value >> bit & 1) == 1)
+                {
+                    Bytes[at >> 3] |= (byte)(0x80 >> (at & 7));
+                }
             }
         }
     }

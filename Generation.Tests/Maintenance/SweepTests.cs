@@ -3,6 +3,7 @@ using System.Diagnostics.Metrics;
 using System.Reflection;
 using Generation.Core;
 using Generation.Core.Media;
+using Generation.Core.Settings;
 using Generation.Relay;
 using Generation.Relay.Maintenance;
 using Generation.Tests.Harness;
@@ -183,7 +184,14 @@ public sealed class SweepTests(TestS3 s3)
     {
         var options = new RelayOptions();
         typeof(RelayOptions).GetProperty(property)!.SetValue(options, TimeSpan.Zero);
-        Assert.Contains(setting, options.Problem(), StringComparison.Ordinal);
+        Assert.Contains(setting, Assert.Single(ErrorsOf(options)), StringComparison.Ordinal);
+    }
+
+    private static IReadOnlyList<string> ErrorsOf(RelayOptions options)
+    {
+        var check = new SettingsCheck(RelayOptions.Section);
+        options.Check(check);
+        return check.Errors;
     }
 
     [Fact]
@@ -193,9 +201,9 @@ public sealed class SweepTests(TestS3 s3)
             .Where(p => p.PropertyType == typeof(TimeSpan)))
         {
             var options = new RelayOptions();
-            Assert.Null(options.Problem());
+            Assert.Empty(ErrorsOf(options));
             property.SetValue(options, TimeSpan.FromSeconds(-1));
-            Assert.Contains($"Relay:{property.Name} ", options.Problem(), StringComparison.Ordinal);
+            Assert.Contains(ErrorsOf(options), error => error.StartsWith($"Relay:{property.Name} ", StringComparison.Ordinal));
         }
     }
 

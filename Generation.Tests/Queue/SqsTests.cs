@@ -1,4 +1,5 @@
 using Generation.Core.Queue;
+using Generation.Core.Settings;
 using Generation.Tests.Harness;
 using Microsoft.Extensions.Logging.Abstractions;
 
@@ -157,11 +158,18 @@ public sealed class SqsTests(TestSqs sqs)
     public void A_wrong_setting_names_itself(string setting, int wait, int visibility, int idle, string lane = "image")
     {
         var options = TestSqs.Options("http://127.0.0.1/q");
-        Assert.Null(options.Problem());
+        Assert.Empty(Errors());
         (options.Sqs.WaitTimeSeconds, options.Sqs.VisibilityTimeoutSeconds, options.Sqs.IdleDelayMs) = (wait, visibility, idle);
         options.ByLane[lane] = new LaneOptions();
 
-        Assert.StartsWith(setting, options.Problem(), StringComparison.Ordinal);
+        Assert.StartsWith(setting, Assert.Single(Errors()), StringComparison.Ordinal);
+
+        IReadOnlyList<string> Errors()
+        {
+            var check = new SettingsCheck(QueueOptions.Section);
+            options.Check(check);
+            return check.Errors;
+        }
     }
 
     private static SqsJobQueue Open(QueueOptions options) => new(

@@ -162,7 +162,7 @@ public sealed class FlatNamesTests
         from assembly in new[] { typeof(MediaOptions).Assembly, typeof(ApiOptions).Assembly, typeof(RelayOptions).Assembly,
             typeof(WorkerOptions).Assembly }
         from type in assembly.GetTypes()
-        let section = type.GetField("Section") ?? type.GetField("SectionName")
+        let section = type.GetField("Section")
         where section is { IsLiteral: true }
         select ((string)section.GetRawConstantValue()!, type);
 

@@ -9,8 +9,8 @@ public sealed class SettingsTests
     [InlineData("ConnectionStrings:generation", "", "ConnectionStrings:generation is not set")]
     [InlineData("ConnectionStrings:generation", "Host=a;Password=hunter2;Port=many", "ConnectionStrings:generation is not a valid")]
     [InlineData("ConnectionStrings:redis", "", "ConnectionStrings:redis is not set")]
-    [InlineData("Database:PoolSize", "1", "Database:PoolSize must be between 2 and 500")]
-    [InlineData("Shutdown:GracePeriod", "00:00:00", "Shutdown:GracePeriod must be between")]
+    [InlineData("Database:PoolSize", "1", "Database:PoolSize must be from 2 to 500")]
+    [InlineData("Shutdown:GracePeriod", "00:00:00", "Shutdown:GracePeriod must be from")]
     [InlineData("Shutdown:DrainDelay", "00:01:00", "Shutdown:DrainDelay must be")]
     public async Task A_wrong_setting_stops_the_start_and_names_itself(string key, string value, string message)
     {

@@ -314,14 +314,14 @@ public sealed class ProviderHttp : IDisposable
         protected override Task SerializeToStreamAsync(Stream stream, TransportContext? context) =>
             SerializeToStreamAsync(stream, context, CancellationToken.None);
 
-        protected override async Task SerializeToStreamAsync(Stream stream, TransportContext? context, CancellationToken cancellationToken)
+        protected override async Task SerializeToStreamAsync(Stream stream, TransportContext? context, CancellationToken ct)
         {
             if (Interlocked.Exchange(ref begun, 1) != 0)
             {
                 throw new IOException("The call was sent before, and may have been billed.");
             }
 
-            await stream.WriteAsync(json, cancellationToken);
+            await stream.WriteAsync(json, ct);
         }
 
         protected override bool TryComputeLength(out long length)

@@ -1,7 +1,6 @@
-using System.Globalization;
-using Generation.Core.Media;
+using System.Net.Http.Headers;
+using Generation.Core.Settings;
 using Microsoft.Extensions.DependencyInjection.Extensions;
-using Microsoft.Extensions.Options;
 
 namespace Generation.Worker.Calls;
 
@@ -16,13 +15,13 @@ public abstract class ProviderOptions
     /// </summary>
     public Dictionary<string, string> Models { get; set; } = new(StringComparer.Ordinal);
 
-    /// <summary>What is sent as the model.</summary>
+    /// <summary>The id to send for a model.</summary>
     public string IdOf(string model) => Models.GetValueOrDefault(model, model);
 
-    /// <summary>After the binder: what it cannot read, and the line break at the end of a key from a mounted file.</summary>
+    /// <summary>Runs after the binder: reads what it cannot, and trims keys, which end with a line break in a mounted file.</summary>
     internal abstract void Read(IConfigurationSection section);
 
-    internal abstract void Check(SettingsCheck check);
+    internal virtual void Check(SettingsCheck check) => check.Positive(nameof(ConnectTimeout), ConnectTimeout);
 
     /// <summary>A list, or a string with commas: the binder knows only the first, and would add to a default instead of replacing it.</summary>
     private protected static IReadOnlyList<string> ReadList(IConfigurationSection list, IReadOnlyList<string> fallback)
@@ -32,56 +31,51 @@ public abstract class ProviderOptions
     }
 }
 
-/// <summary>Collects what is wrong with the settings of a section, each problem with the setting's name.</summary>
-internal sealed class SettingsCheck(string section)
+/// <summary>What the settings of a provider with an address and a key have in common.</summary>
+/// <param name="baseUrl">The default of <see cref="BaseUrl"/>.</param>
+public abstract class HostedProviderOptions(string baseUrl) : ProviderOptions
 {
-    private readonly List<string> errors = [];
+    private readonly string example = baseUrl;
 
-    public IReadOnlyList<string> Errors => errors;
+    /// <summary>The address of the API; default the provider's own. The key is sent there: plain http is for a simulator beside us.</summary>
+    public string BaseUrl { get; set; } = baseUrl;
 
-    public void That(bool isGood, string error)
+    /// <summary>
+    /// Default none. A worker that only mocks needs none, so it does not stop the start: every real call fails as Unauthorized without
+    /// being sent.
+    /// </summary>
+    public string ApiKey { get; set; } = "";
+
+    /// <summary>What may stand in <see cref="ProviderOptions.Models"/>, for the message.</summary>
+    private protected virtual string ModelIdForm => "a model";
+
+    internal override void Read(IConfigurationSection section) => ApiKey = ApiKey.Trim();
+
+    internal override void Check(SettingsCheck check)
     {
-        if (!isGood)
+        base.Check(check);
+        check.Address(nameof(BaseUrl), BaseUrl, $"such as {example}");
+        check.HeaderValue(nameof(ApiKey), ApiKey);
+        foreach (var (model, id) in Models)
         {
-            errors.Add($"{section}:{error}");
+            check.That(IsModelId(id), $"{nameof(Models)}:{model} must name {ModelIdForm}, or be left out.");
         }
     }
 
-    /// <param name="setting">Its name.</param>
-    /// <param name="value">What it is set to.</param>
-    /// <param name="more">The end of the sentence: an example, or that it may be left out.</param>
-    public void Address(string setting, string? value, string more) => That(
-        Uri.TryCreate(value, UriKind.Absolute, out var url) && url.Scheme is "http" or "https" && url.Query.Length == 0 && url.UserInfo.Length == 0,
-        $"{setting} must be an http(s) address without query or user, {more}.");
+    private protected virtual bool IsModelId(string id) => !string.IsNullOrWhiteSpace(id);
 
-    public void HeaderValue(string setting, string value) => That(
-        value.All(c => c is > ' ' and < '\x7f'),
-        $"{setting} has a character that cannot stand in a header: a space, a line break, or one that is not ASCII.");
-
-    public void Hosts(string setting, IEnumerable<string> hosts)
-    {
-        foreach (var host in hosts)
+    /// <summary>A client of the provider with these settings.</summary>
+    private protected ProviderHttp Open(string name, string section, Action<HttpRequestHeaders> authenticate, TimeProvider time, ILogger log) => new(
+        new ProviderAddress
         {
-            That(HostPattern.IsValid(host), $"{setting} has '{host}'; a host or *.domain is wanted, without scheme or port.");
-        }
-    }
-
-    public void Range(string setting, int value, int min, int max) =>
-        That(value >= min && value <= max, $"{setting} must be from {min} to {max}; it is {value}.");
-
-    public void Range(string setting, TimeSpan value, TimeSpan min, TimeSpan max) =>
-        That(value >= min && value <= max, $"{setting} must be from {Text(min)} to {Text(max)}; it is {value}.");
-
-    public void Timeout(string setting, TimeSpan value, TimeSpan max) =>
-        That(value > TimeSpan.Zero && value <= max, $"{setting} must be above 0 and at most {Text(max)}; it is {value}.");
-
-    /// <summary>A timeout that includes another one.</summary>
-    public void Timeout(string setting, TimeSpan value, string included, TimeSpan includedValue, TimeSpan max) => That(
-        value > includedValue && value <= max,
-        $"{setting} must be above {section}:{included} ({includedValue}) and at most {Text(max)}; it is {value}.");
-
-    private static string Text(TimeSpan value) => value == TimeSpan.Zero ? "0"
-        : value.ToString(value.Milliseconds == 0 ? @"hh\:mm\:ss" : @"hh\:mm\:ss\.fff", CultureInfo.InvariantCulture);
+            Name = name,
+            Section = section,
+            BaseUrl = BaseUrl,
+            ConnectTimeout = ConnectTimeout,
+            ApiKey = ApiKey,
+            Authenticate = authenticate,
+        },
+        time, log);
 }
 
 public static class ProviderOptionsRegistration
@@ -92,20 +86,7 @@ public static class ProviderOptionsRegistration
     {
         ArgumentNullException.ThrowIfNull(configuration);
         var settings = configuration.GetSection(section);
-        services.AddOptions<TOptions>().Bind(settings).Configure(options => options.Read(settings)).ValidateOnStart();
-        services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<TOptions>>(new Validator<TOptions>(section)));
+        services.AddChecked<TOptions>(configuration, section, (options, check) => options.Check(check)).Configure(options => options.Read(settings));
         services.TryAddSingleton(TimeProvider.System);
-    }
-
-    private sealed class Validator<TOptions>(string section) : IValidateOptions<TOptions>
-        where TOptions : ProviderOptions
-    {
-        public ValidateOptionsResult Validate(string? name, TOptions options)
-        {
-            var check = new SettingsCheck(section);
-            check.That(options.ConnectTimeout > TimeSpan.Zero, $"{nameof(options.ConnectTimeout)} must be above 0; it is {options.ConnectTimeout}.");
-            options.Check(check);
-            return check.Errors.Count == 0 ? ValidateOptionsResult.Success : ValidateOptionsResult.Fail(check.Errors);
-        }
     }
 }

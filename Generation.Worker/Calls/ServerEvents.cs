@@ -145,17 +145,17 @@ public static class ServerEvents
             }
         }
 
-        public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+        public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken ct = default)
         {
             if (isEnded || buffer.IsEmpty)
             {
                 return 0;
             }
 
-            var available = await feed.TryFillAsync(1, cancellationToken);
+            var available = await feed.TryFillAsync(1, ct);
             if (available.Span is [(byte)'\r', ..])
             {
-                available = await feed.TryFillAsync(2, cancellationToken);
+                available = await feed.TryFillAsync(2, ct);
             }
 
             var stop = available.Span.IndexOfAny((byte)'\r', (byte)'\n');
@@ -171,8 +171,8 @@ public static class ServerEvents
             return count;
         }
 
-        public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-            ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
+        public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken ct) =>
+            ReadAsync(buffer.AsMemory(offset, count), ct).AsTask();
 
         public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException("Read it asynchronously.");
 

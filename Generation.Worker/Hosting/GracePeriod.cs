@@ -21,13 +21,20 @@ public sealed class GracePeriod(
 
     public void PostConfigure(string? name, ShutdownOptions options)
     {
-        if (environment.IsDevelopment() || !string.IsNullOrEmpty(configuration["Shutdown:GracePeriod"])) return;
+        if (environment.IsDevelopment() || !string.IsNullOrEmpty(configuration["Shutdown:GracePeriod"]))
+        {
+            return;
+        }
+
         TimeSpan[] calls =
         [
             string.IsNullOrEmpty(ark.Value.ApiKey) ? TimeSpan.Zero : ark.Value.GroupTimeout,
             string.IsNullOrEmpty(openAi.Value.ApiKey) ? TimeSpan.Zero : openAi.Value.CallTimeout,
             configuration.GetSection($"{ForgeOptions.Section}:{nameof(ForgeOptions.Endpoints)}").Exists() ? forge.Value.CallTimeout : TimeSpan.Zero,
         ];
-        if (calls.Max() + AfterTheCall > options.GracePeriod) options.GracePeriod = calls.Max() + AfterTheCall;
+        if (calls.Max() + AfterTheCall > options.GracePeriod)
+        {
+            options.GracePeriod = calls.Max() + AfterTheCall;
+        }
     }
 }

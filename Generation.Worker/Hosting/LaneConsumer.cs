@@ -62,9 +62,9 @@ public sealed class LaneConsumer(
     }
 
     /// <summary>Over when the drain time is.</summary>
-    private async Task DrainedAsync(CancellationToken stop)
+    private async Task DrainedAsync(CancellationToken ct)
     {
-        await Task.Delay(Timeout.InfiniteTimeSpan, time, stop).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await Task.Delay(Timeout.InfiniteTimeSpan, time, ct).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         await Task.Delay(DrainTime, time, CancellationToken.None);
     }
 

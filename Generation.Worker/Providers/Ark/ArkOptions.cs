@@ -1,10 +1,15 @@
+using Generation.Core.Media;
+using Generation.Core.Settings;
 using Generation.Worker.Calls;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 
 namespace Generation.Worker.Providers.Ark;
 
-/// <summary>Section <c>Providers:Ark</c>: BytePlus ModelArk, or Volcengine Ark in China. Keys, models and endpoints are per region.</summary>
-public sealed class ArkOptions : ProviderOptions
+/// <summary>
+/// Section <c>Providers:Ark</c>: BytePlus ModelArk, or Volcengine Ark in China. Keys, models and endpoints are per region. The default of
+/// <c>BaseUrl</c> is the Asian region; Europe is <c>ark.eu-west.bytepluses.com</c>, China <c>ark.cn-beijing.volces.com</c>.
+/// </summary>
+public sealed class ArkOptions() : HostedProviderOptions("https://ark.ap-southeast.bytepluses.com/api/v3")
 {
     public const string Section = "Providers:Ark";
 
@@ -12,18 +17,6 @@ public sealed class ArkOptions : ProviderOptions
     private const int MaxImageBatch = 15;
 
     private static readonly string[] ResultHosts = ["*.volces.com", "*.bytepluses.com", "*.byteplus.com"];
-
-    /// <summary>
-    /// Default is the Asian region, <c>https://ark.ap-southeast.bytepluses.com/api/v3</c>; Europe is <c>ark.eu-west.bytepluses.com</c>, China
-    /// <c>ark.cn-beijing.volces.com</c>. The key is sent there: plain http is for a simulator beside us.
-    /// </summary>
-    public string BaseUrl { get; set; } = "https://ark.ap-southeast.bytepluses.com/api/v3";
-
-    /// <summary>
-    /// Default none. A worker that only mocks needs none, so it does not stop the start: it is warned of then, and every real call fails
-    /// as Unauthorized without being sent.
-    /// </summary>
-    public string ApiKey { get; set; } = "";
 
     /// <summary>
     /// Calls at once for one session, flat name SEEDREAM4_PROVIDER_BATCH; default 4. More is faster for many pictures, and meets Ark's rate limit
@@ -85,29 +78,20 @@ public sealed class ArkOptions : ProviderOptions
         return wait <= interval ? interval : wait < VideoPollInterval * 6 ? wait : VideoPollInterval * 6;
     }
 
-    /// <summary>A way to Ark by these settings.</summary>
-    internal ProviderHttp Open(TimeProvider time, ILogger log) => new(
-        new ProviderAddress
-        {
-            Name = "ark",
-            Section = Section,
-            BaseUrl = BaseUrl,
-            ConnectTimeout = ConnectTimeout,
-            ApiKey = ApiKey,
-            Authenticate = headers => headers.Authorization = new("Bearer", ApiKey),
-        },
-        time, log);
+    internal ProviderHttp Open(TimeProvider time, ILogger log) =>
+        Open("ark", Section, headers => headers.Authorization = new("Bearer", ApiKey), time, log);
+
+    private protected override string ModelIdForm => "an endpoint (ep-…) or a model";
 
     internal override void Read(IConfigurationSection section)
     {
-        ApiKey = ApiKey.Trim();
+        base.Read(section);
         SourceHosts = ReadList(section.GetSection(nameof(SourceHosts)), ResultHosts);
     }
 
     internal override void Check(SettingsCheck check)
     {
-        check.Address(nameof(BaseUrl), BaseUrl, "such as https://ark.ap-southeast.bytepluses.com/api/v3");
-        check.HeaderValue(nameof(ApiKey), ApiKey);
+        base.Check(check);
         check.Range($"{nameof(ImageBatch)} (SEEDREAM4_PROVIDER_BATCH)", ImageBatch, 1, MaxImageBatch);
         check.Hosts(nameof(SourceHosts), SourceHosts);
         check.Timeout(nameof(CallTimeout), CallTimeout, nameof(ConnectTimeout), ConnectTimeout, TimeSpan.FromMinutes(10));
@@ -119,10 +103,6 @@ public sealed class ArkOptions : ProviderOptions
         check.Range(nameof(VideoCallbackPatience), VideoCallbackPatience, TimeSpan.Zero, TimeSpan.FromMinutes(10));
         check.Range(nameof(VideoReadsPerSecond), VideoReadsPerSecond, 0, 10_000);
         check.Range(nameof(VideoCreatesPerMinute), VideoCreatesPerMinute, 0, 100_000);
-        foreach (var (model, endpoint) in Models)
-        {
-            check.That(!string.IsNullOrWhiteSpace(endpoint), $"{nameof(Models)}:{model} must name an endpoint (ep-…) or a model, or be left out.");
-        }
     }
 }
 

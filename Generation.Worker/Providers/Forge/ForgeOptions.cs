@@ -1,3 +1,4 @@
+using Generation.Core.Settings;
 using Generation.Worker.Calls;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 
@@ -52,6 +53,7 @@ public sealed class ForgeOptions : ProviderOptions
 
     internal override void Check(SettingsCheck check)
     {
+        base.Check(check);
         foreach (var endpoint in Endpoints)
         {
             check.Address(nameof(Endpoints), endpoint, "such as http://127.0.0.1:7860; the user goes into Providers:Forge:ApiAuth");

@@ -1,25 +1,16 @@
+using Generation.Core.Media;
+using Generation.Core.Settings;
 using Generation.Worker.Calls;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 
 namespace Generation.Worker.Providers.Google;
 
 /// <summary>Section <c>Providers:Google</c>: the Gemini Developer API.</summary>
-public sealed class GoogleOptions : ProviderOptions
+public sealed class GoogleOptions() : HostedProviderOptions("https://generativelanguage.googleapis.com/v1beta")
 {
     public const string Section = "Providers:Google";
 
     private static readonly string[] ResultHosts = ["*.googleapis.com", "*.googleusercontent.com"];
-
-    /// <summary>
-    /// Default <c>https://generativelanguage.googleapis.com/v1beta</c>. The key is sent there: plain http is for a simulator beside us.
-    /// </summary>
-    public string BaseUrl { get; set; } = "https://generativelanguage.googleapis.com/v1beta";
-
-    /// <summary>
-    /// Default none. A worker that only mocks needs none, so it does not stop the start: it is warned of then, and every real call fails
-    /// as Unauthorized without being sent.
-    /// </summary>
-    public string ApiKey { get; set; } = "";
 
     /// <summary>
     /// Default 60 s from a call to the end of its answer. Only the work takes minutes; an operation is begun at once. One whose start
@@ -32,42 +23,30 @@ public sealed class GoogleOptions : ProviderOptions
 
     /// <summary>
     /// Where results may be fetched from: a list, or one string with commas; replaces the default <c>*.googleapis.com</c>,
-    /// <c>*.googleusercontent.com</c>. The key goes to the host of <see cref="BaseUrl"/> alone, also when a redirect leads elsewhere.
+    /// <c>*.googleusercontent.com</c>. The key goes to the host of <c>BaseUrl</c> alone, also when a redirect leads elsewhere.
     /// </summary>
     public IReadOnlyList<string> SourceHosts { get; set; } = ResultHosts;
 
-    /// <summary>A way to Google by these settings.</summary>
-    internal ProviderHttp Open(TimeProvider time, ILogger log) => new(
-        new ProviderAddress
-        {
-            Name = "google",
-            Section = Section,
-            BaseUrl = BaseUrl,
-            ConnectTimeout = ConnectTimeout,
-            ApiKey = ApiKey,
-            Authenticate = headers => headers.Add("x-goog-api-key", ApiKey),
-        },
-        time, log);
+    internal ProviderHttp Open(TimeProvider time, ILogger log) =>
+        Open("google", Section, headers => headers.Add("x-goog-api-key", ApiKey), time, log);
+
+    private protected override string ModelIdForm => "a model in letters, digits, dots and hyphens";
+
+    private protected override bool IsModelId(string id) =>
+        id.Length > 0 && id.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '.' or '_');
 
     internal override void Read(IConfigurationSection section)
     {
-        ApiKey = ApiKey.Trim();
+        base.Read(section);
         SourceHosts = ReadList(section.GetSection(nameof(SourceHosts)), ResultHosts);
     }
 
     internal override void Check(SettingsCheck check)
     {
-        check.Address(nameof(BaseUrl), BaseUrl, "such as https://generativelanguage.googleapis.com/v1beta");
-        check.HeaderValue(nameof(ApiKey), ApiKey);
+        base.Check(check);
         check.Timeout(nameof(CallTimeout), CallTimeout, TimeSpan.FromMinutes(10));
         check.Range(nameof(PollInterval), PollInterval, TimeSpan.FromMilliseconds(100), TimeSpan.FromMinutes(10));
         check.Hosts(nameof(SourceHosts), SourceHosts);
-        foreach (var (model, id) in Models)
-        {
-            check.That(
-                id.Length > 0 && id.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '.' or '_'),
-                $"{nameof(Models)}:{model} must name a model in letters, digits, dots and hyphens, or be left out.");
-        }
     }
 }
 

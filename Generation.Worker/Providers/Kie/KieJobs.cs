@@ -27,17 +27,7 @@ public sealed class KieJobs : IDisposable
         this.options = options.Value;
         this.time = time;
         this.log = log;
-        http = new ProviderHttp(
-            new ProviderAddress
-            {
-                Name = "kie",
-                Section = KieOptions.Section,
-                BaseUrl = this.options.BaseUrl,
-                ConnectTimeout = this.options.ConnectTimeout,
-                ApiKey = this.options.ApiKey,
-                Authenticate = headers => headers.Authorization = new("Bearer", this.options.ApiKey),
-            },
-            time, log);
+        http = this.options.Open(time, log);
     }
 
     /// <summary>Creates a task. Everything that can go wrong outside this process comes back as a failure of the reply.</summary>

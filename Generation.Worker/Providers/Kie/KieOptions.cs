@@ -1,10 +1,12 @@
+using Generation.Core.Media;
+using Generation.Core.Settings;
 using Generation.Worker.Calls;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 
 namespace Generation.Worker.Providers.Kie;
 
 /// <summary>Section <c>Providers:Kie</c>: Kie's market of models, which share one way of creating tasks and asking for them.</summary>
-public sealed class KieOptions : ProviderOptions
+public sealed class KieOptions() : HostedProviderOptions("https://api.kie.ai")
 {
     public const string Section = "Providers:Kie";
 
@@ -12,15 +14,6 @@ public sealed class KieOptions : ProviderOptions
     public static readonly TimeSpan CreationWindow = TimeSpan.FromSeconds(10);
 
     private static readonly string[] ResultHosts = ["*.aiquickdraw.com"];
-
-    /// <summary>Default <c>https://api.kie.ai</c>. The key is sent there: plain http is for a simulator beside us.</summary>
-    public string BaseUrl { get; set; } = "https://api.kie.ai";
-
-    /// <summary>
-    /// Default none. A worker that only mocks needs none, so it does not stop the start: every real call fails as Unauthorized without
-    /// being sent.
-    /// </summary>
-    public string ApiKey { get; set; } = "";
 
     /// <summary>
     /// Where results may be fetched from: a list, or one string with commas; replaces the default <c>*.aiquickdraw.com</c>. A result
@@ -70,26 +63,24 @@ public sealed class KieOptions : ProviderOptions
         TakesCallbacks = true,
     };
 
+    internal ProviderHttp Open(TimeProvider time, ILogger log) =>
+        Open("kie", Section, headers => headers.Authorization = new("Bearer", ApiKey), time, log);
+
     internal override void Read(IConfigurationSection section)
     {
-        ApiKey = ApiKey.Trim();
+        base.Read(section);
         SourceHosts = ReadList(section.GetSection(nameof(SourceHosts)), ResultHosts);
     }
 
     internal override void Check(SettingsCheck check)
     {
-        check.Address(nameof(BaseUrl), BaseUrl, "such as https://api.kie.ai");
-        check.HeaderValue(nameof(ApiKey), ApiKey);
+        base.Check(check);
         check.Hosts(nameof(SourceHosts), SourceHosts);
         check.Timeout(nameof(CallTimeout), CallTimeout, TimeSpan.FromMinutes(10));
         check.Range(nameof(PollInterval), PollInterval, TimeSpan.FromMilliseconds(50), TimeSpan.FromMinutes(1));
         check.Range(nameof(CallbackPatience), CallbackPatience, TimeSpan.Zero, TimeSpan.FromHours(1));
         check.Range(nameof(VideoCallbackPatience), VideoCallbackPatience, TimeSpan.Zero, TimeSpan.FromHours(1));
         check.Range(nameof(CreationsPerWindow), CreationsPerWindow, 0, 10_000);
-        foreach (var (model, id) in Models)
-        {
-            check.That(!string.IsNullOrWhiteSpace(id), $"{nameof(Models)}:{model} must name a model of Kie's, or be left out.");
-        }
     }
 }
 

@@ -1,21 +1,15 @@
+using System.Net.Http.Headers;
+using Generation.Core.Media;
+using Generation.Core.Settings;
 using Generation.Worker.Calls;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 
 namespace Generation.Worker.Providers.OpenAi;
 
 /// <summary>Section <c>Providers:OpenAi</c>: pictures from OpenAI, and videos from a gateway that speaks what OpenAI has shut down.</summary>
-public sealed class OpenAiOptions : ProviderOptions
+public sealed class OpenAiOptions() : HostedProviderOptions("https://api.openai.com/v1")
 {
     public const string Section = "Providers:OpenAi";
-
-    /// <summary>Default <c>https://api.openai.com/v1</c>. The key is sent there: plain http is for a simulator beside us.</summary>
-    public string BaseUrl { get; set; } = "https://api.openai.com/v1";
-
-    /// <summary>
-    /// Default none. A worker that only mocks needs none, so it does not stop the start: it is warned of then, and every real call fails
-    /// as Unauthorized without being sent.
-    /// </summary>
-    public string ApiKey { get; set; } = "";
 
     /// <summary>Sent as <c>OpenAI-Organization</c>; default none. For keys that belong to several.</summary>
     public string Organization { get; set; } = "";
@@ -46,7 +40,7 @@ public sealed class OpenAiOptions : ProviderOptions
     /// </summary>
     public string? VideoBaseUrl { get; set; }
 
-    /// <summary>The gateway's key. Default none, which is not <see cref="ApiKey"/>: OpenAI's key is nobody else's business.</summary>
+    /// <summary>The gateway's key. Default none, which is not <c>ApiKey</c>: OpenAI's key is nobody else's business.</summary>
     public string VideoApiKey { get; set; } = "";
 
     /// <summary>How often a running video is asked for; default 5 s, at least 100 ms.</summary>
@@ -60,32 +54,9 @@ public sealed class OpenAiOptions : ProviderOptions
     /// <summary>Hosts beside the gateway's own that a download may be redirected to; default none. The key is not sent there.</summary>
     public string[] VideoSourceHosts { get; set; } = [];
 
-    /// <summary>A way to OpenAI by these settings.</summary>
-    internal ProviderHttp Open(TimeProvider time, ILogger log) => new(
-        new ProviderAddress
-        {
-            Name = "openai",
-            Section = Section,
-            BaseUrl = BaseUrl,
-            ConnectTimeout = ConnectTimeout,
-            ApiKey = ApiKey,
-            Authenticate = headers =>
-            {
-                headers.Authorization = new("Bearer", ApiKey);
-                if (Organization.Length > 0)
-                {
-                    headers.Add("OpenAI-Organization", Organization);
-                }
+    internal ProviderHttp Open(TimeProvider time, ILogger log) => Open("openai", Section, Authenticate, time, log);
 
-                if (Project.Length > 0)
-                {
-                    headers.Add("OpenAI-Project", Project);
-                }
-            },
-        },
-        time, log);
-
-    /// <summary>A way to the gateway by these settings.</summary>
+    /// <summary>A client of the gateway for videos.</summary>
     internal ProviderHttp OpenVideos(TimeProvider time, ILogger log) => new(
         new ProviderAddress
         {
@@ -98,35 +69,44 @@ public sealed class OpenAiOptions : ProviderOptions
         },
         time, log);
 
+    private void Authenticate(HttpRequestHeaders headers)
+    {
+        headers.Authorization = new("Bearer", ApiKey);
+        if (Organization.Length > 0)
+        {
+            headers.Add("OpenAI-Organization", Organization);
+        }
+
+        if (Project.Length > 0)
+        {
+            headers.Add("OpenAI-Project", Project);
+        }
+    }
+
     internal override void Read(IConfigurationSection section)
     {
-        ApiKey = ApiKey.Trim();
+        base.Read(section);
         VideoApiKey = VideoApiKey.Trim();
         VideoBaseUrl = string.IsNullOrWhiteSpace(VideoBaseUrl) ? null : VideoBaseUrl.Trim();
     }
 
     internal override void Check(SettingsCheck check)
     {
-        check.Address(nameof(BaseUrl), BaseUrl, "such as https://api.openai.com/v1");
+        base.Check(check);
         if (!string.IsNullOrEmpty(VideoBaseUrl))
         {
             check.Address(nameof(VideoBaseUrl), VideoBaseUrl, "or be left out");
         }
 
-        check.HeaderValue(nameof(ApiKey), ApiKey);
         check.HeaderValue(nameof(VideoApiKey), VideoApiKey);
         check.HeaderValue(nameof(Organization), Organization);
         check.HeaderValue(nameof(Project), Project);
         check.Range(nameof(ImageBatch), ImageBatch, 1, 10);
-        check.That(ImagesPerMinute >= 0, $"{nameof(ImagesPerMinute)} must not be negative; it is {ImagesPerMinute}.");
+        check.AtLeast(nameof(ImagesPerMinute), ImagesPerMinute, 0);
         check.Timeout(nameof(CallTimeout), CallTimeout, nameof(ConnectTimeout), ConnectTimeout, TimeSpan.FromMinutes(15));
         check.Range(nameof(VideoPollInterval), VideoPollInterval, TimeSpan.FromMilliseconds(100), TimeSpan.FromMinutes(10));
         check.Timeout(nameof(VideoCallTimeout), VideoCallTimeout, TimeSpan.FromMinutes(10));
         check.Hosts(nameof(VideoSourceHosts), VideoSourceHosts);
-        foreach (var (model, id) in Models)
-        {
-            check.That(!string.IsNullOrWhiteSpace(id), $"{nameof(Models)}:{model} must name a model, or be left out.");
-        }
     }
 }
 
