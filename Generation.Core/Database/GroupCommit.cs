@@ -10,7 +10,8 @@ namespace Generation.Core.Database;
 /// Requests of a group are isolated from each other. A request whose row is locked elsewhere is answered <see cref="GroupAnswer.Locked"/> by
 /// the write and joins a later group. A group that fails for what may be one request's fault (a data error, a lock that is not to be had in
 /// time, a value that cannot be serialized) is bisected by a second loop until the request is alone, while the next groups proceed. So
-/// however many requests are in trouble, a group commit uses two connections and no more.
+/// however many requests are in trouble, a group commit uses one connection for them. A group that takes long holds up the next one for
+/// <see cref="GroupCommit.SlowGroup"/>.
 /// </para>
 /// <para>
 /// Other database errors fail the whole group; a caller that retries joins a later group, so every write must be safe to repeat.
@@ -32,6 +33,10 @@ public sealed class GroupCommit<TRequest, TResult>(
 
     // Whose requests are isolated from the start, and until when.
     private readonly Dictionary<object, long> quarantined = [];
+
+    // Who has found something locked since something was written the last time.
+    private readonly HashSet<object> blockedOwners = [];
+    private long? blockedSince;
     private TaskCompletionSource? arrival;
     private bool isWriting = options.WaitsForStart;
     private bool isIsolating;
@@ -110,13 +115,13 @@ public sealed class GroupCommit<TRequest, TResult>(
         return pending;
     }
 
-    /// <summary>Whether it is with the database at this moment; otherwise it is never written.</summary>
+    /// <summary>Whether the database has or had it; otherwise it was only queued.</summary>
     private bool GiveUp(Pending pending)
     {
         lock (gate)
         {
             pending.IsGivenUp = true;
-            return pending.IsInFlight;
+            return pending.IsInFlight || pending.WasSent;
         }
     }
 
@@ -131,6 +136,7 @@ public sealed class GroupCommit<TRequest, TResult>(
 
     private async Task WriteAllAsync()
     {
+        var inFlight = new List<Task>();
         while (true)
         {
             List<Pending> group;
@@ -158,8 +164,17 @@ public sealed class GroupCommit<TRequest, TResult>(
             }
             else
             {
-                await WriteAsync(group, isolated: false);
+                inFlight.Add(WriteAsync(group, isolated: false));
+                await AnyOf(inFlight);
             }
+        }
+
+        // One that takes its time is not waited for, as long as there are not many of them.
+        async Task AnyOf(List<Task> writes)
+        {
+            var any = Task.WhenAny(writes);
+            await (writes.Count < options.MaxConcurrentGroups ? Task.WhenAny(any, Task.Delay(GroupCommit.SlowGroup, time, CancellationToken.None)) : any);
+            writes.RemoveAll(write => write.IsCompleted);
         }
     }
 
@@ -229,6 +244,7 @@ public sealed class GroupCommit<TRequest, TResult>(
         try
         {
             var answers = await write([.. group.Select(p => p.Request)], isolated);
+            ClearBlocked();
             for (var i = 0; i < group.Count; i++)
             {
                 if (answers[i].Status == GroupAnswer.Done)
@@ -240,6 +256,10 @@ public sealed class GroupCommit<TRequest, TResult>(
                     Requeue(group[i], answers[i].Status == GroupAnswer.Locked);
                 }
             }
+        }
+        catch (Exception e) when (IsGeneralBlock(e, group))
+        {
+            Fail(group, e);
         }
         catch (Exception e) when (group.Count > 1 && MayBeOneRequests(e))
         {
@@ -269,6 +289,37 @@ public sealed class GroupCommit<TRequest, TResult>(
             }
 
             Fail(group, e);
+        }
+    }
+
+    /// <summary>
+    /// Whether requests of several owners have found something locked for a while and none was written meanwhile: then it is not one's row that is
+    /// locked but a table, which is an outage.
+    /// </summary>
+    private bool IsGeneralBlock(Exception e, List<Pending> group)
+    {
+        if (options.IsOutage is null || options.Owner is null || e is not PostgresException { SqlState: PostgresErrorCodes.LockNotAvailable })
+        {
+            return false;
+        }
+
+        lock (gate)
+        {
+            blockedSince ??= time.GetTimestamp();
+            group.ForEach(pending => blockedOwners.Add(options.Owner(pending.Request)));
+            return blockedOwners.Count >= GroupCommit.OwnersOfOutage && time.GetElapsedTime(blockedSince.Value) >= GroupCommit.OutageAfter;
+        }
+    }
+
+    private void ClearBlocked()
+    {
+        if (blockedSince is not null)
+        {
+            lock (gate)
+            {
+                blockedSince = null;
+                blockedOwners.Clear();
+            }
         }
     }
 
@@ -361,6 +412,7 @@ public sealed class GroupCommit<TRequest, TResult>(
         lock (gate)
         {
             group.ForEach(pending => pending.IsInFlight = false);
+            group.ForEach(pending => pending.WasSent = true);
             isolated.Enqueue(group, time.GetTimestamp() + (long)(pause.TotalSeconds * time.TimestampFrequency));
             if (isIsolating)
             {
@@ -415,9 +467,10 @@ public sealed class GroupCommit<TRequest, TResult>(
         {
             lock (gate)
             {
-                failed = [.. group, .. requeued, .. waiting];
+                failed = [.. group, .. requeued, .. waiting, .. isolated.UnorderedItems.SelectMany(item => item.Element)];
                 requeued.Clear();
                 waiting.Clear();
+                isolated.Clear();
             }
         }
 
@@ -451,6 +504,9 @@ public sealed class GroupCommit<TRequest, TResult>(
 
         internal bool IsInFlight { get; set; }
 
+        /// <summary>It was with the database once, without a result.</summary>
+        internal bool WasSent { get; set; }
+
         /// <summary>Timestamp of when it was first found locked.</summary>
         internal long? LockedSince { get; set; }
 
@@ -482,7 +538,12 @@ public static class GroupCommit
     /// <summary>How long a statement of a group waits for a row that another transaction has locked.</summary>
     public static readonly TimeSpan LockTimeout = TimeSpan.FromMilliseconds(100);
 
+    /// <summary>After this time the next group is begun beside one that is being written.</summary>
+    internal static readonly TimeSpan SlowGroup = TimeSpan.FromMilliseconds(250);
+
     internal const int MaxQuarantined = 1_000;
+    internal const int OwnersOfOutage = 3;
+    internal static readonly TimeSpan OutageAfter = TimeSpan.FromSeconds(1);
     internal static readonly TimeSpan QuarantineTime = TimeSpan.FromSeconds(10);
     internal static readonly TimeSpan FirstLockedPause = TimeSpan.FromMilliseconds(5);
     internal static readonly TimeSpan MaxLockedPause = TimeSpan.FromMilliseconds(250);
@@ -510,6 +571,9 @@ public sealed record GroupCommitOptions<TRequest>(int MaxGroup)
     /// <summary>How long the row of a request may stay locked before it fails with <see cref="RowLockedException"/>.</summary>
     public TimeSpan MaxLockedWait { get; init; } = TimeSpan.FromSeconds(2);
 
+    /// <summary>Groups that are written at the same time when one of them takes long.</summary>
+    public int MaxConcurrentGroups { get; init; } = 4;
+
     /// <summary>Nothing is written before <see cref="GroupCommit{TRequest, TResult}.Start"/>.</summary>
     public bool WaitsForStart { get; init; }
 
@@ -521,7 +585,7 @@ public sealed record GroupCommitOptions<TRequest>(int MaxGroup)
 public sealed class RowLockedException() : TimeoutException("A row that this needs is locked by another transaction. Nothing was written.");
 
 /// <summary>The caller's time is over.</summary>
-/// <param name="isInFlight">It is with the database and may be committed; otherwise it is never written.</param>
+/// <param name="isInFlight">The database has or had it; otherwise it was only queued and is never written.</param>
 public sealed class GroupCommitTimeoutException(bool isInFlight) : TimeoutException("The write did not finish in time.")
 {
     public bool IsInFlight => isInFlight;

@@ -63,6 +63,7 @@ public sealed class SubmitWriter : IHostedService, IDisposable
                 QueueLength = options.QueueLength,
                 Key = draft => (draft.Request.UserId, draft.Request.ClientKey),
                 Owner = draft => draft.Request.UserId,
+                MaxConcurrentGroups = 1, // on the one connection
                 WaitsForStart = true, // there may be no tables yet
                 IsOutage = IsOutage,
             },

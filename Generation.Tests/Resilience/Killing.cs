@@ -62,8 +62,7 @@ internal static class Killing
 }
 
 /// <summary>
-/// A point in the database at which a service stands still until the test lets it go: a trigger that waits for an advisory lock which
-/// the test holds.
+/// A point in the database at which a service stands still until the test lets it go: see <see cref="Stall"/>.
 /// </summary>
 internal sealed class StandStill : IAsyncDisposable
 {
@@ -81,37 +80,24 @@ internal sealed class StandStill : IAsyncDisposable
     {
         var connection = await system.Db.OpenConnectionAsync();
         await using var command = new NpgsqlCommand(
-            $"""
-            SELECT pg_advisory_lock(4711);
-            CREATE FUNCTION stand_still() RETURNS trigger LANGUAGE plpgsql AS $$
-                BEGIN
-                    PERFORM pg_advisory_xact_lock(4711);
-                    RETURN NEW;
-                END $$;
+            """
             CREATE FUNCTION slept_at(id uuid, words text) RETURNS boolean LANGUAGE sql SECURITY DEFINER AS $$
-                SELECT EXISTS (SELECT FROM generation_sessions WHERE session_id = id AND params ->> 'prompt' LIKE '%' || words || '%') $$;
-            {string.Concat(triggers.Select((trigger, i) => $"CREATE {(trigger.Contains("DEFERRABLE", StringComparison.Ordinal) ? "CONSTRAINT" : "")} TRIGGER stand_still_{i} {trigger} EXECUTE FUNCTION stand_still();"))}
+                SELECT EXISTS (SELECT FROM generation_sessions WHERE session_id = id AND params ->> 'prompt' LIKE '%' || words || '%') $$
             """,
             connection);
         await command.ExecuteNonQueryAsync();
+        await Stall.AtAsync(connection, triggers);
         return new StandStill(system, connection);
     }
 
-    /// <summary>
-    /// Waits until so many have come to the point to stay. A group of writes waits for 100 ms only, then rolls back and each comes again
-    /// by itself (<see cref="Generation.Core.Database.GroupCommit{TRequest,TResult}"/>): for a moment nobody stands there, and nothing is locked.
-    /// </summary>
-    public Task ReachedAsync(int count = 1) => system.UntilAsync(
-        $"""
-        SELECT count(*) >= {count} FROM pg_stat_activity AS a
-        WHERE {Waiting} AND EXISTS (SELECT FROM pg_locks AS l WHERE l.pid = a.pid AND NOT l.granted AND l.waitstart < clock_timestamp() - interval '500 ms')
-        """);
+    /// <summary>Waits until so many have come to the point.</summary>
+    public Task ReachedAsync(int count = 1) => system.UntilAsync($"SELECT count(*) >= {count} FROM pg_stat_activity WHERE {Stall.Waiting}");
 
     /// <summary>Cuts off whoever stands there, as the end of its process does sooner or later; what it had begun is rolled back.</summary>
     public async Task CutOffAsync()
     {
-        await system.ExecuteAsync($"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {Waiting}");
-        await system.UntilAsync($"SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE {Waiting})");
+        await system.ExecuteAsync($"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {Stall.Waiting}");
+        await system.UntilAsync($"SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE {Stall.Waiting})");
     }
 
     /// <summary>Lets everybody go, now and from now on.</summary>
@@ -122,8 +108,6 @@ internal sealed class StandStill : IAsyncDisposable
     }
 
     public async ValueTask DisposeAsync() => await holder.DisposeAsync();
-
-    private static string Waiting => "datname = current_database() AND wait_event_type = 'Lock' AND wait_event = 'advisory'";
 }
 
 /// <summary>The image lane's stream, seen from outside.</summary>

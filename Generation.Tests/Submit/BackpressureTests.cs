@@ -23,11 +23,10 @@ public sealed class BackpressureTests
         var body = new { model = "seedream-4", @params = new { prompt = "one too many" } };
         List<Task<HttpResponseMessage>> waiting;
         await using (var holder = await system.Db.OpenConnectionAsync())
-        await using (var transaction = await holder.BeginTransactionAsync())
         {
-            await using (var take = new Npgsql.NpgsqlCommand("LOCK TABLE outbox", holder, transaction)) await take.ExecuteNonQueryAsync();
+            await Stall.AtAsync(holder, "BEFORE INSERT ON outbox FOR EACH STATEMENT");
             waiting = [system.PostAsync(body, "in the database")];
-            await system.UntilAsync("EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')");
+            await system.UntilAsync("EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep')");
             waiting.AddRange(Enumerable.Range(0, 10).Select(i => system.PostAsync(body, $"key-{i}")));
             for (var refused = 0; refused < 8; refused++)
             {
@@ -37,6 +36,8 @@ public sealed class BackpressureTests
                 Assert.Equal("overloaded", (string?)(await TestSystem.ReadAsync(answer))["code"]);
                 Assert.NotNull(answer.Headers.RetryAfter?.Delta);
             }
+
+            await Stall.LetGoAsync(holder);
         }
 
         Assert.All(await Task.WhenAll(waiting), answer => Assert.Equal(HttpStatusCode.Accepted, answer.StatusCode));
@@ -53,7 +54,7 @@ public sealed class BackpressureTests
         var user = await writer.UserAsync(credits: 10_000);
         await writer.StartAsync();
         var burst = new List<Task<SubmitResult>>();
-        await using (await writer.LockAsync("LOCK TABLE outbox"))
+        await using (await writer.StallAsync())
         {
             burst.Add(writer.SubmitAsync(user, "slow"));
             await writer.UntilItIsBlockedAsync();
@@ -63,7 +64,7 @@ public sealed class BackpressureTests
 
         Assert.All(await Task.WhenAll(burst), result => Assert.Equal(SubmitOutcome.Accepted, result.Outcome));
         List<Task<SubmitResult>> queue;
-        await using (await writer.LockAsync("LOCK TABLE outbox"))
+        await using (await writer.StallAsync())
         {
             queue = [writer.SubmitAsync(user, "slow again")];
             await writer.UntilItIsBlockedAsync();
@@ -124,11 +125,11 @@ public sealed class BackpressureTests
         async Task WhileStandingAsync(Func<Task> act)
         {
             await using var holder = await system.Db.OpenConnectionAsync();
-            await using var transaction = await holder.BeginTransactionAsync();
-            await using (var take = new Npgsql.NpgsqlCommand("LOCK TABLE outbox", holder, transaction)) await take.ExecuteNonQueryAsync();
+            await Stall.AtAsync(holder, "BEFORE INSERT ON outbox FOR EACH STATEMENT");
             waiting.Add(system.PostAsync(body));
-            await system.UntilAsync("EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')");
+            await system.UntilAsync("EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep')");
             await act();
+            await Stall.LetGoAsync(holder);
         }
     }
 
@@ -138,7 +139,7 @@ public sealed class BackpressureTests
         await using var writer = await WriterUnderTest.CreateAsync(Hasty);
         var user = await writer.UserAsync();
         await writer.StartAsync();
-        await using (await writer.LockAsync("LOCK TABLE outbox"))
+        await using (await writer.StallAsync())
         {
             var started = TimeProvider.System.GetTimestamp();
             var ahead = writer.SubmitAsync(user, "ahead");
@@ -234,7 +235,7 @@ public sealed class BackpressureTests
         var user = await writer.UserAsync();
         await writer.StartAsync();
         Task<SubmitResult> ahead;
-        await using (await writer.LockAsync("LOCK TABLE outbox"))
+        await using (await writer.StallAsync())
         {
             ahead = writer.SubmitAsync(user, "ahead");
             await writer.UntilItIsBlockedAsync();

@@ -105,7 +105,7 @@ public sealed class SubmitWriterTests
         await writer.ExecuteAsync($"UPDATE credit_accounts SET frozen_at = now() WHERE user_id = '{frozen}'");
         await writer.StartAsync();
         var first = await writer.SubmitAsync(user, "known");
-        var holder = await writer.LockAsync("LOCK TABLE outbox");
+        var holder = await writer.StallAsync();
         var ahead = writer.SubmitAsync(user, "ahead"); // the others wait behind it, and so together
         await writer.UntilItIsBlockedAsync();
         var waiting = new[]

@@ -84,12 +84,21 @@ internal sealed class WriterUnderTest : IAsyncDisposable
         await command.ExecuteNonQueryAsync();
     }
 
-    /// <summary>Waits until the writer's transaction stands before somebody's lock.</summary>
+    /// <summary>A batch stands still from now on, until this is disposed.</summary>
+    public async Task<NpgsqlConnection> StallAsync()
+    {
+        var holder = new NpgsqlConnection(database.ConnectionString + ";Pooling=false");
+        await holder.OpenAsync();
+        await Stall.AtAsync(holder, "BEFORE INSERT ON outbox FOR EACH STATEMENT");
+        return holder;
+    }
+
+    /// <summary>Waits until the writer's transaction stands still.</summary>
     public async Task UntilItIsBlockedAsync()
     {
         while (!await ScalarAsync<bool>(
-            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'writer' AND wait_event_type = "
-            + "'Lock')"))
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'writer' AND wait_event = "
+            + "'PgSleep')"))
         {
             await Task.Delay(TimeSpan.FromMilliseconds(10), TimeProvider.System, CancellationToken.None);
         }
