@@ -140,41 +140,34 @@ public sealed class GroupCommit<TRequest, TResult>(
         while (true)
         {
             List<Pending> group;
-            Task next;
+            Task arrived;
+            TimeSpan? due;
             lock (gate)
             {
-                group = TakeGroup(out var due);
-                if (group.Count == 0 && due is null)
+                group = TakeGroup(out due);
+                if (group.Count == 0 && due is null && inFlight.Count == 0)
                 {
                     isWriting = false;
                     return;
                 }
 
                 arrival = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-                next = arrival.Task;
-                if (group.Count == 0)
-                {
-                    next = Task.WhenAny(next, Task.Delay(due!.Value, time, CancellationToken.None));
-                }
+                arrived = arrival.Task;
             }
 
-            if (group.Count == 0)
+            if (group.Count > 0)
             {
-                await next;
+                // One that takes its time is not waited for, as long as there are not many of them.
+                inFlight.Add(WriteAsync(group, isolated: false));
+                await (inFlight.Count < options.MaxConcurrentGroups
+                    ? Task.WhenAny([.. inFlight, Task.Delay(GroupCommit.SlowGroup, time, CancellationToken.None)]) : Task.WhenAny(inFlight));
             }
             else
             {
-                inFlight.Add(WriteAsync(group, isolated: false));
-                await AnyOf(inFlight);
+                await Task.WhenAny(due is null ? [.. inFlight, arrived] : [.. inFlight, arrived, Task.Delay(due.Value, time, CancellationToken.None)]);
             }
-        }
 
-        // One that takes its time is not waited for, as long as there are not many of them.
-        async Task AnyOf(List<Task> writes)
-        {
-            var any = Task.WhenAny(writes);
-            await (writes.Count < options.MaxConcurrentGroups ? Task.WhenAny(any, Task.Delay(GroupCommit.SlowGroup, time, CancellationToken.None)) : any);
-            writes.RemoveAll(write => write.IsCompleted);
+            inFlight.RemoveAll(write => write.IsCompleted);
         }
     }
 

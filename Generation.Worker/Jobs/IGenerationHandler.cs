@@ -5,7 +5,7 @@ namespace Generation.Worker.Jobs;
 
 /// <summary>
 /// Runs the jobs of some job types. A handler knows its provider and nothing else: the pipeline around it claims, renews, stores, settles and
-/// retries. Handlers are found by scanning the assembly.
+/// retries. Handlers are found by scanning the worker's assembly and those of <see cref="Generation.Core.Catalog.ToolAssemblies"/>.
 /// </summary>
 public interface IGenerationHandler
 {
