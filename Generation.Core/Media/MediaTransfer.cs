@@ -109,10 +109,10 @@ public sealed class MediaTransfer(
     /// <summary>A span of one output. An upload belongs to no session.</summary>
     private static Activity? Start(string what, MediaDestination destination, ActivityKind kind)
     {
-        var span = Telemetry.Source.StartActivity($"{what} {destination.Kind.ToString().ToLowerInvariant()}", kind);
+        var span = Telemetry.Source.StartActivity($"{what} {destination.Kind.Name()}", kind);
         return span is not { IsAllDataRequested: true } ? span : span
             .SetSession(destination.Role == MediaRole.Upload ? default : destination.SessionId)!
-            .SetTag("generation.media.role", destination.Role.ToString().ToLowerInvariant())
+            .SetTag("generation.media.role", destination.Role.Name())
             .SetTag("generation.output.ordinal", destination.Ordinal);
     }
 
@@ -161,7 +161,7 @@ public sealed class MediaTransfer(
             }
 
             span?.SetTag("generation.media.bytes", body.BytesRead).SetTag("generation.media.content_type", type.ContentType);
-            Telemetry.StreamedBytes.Add(body.BytesRead, new KeyValuePair<string, object?>("kind", type.Kind.ToString().ToLowerInvariant()));
+            Telemetry.StreamedBytes.Add(body.BytesRead, new KeyValuePair<string, object?>("kind", type.Kind.Name()));
             return new(key, type.ContentType, body.BytesRead, body.Sha256(), header.Width, header.Height, header.DurationOf(body.BytesRead));
         }
         catch (OperationCanceledException e) when (idle.IsCancellationRequested && !ct.IsCancellationRequested)
@@ -192,7 +192,7 @@ public sealed class MediaTransfer(
                 if (type?.Kind != kind)
                 {
                     var found = type?.ContentType ?? MediaType.Describe(window.Span[..length]);
-                    throw new MediaException(MediaFailure.WrongType, $"Expected {kind.ToString().ToLowerInvariant()}, got {found}.");
+                    throw new MediaException(MediaFailure.WrongType, $"Expected {kind.Name()}, got {found}.");
                 }
             }
 
