@@ -1,11 +1,11 @@
 namespace Generation.Core.Queue;
 
-/// <summary>A queue, with worker slots of its own, for one kind of work. A model says which one it uses.</summary>
+/// <summary>A queue for one kind of work, with separate worker slots. Every model belongs to one lane.</summary>
 public enum Lane
 {
     Image,
     Video,
 
-    /// <summary>GPUs of our own.</summary>
+    /// <summary>Self-hosted GPUs.</summary>
     Gpu,
 }
