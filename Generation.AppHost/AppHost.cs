@@ -10,7 +10,7 @@ var inContainers = onThisMachine ? run.HasContainerEngine() : builder.HasServers
 var database = onThisMachine ? builder.AddGenerationDatabase(run.DataFolder, inContainers) : builder.AddPublishedDatabase(inContainers);
 var redis = onThisMachine ? builder.AddGenerationRedis(run.DataFolder, inContainers) : builder.AddPublishedRedis(inContainers);
 
-// The relay runs the migrations, so whoever needs the schema waits for it.
+// The relay runs the migrations, so services that need the schema wait for it.
 var relay = builder.AddService<Projects.Generation_Relay>("relay")
     .WithHttpHealthCheck("/readyz")
     .WithDatabase(database)

@@ -20,7 +20,7 @@ internal static class DashboardPorts
 
     /// <summary>
     /// Gives each listener a port: that of the launch profile or the usual one, and where it is taken (a second run on this machine) any free one.
-    /// An https address was chosen by somebody and stays.
+    /// An https address was configured and is kept.
     /// </summary>
     public static void ChooseDashboardPorts(this IDistributedApplicationBuilder builder)
     {
@@ -160,7 +160,7 @@ internal sealed partial class LocalRun
         }
     }
 
-    /// <summary>The folder's lock, let go when everything has stopped.</summary>
+    /// <summary>The folder's lock, released when everything has stopped.</summary>
     internal sealed record DataFolderOwnership(IDisposable Lock);
 
     /// <summary>The level of a line of our services' logs: ReadableLines in ServiceDefaults, or the framework's formatter.</summary>

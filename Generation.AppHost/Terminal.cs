@@ -3,7 +3,7 @@ using System.Text.RegularExpressions;
 namespace Generation.AppHost;
 
 /// <summary>
-/// The one writer of the terminal. Colours where somebody looks, plain text where the output is redirected or NO_COLOR is set.
+/// The one writer of the terminal. Colours on a terminal, plain text where the output is redirected or NO_COLOR is set.
 /// </summary>
 internal static partial class Terminal
 {
@@ -23,7 +23,7 @@ internal static partial class Terminal
     /// <summary>What should not have happened to a resource, and was dealt with.</summary>
     public static void Warn(string name, string what) => Write($"{Paint(name.PadRight(NameWidth), 33)}  {what}");
 
-    /// <summary>A line of a resource's log, which may have colours of its own.</summary>
+    /// <summary>A line of a resource's log, which may contain colour codes.</summary>
     public static void Log(string name, string line) => Write($"{Paint(name.PadRight(NameWidth), 36)}| {(UseColors ? line : WithoutColors(line))}");
 
     /// <summary>A line as it would be without colours.</summary>

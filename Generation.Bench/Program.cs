@@ -16,8 +16,7 @@ Benchmark[] benchmarks =
 
 if (args is ["chaos", .. var words] && ChaosOptions.Parse(words) is { } chaos)
 {
-    return await Interruptible.RunAsync(
-    ct => ChaosRun.RunAsync(chaos, ct));
+    return await Interruptible.RunAsync(ct => ChaosRun.RunAsync(chaos, ct));
 }
 
 if (args is ["restore"] or ["restore", _] && (args.Length == 1 ? 60 : int.TryParse(args[1], out var given) ? given : 0) is >= 10 and <= 3_600
@@ -34,16 +33,7 @@ var (name, jsonPath) = args switch
 };
 if (Array.Find(benchmarks, benchmark => benchmark.Name == name) is not { } chosen)
 {
-    AnsiConsole.WriteLine("dotnet run -c Release --project Generation.Bench -- NAME [--json FILE]");
-    foreach (var benchmark in benchmarks)
-    {
-        AnsiConsole.WriteLine($"  {benchmark.Name,-14} {benchmark.Claim}");
-    }
-
-    AnsiConsole.WriteLine($"  {ChaosOptions.Usage}: every part of the system is killed, stopped, wiped and slowed down under load, and nothing is "
-        + "lost.");
-    AnsiConsole.WriteLine($"  {RestoreDrill.Usage}: the database is restored to a point in time, and reconciled with store, providers and clients.");
-    return args.Length == 0 ? 0 : 2;
+    return Usage.Print(benchmarks, isAsked: args.Length == 0);
 }
 
 // The services come from the same configuration as this program, so one check covers all.

@@ -18,7 +18,7 @@ public sealed class DatabaseOptions
     public int PoolSize { get; set; } = 20;
 
     /// <summary>
-    /// Seconds that one statement may take where it has no limit of its own; default 5 in the Api, where somebody waits for it, else 30.
+    /// Seconds that a statement without a specific limit may take; default 5 in the Api, where a request waits for it, else 30.
     /// Then it is cancelled. Too short cuts off sweeps over large tables; too long lets requests hang on a database that does not answer.
     /// </summary>
     public int? CommandTimeoutSeconds { get; set; }
@@ -94,8 +94,8 @@ public sealed record DatabaseConnections(string Login, string Service, string De
         service.MaxAutoPrepare = 64;
 
         // Resetting a session between uses halves small statements (measured on two cores: 11,400/s with, 24,300/s without).
-        // It is not needed while nobody changes a session: roles and app.user_id are SET LOCAL, a transaction left open is
-        // rolled back by Npgsql all the same, LISTEN has connections of its own, advisory locks are the transaction's.
+        // It is not needed as long as no code changes session state: roles and app.user_id are SET LOCAL, a transaction left open is
+        // rolled back by Npgsql all the same, LISTEN uses dedicated connections, advisory locks are the transaction's.
         // TidyTests holds us to that.
         service.NoResetOnClose = true;
         var dedicated = new NpgsqlConnectionStringBuilder(service.ConnectionString) { Pooling = false, MaxAutoPrepare = 0 };

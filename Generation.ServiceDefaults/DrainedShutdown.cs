@@ -38,7 +38,7 @@ public sealed class ShutdownOptions
 /// </summary>
 public sealed class DrainState(IHostApplicationLifetime lifetime, IOptions<ShutdownOptions> options, TimeProvider time) : IHostedLifecycleService
 {
-    /// <summary>Cancelled at the stop signal. For whatever takes in new work; work that has begun gets the host's own tokens.</summary>
+    /// <summary>Cancelled at the stop signal. For loops that accept new work; work that has begun gets the host's tokens.</summary>
     public CancellationToken Draining => lifetime.ApplicationStopping;
 
     public bool IsDraining => Draining.IsCancellationRequested;

@@ -13,7 +13,7 @@ using Npgsql;
 
 namespace Microsoft.Extensions.Hosting;
 
-/// <summary>What every service of Generation has before it does anything of its own.</summary>
+/// <summary>The defaults that every service of Generation shares.</summary>
 public static class GenerationServiceDefaults
 {
     /// <summary>
@@ -73,9 +73,8 @@ public static class GenerationServiceDefaults
             return dataSource.Build();
         });
 
-        // The context that migrates, as the owner. It also brings traces and metrics of Npgsql, whoever's connection they are of. Readiness asks by
-        // itself,
-        // and the migrator tries again by itself: EF's retry would wrap its transactions.
+        // The context that migrates, as the owner. It also registers traces and metrics of Npgsql, for every connection. Readiness has a probe of
+        // the database, so the health check is disabled; the migrator retries itself, and EF's retry would wrap its transactions.
         builder.Services.AddDbContext<GenerationDbContext>((services, options) =>
         {
             var owner = DatabaseConnections.ReadOwner(services.GetRequiredService<IConfiguration>(), services.GetRequiredService<IHostEnvironment>());
@@ -85,7 +84,7 @@ public static class GenerationServiceDefaults
         });
         builder.EnrichNpgsqlDbContext<GenerationDbContext>(settings => (settings.DisableHealthChecks, settings.DisableRetry) = (true, true));
 
-        // Registers the shared multiplexer, connected when it is first asked for. Readiness asks by itself; a second health check could only differ.
+        // Registers the shared multiplexer, connected on first use. Readiness has a probe of Redis, so the client's health check is disabled.
         builder.AddRedisClient(
             RedisConnections.ConnectionName,
             settings => settings.DisableHealthChecks = true,

@@ -38,7 +38,7 @@ public sealed class Readiness(IServiceProvider services, DrainState drain, TimeP
     private readonly SchemaCheck? schema = services.GetService<SchemaCheck>();
     private readonly RedisConnections? redis = services.GetService<RedisConnections>();
 
-    // A connection of its own: under load the pool may be empty for seconds, and taking a busy process out of
+    // A dedicated connection: under load the pool may be empty for seconds, and taking a busy process out of
     // rotation would only pass its load on.
     private readonly NpgsqlDataSource? postgres = services.GetService<DatabaseConnections>() is { } connections
         ? NpgsqlDataSource.Create(new NpgsqlConnectionStringBuilder(connections.Service) { MaxPoolSize = 1, MinPoolSize = 0, MaxAutoPrepare = 0 })

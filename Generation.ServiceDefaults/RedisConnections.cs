@@ -7,7 +7,7 @@ using StackExchange.Redis;
 namespace Generation.ServiceDefaults;
 
 /// <summary>
-/// The ways to reach Redis: one multiplexer that everything shares, and one of its own for whoever blocks on a read
+/// The ways to reach Redis: one shared multiplexer, and a dedicated one for each blocking reader
 /// (a blocking command holds up every other command on its connection).
 /// <para>Redis may be unavailable at start and come later: nothing here throws for that, commands do. Asking the container
 /// for <see cref="IConnectionMultiplexer"/> waits up to <see cref="ConnectTimeoutMilliseconds"/> the first time; code
@@ -57,7 +57,7 @@ public sealed class RedisConnections(IServiceProvider services, IConfiguration c
         await base.StopAsync(ct);
         if (shared is { IsValueCreated: true, Value.IsCompletedSuccessfully: true })
         {
-            // nobody has a command under way by now, and a Redis that is unavailable would be waited for
+            // no command is in flight by now, and closing would wait for a Redis that is unavailable
             await (await shared.Value).CloseAsync(allowCommandsToComplete: false);
         }
     }

@@ -6,7 +6,7 @@ using OpenTelemetry.Trace;
 namespace Generation.ServiceDefaults;
 
 /// <summary>
-/// A trace begins with a request or a message. What a process does by itself (polls, sweeps, heartbeats, probes of its servers) happens every
+/// A trace begins with a request or a message. Background activity (polls, sweeps, heartbeats, probes of its servers) happens every
 /// second in an idle system and says nothing; it is in the metrics, and what a sweep does to a session is in that session's trace. Of everything
 /// else the configured sampler decides.
 /// </summary>

@@ -53,7 +53,7 @@ internal sealed class StartVerdict
 
 /// <summary>
 /// Outside Development, what a running service must not or should not be. What is dangerous and may be meant is said once, by the setting's
-/// name. A login that may do more than its service needs ends the process as soon as the database tells of it; the database may be unavailable at
+/// name. A login that may do more than its service needs ends the process as soon as the database reports it; the database may be unavailable at
 /// the start, and then it is asked when it is back.
 /// </summary>
 internal sealed class StartChecks(

@@ -19,7 +19,7 @@ internal static class TelemetryExport
     ];
 
     /// <summary>
-    /// Traces always (a trace id goes into sessions, problems and logs whether or not anybody collects them); traces,
+    /// Traces always (a trace id goes into sessions, problems and logs whether or not they are collected); traces,
     /// metrics and logs leave over OTLP if, and only if, <c>OTEL_EXPORTER_OTLP_ENDPOINT</c> is set. The other
     /// <c>OTEL_*</c> variables mean what the specification says, except that no sampler of theirs makes a trace of a background poll.
     /// </summary>

@@ -7,7 +7,7 @@ using OpenTelemetry.Trace;
 namespace Generation.ServiceDefaults;
 
 /// <summary>
-/// Sends what telemetry is left when everything else has stopped, and waits for that no longer than <see cref="Limit"/>, whatever the collector
+/// Flushes the remaining telemetry when everything else has stopped, for at most <see cref="Limit"/>, whatever the collector
 /// does. The SDK's own way out gives each signal five seconds and more, one after the other, and an export that repeats itself
 /// (<c>OTEL_DOTNET_EXPERIMENTAL_OTLP_RETRY=in_memory</c>, which Aspire sets) keeps to no limit at all: with a collector that was not there every
 /// service took 12 to 16 s to stop. A provider that was shut down here is only disposed of later.
@@ -31,7 +31,7 @@ internal sealed class TelemetryFlush(IServiceProvider services, TimeProvider tim
         return Task.CompletedTask;
     }
 
-    /// <summary>A host may be stopped from two sides at once; whoever of them goes on to dispose of it waits for the same flush.</summary>
+    /// <summary>A host may be stopped twice concurrently; both callers wait for the same flush.</summary>
     public Task StoppedAsync(CancellationToken ct)
     {
         lock (gate)

@@ -2,6 +2,7 @@ using System.ComponentModel.DataAnnotations;
 using Generation.Api.Description;
 using Generation.Api.Errors;
 using Generation.Api.Identity;
+using Generation.Core;
 using Generation.Core.Catalog;
 using Generation.Core.Providers;
 using Generation.Core.Settings;
@@ -95,7 +96,7 @@ public static class ProvidersApi
             calls == 0 ? 0 : Math.Round((double)reports.Sum(r => r.Report.Errors) / calls, 3),
             reports.Max(r => r.Report.P50Ms),
             reports.Max(r => r.Report.P95Ms),
-            [.. models.Select(m => new ProviderModelView(m.Id, m.Lifecycle.ToString().ToLowerInvariant(), disabled.Contains(m.Id)))],
+            [.. models.Select(m => new ProviderModelView(m.Id, m.Lifecycle.Name(), disabled.Contains(m.Id)))],
             [.. reports.Select(r => new ProviderWorkerView(r.Worker, r.Report.Provider, r.Report.State, r.Report.OpenForSeconds, r.Report.Calls,
                 r.Report.Errors, r.Report.P50Ms, r.Report.P95Ms, r.Report.LastError))]);
     }

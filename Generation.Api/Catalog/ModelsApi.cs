@@ -1,6 +1,7 @@
 using System.ComponentModel.DataAnnotations;
 using System.Text.Json.Nodes;
 using Generation.Api.Description;
+using Generation.Core;
 using Generation.Core.Catalog;
 using Generation.Core.Settings;
 using Microsoft.AspNetCore.Http.HttpResults;
@@ -52,7 +53,7 @@ public static class ModelsApi
         foreach (var model in registry.Models)
         {
             models.Add(new ModelView(
-                model.Id, model.Tool, model.Provider, model.Kind, model.Lane, model.Lifecycle.ToString().ToLowerInvariant(),
+                model.Id, model.Tool, model.Provider, model.Kind, model.Lane, model.Lifecycle.Name(),
                 model.Lifecycle != ModelLifecycle.Retired && !disabled.Contains(model.Id), model.Successor, model.DeprecatedSince, model.Sunset,
                     model.ToSchema(),
                 [.. (await prices.OfAsync(model.Id, ct)).Select(p => new PriceView(

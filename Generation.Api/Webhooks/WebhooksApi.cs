@@ -54,7 +54,7 @@ public static class WebhooksApi
             log.LogInformation(OperationEvents.ProviderCallback, "Received a callback of {Provider}: {Outcome}", provider, outcome);
             return outcome == CallbackOutcome.Unknown
                 ? Problems.NotFound("callback address")
-                : TypedResults.Ok(new CallbackReceipt(true, outcome.ToString().ToLowerInvariant()));
+                : TypedResults.Ok(new CallbackReceipt(true, outcome.Name()));
         }
         catch (Exception e) when (e is NpgsqlException or TimeoutException)
         {

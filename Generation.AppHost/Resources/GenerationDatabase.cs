@@ -8,7 +8,7 @@ namespace Generation.AppHost.Resources;
 /// its own that owns nothing (docs/decisions/0016). The migration creates the roles and sets their passwords.
 /// </summary>
 /// <param name="Name">The database's name.</param>
-/// <param name="Server">Who must run before anybody connects; null where the server is not ours.</param>
+/// <param name="Server">The server to wait for; null where it is external.</param>
 /// <param name="Connection">Host, port and what else is the same for everybody: the beginning of every connection string.</param>
 /// <param name="Owner">User name and password of the owner: the rest of its connection string.</param>
 /// <param name="Passwords">The password of each role, by the service's name.</param>

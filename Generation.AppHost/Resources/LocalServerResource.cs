@@ -40,7 +40,7 @@ internal abstract class LocalServerResource(string name, string kind) : Resource
         return supervision;
     }
 
-    /// <summary>Stops it in order. By then nobody should use it.</summary>
+    /// <summary>Stops it gracefully, after its users have stopped.</summary>
     public async Task StopAsync(TimeSpan grace)
     {
         await stopping.CancelAsync();
@@ -88,7 +88,7 @@ internal abstract class LocalServerResource(string name, string kind) : Resource
         catch (StartFailure e)
         {
             started.TrySetException(e);
-            _ = started.Task.Exception; // seen: it is told below
+            _ = started.Task.Exception; // observed: it is reported below
             model.Logger.LogError("{Failure}", e.Message);
             await PublishAsync(KnownResourceStates.FailedToStart);
             Terminal.Fail(e.Message);

@@ -126,7 +126,7 @@ public sealed class FolderMediaStore : IMediaStore
             }
             catch (DirectoryNotFoundException)
             {
-                return; // the last of its folder, deleted by somebody else
+                return; // the folder was deleted concurrently
             }
 
             RemoveEmptyFolders(Path.GetDirectoryName(path)!);
@@ -283,7 +283,7 @@ public sealed class FolderMediaStore : IMediaStore
         return Base64Url.EncodeToString(HMACSHA256.HashData(signingKey.Value, signed));
     }
 
-    /// <summary>Several processes start at once: each writes a key of its own aside, and the first to link it wins.</summary>
+    /// <summary>Processes that start at once each write a key to a temporary file; the first to link it wins.</summary>
     private byte[] ReadOrCreateSigningKey() => Guard(() =>
     {
         Directory.CreateDirectory(root);

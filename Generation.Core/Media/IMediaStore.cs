@@ -1,6 +1,6 @@
 namespace Generation.Core.Media;
 
-/// <summary>Why media could not be stored. The order is that of blame: the file, its source, our store.</summary>
+/// <summary>Why media could not be stored. Ordered by cause: the file, its source, our store.</summary>
 public enum MediaFailure
 {
     /// <summary>Larger than the cap for its kind. Not worth a retry.</summary>
@@ -50,7 +50,7 @@ public interface IMediaStore
     /// <remarks>
     /// The object appears complete or not at all: when the body's stream throws, the token is cancelled or the store fails,
     /// what was uploaded is discarded and an older object of the same name stays as it was. What the body's stream
-    /// throws comes out unchanged.
+    /// throws is passed on unchanged.
     /// </remarks>
     /// <param name="contentType">As it will be served; the key's own <see cref="MediaKey.Type"/> in every ordinary case.</param>
     /// <returns>How many bytes were stored.</returns>
@@ -74,7 +74,7 @@ public interface IMediaStore
 
     /// <summary>
     /// A page of everything that is stored, in the order of the names, foreign ones counted in: a walk over millions of objects can
-    /// stop anywhere and go on days later.
+    /// stop anywhere and be resumed days later.
     /// </summary>
     /// <param name="position">Empty for the beginning; otherwise what the page before said.</param>
     /// <param name="maxNames">At most 1,000.</param>
@@ -86,7 +86,7 @@ public interface IMediaStore
     Task<int> SweepUnfinishedAsync(TimeSpan minAge, CancellationToken ct);
 
     /// <summary>
-    /// A URL that lets whoever holds it read the object for a while. It is a secret: check who owns the object before, and
+    /// A URL that lets its holder read the object for a limited time. It is a secret: check who owns the object before, and
     /// never log it. No round trip; the object need not exist.
     /// </summary>
     /// <param name="lifetime">Counted from now, whole seconds, at most seven days.</param>

@@ -36,7 +36,7 @@ public sealed class MediaDownload : IAsyncDisposable
 /// Fetches results from provider URLs without becoming a way into the internal network.
 /// </summary>
 /// <remarks>
-/// A URL is data that a provider (or whoever can talk it into something) wrote. So each hop is checked twice: its host
+/// A URL is data that a provider (or someone who can influence it) wrote. So each hop is checked twice: its host
 /// against the caller's list before anything is sent, and the address it resolves to at the moment of connecting. The
 /// socket is opened to the very address that was checked, so a name that resolves differently a moment later gains nothing.
 /// Redirects are followed by hand, at most three, each through the same checks. No proxy (it would resolve the name out of
@@ -69,7 +69,7 @@ public sealed class MediaDownloader : IDisposable
             ConnectCallback = ConnectAsync,
             PooledConnectionLifetime = TimeSpan.FromMinutes(5), // addresses are checked anew now and then
             MaxResponseHeadersLength = 64,
-            MaxResponseDrainSize = 0, // whoever stops reading wants the connection gone
+            MaxResponseDrainSize = 0, // when reading stops, the connection is closed
         })
         {
             Timeout = Timeout.InfiniteTimeSpan, // the waits below are shorter and say what they waited for

@@ -227,7 +227,7 @@ public readonly partial record struct MediaHeader(int? Width, int? Height, doubl
         }
 
         // Whether the walk ended in the middle of the box that was looked for, or of another one. The media data itself
-        // is too long to wait for: whatever comes after it stays unknown.
+        // is too long to wait for: what follows it stays unknown.
         wantsMore = !box.RestName.SequenceEqual("mdat"u8);
         return default;
     }

@@ -70,7 +70,7 @@ public sealed record MediaKey
     /// <summary>What the object is, as its extension says.</summary>
     public MediaType Type { get; }
 
-    /// <summary>Whether it is one of the shared samples, which belong to nobody.</summary>
+    /// <summary>Whether it is one of the shared samples, which have no owner.</summary>
     public bool IsSample => Role == MediaRole.Sample;
 
     /// <summary>The key of one output of a session.</summary>

@@ -36,7 +36,7 @@ public sealed class MediaOptions
 
     /// <summary>
     /// Default false. True lets any allow-listed host resolve to a private address, over plain http too: for a development
-    /// machine with a simulated provider. In production it opens the internal network to whoever can name a URL;
+    /// machine with a simulated provider. In production it opens the internal network to anyone who can supply a URL;
     /// <see cref="PrivateHosts"/> opens one host instead.
     /// </summary>
     public bool AllowPrivateAddresses { get; set; }

@@ -20,7 +20,7 @@ public abstract record MediaSource
         public SourceCredential? Credential { get; init; }
     }
 
-    /// <summary>To be read to its end; whoever made it disposes it.</summary>
+    /// <summary>Read to its end; the caller disposes it.</summary>
     /// <param name="DeclaredBytes">Its length if known; a body that ends earlier is an error.</param>
     public sealed record Direct(Stream Body, long? DeclaredBytes = null) : MediaSource;
 }
@@ -42,7 +42,7 @@ public sealed record MediaDestination(
     /// <summary>What the object is for. An upload has its own id for a session's, and no ordinal.</summary>
     public MediaRole Role { get; init; }
 
-    /// <summary>A cap of its own, in bytes; null: that of its kind.</summary>
+    /// <summary>The cap in bytes; null for the cap of its kind.</summary>
     public long? MaxBytes { get; init; }
 
     public MediaKey KeyFor(MediaType type) => Role == MediaRole.Upload
@@ -62,14 +62,14 @@ public sealed record StoredMedia(
 /// Moves one result into the store: source → cap → SHA-256 → type → size → store, in one pass.
 /// </summary>
 /// <remarks>
-/// Memory is the header window (256 KiB, pooled) and the store's own buffer, whatever the body's size. The window exists
+/// Memory is the header window (256 KiB, pooled) and the store's own buffer, independent of the body's size. The window exists
 /// because the key's extension and the picture's size must be known before the first byte is stored, and a JPEG may keep
 /// its size behind long Exif and colour segments. The store pulls: a slow store slows the source down, nothing piles up.
 /// </remarks>
 public sealed class MediaTransfer(
     IMediaStore store, MediaDownloader downloader, IOptions<MediaOptions> options, TimeProvider time, ILogger<MediaTransfer> logger)
 {
-    /// <summary>How far into a body its size is looked for, in bytes.</summary>
+    /// <summary>How many bytes of a body are searched for its dimensions.</summary>
     public const int HeaderWindowBytes = 256 << 10;
 
     /// <summary>Stores one output.</summary>
@@ -109,10 +109,10 @@ public sealed class MediaTransfer(
     /// <summary>A span of one output. An upload belongs to no session.</summary>
     private static Activity? Start(string what, MediaDestination destination, ActivityKind kind)
     {
-        var span = Telemetry.Source.StartActivity($"{what} {destination.Kind.ToString().ToLowerInvariant()}", kind);
+        var span = Telemetry.Source.StartActivity($"{what} {destination.Kind.Name()}", kind);
         return span is not { IsAllDataRequested: true } ? span : span
             .SetSession(destination.Role == MediaRole.Upload ? default : destination.SessionId)!
-            .SetTag("generation.media.role", destination.Role.ToString().ToLowerInvariant())
+            .SetTag("generation.media.role", destination.Role.Name())
             .SetTag("generation.output.ordinal", destination.Ordinal);
     }
 
@@ -161,7 +161,7 @@ public sealed class MediaTransfer(
             }
 
             span?.SetTag("generation.media.bytes", body.BytesRead).SetTag("generation.media.content_type", type.ContentType);
-            Telemetry.StreamedBytes.Add(body.BytesRead, new KeyValuePair<string, object?>("kind", type.Kind.ToString().ToLowerInvariant()));
+            Telemetry.StreamedBytes.Add(body.BytesRead, new KeyValuePair<string, object?>("kind", type.Kind.Name()));
             return new(key, type.ContentType, body.BytesRead, body.Sha256(), header.Width, header.Height, header.DurationOf(body.BytesRead));
         }
         catch (OperationCanceledException e) when (idle.IsCancellationRequested && !ct.IsCancellationRequested)
@@ -192,7 +192,7 @@ public sealed class MediaTransfer(
                 if (type?.Kind != kind)
                 {
                     var found = type?.ContentType ?? MediaType.Describe(window.Span[..length]);
-                    throw new MediaException(MediaFailure.WrongType, $"Expected {kind.ToString().ToLowerInvariant()}, got {found}.");
+                    throw new MediaException(MediaFailure.WrongType, $"Expected {kind.Name()}, got {found}.");
                 }
             }
 

@@ -10,7 +10,7 @@ public enum MediaKind
     Audio,
 }
 
-/// <summary>A format that is stored. The list is closed: what is not on it is refused, whatever its source calls it.</summary>
+/// <summary>A format that is stored. The list is closed: other formats are rejected, whatever content type the source declares.</summary>
 /// <param name="Kind">Image, video or audio.</param>
 /// <param name="ContentType">As it is served.</param>
 /// <param name="Extension">As it ends the object's name, without a dot.</param>

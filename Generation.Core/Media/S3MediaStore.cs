@@ -16,7 +16,7 @@ namespace Generation.Core.Media;
 /// PutObject, multipart uploads, GetObject, HeadObject, DeleteObject and the two listings.
 /// </summary>
 /// <remarks>
-/// A body costs one pooled buffer of a part's size, whatever its length: the buffer is filled, sent, filled again. Parts go
+/// A body costs one pooled buffer of a part's size, independent of its length: the buffer is filled, sent, filled again. Parts go
 /// one after another; concurrency comes from the worker's other slots, and the sum of memory stays slots × 8 MiB.
 /// Checksum trailers (the SDK's default) are off, because servers other than AWS refuse them; instead the SHA-256 of each
 /// part is in its signature, and the server refuses a part that does not match.
@@ -182,7 +182,7 @@ public sealed class S3MediaStore : IMediaStore, IDisposable
             page = await AskAsync(token => client.ListMultipartUploadsAsync(request, token), ct);
             foreach (var upload in page.MultipartUploads ?? [])
             {
-                // A bucket may be shared: what is no key of ours is somebody else's upload.
+                // A bucket may be shared: a name that is not one of our keys belongs to another application.
                 if (ToUtc(upload.Initiated) < begunBefore && MediaKey.TryParse(upload.Key, out _))
                 {
                     removed += await AbortOldAsync(upload, ct) ? 1 : 0;
@@ -260,7 +260,7 @@ public sealed class S3MediaStore : IMediaStore, IDisposable
         }
     }
 
-    /// <summary>False when it ended by itself since it was listed.</summary>
+    /// <summary>False when it has completed or was aborted since it was listed.</summary>
     private async Task<bool> AbortOldAsync(MultipartUpload upload, CancellationToken ct)
     {
         try

@@ -8,8 +8,8 @@ public sealed class QueueOptions
 {
     public const string Section = "Queue";
 
-    /// <summary>The queues. A model says which one it uses.</summary>
-    public static readonly string[] Lanes = ["image", "video", "gpu"];
+    /// <summary>The names of the lanes.</summary>
+    public static readonly string[] Lanes = [.. Enum.GetValues<Lane>().Select(lane => lane.Name())];
 
     /// <summary>
     /// What carries the messages: <c>redis</c> or <c>sqs</c>; default <c>sqs</c> where an SQS queue is named (<c>Queue:Sqs:MainQueueUrl</c>,

@@ -18,7 +18,7 @@ namespace Generation.Core.Queue;
 /// Opens a connection for reads that wait: on the shared one they would hold up everybody else. One is kept a lane.
 /// </param>
 /// <param name="options">Names and times.</param>
-/// <param name="time">Paces the look for what dead workers left behind.</param>
+/// <param name="time">Sets the interval at which messages of dead workers are reclaimed.</param>
 /// <param name="log">For recoveries.</param>
 public sealed class RedisJobQueue(
     IConnectionMultiplexer redis, Func<Task<IConnectionMultiplexer>> openBlocking, QueueOptions options, TimeProvider time,

@@ -237,7 +237,7 @@ public sealed class SqsConnection(Func<QueueOptions> read, TimeProvider time) : 
         {
             if (!clients.TryGetValue((endpoint, region), out var known) || !known.Key.Equals(key))
             {
-                // The one before is not disposed of: calls may be under way on it. What it would let go is this HttpClient, which it shares.
+                // The previous client is not disposed: calls may be in flight on it, and it shares this HttpClient.
                 known = (key, new AmazonSQSClient(fromChain ?? new BasicAWSCredentials(options.AccessKey, options.SecretKey), new AmazonSQSConfig
                 {
                     ServiceURL = endpoint,
@@ -274,7 +274,7 @@ public sealed class SqsConnection(Func<QueueOptions> read, TimeProvider time) : 
         }
         catch (Exception e) when (!ct.IsCancellationRequested)
         {
-            // Each link of the chain has exceptions of its own: files, HTTP, the SDK's two families.
+            // Each provider in the chain throws other exceptions: of files, of HTTP, and two families of the SDK.
             throw new QueueException("No AWS credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role, or "
                 + "Queue:Sqs:AccessKey and Queue:Sqs:SecretKey.", e);
         }

@@ -160,7 +160,7 @@ internal sealed class SqsInbox(SqsConnection client, Func<QueueOptions> read, Ti
         }
     }
 
-    /// <summary>Two deliveries are never the same one, whatever they say.</summary>
+    /// <summary>Deliveries are compared by reference: two are never equal, even with equal content.</summary>
     private sealed class Held(string? lane, SqsMessage message)
     {
         public string? Lane => lane;

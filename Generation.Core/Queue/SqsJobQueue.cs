@@ -20,7 +20,7 @@ namespace Generation.Core.Queue;
 public sealed class SqsJobQueue(SqsConnection client, Func<QueueOptions> read, TimeProvider time, ILogger<SqsJobQueue> log)
     : IJobQueue, IAsyncDisposable, IDisposable
 {
-    /// <summary>Attribute that names the lane; a message without it is anybody's.</summary>
+    /// <summary>Attribute that names the lane; a message without it may be received for any lane.</summary>
     internal const string LaneAttribute = "lane";
 
     private const string OutboxAttribute = "outboxId";
@@ -226,7 +226,7 @@ public sealed class SqsJobQueue(SqsConnection client, Func<QueueOptions> read, T
     }
 
     /// <summary>
-    /// When it was sent, and a number of its own. It looks like an id of Redis Streams: after a change of transport that side finds it gone.
+    /// The time when it was sent, and a unique number. It looks like an id of Redis Streams: after a change of transport that side finds it gone.
     /// </summary>
     private static string NewId(long sentAt, string messageId) =>
         $"{sentAt}-{BitConverter.ToUInt64(System.Security.Cryptography.SHA256.HashData(Encoding.UTF8.GetBytes(messageId)))}";

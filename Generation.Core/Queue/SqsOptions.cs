@@ -20,7 +20,7 @@ public sealed class SqsOptions
     internal const string MainQueueSetting = "Queue:Sqs:MainQueueUrl (SQS_MAIN_QUEUE_URL)";
 
     /// <summary>
-    /// The queue of every lane that has none of its own (<c>Queue:Lanes:&lt;lane&gt;:Url</c>); also as SQS_MAIN_QUEUE_URL. It alone
+    /// The queue of every lane without one (<c>Queue:Lanes:&lt;lane&gt;:Url</c>); also as SQS_MAIN_QUEUE_URL. It alone
     /// makes SQS the transport. Missing or wrong: messages wait in the outbox, and relay and workers say so once a minute.
     /// <para>Lanes that share a queue wait for each other: its depth counts against the window of each, and a long backlog of one is in
     /// front of the others. Workers that serve only some lanes (<c>Worker:Lanes</c>) want queues of their own for them.</para>
@@ -61,7 +61,7 @@ public sealed class SqsOptions
     public string SecretKey { get; set; } = "";
 
     /// <summary>
-    /// The age at which a message that nobody has claimed counts as lost and is sent again; default 15 min. SQS cannot be asked whether it
+    /// The age at which an unclaimed message counts as lost and is sent again; default 15 min. SQS cannot be asked whether it
     /// still has a message. Too short only makes duplicates, which the claim refuses; too long delays the repair of a purged queue.
     /// </summary>
     public TimeSpan LostAfter { get; set; } = TimeSpan.FromMinutes(15);

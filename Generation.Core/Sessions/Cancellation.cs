@@ -67,7 +67,7 @@ public sealed class Cancellation(NpgsqlDataSource database, Settlement settlemen
 
             notifier.Changed(ChangeChannel.SessionChanged, new Change(sessionId, userId, reader.GetInt64(1)));
             notifier.OutboxWritten();
-            if (status != "queued" || reader.GetBoolean(3))
+            if (status != SessionStatus.Queued.Name() || reader.GetBoolean(3))
             {
                 Telemetry.Mark("request cancel", sessionId, traceParent); // the worker that holds the lease ends it, in its trace
                 return CancelOutcome.Requested;
@@ -76,20 +76,20 @@ public sealed class Cancellation(NpgsqlDataSource database, Settlement settlemen
 
         var settled = await settlement.SettleAsync(
             [new Settle(sessionId, SettleGuard.Queued) { Canceled = true, Trace = Telemetry.ParseTraceParent(traceParent) }], ct);
-        return (settled is [var end] ? end.Status : await StatusAsync(userId, sessionId, ct)) switch
+        return (settled is [var end] ? EnumNames.Parse<SessionStatus>(end.Status) : await StatusAsync(userId, sessionId, ct)) switch
         {
-            "canceled" when isFirst => CancelOutcome.Canceled,
-            "queued" or "processing" => CancelOutcome.Requested, // a worker claimed it in between, and has the wish with its claim
+            SessionStatus.Canceled when isFirst => CancelOutcome.Canceled,
+            SessionStatus.Queued or SessionStatus.Processing => CancelOutcome.Requested, // a worker has claimed it meanwhile, and knows of it
             _ => CancelOutcome.AlreadyEnded,
         };
     }
 
     /// <summary>On a fresh snapshot: the session may have ended while the statement before waited for its row. Null when there is none.</summary>
-    private async Task<string?> StatusAsync(Guid userId, Guid sessionId, CancellationToken ct)
+    private async Task<SessionStatus?> StatusAsync(Guid userId, Guid sessionId, CancellationToken ct)
     {
         await using var look = database.CreateCommand("SELECT status FROM generation_sessions WHERE session_id = $1 AND user_id = $2");
         look.Parameters.AddWithValue(sessionId);
         look.Parameters.AddWithValue(userId);
-        return await look.ExecuteScalarAsync(ct) as string;
+        return await look.ExecuteScalarAsync(ct) is string status ? EnumNames.Parse<SessionStatus>(status) : null;
     }
 }

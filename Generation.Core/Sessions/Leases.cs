@@ -1,6 +1,9 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Generation.Core.Database;
+using Generation.Core.Media;
+using Generation.Core.Providers;
+using Generation.Core.Queue;
 using Generation.Core.Realtime;
 using Npgsql;
 using NpgsqlTypes;
@@ -12,7 +15,7 @@ namespace Generation.Core.Sessions;
 /// like every other time here: compare those with it, and not with the clock of this machine.
 /// </summary>
 public sealed record ClaimedSession(
-    Guid SessionId, Guid UserId, string Model, string Provider, string JobType, string Lane, string Kind, JsonObject Settings, bool Mock,
+    Guid SessionId, Guid UserId, string Model, string Provider, string JobType, Lane Lane, MediaKind Kind, JsonObject Settings, bool Mock,
     int RequestedOutputs, int Attempt, int LostLeases, long LeaseToken, long Version, int Progress,
     DateTimeOffset Deadline, DateTimeOffset CreatedAt, bool CancelRequested, IReadOnlySet<int> StoredOrdinals, IReadOnlyList<ProviderTask> Tasks,
     DateTimeOffset ClaimedAt)
@@ -62,8 +65,8 @@ public sealed record ProviderTask
     /// <summary>What the handler needs to fetch the outputs again: its own shape.</summary>
     public JsonElement? Result { get; init; }
 
-    /// <summary>The name of the failure kind.</summary>
-    public string? Failure { get; init; }
+    /// <summary>Why it was rejected, or has failed.</summary>
+    public FailureKind? Failure { get; init; }
 
     /// <summary>The provider's code.</summary>
     public string? FailureCode { get; init; }
@@ -120,6 +123,15 @@ public sealed class Leases
     /// <summary>Outputs a transaction.</summary>
     private const int MaxOutputs = 64;
 
+    /// <summary>How a lease is given up: <c>release_lease.sql</c>.</summary>
+    private enum Release
+    {
+        Suspend,
+        Retry,
+        Postpone,
+        HandBack,
+    }
+
     private static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web)
     {
         Converters = { new System.Text.Json.Serialization.JsonStringEnumConverter() },
@@ -173,7 +185,7 @@ public sealed class Leases
         await reader.SkipResultsAsync(2, ct); // planner settings, locks
         while (await reader.ReadAsync(ct))
         {
-            var (id, user, token) = (reader.GetGuid(0), reader.GetGuid(1), reader.GetInt64(13));
+            var (id, user, token) = (reader.Get<Guid>("session_id"), reader.Get<Guid>("user_id"), reader.Get<long>("lease_token"));
             try
             {
                 claimed.Add(Map(reader));
@@ -181,7 +193,7 @@ public sealed class Leases
             // whatever a row has that this version cannot read is that session's trouble and no other's
             catch (Exception e) when (e is not (NpgsqlException or IOException or TimeoutException or ObjectDisposedException))
             {
-                unreadable.Add(new UnreadableSession(id, user, token, reader.GetInt64(14), e));
+                unreadable.Add(new UnreadableSession(id, user, token, reader.Get<long>("version"), e));
             }
         }
 
@@ -227,19 +239,19 @@ public sealed class Leases
 
     /// <summary>Waits for a provider, without a lease: claimable again after <paramref name="delay"/>. False when the lease was lost.</summary>
     public Task<bool> SuspendAsync(ClaimedSession session, TimeSpan delay, CancellationToken ct) =>
-        ReleaseAsync(session, "suspend", delay, null, null, ct);
+        ReleaseAsync(session, Release.Suspend, delay, null, null, ct);
 
     /// <summary>Failed, comes again after <paramref name="delay"/>. False when the lease was lost.</summary>
     public Task<bool> RetryAsync(ClaimedSession session, TimeSpan delay, string errorCode, string errorMessage, CancellationToken ct) =>
-        ReleaseAsync(session, "retry", delay, errorCode, errorMessage, ct);
+        ReleaseAsync(session, Release.Retry, delay, errorCode, errorMessage, ct);
 
     /// <summary>Nothing was tried: comes again after <paramref name="delay"/>, and it does not count. False when the lease was lost.</summary>
     public Task<bool> PostponeAsync(ClaimedSession session, TimeSpan delay, CancellationToken ct) =>
-        ReleaseAsync(session, "postpone", delay, null, null, ct);
+        ReleaseAsync(session, Release.Postpone, delay, null, null, ct);
 
     /// <summary>Given back unfinished by a worker that shuts down; does not count as a failure. False when the lease was lost.</summary>
     public Task<bool> HandBackAsync(ClaimedSession session, CancellationToken ct) =>
-        ReleaseAsync(session, "handback", TimeSpan.Zero, null, null, ct);
+        ReleaseAsync(session, Release.HandBack, TimeSpan.Zero, null, null, ct);
 
     /// <summary>
     /// Records a stored output; null when the lease was lost. An ordinal that was stored before keeps its first object. Safe to repeat.
@@ -303,7 +315,7 @@ public sealed class Leases
     /// <summary>What came of a call. False when the lease was lost: then the result counts for nothing.</summary>
     public Task<bool> RecordTaskAsync(
         ClaimedSession session, Guid providerTaskId, ProviderTaskState state, CancellationToken ct,
-        string? taskId = null, string? requestId = null, string? result = null, string? failure = null, string? failureCode = null) =>
+        string? taskId = null, string? requestId = null, string? result = null, FailureKind? failure = null, string? failureCode = null) =>
             DataErrors.ExecuteAsync(database, async connection =>
     {
         await using var batch = new NpgsqlBatch(connection);
@@ -313,30 +325,42 @@ public sealed class Leases
         command.Parameters.AddWithValue(session.SessionId);
         command.Parameters.AddWithValue(session.LeaseToken);
         command.Parameters.AddWithValue(providerTaskId);
-        command.Parameters.AddWithValue(state.ToString().ToLowerInvariant());
+        command.Parameters.AddWithValue(state.Name());
         Add(command, NpgsqlDbType.Text, taskId);
         Add(command, NpgsqlDbType.Text, requestId);
         Add(command, NpgsqlDbType.Jsonb, result);
-        Add(command, NpgsqlDbType.Text, failure);
+        Add(command, NpgsqlDbType.Text, failure?.ToString());
         Add(command, NpgsqlDbType.Text, failureCode);
         await using var reader = await batch.ExecuteReaderAsync(ct);
         await reader.SkipResultsAsync(1, ct);
         return await reader.ReadAsync(ct);
     }, ct);
 
-    private static ClaimedSession Map(NpgsqlDataReader reader) =>
-        new ClaimedSession(
-                SessionId: reader.GetGuid(0), UserId: reader.GetGuid(1), Model: reader.GetString(2), Provider: reader.GetString(3),
-                JobType: reader.GetString(4), Lane: reader.GetString(5), Kind: reader.GetString(6),
-                Settings: JsonNode.Parse(reader.GetString(7))!.AsObject(), Mock: reader.GetBoolean(8), RequestedOutputs: reader.GetInt32(9),
-                Attempt: reader.GetInt32(11), LostLeases: reader.GetInt32(12), LeaseToken: reader.GetInt64(13), Version: reader.GetInt64(14),
-                Progress: reader.GetInt16(15), Deadline: reader.GetFieldValue<DateTimeOffset>(16),
-                    CreatedAt: reader.GetFieldValue<DateTimeOffset>(17),
-                CancelRequested: reader.GetBoolean(18),
-                StoredOrdinals: reader.IsDBNull(19) ? new HashSet<int>() : reader.GetFieldValue<int[]>(19).ToHashSet(),
-                Tasks: reader.IsDBNull(20) ? [] : JsonSerializer.Deserialize<List<ProviderTask>>(reader.GetString(20), Json)!,
-                ClaimedAt: reader.GetFieldValue<DateTimeOffset>(21))
-            { TraceParent = reader.IsDBNull(22) ? null : reader.GetString(22) };
+    private static ClaimedSession Map(NpgsqlDataReader reader) => new(
+        SessionId: reader.Get<Guid>("session_id"),
+        UserId: reader.Get<Guid>("user_id"),
+        Model: reader.Get<string>("model"),
+        Provider: reader.Get<string>("provider"),
+        JobType: reader.Get<string>("job_type"),
+        Lane: EnumNames.Parse<Lane>(reader.Get<string>("lane")),
+        Kind: EnumNames.Parse<MediaKind>(reader.Get<string>("kind")),
+        Settings: JsonNode.Parse(reader.Get<string>("input_settings"))!.AsObject(),
+        Mock: reader.Get<bool>("mock"),
+        RequestedOutputs: reader.Get<int>("requested_outputs"),
+        Attempt: reader.Get<int>("attempt"),
+        LostLeases: reader.Get<int>("lost_leases"),
+        LeaseToken: reader.Get<long>("lease_token"),
+        Version: reader.Get<long>("version"),
+        Progress: reader.Get<short>("progress"),
+        Deadline: reader.Get<DateTimeOffset>("deadline"),
+        CreatedAt: reader.Get<DateTimeOffset>("created_at"),
+        CancelRequested: reader.Get<bool>("cancel_requested"),
+        StoredOrdinals: reader.IsNull("stored_ordinals") ? new HashSet<int>() : reader.Get<int[]>("stored_ordinals").ToHashSet(),
+        Tasks: reader.GetText("tasks") is { } tasks ? JsonSerializer.Deserialize<List<ProviderTask>>(tasks, Json)! : [],
+        ClaimedAt: reader.Get<DateTimeOffset>("claimed_at"))
+    {
+        TraceParent = reader.GetText("traceparent"),
+    };
 
     private Task<IReadOnlyList<GroupAnswer<Stored?>>> StoreAsync(IReadOnlyList<StoredOutput> group) =>
         DataErrors.ExecuteAsync<IReadOnlyList<GroupAnswer<Stored?>>>(database, async connection =>
@@ -357,11 +381,12 @@ public sealed class Leases
         }
 
         await reader.FinishAsync();
-        return [.. group.Select((output, i) => locked.Contains(output.Session.SessionId) ? GroupCommit.Done(stored[i]) : GroupCommit.Locked<Stored?>())];
+        return [.. group.Select((output, i) =>
+            locked.Contains(output.Session.SessionId) ? GroupCommit.Done(stored[i]) : GroupCommit.Locked<Stored?>())];
     }, CancellationToken.None);
 
     private async Task<bool> ReleaseAsync(
-        ClaimedSession session, string how, TimeSpan delay, string? errorCode, string? errorMessage, CancellationToken ct)
+        ClaimedSession session, Release how, TimeSpan delay, string? errorCode, string? errorMessage, CancellationToken ct)
     {
         await using var batch = database.CreateBatch();
         batch.BatchCommands.Add(PlannerSettings.Command(GroupCommit.LockTimeout));
@@ -369,7 +394,7 @@ public sealed class Leases
         batch.BatchCommands.Add(command);
         command.Parameters.AddWithValue(session.SessionId);
         command.Parameters.AddWithValue(session.LeaseToken);
-        command.Parameters.AddWithValue(how);
+        command.Parameters.AddWithValue(how.Name());
         command.Parameters.AddWithValue(delay);
         Add(command, NpgsqlDbType.Text, errorCode);
         Add(command, NpgsqlDbType.Text, errorMessage);
@@ -384,7 +409,7 @@ public sealed class Leases
         notifier.Changed(ChangeChannel.SessionChanged, new Change(session.SessionId, session.UserId, reader.GetInt64(2)));
         if (reader.GetBoolean(3))
         {
-            notifier.OutboxWritten(session.Lane);
+            notifier.OutboxWritten(session.Lane.Name());
         }
 
         return true;

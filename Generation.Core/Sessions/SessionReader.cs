@@ -213,7 +213,7 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
         }
 
         var session = Map(reader);
-        return session with { QueuePosition = session.Status == "queued" ? position : null };
+        return session with { QueuePosition = session.Status == SessionStatus.Queued.Name() ? position : null };
     }
 
     /// <summary>
@@ -352,62 +352,69 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
 
     private SessionView Map(NpgsqlDataReader reader)
     {
-        string? Text(int column) => reader.IsDBNull(column) ? null : reader.GetString(column);
-        JsonElement? Node(int column) => Text(column) is { } json ? JsonSerializer.Deserialize<JsonElement>(json) : null;
-        DateTimeOffset? When(int column) => reader.IsDBNull(column) ? null : reader.GetFieldValue<DateTimeOffset>(column);
-
-        var status = reader.GetString(6);
-        var progress = (int)reader.GetInt16(8);
-        var startedAt = When(14);
-        var held = reader.GetInt64(19);
-        var extra = reader.GetInt64(28);
-        long? captured = reader.IsDBNull(20) ? null : reader.GetInt64(20);
-        var media = Text(29) is { } list ? ReadMedia(list) : [];
+        var status = EnumNames.Parse<SessionStatus>(reader.Get<string>("status"));
+        var progress = (int)reader.Get<short>("progress");
+        var startedAt = reader.GetNullable<DateTimeOffset>("started_at");
+        var requested = reader.Get<int>("requested_outputs");
+        var failedOutputs = reader.GetJson("failed_outputs");
+        var media = reader.GetText("media") is { } list ? ReadMedia(list) : [];
         return new SessionView
         {
-            SessionId = reader.GetGuid(0),
-            UserId = reader.GetGuid(1),
-            ClientKey = reader.GetString(2),
-            Model = reader.GetString(3),
-            Tool = reader.GetString(4),
-            Kind = reader.GetString(5),
-            Status = status,
-            Phase = reader.GetString(7),
+            SessionId = reader.Get<Guid>("session_id"),
+            UserId = reader.Get<Guid>("user_id"),
+            ClientKey = reader.Get<string>("client_key"),
+            Model = reader.Get<string>("model"),
+            Tool = reader.Get<string>("tool"),
+            Kind = reader.Get<string>("kind"),
+            Status = status.Name(),
+            Phase = reader.Get<string>("phase"),
             Progress = progress,
-            Version = reader.GetInt64(9),
-            Attempt = reader.GetInt32(10),
-            LeaseToken = reader.GetInt64(11),
-            Held = held,
-            Params = Node(12)!.Value,
-            CreatedAt = When(13)!.Value,
+            Version = reader.Get<long>("version"),
+            Attempt = reader.Get<int>("attempt"),
+            LeaseToken = reader.Get<long>("lease_token"),
+            Held = reader.Get<long>("held_credits"),
+            Params = reader.GetJson("params")!.Value,
+            CreatedAt = reader.Get<DateTimeOffset>("created_at"),
             StartedAt = startedAt,
-            CompletedAt = When(15),
-            Error = status == "failed" ? new ErrorView(Text(16)!, Text(17) ?? Text(16)!, !reader.IsDBNull(18) && reader.GetBoolean(18)) : null,
-            RequestedOutputs = reader.GetInt32(24),
-            RetryOf = reader.IsDBNull(25) ? null : reader.GetGuid(25),
-            CancelRequested = !reader.IsDBNull(26),
-            Mock = reader.GetBoolean(27),
+            CompletedAt = reader.GetNullable<DateTimeOffset>("completed_at"),
+            Error = status == SessionStatus.Failed ? ErrorOf(reader) : null,
+            RequestedOutputs = requested,
+            RetryOf = reader.GetNullable<Guid>("retry_of"),
+            CancelRequested = !reader.IsNull("cancel_requested_at"),
+            Mock = reader.Get<bool>("mock"),
             Media = media,
-            FailedOutputs = Node(23),
-            Placeholder = reader.GetBoolean(30) ? new PlaceholderView() : null,
-            TraceParent = Text(31),
-            EtaSeconds = status == "processing" && startedAt is { } began && progress is >= 10 and < 100
+            FailedOutputs = failedOutputs,
+            Placeholder = reader.Get<bool>("wants_placeholder") ? new PlaceholderView() : null,
+            TraceParent = reader.GetText("traceparent"),
+            EtaSeconds = status == SessionStatus.Processing && startedAt is { } began && progress is >= 10 and < 100
                 ? (int)((time.GetUtcNow() - began).TotalSeconds * (100 - progress) / progress)
                 : null,
-            Receipt = captured is { } paid
-                ? Summarised(new Receipt(held, paid, extra, paid == 0 ? held : 0, paid == 0 ? 0 : held
-                    + extra - paid, reader.GetInt64(21), Node(22), ""), media.Count, reader.GetInt32(24),
-                    SessionLocalization.Chosen(status, media.Count, Node(23), reader.GetInt32(24)))
-                : null,
+            Receipt = ReceiptOf(
+                reader, media.Count, requested, SessionLocalization.Chosen(status.Name(), media.Count, failedOutputs, requested)),
         };
     }
 
-    private static Receipt Summarised(Receipt receipt, int stored, int requested, int? chosen) =>
-        receipt with
+    private static ErrorView ErrorOf(NpgsqlDataReader reader)
+    {
+        var code = reader.Get<string>("error_code");
+        return new ErrorView(code, reader.GetText("error_message") ?? code, reader.GetNullable<bool>("error_retryable") ?? false);
+    }
+
+    /// <summary>Null until the session has ended.</summary>
+    private static Receipt? ReceiptOf(NpgsqlDataReader reader, int stored, int requested, int? chosen)
+    {
+        if (reader.GetNullable<long>("captured_credits") is not { } captured)
         {
-            Summary = UserMessages.ForReceipt(receipt.Held, receipt.Captured, receipt.Extra, stored, requested,
-            UserMessages.DefaultLanguage, chosen)
-        };
+            return null;
+        }
+
+        var held = reader.Get<long>("held_credits");
+        var extra = reader.Get<long>("extra_credits");
+        return new Receipt(
+            held, captured, extra, captured == 0 ? held : 0, captured == 0 ? 0 : held + extra - captured, reader.Get<long>("price_version"),
+            reader.GetJson("provider_usage"),
+            UserMessages.ForReceipt(held, captured, extra, stored, requested, UserMessages.DefaultLanguage, chosen));
+    }
 
     private static List<MediaView> ReadMedia(string list)
     {

@@ -28,7 +28,7 @@ public sealed record StoredOutput(ClaimedSession Session, Guid MediaId, int Ordi
             output.Session.LeaseToken,
             output.MediaId,
             output.Ordinal,
-            output.Session.Kind,
+            Kind = output.Session.Kind.Name(),
             ObjectKey = output.Media.Key.ToString(),
             output.Media.ContentType,
             output.Media.Bytes,

@@ -13,7 +13,7 @@ namespace Generation.ProviderSim.Ark;
 /// <param name="Param">The parameter at fault; empty: none.</param>
 public sealed record ArkError(int Status, string Type, string Code, string Message, string Param = "")
 {
-    /// <summary>An ampersand in a URL stays one: whoever copies a URL from a log can open it.</summary>
+    /// <summary>Ampersands in URLs are not escaped, so that a URL copied from a log can be opened.</summary>
     internal static readonly JsonWriterOptions JsonOptions = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     public static readonly ArkError Authentication =

@@ -143,7 +143,7 @@ internal sealed partial record ArkVideoRequest(
             return (null, error);
         }
 
-        // Flags win over the body, and a bad one is passed over: whoever lets users write prompts had better take them out.
+        // Flags win over the body, and a bad one is ignored: an application should remove them from its users' prompts.
         foreach (Match flag in TextFlags().Matches(text))
         {
             var value = flag.Groups["value"].Value;

@@ -10,7 +10,7 @@ namespace Generation.ProviderSim.Ark;
 
 /// <summary>
 /// BytePlus Ark's video tasks. Creating one is read strictly, may be refused, and is answered at once or not at all; from then on the task
-/// goes its way by the clock, whoever asks. It is paid when it succeeds.
+/// runs by the clock, whether or not it is polled. It is billed when it succeeds.
 /// </summary>
 public sealed class ArkVideos(
     ArkEntrance entrance, VideoTasks tasks, VideoCallbacks callbacks, FaultDesk faults, Gates gates, ResultFiles files, RecentPictures recent,
@@ -248,7 +248,7 @@ public sealed class ArkVideos(
         await Task.Delay(Timeout.InfiniteTimeSpan, time, end.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
-    /// <summary>A task as whoever asks for it reads it, and whoever is called back.</summary>
+    /// <summary>A task as polls and callbacks show it.</summary>
     internal static void Write(Utf8JsonWriter json, VideoTask task, string status, ResultFiles files, DateTimeOffset now)
     {
         var request = task.Request;

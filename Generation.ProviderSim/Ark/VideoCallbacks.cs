@@ -64,7 +64,7 @@ public sealed class VideoCallbacks(VideoTasks tasks, FaultDesk faults, Gates gat
         var held = new List<string>();
         for (var told = 0; ;)
         {
-            // Nothing moves by itself: looking brings the task up to the clock. A cancelled one, or one that was deleted, is not called back.
+            // There is no timer: reading brings the task up to date. A cancelled one, or one that was deleted, is not called back.
             if (tasks.Find(task.Key, task.Id) is not { CancelledAt: null })
             {
                 return;

@@ -36,8 +36,8 @@ internal sealed record VideoTask(
 }
 
 /// <summary>
-/// The tasks of each key: so many run at once, the rest wait by priority, then in the order in which they came. Nothing moves by itself;
-/// whoever looks first brings everything up to the clock.
+/// The tasks of each key: so many run at once, the rest wait by priority, then in the order in which they came. There is no timer:
+/// every read brings all tasks up to date.
 /// </summary>
 public sealed class VideoTasks
 {
@@ -169,7 +169,7 @@ public sealed class VideoTasks
         }
     }
 
-    /// <summary>Gives free slots to whoever is next, as often as the time that has passed allows, and bills what has succeeded.</summary>
+    /// <summary>Gives free slots to the next tasks, as often as the elapsed time allows, and bills those that succeeded.</summary>
     private void Advance(DateTimeOffset now)
     {
         foreach (var own in open.Where(task => task.StartsAt is null && !task.HasExpired(now)).GroupBy(task => task.Key).ToList())
@@ -191,7 +191,7 @@ public sealed class VideoTasks
             }
         }
 
-        // Whoever starts from now on starts after these have ended: they stand in nobody's way.
+        // Tasks that start from now on start after these have ended, so these occupy no slot.
         foreach (var ended in open.Where(task => task.EndsAt <= now).ToList())
         {
             if (ended.Fails is null)

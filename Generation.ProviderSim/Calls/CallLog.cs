@@ -35,7 +35,7 @@ public sealed class CallLog(IOptions<SimOptions> options)
 
     private Action? beforeReading;
 
-    /// <summary>Has something done before the log is read: whoever bills by the clock brings its calls up to date.</summary>
+    /// <summary>Runs an action before the log is read: providers that bill by the clock bring their calls up to date.</summary>
     public void BeforeReading(Action update) => beforeReading += update;
 
     public void Add(Call call)

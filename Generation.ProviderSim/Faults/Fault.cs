@@ -17,7 +17,7 @@ public enum FaultStage
     /// <summary>When the result URL is fetched.</summary>
     Download,
 
-    /// <summary>When a task is asked for. It says nothing about the task, which goes on and is paid when it succeeds.</summary>
+    /// <summary>When a task is asked for. It does not affect the task, which continues and is billed when it succeeds.</summary>
     Poll,
 
     /// <summary>When a task's end is called back. It says nothing about the task either.</summary>

@@ -55,7 +55,7 @@ public sealed class Gates(TimeProvider time)
         }
     }
 
-    /// <summary>A gate of that name made later is a new one; whoever waits at the old one passes.</summary>
+    /// <summary>A gate of that name created later is a new one; callers that wait at the old one pass.</summary>
     public void Remove(string name)
     {
         lock (sync)

@@ -30,7 +30,7 @@ public sealed class ResultFiles(
     public string UrlFor(HttpRequest request, string model, string fileName) => UrlFor(HostFor(request), model, fileName);
 
     /// <param name="host">As <see cref="HostFor"/> gives it.</param>
-    /// <param name="model">A part of the path, for whoever reads it.</param>
+    /// <param name="model">A part of the path, for readability.</param>
     /// <param name="fileName">From a <see cref="ResultTicket"/>.</param>
     /// <param name="lifetimeSeconds">Null: <see cref="SimOptions.UrlLifetimeSeconds"/>.</param>
     public string UrlFor(string host, string model, string fileName, int? lifetimeSeconds = null) =>

@@ -6,7 +6,7 @@ using Microsoft.Extensions.Options;
 
 namespace Generation.ProviderSim.Films;
 
-/// <summary>A film that somebody has asked for. What state it is in follows from the clock, whoever looks.</summary>
+/// <summary>A requested film. Its state follows from the clock.</summary>
 public sealed record FilmTask(string Id, string Key, string Model, string Prompt, Call Call, ResultTicket Ticket, DateTimeOffset CreatedAt,
     DateTimeOffset StartsAt, DateTimeOffset EndsAt, Fault? Fault)
 {
@@ -21,8 +21,8 @@ public sealed record FilmTask(string Id, string Key, string Model, string Prompt
 }
 
 /// <summary>
-/// One provider's films, each in its own time and none in another's way. They are billed when they are done, whether or not anybody asks:
-/// whoever looks first brings the bills up to the clock.
+/// One provider's films, which run independently. They are billed when they are done, whether or not they are polled:
+/// every read brings the bills up to date.
 /// </summary>
 public sealed class FilmTasks
 {

@@ -17,7 +17,7 @@ internal sealed class Mp4File(int width, int height, H264Encoder encoder, IReadO
         [.. Numbers(0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)];
 
     /// <summary>Everything before the frames.</summary>
-    /// <param name="dataBytes">The frames and whatever follows them.</param>
+    /// <param name="dataBytes">The frames and the data behind them.</param>
     public byte[] Head(long dataBytes)
     {
         var type = Box("ftyp", "isom"u8.ToArray(), Numbers(0x200), "isomiso2avc1mp41"u8.ToArray());

@@ -85,7 +85,7 @@ public sealed class ForgeApi(ForgeEntrance entrance, ForgeGpu gpu, FaultDesk fau
         [property: JsonPropertyName("id_task")] string? Task, [property: JsonPropertyName("id_live_preview")] int? SeenPreview,
         [property: JsonPropertyName("live_preview")] bool? WantsPreview);
 
-    /// <summary>Of whatever runs now.</summary>
+    /// <summary>Of the running job.</summary>
     private async Task ProgressAsync(HttpContext http, bool skipImage)
     {
         var job = gpu.Running;
@@ -163,7 +163,7 @@ public sealed class ForgeApi(ForgeEntrance entrance, ForgeGpu gpu, FaultDesk fau
         });
     }
 
-    /// <summary>A fault of the job's prompt for whoever asks how far it is; true when it has struck.</summary>
+    /// <summary>A fault of the job's prompt for a progress request; true when it was triggered.</summary>
     private async Task<bool> FailsAsync(HttpContext http, ForgeJob job)
     {
         switch (faults.ForPoll(job.Prompt, Recipe.Hash(job.Prompt), PromptWords.Parse(job.Prompt))?.Word)

@@ -2,7 +2,7 @@ namespace Generation.ProviderSim.Forge;
 
 /// <summary>
 /// An error as a WebUI sends it. There are two dialects: AUTOMATIC1111's handler says <c>{"error","detail","body","errors"}</c> of every
-/// exception; Forge does not install that handler, so FastAPI speaks for it: <c>{"detail"}</c>, and of whatever nobody foresaw nothing but
+/// exception; Forge does not install that handler, so FastAPI answers: <c>{"detail"}</c>, and of whatever nobody foresaw nothing but
 /// "Internal Server Error".
 /// </summary>
 /// <param name="Status">HTTP status.</param>
@@ -15,7 +15,7 @@ public sealed record ForgeError(int Status, string Error, string Detail, string 
 
     public static readonly ForgeError WrongPassword = new(401, Http, "Incorrect username or password");
 
-    /// <summary>HTTPBasic's own, before anybody looks at a password.</summary>
+    /// <summary>HTTPBasic's own, before the password is checked.</summary>
     public static readonly ForgeError NotAuthenticated = new(401, Http, "Not authenticated");
 
     public static readonly ForgeError UnknownSampler = new(400, Http, "Sampler not found");

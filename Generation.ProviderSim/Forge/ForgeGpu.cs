@@ -121,7 +121,7 @@ public sealed class ForgeGpu(TimeProvider time)
     /// <summary>Answer of <c>GET /sim/forge</c>.</summary>
     /// <param name="Jobs">Calls of txt2img that were accepted.</param>
     /// <param name="Inside">Of them, those not answered yet.</param>
-    /// <param name="MostInside">The most that there ever were at a time: 1 proves that nobody sent one while another was there.</param>
+    /// <param name="MostInside">The most that there ever were at a time: 1 proves that none was sent while another was running.</param>
     /// <param name="Interrupts">Calls of interrupt.</param>
     /// <param name="Skips">Calls of skip.</param>
     /// <param name="Running">The task on the card.</param>
@@ -198,7 +198,7 @@ internal sealed class ForgeJob(string taskId, ForgeRequest request, string promp
     /// <summary>The picture that is being made; null before the first.</summary>
     public Recipe? Picture { get; set; }
 
-    /// <summary>Ends when somebody interrupts the job, or skips the picture that is being made.</summary>
+    /// <summary>Ends when the job is interrupted, or the current picture is skipped.</summary>
     public Task Stopped
     {
         get

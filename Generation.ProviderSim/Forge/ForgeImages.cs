@@ -10,7 +10,7 @@ using Microsoft.Extensions.Options;
 namespace Generation.ProviderSim.Forge;
 
 /// <summary>
-/// <c>POST /sdapi/v1/txt2img</c>: waits for the card, samples, and answers with the pictures themselves. It goes on whether or not the
+/// <c>POST /sdapi/v1/txt2img</c>: waits for the card, samples, and answers with the pictures themselves. It continues whether or not the
 /// caller stays. Nobody bills it; a call counts as paid in the log once it has made a picture, so that work done twice can be seen.
 /// </summary>
 public sealed class ForgeImages(

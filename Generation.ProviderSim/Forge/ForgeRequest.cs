@@ -4,7 +4,7 @@ using System.Text.Json.Nodes;
 
 namespace Generation.ProviderSim.Forge;
 
-/// <summary>The body of <c>POST /sdapi/v1/txt2img</c>, as far as it matters here; whatever else it holds is passed over, as pydantic does.</summary>
+/// <summary>The body of <c>POST /sdapi/v1/txt2img</c>, as far as it matters here; other fields are ignored, as pydantic does.</summary>
 public sealed record ForgeRequest
 {
     public static readonly string[] Samplers =
@@ -111,7 +111,7 @@ public sealed record ForgeRequest
 
         if (request.Width < 8 || request.Height < 8 || request.BatchSize < 1 || request.Iterations < 1 || request.Steps < 1)
         {
-            return (null, null, new ForgeError(500, "RuntimeError", "", "shape must be positive")); // nobody checks: some tensor in the depths does
+            return (null, null, new ForgeError(500, "RuntimeError", "", "shape must be positive")); // not validated: a tensor operation fails
         }
 
         return (request with { Sampler = sampler, Scheduler = scheduler ?? request.Scheduler }, null, null);

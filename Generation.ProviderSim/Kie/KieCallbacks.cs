@@ -12,8 +12,8 @@ using Microsoft.Extensions.Options;
 namespace Generation.ProviderSim.Kie;
 
 /// <summary>
-/// Kie's callbacks: one when a task has ended, signed over the task's id and the time, and whatever the prompt asks for instead. Nothing
-/// is sent twice for a bad answer: whether Kie does is not documented, so nobody may rely on it.
+/// Kie's callbacks: one when a task has ended, signed over the task's id and the time, and or what the prompt asks for instead. Nothing
+/// is sent twice for a bad answer: whether Kie retries is not documented, so callers must not rely on it.
 /// </summary>
 public sealed class KieCallbacks : BackgroundService
 {

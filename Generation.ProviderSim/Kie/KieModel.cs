@@ -50,7 +50,7 @@ internal abstract record KieField(string Name, bool IsRequired)
 /// <summary>A model of Kie's market: what its <c>input</c> takes, what it makes and what that costs. The numbers are those of late 2026.</summary>
 /// <param name="Id">As in <c>model</c>.</param>
 /// <param name="Kind">image, video or audio.</param>
-/// <param name="Fields">All that <c>input</c> takes. Kie passes over others; here they are refused, because they are somebody's mistake.</param>
+/// <param name="Fields">All that <c>input</c> takes. Kie ignores others; here they are rejected, because they are mistakes.</param>
 /// <param name="Credits">Kie's credits for a task with this input; one is about half a cent.</param>
 internal sealed record KieModel(string Id, string Kind, KieField[] Fields, Func<JsonElement, decimal> Credits)
 {

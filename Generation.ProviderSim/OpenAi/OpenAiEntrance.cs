@@ -113,7 +113,7 @@ public sealed class OpenAiEntrance(CallLog calls, IOptions<SimOptions> options, 
     }
 }
 
-/// <summary>Reads the fields of a body one by one, keeps the first thing that is wrong, and refuses fields that nobody has asked for.</summary>
+/// <summary>Reads the fields of a body one by one, keeps the first error, and rejects unknown fields.</summary>
 internal sealed class OpenAiFields(JsonElement body)
 {
     private readonly HashSet<string> known = new(StringComparer.Ordinal);

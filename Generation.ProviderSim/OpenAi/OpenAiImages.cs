@@ -237,7 +237,7 @@ public sealed class OpenAiImages(
         _ => Bytes(work) is { } bytes ? Grey(work.Request, bytes) : [await studio.DrawAsync(recipe)],
     };
 
-    /// <summary>The field <c>b64_json</c>, with the gate in its middle and whatever spoils it.</summary>
+    /// <summary>The field <c>b64_json</c>, with the gate in its middle and the faults that corrupt it.</summary>
     private async Task WritePictureAsync(Utf8JsonWriter json, Work work, IEnumerable<ReadOnlyMemory<byte>> pieces, bool isCut = false)
     {
         var drips = work.Spoils?.Word == "slow-body";

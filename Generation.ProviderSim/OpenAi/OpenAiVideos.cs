@@ -146,7 +146,7 @@ public sealed partial class OpenAiVideos(
 
         SetPollAfter(http.Response, film);
         http.Response.ContentType = "application/json";
-        // What it says of a video that was given up is not documented: a failure with a code of its own.
+        // The response for a cancelled video is not documented; it is a failure with a separate code here.
         var givenUp = fault switch { "poll-expired" => "video_expired", "poll-cancelled" => "video_cancelled", _ => null };
         await http.Response.BodyWriter.WriteAsync(Json(json => Write(json, film, time.GetUtcNow(), givenUp)));
     }

@@ -119,7 +119,7 @@ public static class GreyPicture
     }
 
     /// <summary>
-    /// Chunks that nobody knows are allowed in the extended format only, which begins with the size. One holds all the padding; what does not
+    /// Unknown chunks are allowed in the extended format only, which begins with the size. One holds all the padding; what does not
     /// fill it, because a chunk's length is even, stands behind the end.
     /// </summary>
     private static IEnumerable<ReadOnlyMemory<byte>> PaddedWebP(byte[] file, int width, int height, long missing)

@@ -3,7 +3,7 @@ using SkiaSharp;
 namespace Generation.ProviderSim.Pictures;
 
 /// <summary>
-/// "AI generated" in the bottom right corner, as Ark draws it unless it is told not to. Letters are strokes: no font need be installed.
+/// "AI generated" in the bottom right corner, as Ark draws it unless it is disabled. Letters are strokes: no font need be installed.
 /// </summary>
 internal sealed class Watermark : Layer
 {

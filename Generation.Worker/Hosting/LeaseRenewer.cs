@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using Generation.Core.Database;
+using Generation.Core.Queue;
 using Generation.Core.Sessions;
 using Generation.Worker.Jobs;
 using Npgsql;
@@ -113,7 +114,7 @@ public sealed class LeaseRenewer(Leases leases, WorkerOptions options, TimeProvi
     /// <summary>Those that were not renewed for most of a lease; not while a paid call is open, unless a GPU slot ends with the lease.</summary>
     private void StopUntrusted(IReadOnlyList<ActiveJob> held)
     {
-        foreach (var job in held.Where(j => time.GetElapsedTime(j.RenewedAt) > Trust && (!j.HasOpenCall || j.Session.Lane == "gpu")))
+        foreach (var job in held.Where(j => time.GetElapsedTime(j.RenewedAt) > Trust && (!j.HasOpenCall || j.Session.Lane == Lane.Gpu)))
         {
             log.LogWarning("Lease of {SessionId} could not be renewed for {Time}; stopping the job", job.Session.SessionId, Trust);
             job.Stop(StopReason.LeaseLost);

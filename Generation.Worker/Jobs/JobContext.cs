@@ -90,7 +90,7 @@ public sealed class JobContext(ActiveJob job, JobDependencies parts, ILogger log
         ArgumentNullException.ThrowIfNull(task);
         var recorded = await TransientErrors.RetryAsync(
             () => parts.Leases.RecordTaskAsync(
-                Session, task.ProviderTaskId, state, CancellationToken.None, taskId, requestId, result?.ToJsonString(), failure?.Kind.ToString(),
+                Session, task.ProviderTaskId, state, CancellationToken.None, taskId, requestId, result?.ToJsonString(), failure?.Kind,
                 failure?.ProviderCode),
             parts.Time, log, job.GivenUp);
         if (!recorded)
@@ -105,7 +105,7 @@ public sealed class JobContext(ActiveJob job, JobDependencies parts, ILogger log
             TaskId = taskId ?? task.TaskId,
             RequestId = requestId ?? task.RequestId,
             Result = result is null ? task.Result : JsonSerializer.SerializeToElement(result),
-            Failure = failure?.Kind.ToString(),
+            Failure = failure?.Kind,
             FailureCode = failure?.ProviderCode,
         };
         Remember(now);

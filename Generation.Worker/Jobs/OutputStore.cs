@@ -61,7 +61,7 @@ public sealed class OutputStore(ActiveJob job, JobDependencies parts, ILogger lo
     /// of the source's stream, other than those of the transfer, are passed on unchanged.
     /// </summary>
     public Task<(StoredMedia? Media, Failure? Problem)> StoreAsync(int ordinal, MediaSource source, CancellationToken ct) =>
-        StoreAsync(DestinationOf(ordinal, Enum.Parse<MediaKind>(Session.Kind, ignoreCase: true)), source, ct);
+        StoreAsync(DestinationOf(ordinal, Session.Kind), source, ct);
 
     /// <summary>
     /// Records an output whose object is in the store already: a sample, or one that

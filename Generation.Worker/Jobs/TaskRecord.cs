@@ -20,7 +20,7 @@ internal static class TaskRecord
 
     /// <summary>The recorded failure of a call that failed for good.</summary>
     public static Failure FailureOf(ProviderTask task) =>
-        new(Enum.Parse<FailureKind>(task.Failure!), task.FailureCode ?? "", "recorded by an earlier run") { RequestId = task.RequestId };
+        new(task.Failure!.Value, task.FailureCode ?? "", "recorded by an earlier run") { RequestId = task.RequestId };
 
     /// <summary>The result of a delivered call whose output is to be fetched.</summary>
     public static JsonObject ResultOf(Uri url, JsonObject? usage, Uri? poster = null)

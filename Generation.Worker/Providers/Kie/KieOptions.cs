@@ -52,11 +52,10 @@ public sealed class KieOptions() : HostedProviderOptions("https://api.kie.ai")
     public TimeSpan PollAfter(TimeSpan age) => PollInterval * (age < TimeSpan.FromSeconds(30) ? 1 : age < TimeSpan.FromMinutes(2) ? 2.5 : 7);
 
     /// <summary>How tasks of Kie's are followed.</summary>
-    /// <param name="kind">image, video or audio.</param>
-    internal TaskRules RulesFor(string kind) => new()
+    internal TaskRules RulesFor(MediaKind kind) => new()
     {
         PollAfter = PollAfter,
-        CallbackPatience = kind == "video" ? VideoCallbackPatience : CallbackPatience,
+        CallbackPatience = kind == MediaKind.Video ? VideoCallbackPatience : CallbackPatience,
         Source = new ResultSource(SourceHosts),
         CreateTimeout = CallTimeout,
         Limit = CreationsPerWindow == 0 ? null : new RateLimit("create", CreationsPerWindow, CreationWindow),

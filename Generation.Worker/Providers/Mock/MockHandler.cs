@@ -26,7 +26,6 @@ public sealed class MockHandler(AppSettings settings, MockOptions options, TimeP
             }
         }
 
-        var kind = Enum.Parse<MediaKind>(job.Session.Kind, ignoreCase: true);
         var upload = await settings.UploadMockOutputsAsync(ct);
         for (var ordinal = 0; ordinal < job.RequestedOutputs; ordinal++)
         {
@@ -35,7 +34,7 @@ public sealed class MockHandler(AppSettings settings, MockOptions options, TimeP
                 continue;
             }
 
-            var sample = MockSamples.Choose(ordinal, kind);
+            var sample = MockSamples.Choose(ordinal, job.Session.Kind);
             if (!upload)
             {
                 await job.Outputs.RecordAsync(ordinal, sample.AsStored(), endsStep: true);
