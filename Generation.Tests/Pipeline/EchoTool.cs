@@ -39,7 +39,7 @@ public sealed class EchoTool : IGenerationHandler
     {
         using var http = new HttpClient();
         await using var picture = await http.GetStreamAsync(new Uri(job.Settings["picture"]!.GetValue<string>()), ct);
-        return await job.DeliverAsync(0, new MediaSource.Direct(picture), usage: null, ct) is { } failure
+        return await job.Outputs.DeliverAsync(0, new MediaSource.Direct(picture), usage: null, ct) is { } failure
             ? new StepOutcome.Failed(failure, [new FailedOutput(0, failure)])
             : new StepOutcome.Completed(null, []);
     }
