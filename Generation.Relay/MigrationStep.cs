@@ -52,7 +52,9 @@ public sealed class ServiceLoginSetting
     public string? Password { get; set; }
 }
 
-/// <summary>Everything that is done to a database before the services of this release may use it: schema, prices, logins, keys that must not work.</summary>
+/// <summary>
+/// Everything that is done to a database before the services of this release may use it: schema, prices, logins, keys that must not work.
+/// </summary>
 public sealed class MigrationStep(IServiceScopeFactory scopes, IOptions<ServiceLoginOptions> logins, ModelRegistry models,
     IHostEnvironment environment, ILogger<MigrationStep> log)
 {

@@ -31,12 +31,7 @@ public sealed class GroupCommit<TRequest, TResult>(
     private readonly List<Pending> requeued = [];
     private readonly PriorityQueue<List<Pending>, long> isolated = new();
 
-    // Whose requests are isolated from the start, and until when.
-    private readonly Dictionary<object, long> quarantined = [];
-
-    // Who has found something locked since something was written the last time.
-    private readonly HashSet<object> blockedOwners = [];
-    private long? blockedSince;
+    private readonly OwnerQuarantine quarantine = new(time);
     private TaskCompletionSource? arrival;
     private bool isWriting = options.WaitsForStart;
     private bool isIsolating;
@@ -164,7 +159,8 @@ public sealed class GroupCommit<TRequest, TResult>(
             }
             else
             {
-                await Task.WhenAny(due is null ? [.. inFlight, arrived] : [.. inFlight, arrived, Task.Delay(due.Value, time, CancellationToken.None)]);
+                await Task.WhenAny(
+                    due is null ? [.. inFlight, arrived] : [.. inFlight, arrived, Task.Delay(due.Value, time, CancellationToken.None)]);
             }
 
             inFlight.RemoveAll(write => write.IsCompleted);
@@ -219,7 +215,7 @@ public sealed class GroupCommit<TRequest, TResult>(
                 return;
             }
 
-            if (IsQuarantined(pending, now))
+            if (options.Owner is not null && quarantine.Contains(options.Owner(pending.Request)))
             {
                 Isolate([pending], TimeSpan.Zero);
                 return;
@@ -237,7 +233,7 @@ public sealed class GroupCommit<TRequest, TResult>(
         try
         {
             var answers = await write([.. group.Select(p => p.Request)], isolated);
-            ClearBlocked();
+            quarantine.ClearBlocked();
             for (var i = 0; i < group.Count; i++)
             {
                 if (answers[i].Status == GroupAnswer.Done)
@@ -285,76 +281,15 @@ public sealed class GroupCommit<TRequest, TResult>(
         }
     }
 
-    /// <summary>
-    /// Whether requests of several owners have found something locked for a while and none was written meanwhile: then it is not one's row that is
-    /// locked but a table, which is an outage.
-    /// </summary>
-    private bool IsGeneralBlock(Exception e, List<Pending> group)
-    {
-        if (options.IsOutage is null || options.Owner is null || e is not PostgresException { SqlState: PostgresErrorCodes.LockNotAvailable })
-        {
-            return false;
-        }
+    private bool IsGeneralBlock(Exception e, List<Pending> group) =>
+        options.IsOutage is not null && options.Owner is not null && e is PostgresException { SqlState: PostgresErrorCodes.LockNotAvailable }
+        && quarantine.ReportBlocked(group.Select(pending => options.Owner(pending.Request)));
 
-        lock (gate)
-        {
-            blockedSince ??= time.GetTimestamp();
-            group.ForEach(pending => blockedOwners.Add(options.Owner(pending.Request)));
-            return blockedOwners.Count >= GroupCommit.OwnersOfOutage && time.GetElapsedTime(blockedSince.Value) >= GroupCommit.OutageAfter;
-        }
-    }
-
-    private void ClearBlocked()
-    {
-        if (blockedSince is not null)
-        {
-            lock (gate)
-            {
-                blockedSince = null;
-                blockedOwners.Clear();
-            }
-        }
-    }
-
-    private bool IsQuarantined(Pending pending, long now)
-    {
-        if (quarantined.Count == 0 || options.Owner is null || !quarantined.TryGetValue(options.Owner(pending.Request), out var until))
-        {
-            return false;
-        }
-
-        if (until > now)
-        {
-            return true;
-        }
-
-        quarantined.Remove(options.Owner(pending.Request));
-        return false;
-    }
-
-    /// <summary>For a while, the requests of its owner hold up no group.</summary>
     private void Quarantine(Pending pending)
     {
-        if (options.Owner is null)
+        if (options.Owner is not null)
         {
-            return;
-        }
-
-        lock (gate)
-        {
-            var now = time.GetTimestamp();
-            if (quarantined.Count >= GroupCommit.MaxQuarantined)
-            {
-                foreach (var (owner, _) in quarantined.Where(entry => entry.Value <= now).ToList())
-                {
-                    quarantined.Remove(owner);
-                }
-            }
-
-            if (quarantined.Count < GroupCommit.MaxQuarantined)
-            {
-                quarantined[options.Owner(pending.Request)] = now + (long)(GroupCommit.QuarantineTime.TotalSeconds * time.TimestampFrequency);
-            }
+            quarantine.Add(options.Owner(pending.Request));
         }
     }
 
@@ -506,80 +441,4 @@ public sealed class GroupCommit<TRequest, TResult>(
         /// <summary>Timestamp of its next try.</summary>
         internal long NotBefore { get; set; }
     }
-}
-
-/// <summary>What a group's write says of one request.</summary>
-public enum GroupAnswer
-{
-    /// <summary>It is written, or answered.</summary>
-    Done,
-
-    /// <summary>A row that it needs is locked by another transaction: it joins a later group, after a pause.</summary>
-    Locked,
-
-    /// <summary>It joins the next group.</summary>
-    Again,
-}
-
-/// <param name="Status">What became of it.</param>
-/// <param name="Result">With <see cref="GroupAnswer.Done"/>.</param>
-public readonly record struct GroupAnswer<TResult>(GroupAnswer Status, TResult Result);
-
-/// <summary>Limits and answers of group commits.</summary>
-public static class GroupCommit
-{
-    /// <summary>How long a statement of a group waits for a row that another transaction has locked.</summary>
-    public static readonly TimeSpan LockTimeout = TimeSpan.FromMilliseconds(100);
-
-    /// <summary>After this time the next group is begun beside one that is being written.</summary>
-    internal static readonly TimeSpan SlowGroup = TimeSpan.FromMilliseconds(250);
-
-    internal const int MaxQuarantined = 1_000;
-    internal const int OwnersOfOutage = 3;
-    internal static readonly TimeSpan OutageAfter = TimeSpan.FromSeconds(1);
-    internal static readonly TimeSpan QuarantineTime = TimeSpan.FromSeconds(10);
-    internal static readonly TimeSpan FirstLockedPause = TimeSpan.FromMilliseconds(5);
-    internal static readonly TimeSpan MaxLockedPause = TimeSpan.FromMilliseconds(250);
-
-    public static GroupAnswer<TResult> Done<TResult>(TResult result) => new(GroupAnswer.Done, result);
-
-    public static GroupAnswer<TResult> Locked<TResult>() => new(GroupAnswer.Locked, default!);
-
-    public static GroupAnswer<TResult> Again<TResult>() => new(GroupAnswer.Again, default!);
-}
-
-/// <summary>How groups are formed.</summary>
-/// <param name="MaxGroup">Requests a transaction.</param>
-public sealed record GroupCommitOptions<TRequest>(int MaxGroup)
-{
-    /// <summary>Requests that may wait; for <see cref="GroupCommit{TRequest, TResult}.TryEnqueue"/>.</summary>
-    public int QueueLength { get; init; } = int.MaxValue;
-
-    /// <summary>At most one request of a key is in a group.</summary>
-    public Func<TRequest, object>? Key { get; init; }
-
-    /// <summary>Whose request it is. For some seconds after a request was isolated and failed, others of its owner are isolated, too.</summary>
-    public Func<TRequest, object>? Owner { get; init; }
-
-    /// <summary>How long the row of a request may stay locked before it fails with <see cref="RowLockedException"/>.</summary>
-    public TimeSpan MaxLockedWait { get; init; } = TimeSpan.FromSeconds(2);
-
-    /// <summary>Groups that are written at the same time when one of them takes long.</summary>
-    public int MaxConcurrentGroups { get; init; } = 4;
-
-    /// <summary>Nothing is written before <see cref="GroupCommit{TRequest, TResult}.Start"/>.</summary>
-    public bool WaitsForStart { get; init; }
-
-    /// <summary>Errors on which all that wait fail with their group.</summary>
-    public Func<Exception, bool>? IsOutage { get; init; }
-}
-
-/// <summary>A row that the request needs stayed locked by another transaction. Nothing was written; transient.</summary>
-public sealed class RowLockedException() : TimeoutException("A row that this needs is locked by another transaction. Nothing was written.");
-
-/// <summary>The caller's time is over.</summary>
-/// <param name="isInFlight">The database has or had it; otherwise it was only queued and is never written.</param>
-public sealed class GroupCommitTimeoutException(bool isInFlight) : TimeoutException("The write did not finish in time.")
-{
-    public bool IsInFlight => isInFlight;
 }

@@ -157,7 +157,9 @@ public sealed class SessionSweeps(NpgsqlDataSource database, Settlement settleme
         return ended.Sum();
     }
 
-    /// <summary>Candidates only, with their trace contexts: whether they are changed is decided under their row locks. What is locked is left out.</summary>
+    /// <summary>
+    /// Candidates only, with their trace contexts: whether they are changed is decided under their row locks. What is locked is left out.
+    /// </summary>
     /// <param name="sweep">Its name.</param>
     /// <param name="condition">Of their rows.</param>
     /// <param name="order">The column of the index that has them: in any other order the planner may walk through the whole table.</param>

@@ -91,7 +91,12 @@ public sealed class Settlement
     {
         (this.database, this.notifier, this.options, this.log) = (database, notifier, options, log);
         ends = new GroupCommit<Settle, Settled?>(
-            new GroupCommitOptions<Settle>(MaxGroup) { Key = request => request.SessionId, Owner = request => request.UserId ?? request.SessionId }, (requests, _) => SettleGroupAsync(requests), time);
+            new GroupCommitOptions<Settle>(MaxGroup)
+            {
+                Key = request => request.SessionId,
+                Owner = request => request.UserId ?? request.SessionId,
+            },
+            (requests, _) => SettleGroupAsync(requests), time);
     }
 
     /// <summary>

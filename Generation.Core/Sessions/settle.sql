@@ -26,7 +26,8 @@ ending AS MATERIALIZED ( -- the cost is the sum of what was stored; beyond the h
     SELECT DISTINCT ON (s.session_id) -- a session that is asked for twice in a batch ends once, by the first request that may end it
            s.session_id, s.user_id, v.reservation_id, v.amount AS held, s.price_version, r.error_code, r.error_message, r.error_retryable,
            r.provider_usage, r.failed_outputs,
-           least(greatest(coalesce(r.provider_usd, billed.usd), 0), 999999) AS provider_usd, -- a provider's number is no reason not to end
+           CASE WHEN coalesce(r.provider_usd, billed.usd) IS NOT NULL -- a provider's number is no reason not to end
+                THEN least(greatest(coalesce(r.provider_usd, billed.usd), 0), 999999) END AS provider_usd,
            stored.credits AS cost, stored.version,
            least(stored.credits, v.amount) AS capture,
            greatest(stored.credits - v.amount, 0) AS beyond,

@@ -57,8 +57,8 @@ internal sealed class LedgerDatabase : IAsyncDisposable
         Administration = new CreditAdministration(service, TimeProvider.System);
         byPolicy = Enum.GetValues<CostPolicy>().ToDictionary(policy => policy, policy =>
         {
-            var settlement = new Settlement(service, Notifier, new CreditOptions { CostPolicy = policy }, TimeProvider.System,
-                loggers.CreateLogger<Settlement>());
+            var credits = new CreditOptions { CostPolicy = policy, MaxChargeFactor = 1_000 };
+            var settlement = new Settlement(service, Notifier, credits, TimeProvider.System, loggers.CreateLogger<Settlement>());
             return (settlement, new SessionSweeps(service, settlement, Notifier), new Cancellation(service, settlement, Notifier));
         });
     }

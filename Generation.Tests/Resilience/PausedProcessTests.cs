@@ -46,7 +46,7 @@ public sealed class PausedProcessTests(TestS3 s3)
             "BEFORE UPDATE ON provider_tasks FOR EACH ROW WHEN (slept_at(NEW.session_id, 'behind the call'))",
             "BEFORE INSERT ON media FOR EACH ROW WHEN (slept_at(NEW.session_id, 'behind the output'))");
         var standing = await SubmitAsync(system, Points.Where(p => !p.Contains('[', StringComparison.Ordinal)));
-        await still.ReachedAsync(standing.Count);
+        await still.ReachedAsync(standing.Count - 1); // two outputs may share a statement
         sleeper.Pause();
         await still.LetGoAsync();
         var all = gated.Concat(standing).ToList();

@@ -256,7 +256,8 @@ public sealed class JobRunner(
         parts.Progress.Publish(job.Report(0, "finalising")); // a phase, not a step: the stages a watcher counts on are the handler's, and then 100
         var settled = await TransientErrors.RetryAsync(
             () => settlement.EndAsync(
-                settle with { UserId = job.Session.UserId, LeaseToken = job.Session.LeaseToken, LastOutput = context.Outputs.LastOutput }, CancellationToken.None),
+                settle with { UserId = job.Session.UserId, LeaseToken = job.Session.LeaseToken, LastOutput = context.Outputs.LastOutput },
+                CancellationToken.None),
             time, log, job.GivenUp);
         if (settled is null)
         {
