@@ -152,7 +152,7 @@ public sealed class Leases
         (this.database, this.notifier, this.time) = (database, notifier, time);
         leaseDatabase = leases?.Database ?? database;
         outputs = new GroupCommit<StoredOutput, Stored?>(
-            new GroupCommitOptions<StoredOutput>(MaxOutputs) 
+            new GroupCommitOptions<StoredOutput>(MaxOutputs)
             {
                 Key = output => (output.Session.SessionId, output.Ordinal),
                 Owner = output => output.Session.UserId,
