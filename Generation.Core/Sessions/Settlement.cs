@@ -117,14 +117,13 @@ public sealed class Settlement
     public async Task<IReadOnlyList<Settled>> SettleAsync(IReadOnlyList<Settle> requests, CancellationToken ct)
     {
         ArgumentNullException.ThrowIfNull(requests);
-        var ends = await Task.WhenAll(requests.Select(TryEndAsync));
-        return [.. ends.OfType<Settled>()];
+        return [.. (await Task.WhenAll(requests.Select(TryEndAsync))).OfType<Settled>()];
 
         async Task<Settled?> TryEndAsync(Settle request)
         {
             try
             {
-                return await this.ends.WriteAsync(request, ct);
+                return await ends.WriteAsync(request, ct);
             }
             catch (RowLockedException)
             {

@@ -1,4 +1,3 @@
-using Generation.Core.Database;
 using Generation.Core.Sessions;
 using Npgsql;
 

@@ -82,13 +82,13 @@ public sealed class GroupCommitTests
     {
         fault = text => text.Contains('c', StringComparison.Ordinal)
             ? new PostgresException("bad", "ERROR", "ERROR", PostgresErrorCodes.CheckViolation) : null;
+        isolatedTurns = new SemaphoreSlim(0);
         var group = Group(maxGroup: 10);
         var first = group.WriteAsync("a", CancellationToken.None);
         await begun.Task;
         var others = "bc".Select(c => group.WriteAsync($"{c}", CancellationToken.None)).ToList();
         turns.Release(2); // of the first, and of the group that fails
         Assert.Equal("a!", await first);
-        isolatedTurns = new SemaphoreSlim(0);
         turns.Release(10);
         Assert.Equal("z!", await group.WriteAsync("z", CancellationToken.None));
         Assert.All(others, other => Assert.False(other.IsCompleted));
