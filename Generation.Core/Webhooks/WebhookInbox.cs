@@ -33,6 +33,9 @@ public sealed class WebhookInbox(NpgsqlDataSource database, ChangeNotifier notif
     /// <summary>Callbacks that one sweep books at most.</summary>
     public const int Batch = 1_000;
 
+    /// <summary>A burst of callbacks of one session waits for its row in turn.</summary>
+    private static readonly TimeSpan MaxLockWait = TimeSpan.FromSeconds(4);
+
     /// <summary>Callbacks are kept this long.</summary>
     public static readonly TimeSpan Kept = TimeSpan.FromDays(7);
 
@@ -49,12 +52,20 @@ public sealed class WebhookInbox(NpgsqlDataSource database, ChangeNotifier notif
     public Task<CallbackOutcome> ReceiveAsync(string provider, string token, string body, CancellationToken ct) =>
         DataErrors.ExecuteAsync(database, async connection =>
     {
-        await using var command = new NpgsqlCommand(Sql.Text("Webhooks/receive.sql"), connection);
-        command.Parameters.AddWithValue(provider);
-        command.Parameters.AddWithValue(HashOf(token));
-        command.Parameters.AddWithValue(SHA256.HashData(Encoding.UTF8.GetBytes(body)));
-        command.Parameters.AddWithValue(body);
-        await using var reader = await command.ExecuteReaderAsync(ct);
+        await using var batch = new NpgsqlBatch(connection);
+        batch.BatchCommands.Add(PlannerSettings.Command(MaxLockWait));
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Webhooks/receive.sql"))
+        {
+            Parameters =
+            {
+                new() { Value = provider },
+                new() { Value = HashOf(token) },
+                new() { Value = SHA256.HashData(Encoding.UTF8.GetBytes(body)) },
+                new() { Value = body },
+            },
+        });
+        await using var reader = await batch.ExecuteReaderAsync(ct);
+        await reader.SkipResultsAsync(1, ct);
         if (!await reader.ReadAsync(ct))
         {
             return CallbackOutcome.Unknown;

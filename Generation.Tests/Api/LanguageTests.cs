@@ -10,8 +10,8 @@ public sealed class LanguageTests
     [Fact]
     public void Every_failure_has_words_in_every_language()
     {
-        var codes = Enum.GetValues<FailureKind>().Select(kind => new Failure(kind, "", "").Code).Append("expired").Append("worker_lost").Distinct()
-            .ToList();
+        var codes = Enum.GetValues<FailureKind>().Select(kind => new Failure(kind, "", "").Code).Append("expired").Append("worker_lost")
+            .Append("internal_error").Distinct().ToList();
         Assert.Equal(codes.Order(StringComparer.Ordinal), UserMessages.FailureCodes.Order(StringComparer.Ordinal));
         Assert.All(codes, code =>
         {

@@ -7,6 +7,7 @@ namespace Generation.Tests.Resilience;
 /// One user's trouble is nobody else's: with one row locked, unreadable or refused in any table on a job's way, the sessions of other users complete
 /// in their normal time, no lease is lost and no outcome becomes unknown. What the row's own session does, it does when the trouble is over.
 /// </summary>
+[Trait("tier", "process")]
 public sealed class HostileNeighbourTests
 {
     private static readonly bool IsFull = Environment.GetEnvironmentVariable("GENERATION_FULL") == "1";
