@@ -1,4 +1,5 @@
 using Generation.Core;
+using Generation.Core.Catalog;
 using Generation.Core.Database;
 using Generation.Core.Identity;
 using Microsoft.Extensions.Options;
@@ -46,9 +47,11 @@ public sealed class ServiceLoginSetting
     public string? Password { get; set; }
 }
 
-/// <summary>Everything that is done to a database before the services of this release may use it: schema, logins, keys that must not work.</summary>
-public sealed class MigrationStep(IServiceScopeFactory scopes, IOptions<ServiceLoginOptions> logins, IHostEnvironment environment,
-    ILogger<MigrationStep> log)
+/// <summary>
+/// Everything that is done to a database before the services of this release may use it: schema, prices, logins, keys that must not work.
+/// </summary>
+public sealed class MigrationStep(IServiceScopeFactory scopes, IOptions<ServiceLoginOptions> logins, ModelRegistry models,
+    IHostEnvironment environment, ILogger<MigrationStep> log)
 {
     /// <summary>Any number of processes may do it at once, and it may be done again at any time.</summary>
     public async Task RunAsync(string ownerConnectionString, CancellationToken ct)
@@ -58,6 +61,11 @@ public sealed class MigrationStep(IServiceScopeFactory scopes, IOptions<ServiceL
         foreach (var migration in await DatabaseMigrator.MigrateAsync(scope.ServiceProvider.GetRequiredService<GenerationDbContext>(), ct))
         {
             log.LogInformation(OperationEvents.DatabaseMigrate, "Applied migration {Migration}", migration);
+        }
+
+        foreach (var model in await DefaultPrice.InsertMissingAsync(ownerConnectionString, models.Models, ct))
+        {
+            log.LogInformation(OperationEvents.DatabaseMigrate, "Wrote the default price of {Model}", model);
         }
 
         var withoutLogin = await ServiceLogins.EnsureAsync(ownerConnectionString, passwords, ct);

@@ -1,4 +1,5 @@
 using System.Security.Cryptography;
+using Generation.Core.Catalog;
 using Generation.Core.Hosting;
 using Generation.Core.Sessions;
 using Generation.Core.Settings;
@@ -22,6 +23,7 @@ builder.Services.AddOptions<SettingsOptions>().PostConfigure<IOptions<WorkerOpti
     worker.Value.SettingsRefreshMs ?? settings.CacheMs);
 
 builder.Services.AddHandlers(typeof(IGenerationHandler).Assembly);
+ToolAssemblies.Load(builder.Configuration).All.ToList().ForEach(tools => builder.Services.AddHandlers(tools));
 builder.Services.AddArk(builder.Configuration);
 builder.Services.AddOpenAi(builder.Configuration);
 builder.Services.AddGoogle(builder.Configuration);

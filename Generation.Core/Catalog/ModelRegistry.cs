@@ -15,7 +15,9 @@ public enum ModelLifecycle
     Retired,
 }
 
-/// <summary>What a customer can ask for. Prices are not here but in the database; lane and kind are, because they belong to the model.</summary>
+/// <summary>
+/// What a customer can ask for. Prices in force are not here but in the database; lane and kind are, because they belong to the model.
+/// </summary>
 public sealed record Model
 {
     /// <summary>The public name, such as <c>seedream-4</c>.</summary>
@@ -53,6 +55,9 @@ public sealed record Model
 
     /// <summary>What must hold between them.</summary>
     public Rule[] Rules { get; init; } = [];
+
+    /// <summary>Its first price; null when a migration brings it. Without any it is not sold.</summary>
+    public DefaultPrice? DefaultPrice { get; init; }
 
     /// <summary>How many outputs a request asks for: the parameter <c>n</c>, or one.</summary>
     public static int Outputs(JsonObject settings) => settings.TryGetPropertyValue("n", out var n) && n is not null ? n.GetValue<int>() : 1;

@@ -37,8 +37,10 @@ public static class CoreRegistration
         builder.AddChecked<AuditOptions>(AuditOptions.Section, o => o.Problem());
         services.AddMedia(builder.Configuration);
 
+        var tools = ToolAssemblies.Load(builder.Configuration);
+        services.AddSingleton(tools);
         services.TryAddSingleton(_ => new ModelRegistry(
-            OpenAiModels.WithGateway(ModelRegistry.BuiltIn, builder.Configuration["Providers:OpenAi:VideoBaseUrl"])));
+            [.. OpenAiModels.WithGateway(ModelRegistry.BuiltIn, builder.Configuration["Providers:OpenAi:VideoBaseUrl"]), .. tools.Models]));
         services.AddSingleton<PriceList>();
         services.AddSingleton<ApiKeys>();
         services.AddSingleton<AppSettings>();

@@ -5,7 +5,7 @@ namespace Generation.Worker.Jobs;
 
 /// <summary>
 /// A tool: knows its provider and nothing else. The pipeline around it claims, renews, stores, settles and retries. Handlers are found by
-/// scanning the assembly: adding a file adds a tool.
+/// scanning the worker's assembly and those of <see cref="Generation.Core.Catalog.ToolAssemblies"/>: adding a file adds a tool.
 /// </summary>
 public interface IGenerationHandler
 {
