@@ -31,44 +31,6 @@ public sealed class CancelTests
     }
 
     [Fact]
-    public async Task A_session_in_a_paid_call_ends_soon_costs_nothing_and_leaves_the_call_to_be_reconciled()
-    {
-        await using var system = await TestSystem.StartAsync();
-        var id = await system.SubmitAsync("changed my mind [gate=call]");
-        await system.Sim.WaitAtGateAsync("call");
-        Assert.Equal(HttpStatusCode.Accepted, await CancelAsync(system, id));
-
-        var end = await system.EndOfAsync(id);
-        Assert.Equal(("canceled", 4), ((string?)end["status"], (long?)end["receipt"]!["released"]));
-        Assert.Equal(1, await system.Sim.PaidAsync("changed my mind"));
-        Assert.Equal("unknown", await system.ScalarAsync<string>("SELECT state FROM provider_tasks"));
-        Assert.Equal(1, await system.ScalarAsync<long>(
-            "SELECT count(*) FROM error_events WHERE code = 'outcome_unknown' AND detail ? 'providerTaskId'"));
-        Assert.Equal(HttpStatusCode.Conflict, await CancelAsync(system, id));
-        await system.AssertAllIsWellAsync();
-    }
-
-    [Fact]
-    public async Task What_was_stored_before_the_cancel_is_captured_and_the_rest_goes_back()
-    {
-        await using var system = await TestSystem.StartAsync(o => o.Settings["Providers:Ark:ImageBatch"] = "1");
-        var id = await system.SubmitAsync("one is enough [gate=call]", n: 3);
-        await system.Sim.WaitAtGateAsync("call");
-        await system.Sim.LetOnePassAsync("call");
-        await system.UntilAsync("SELECT count(*) = 1 FROM media");
-        await system.Sim.WaitAtGateAsync("call");
-        Assert.Equal(HttpStatusCode.Accepted, await CancelAsync(system, id));
-
-        var end = await system.EndOfAsync(id);
-        Assert.Equal("canceled", (string?)end["status"]);
-        Assert.Equal((4, 8), ((long?)end["receipt"]!["captured"], (long?)end["receipt"]!["adjusted"]));
-        Assert.Single(end["media"]!.AsArray());
-        Assert.Equal(2, await system.Sim.PaidAsync("one is enough"));
-        Assert.Single(system.Objects());
-        await system.AssertAllIsWellAsync();
-    }
-
-    [Fact]
     public async Task A_cancel_of_a_dead_workers_session_is_settled_by_the_sweep()
     {
         TestSystemOptions options = null!;

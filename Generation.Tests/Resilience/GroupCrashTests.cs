@@ -3,30 +3,13 @@ using Generation.Tests.Harness;
 
 namespace Generation.Tests.Resilience;
 
-/// <summary>Invariant 7 for groups: whenever the worker dies, what was announced is fetched and no second group is bought.</summary>
+/// <summary>
+/// Groups whose worker dies while they are made: what was announced is fetched and no second group is bought. What every provider has in common is
+/// in <see cref="Providers.Contract.ProviderCrashTests"/>.
+/// </summary>
 [Trait("tier", "process")]
 public sealed class GroupCrashTests
 {
-    [Fact]
-    public async Task A_worker_killed_before_the_first_picture_is_announced_ends_the_session_as_unknown_with_one_group_bought()
-    {
-        TestSystemOptions options = null!;
-        await using var system = await TestSystem.StartAsync(o => (options = o).Workers = 0);
-        var worker = await options.AsProcessAsync(system.AddWorkerAsync);
-        var id = await SubmitAsync(system, "three pictures of nothing [gate=call]");
-        await system.Sim.WaitAtGateAsync("call");
-        await worker.KillAsync();
-        await system.Sim.OpenGateAsync("call");
-        await system.AddWorkerAsync();
-
-        var end = await system.EndOfAsync(id);
-        Assert.Equal(("failed", "outcome_unknown"), ((string?)end["status"], (string?)end["error"]!["code"]));
-        Assert.Equal((0, 12), ((int?)end["receipt"]!["captured"], (int?)end["receipt"]!["released"]));
-        Assert.Equal(1, await system.ScalarAsync<long>($"SELECT count(*) FROM error_events WHERE session_id = '{id}' AND detail ? 'providerTaskId'"));
-        Assert.Single(await system.CallsAsync("pictures of nothing"));
-        await system.AssertAllIsWellAsync();
-    }
-
     [Fact]
     public async Task A_worker_killed_while_the_group_is_made_and_its_first_picture_fetched_is_followed_by_one_that_fetches_that_picture()
     {
@@ -49,27 +32,6 @@ public sealed class GroupCrashTests
             end["failedOutputs"]!.AsArray().Select(f => ((int)f!["ordinal"]!, (string)f["code"]!)));
         Assert.Equal(1, await system.ScalarAsync<long>($"SELECT count(*) FROM error_events WHERE session_id = '{id}' AND detail ? 'providerTaskId'"));
         Assert.Single(await system.CallsAsync("pictures of a half"));
-        await system.AssertAllIsWellAsync();
-    }
-
-    [Fact]
-    public async Task A_worker_killed_in_the_downloads_of_a_complete_group_is_followed_by_one_that_fetches_them_all()
-    {
-        TestSystemOptions options = null!;
-        await using var system = await TestSystem.StartAsync(o => (options = o).Workers = 0);
-        var worker = await options.AsProcessAsync(system.AddWorkerAsync);
-        var id = await SubmitAsync(system, "two pictures of a whole [download-gate=half]");
-        await system.Sim.WaitAtGateAsync("half");
-        await system.UntilAsync("SELECT count(*) = 1 FROM provider_tasks WHERE state = 'delivered'");
-        await worker.KillAsync();
-        await system.Sim.OpenGateAsync("half");
-        await system.AddWorkerAsync();
-
-        var end = await system.EndOfAsync(id);
-        Assert.Equal(("completed", 2, null), ((string?)end["status"], end["media"]!.AsArray().Count, end["failedOutputs"]));
-        Assert.Equal((8, 2), ((int?)end["receipt"]!["captured"], (int?)end["receipt"]!["providerUsage"]!["generated_images"]));
-        Assert.Single(await system.CallsAsync("pictures of a whole"));
-        Assert.Equal(2, system.Objects().Count);
         await system.AssertAllIsWellAsync();
     }
 
@@ -100,42 +62,6 @@ public sealed class GroupCrashTests
         await system.AssertAllIsWellAsync();
     }
 
-    [Fact]
-    public async Task A_worker_that_sleeps_through_its_lease_in_a_group_changes_nothing_when_the_rest_is_announced()
-    {
-        TestSystemOptions options = null!;
-        await using var system = await TestSystem.StartAsync(o => (options = o).Workers = 0);
-        var sleeper = await options.AsProcessAsync(system.AddWorkerAsync);
-        var id = await SubmitAsync(system, "three pictures of a dream [gate=call]");
-        await system.Sim.WaitAtGateAsync("call");
-        await system.Sim.LetOnePassAsync("call");
-        await system.UntilAsync("SELECT count(*) = 1 FROM media");
-        await system.Sim.WaitAtGateAsync("call");
-        sleeper.Pause();
-        await system.AddWorkerAsync();
-        var end = await system.EndOfAsync(id);
-        var before = await StateAsync(system);
-        await system.Sim.OpenGateAsync("call");
-        sleeper.Resume();
-        Assert.Equal(0, await sleeper.StopAsync(Killing.MaxWait)); // it waits for its job first
-
-        Assert.Equal(("completed", 1), ((string?)end["status"], end["media"]!.AsArray().Count));
-        Assert.Equal((4, 8), ((int?)end["receipt"]!["captured"], (int?)end["receipt"]!["adjusted"]));
-        Assert.Equal(before, await StateAsync(system));
-        Assert.Single(await system.CallsAsync("pictures of a dream"));
-        await system.AssertAllIsWellAsync();
-    }
-
     private static Task<Guid> SubmitAsync(TestSystem system, string prompt) =>
         system.SubmitAsync("seedream-4", new { prompt, n = prompt.StartsWith("two", StringComparison.Ordinal) ? 2 : 3, group = true, size = "1K" });
-
-    private static Task<string?> StateAsync(TestSystem system) => system.ScalarAsync<string>(
-        """
-        SELECT concat_ws(E'\n',
-            (SELECT json_agg(s ORDER BY session_id) FROM generation_sessions AS s),
-            (SELECT json_agg(m ORDER BY media_id) FROM media AS m),
-            (SELECT json_agg(t ORDER BY provider_task_id) FROM provider_tasks AS t),
-            (SELECT json_agg(c ORDER BY transaction_id) FROM credit_transactions AS c),
-            (SELECT json_agg(e ORDER BY error_event_id) FROM error_events AS e))
-        """);
 }

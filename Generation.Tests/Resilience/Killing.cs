@@ -38,8 +38,8 @@ internal static class Killing
     }
 
     /// <summary>The keys of all whole objects in the store.</summary>
-    public static IReadOnlyList<string> Objects(this TestSystem system) =>
-        [.. Directory.EnumerateFiles(system.MediaFolder, "output-*", SearchOption.AllDirectories)
+    public static IReadOnlyList<string> Objects(this TestSystem system) => !Directory.Exists(system.MediaFolder) ? []
+        : [.. Directory.EnumerateFiles(system.MediaFolder, "output-*", SearchOption.AllDirectories)
             .Select(file => Path.GetRelativePath(system.MediaFolder, file)).Order(StringComparer.Ordinal)];
 
     /// <summary>So many sessions were completed, each with one claim and one end: the token grows with both.</summary>

@@ -1,16 +1,14 @@
-using System.Net;
-using System.Net.Http.Json;
-using System.Text.Json.Nodes;
 using Generation.Core.Media;
 using Generation.Tests.Faults;
 using Generation.Tests.Harness;
+using Generation.Tests.Providers.Contract;
 
 namespace Generation.Tests.Providers.Ark;
 
 /// <summary>Videos end to end: a task is bought once, asked for until it ends, stored, and paid by its tokens.</summary>
-public sealed class SeedanceTests(SeedanceTests.VideoSystem videos) : IClassFixture<SeedanceTests.VideoSystem>
+public sealed class SeedanceTests(ProviderSystem providers) : IClassFixture<ProviderSystem>
 {
-    private readonly TestSystem system = videos.System;
+    private readonly TestSystem system = providers.System;
 
     [Fact]
     public async Task A_prompt_becomes_a_video_that_is_paid_by_its_tokens()
@@ -43,94 +41,14 @@ public sealed class SeedanceTests(SeedanceTests.VideoSystem videos) : IClassFixt
         Assert.Equal((80, 80), ((int?)end["receipt"]!["held"], (int?)end["receipt"]!["captured"]));
     }
 
-    [Theory]
-    [InlineData("moderation-input", "moderation_input", 1, 0)]
-    [InlineData("forbidden", "provider_unauthorized", 1, 0)]
-    [InlineData("quota", "provider_quota_exhausted", 1, 0)]
-    [InlineData("moderation-output", "moderation_output", 1, 0)]
-    [InlineData("image-500", "provider_unavailable", 2, 0)] // the task failed and was not billed: once more, and given up
-    [InlineData("rate-limit", "provider_rate_limited", 2, 0)]
-    [InlineData("server-error", "outcome_unknown", 1, 0)] // in Ark's words, but a task may be queued all the same
-    [InlineData("server-error-paid", "outcome_unknown", 1, 1)]
-    [InlineData("bad-gateway", "outcome_unknown", 1, 0)]
-    [InlineData("malformed", "outcome_unknown", 1, 1)]
-    [InlineData("timeout", "outcome_unknown", 1, 1)]
-    [InlineData("cut-reply", "outcome_unknown", 1, 1)]
-    [InlineData("poll-lost", "outcome_unknown", 1, 1)]
-    [InlineData("empty-data", "output_unusable", 1, 1)]
-    [InlineData("dead-url", "output_unusable", 1, 1)]
-    [InlineData("wrong-type", "output_unusable", 1, 1)]
-    [InlineData("oversized", "output_unusable", 1, 1)]
-    [InlineData("cut-body", "provider_unavailable", 1, 1)] // fetched again, never bought again
-    public async Task Every_failure_has_its_outcome_and_costs_the_user_nothing(string word, string code, int calls, int paid)
-    {
-        var name = $"video of {word} ends here";
-        var id = await system.SubmitAsync("seedance-2-fast", new { prompt = $"{name} [fault={word}]", duration = 4 });
-        var end = await system.EndOfAsync(id);
-
-        Assert.Equal(("failed", code), ((string?)end["status"], (string?)end["error"]?["code"]));
-        Assert.Equal((0, 64), ((int?)end["receipt"]!["captured"], (int?)end["receipt"]!["released"]));
-        var made = await system.CallsAsync(name);
-        Assert.Equal((calls, paid), (made.Count, made.Count(call => call.Paid)));
-        Assert.Equal(code == "outcome_unknown" ? 1 : 0, await system.ScalarAsync<long>(
-            $"SELECT count(*) FROM error_events WHERE session_id = '{id}' AND detail ? 'providerTaskId'"));
-        await AssertAllIsWellAsync();
-        // and the breaker is at nought again
-        Assert.Equal("completed", (string?)(await system.EndOfAsync(
-            await system.SubmitAsync("seedance-2-fast", new { prompt = $"after {word}" })))["status"]);
-    }
-
-    [Theory]
-    [InlineData("poll-error:times=3")]
-    [InlineData("poll-gateway:times=3")]
-    [InlineData("poll-rate-limit:times=3")]
-    [InlineData("poll-timeout:times=1")]
-    public async Task A_question_that_fails_is_asked_again_and_costs_no_attempt(string fault)
-    {
-        var name = $"asked through {fault.Split(':')[0]}";
-        var end = await system.EndOfAsync(await system.SubmitAsync("seedance-2-fast", new { prompt = $"{name} [fault={fault}]" }));
-
-        Assert.Equal(("completed", 0), ((string?)end["status"], (int?)end["attempt"]));
-        Assert.Equal((1, 1), ((await system.CallsAsync(name)).Count, await system.Sim.PaidAsync(name)));
-        await AssertAllIsWellAsync();
-    }
-
-    [Fact]
-    public async Task A_download_that_breaks_off_once_is_fetched_again_and_no_second_task_is_made()
-    {
-        var end = await system.EndOfAsync(await system.SubmitAsync("seedance-2-fast", new { prompt = "torn once [fault=cut-body:times=1]" }));
-
-        Assert.Equal("completed", (string?)end["status"]);
-        Assert.Equal((1, 1), ((await system.CallsAsync("torn once")).Count, await system.Sim.PaidAsync("torn once")));
-        await AssertAllIsWellAsync();
-    }
-
     [Fact]
     public async Task Five_questions_in_a_row_that_fail_open_the_breaker_and_the_task_is_still_found()
     {
-        await using var own = await StartAsync(o => o.Settings["Worker:BreakDuration"] = "00:00:01");
+        await using var own = await ProviderSystem.StartAsync(o => o.Settings["Worker:BreakDuration"] = "00:00:01");
         var end = await own.EndOfAsync(await own.SubmitAsync("seedance-2-fast", new { prompt = "away for long [fault=poll-error:times=6]" }));
 
         Assert.Equal(("completed", 0), ((string?)end["status"], (int?)end["attempt"]));
         Assert.Equal(1, await own.Sim.PaidAsync("away for long"));
-    }
-
-    [Theory]
-    [InlineData("[queued=600000]", "cancelled")]
-    [InlineData("[latency=600000]", "running")] // Ark refuses, and will bill it
-    public async Task A_cancel_takes_a_queued_task_back_and_gives_up_a_running_one(string words, string status)
-    {
-        var id = await system.SubmitAsync("seedance-2", new { prompt = $"not wanted {words}" });
-        await system.UntilAsync($"SELECT phase = 'awaiting_provider' FROM generation_sessions WHERE session_id = '{id}'");
-        using var answer = await system.Http.PostAsync($"/api/generations/{id}/cancel", null);
-
-        Assert.Equal(HttpStatusCode.Accepted, answer.StatusCode);
-        var end = await system.EndOfAsync(id);
-        Assert.Equal(("canceled", 100), ((string?)end["status"], (int?)end["receipt"]!["released"]));
-        using var ark = new HttpClient { BaseAddress = system.Sim.Address, DefaultRequestHeaders = { Authorization = new("Bearer", "sim-ark-key") } };
-        var taskId = await system.ScalarAsync<string>($"SELECT task_id FROM provider_tasks WHERE session_id = '{id}'");
-        Assert.Equal(status, (string?)(await ark.GetFromJsonAsync<JsonObject>($"/api/v3/contents/generations/tasks/{taskId}"))!["status"]);
-        await AssertAllIsWellAsync();
     }
 
     [Fact]
@@ -178,23 +96,5 @@ public sealed class SeedanceTests(SeedanceTests.VideoSystem videos) : IClassFixt
     {
         await system.AssertBooksAreCleanAsync();
         await system.AssertMediaAreStoredAsync();
-    }
-
-    private static Task<TestSystem> StartAsync(Action<TestSystemOptions>? configure = null) => TestSystem.StartAsync(options =>
-    {
-        options.Credits = 100_000;
-        options.Settings["Worker:MaxAttempts"] = "2";
-        options.Settings["Media:MaxRemoteDownloadBytes"] = "1000000";
-        options.Settings["Providers:Ark:VideoCallTimeout"] = "00:00:02";
-        configure?.Invoke(options);
-    });
-
-    public sealed class VideoSystem : IAsyncLifetime
-    {
-        public TestSystem System { get; private set; } = null!;
-
-        public async ValueTask InitializeAsync() => System = await StartAsync();
-
-        public ValueTask DisposeAsync() => System.DisposeAsync();
     }
 }

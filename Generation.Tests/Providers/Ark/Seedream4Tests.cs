@@ -40,62 +40,6 @@ public sealed class Seedream4Tests
     }
 
     [Fact]
-    public async Task A_call_that_was_not_executed_is_made_again_and_only_for_the_picture_that_is_missing()
-    {
-        var refusals = 0;
-        await using var ark = await LocalArk.StartAsync(context =>
-            context.Request.Headers["X-Client-Request-Id"].ToString().Contains("-1-", StringComparison.Ordinal)
-                && Interlocked.Increment(ref refusals) == 1
-                ? RefuseAsync(context, 429, "ServerOverloaded")
-                : DeliverAsync(context));
-        await using var system = await StartAsync(ark);
-
-        var end = await system.EndOfAsync(await system.SubmitAsync("waves", n: 2));
-
-        Assert.Equal("completed", (string?)end["status"]);
-        Assert.Equal(2, end["media"]!.AsArray().Count);
-        Assert.Equal(3, ark.Calls.Count);
-        await system.AssertBooksAreCleanAsync();
-    }
-
-    [Fact]
-    public async Task A_picture_that_moderation_keeps_back_is_not_charged_and_the_others_are()
-    {
-        await using var ark = await LocalArk.StartAsync(context =>
-            context.Request.Headers["X-Client-Request-Id"].ToString().Contains("-1-", StringComparison.Ordinal)
-                ? RefuseAsync(context, 400, "OutputImageSensitiveContentDetected")
-                : DeliverAsync(context));
-        await using var system = await StartAsync(ark);
-
-        var end = await system.EndOfAsync(await system.SubmitAsync("waves", n: 2));
-
-        Assert.Equal("completed", (string?)end["status"]);
-        Assert.Single(end["media"]!.AsArray());
-        Assert.Equal((4, 4), ((long?)end["receipt"]!["captured"], (long?)end["receipt"]!["adjusted"]));
-        await system.AssertBooksAreCleanAsync();
-    }
-
-    [Fact]
-    public async Task A_paid_call_whose_answer_is_lost_is_not_repeated_and_costs_the_customer_nothing()
-    {
-        await using var ark = await LocalArk.StartAsync(context =>
-        {
-            context.Abort();
-            return Task.CompletedTask;
-        });
-        await using var system = await StartAsync(ark);
-
-        var end = await system.EndOfAsync(await system.SubmitAsync("waves"));
-
-        Assert.Equal(("failed", "outcome_unknown"), ((string?)end["status"], (string?)end["error"]!["code"]));
-        Assert.Single(ark.Calls);
-        Assert.Equal(0, (long?)end["receipt"]!["captured"]);
-        Assert.Equal(1, await system.ScalarAsync<long>(
-            "SELECT count(*) FROM error_events WHERE code = 'outcome_unknown' AND detail ? 'providerTaskId'"));
-        await system.AssertBooksAreCleanAsync();
-    }
-
-    [Fact]
     public async Task A_refusal_that_would_meet_every_picture_stops_the_calls_that_have_not_begun()
     {
         await using var ark = await LocalArk.StartAsync(context => RefuseAsync(context, 400, "InputTextSensitiveContentDetected"));

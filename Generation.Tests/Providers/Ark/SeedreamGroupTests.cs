@@ -3,15 +3,16 @@ using System.Text.Json.Nodes;
 using Generation.Core.Catalog;
 using Generation.Tests.Faults;
 using Generation.Tests.Harness;
+using Generation.Tests.Providers.Contract;
 using Generation.Tests.Resilience;
 using Microsoft.Extensions.DependencyInjection;
 
 namespace Generation.Tests.Providers.Ark;
 
 /// <summary>Groups end to end: one paid call, each picture shown as it comes, and no second call whatever happens.</summary>
-public sealed class SeedreamGroupTests(SeedreamGroupTests.GroupSystem groups) : IClassFixture<SeedreamGroupTests.GroupSystem>
+public sealed class SeedreamGroupTests(ProviderSystem providers) : IClassFixture<ProviderSystem>
 {
-    private readonly TestSystem system = groups.System;
+    private readonly TestSystem system = providers.System;
 
     [Fact]
     public async Task Pictures_are_shown_before_the_group_ends_and_those_that_the_model_did_not_make_are_released_and_have_not_failed()
@@ -37,38 +38,6 @@ public sealed class SeedreamGroupTests(SeedreamGroupTests.GroupSystem groups) : 
             $"SELECT string_agg(format('%s %s %s', state, first_ordinal, output_count), ';') FROM provider_tasks WHERE session_id = '{id}'"));
         Assert.Single(await system.CallsAsync("of a fjord"));
         await AssertAllIsWellAsync();
-    }
-
-    [Theory]
-    // Nothing was announced: it ends as any call does, and comes again only when that is certainly free.
-    [InlineData("moderation-input", "moderation_input", 1, 0)]
-    [InlineData("unauthorized", "provider_unauthorized", 1, 0)]
-    [InlineData("rate-limit", "provider_rate_limited", 2, 0)]
-    [InlineData("server-error", "provider_unavailable", 4, 0)]
-    [InlineData("error-200", "provider_unavailable", 4, 0)]
-    [InlineData("image-500", "provider_unavailable", 4, 0)]
-    [InlineData("empty-data", "provider_unavailable", 4, 0)]
-    [InlineData("bad-gateway", "outcome_unknown", 1, 0)]
-    [InlineData("moderation-output", "moderation_output", 1, 0)]
-    [InlineData("cut-reply", "outcome_unknown", 1, 1)]
-    [InlineData("dead-url", "output_unusable", 1, 1)]
-    [InlineData("wrong-type", "output_unusable", 1, 1)]
-    [InlineData("cut-body", "provider_unavailable", 1, 1)] // fetched again, never bought again
-    public async Task A_group_of_which_nothing_came_costs_the_user_nothing(string word, string code, int calls, int paid)
-    {
-        var name = $"two pictures of {word}";
-        var id = await SubmitAsync($"{name} [fault={word}]", 2);
-        var end = await system.EndOfAsync(id);
-
-        Assert.Equal(("failed", code), ((string?)end["status"], (string?)end["error"]?["code"]));
-        Assert.Equal((0, 8), ((int?)end["receipt"]!["captured"], (int?)end["receipt"]!["released"]));
-        var made = await system.CallsAsync(name);
-        Assert.Equal((calls, paid), (made.Count, made.Count(call => call.Paid)));
-        Assert.Equal(code == "outcome_unknown" ? 1 : 0, await system.ScalarAsync<long>(
-            $"SELECT count(*) FROM error_events WHERE session_id = '{id}' AND detail ? 'providerTaskId'"));
-        await AssertAllIsWellAsync();
-        // and the breaker is at nought again
-        Assert.Equal("completed", (string?)(await system.EndOfAsync(await SubmitAsync($"two pictures after {word}", 2)))["status"]);
     }
 
     [Theory]
@@ -118,40 +87,6 @@ public sealed class SeedreamGroupTests(SeedreamGroupTests.GroupSystem groups) : 
         Assert.Single(await system.CallsAsync("a broken line"));
         Assert.Equal("unknown", await system.ScalarAsync<string>($"SELECT string_agg(state, ';') FROM provider_tasks WHERE session_id = '{id}'"));
         Assert.Equal(1, await system.ScalarAsync<long>($"SELECT count(*) FROM error_events WHERE session_id = '{id}' AND detail ? 'providerTaskId'"));
-        await AssertAllIsWellAsync();
-    }
-
-    [Theory]
-    [InlineData("rate-limit:times=1", 2)]
-    [InlineData("overload:times=1", 2)]
-    [InlineData("server-error:times=1", 2)]
-    [InlineData("cut-body:times=1", 1)]
-    public async Task What_passes_is_tried_again_and_paid_once(string fault, int calls)
-    {
-        var name = $"two pictures through {fault.Split(':')[0]}";
-        var end = await system.EndOfAsync(await SubmitAsync($"{name} [fault={fault}]", 2));
-
-        Assert.Equal(("completed", 2), ((string?)end["status"], end["media"]!.AsArray().Count));
-        Assert.Equal((calls, 1), ((await system.CallsAsync(name)).Count, await system.Sim.PaidAsync(name)));
-        await AssertAllIsWellAsync();
-    }
-
-    [Fact]
-    public async Task A_cancel_in_the_middle_keeps_what_was_stored_and_releases_the_rest()
-    {
-        var id = await SubmitAsync("three pictures of a change of mind [gate=mind]", 3);
-        await system.Sim.WaitAtGateAsync("mind");
-        await system.Sim.LetOnePassAsync("mind");
-        await system.UntilAsync($"SELECT count(*) = 1 FROM media WHERE session_id = '{id}'");
-        await system.Sim.WaitAtGateAsync("mind");
-        using var answer = await system.Http.PostAsync($"/api/generations/{id}/cancel", null);
-        Assert.Equal(HttpStatusCode.Accepted, answer.StatusCode);
-        var end = await system.EndOfAsync(id);
-        await system.Sim.OpenGateAsync("mind");
-
-        Assert.Equal(("canceled", 1), ((string?)end["status"], end["media"]!.AsArray().Count));
-        Assert.Equal((4, 8), ((int?)end["receipt"]!["captured"], (int?)end["receipt"]!["adjusted"]));
-        Assert.Single(await system.CallsAsync("a change of mind"));
         await AssertAllIsWellAsync();
     }
 
@@ -214,21 +149,5 @@ public sealed class SeedreamGroupTests(SeedreamGroupTests.GroupSystem groups) : 
     {
         await system.AssertBooksAreCleanAsync();
         await system.AssertMediaAreStoredAsync();
-    }
-
-    public sealed class GroupSystem : IAsyncLifetime
-    {
-        public TestSystem System { get; private set; } = null!;
-
-        public async ValueTask InitializeAsync() => System = await TestSystem.StartAsync(options =>
-        {
-            options.Credits = 100_000;
-            options.Settings["Worker:MaxAttempts"] = "2";
-            options.Settings["Providers:Ark:ConnectTimeout"] = "00:00:01";
-            options.Settings["Providers:Ark:CallTimeout"] = "00:00:03";
-            options.Settings["Providers:Ark:GroupTimeout"] = "00:00:06";
-        });
-
-        public ValueTask DisposeAsync() => System.DisposeAsync();
     }
 }

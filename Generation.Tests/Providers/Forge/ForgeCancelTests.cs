@@ -1,6 +1,5 @@
 using System.Net.Http.Json;
 using System.Text.Json.Nodes;
-using Generation.Tests.Faults;
 using Generation.Tests.Harness;
 using Generation.Tests.Resilience;
 
@@ -9,27 +8,6 @@ namespace Generation.Tests.Providers.Forge;
 /// <summary>A WebUI's interrupt hits whatever runs: it is sent when that is ours, and never else.</summary>
 public sealed class ForgeCancelTests
 {
-    [Fact]
-    public async Task A_canceled_session_frees_the_GPU_at_once_and_pays_what_is_stored()
-    {
-        await using var system = await TestSystem.StartAsync();
-        var id = await system.SubmitForgeAsync("not wanted any more [gate=half]", n: 3);
-        await system.Sim.WaitAtGateAsync("half");
-        await system.Sim.LetOnePassAsync("half");
-        await system.UntilAsync("SELECT count(*) = 1 FROM media");
-        await system.Sim.WaitAtGateAsync("half");
-        await system.CancelAsync(id);
-
-        var end = await system.EndOfAsync(id);
-        Assert.Equal(("canceled", WebUiSystem.UnitPrice, 1),
-            ((string?)end["status"], (long?)end["receipt"]!["captured"], end["media"]!.AsArray().Count));
-        var gpu = await system.Sim.UntilGpuAsync(gpu => gpu.Inside == 0);
-        Assert.Equal((2, 1), (gpu.Jobs, gpu.Interrupts));
-        await system.AssertSlotsAreFreeAsync();
-        await system.AssertAllIsWellAsync();
-        await system.AssertNothingIsLeftBehindAsync(); // no preview of what did not come
-    }
-
     [Fact]
     public async Task A_canceled_session_does_not_stop_what_somebody_else_makes_at_the_WebUI()
     {

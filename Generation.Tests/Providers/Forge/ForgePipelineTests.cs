@@ -87,19 +87,6 @@ public sealed class ForgePipelineTests
     }
 
     [Fact]
-    public async Task A_WebUI_that_does_not_say_how_far_it_is_makes_pictures_all_the_same()
-    {
-        await using var system = await TestSystem.StartAsync(o => o.Settings["Providers:Forge:PollTimeout"] = "00:00:00.200");
-        foreach (var word in new[] { "poll-error", "poll-gateway", "poll-timeout", "poll-lost" })
-        {
-            var end = await system.EndOfAsync(await system.SubmitForgeAsync($"[fault={word}][latency=500]"));
-            Assert.Equal(("completed", 0), ((string?)end["status"], (int?)end["attempt"]));
-        }
-
-        Assert.Equal(4, (await system.Sim.GpuAsync()).Jobs);
-    }
-
-    [Fact]
     public async Task A_model_says_what_it_takes()
     {
         await using var system = await TestSystem.StartAsync(o => o.Workers = 0);

@@ -27,9 +27,28 @@ public sealed class OpenAiImageHandler(OpenAiImages openAi, IOptions<OpenAiOptio
                     CallTimeout = settings.CallTimeout,
                     Limit = settings.ImagesPerMinute > 0 ? new RateLimit("images", settings.ImagesPerMinute, TimeSpan.FromMinutes(1)) : null,
                 },
-                (ordinal, token) => openAi.GenerateAsync(request, job.NameOfCall(ordinal), SinkOf(job, request, ordinal, token), token)).RunAsync(ct)
+                (ordinal, token) => MakeAsync(job, request, ordinal, token)).RunAsync(ct)
             : new StepOutcome.Failed(new Failure(FailureKind.InvalidRequest, "settings",
                 "The session's settings have no prompt or no providerModel."), []);
+    }
+
+    /// <summary>A picture that is refused at its end, or breaks off, leaves no preview behind: it may be what was refused.</summary>
+    private async Task<ProviderReply> MakeAsync(JobContext job, OpenAiImageRequest request, int ordinal, CancellationToken ct)
+    {
+        var isMade = false;
+        try
+        {
+            var reply = await openAi.GenerateAsync(request, job.NameOfCall(ordinal), SinkOf(job, request, ordinal, ct), ct);
+            isMade = reply.Failure is null;
+            return reply;
+        }
+        finally
+        {
+            if (!isMade)
+            {
+                await job.Outputs.HidePreviewAsync(ordinal);
+            }
+        }
     }
 
     private static PictureSink SinkOf(JobContext job, OpenAiImageRequest request, int ordinal, CancellationToken ct) => new(

@@ -4,25 +4,6 @@ using Generation.Tests.Harness;
 
 namespace Generation.Tests.Faults;
 
-/// <summary>One system for all rows of a table: a session each, one after the other. It gives up after two attempts of two tries each.</summary>
-public sealed class FaultSystem : IAsyncLifetime
-{
-    /// <summary>Bytes; the simulator's pictures have 20,000.</summary>
-    public const int MaxImageBytes = 200_000;
-
-    public TestSystem System { get; private set; } = null!;
-
-    public async ValueTask InitializeAsync() => System = await TestSystem.StartAsync(options =>
-    {
-        options.Settings["Worker:MaxAttempts"] = "2";
-        options.Settings["Media:MaxImageDownloadBytes"] = $"{MaxImageBytes}";
-        options.Settings["Providers:Ark:ConnectTimeout"] = "00:00:01";
-        options.Settings["Providers:Ark:CallTimeout"] = "00:00:04";
-    });
-
-    public ValueTask DisposeAsync() => System.DisposeAsync();
-}
-
 /// <summary>What the tests of faults look at beside the session: the simulator's log of calls, and the media folder.</summary>
 internal static class Evidence
 {
@@ -41,6 +22,22 @@ internal static class Evidence
         var recorded = await system.ScalarAsync<string>(
             "SELECT coalesce(string_agg(object_key, E'\\n'), '') FROM media WHERE object_key NOT LIKE 'samples/%'");
         Assert.Equal(recorded!.Split('\n', StringSplitOptions.RemoveEmptyEntries).Order(StringComparer.Ordinal), system.StoredFiles());
+    }
+
+    /// <summary>The same for one session, in a system that many use one after another.</summary>
+    public static async Task AssertNothingIsLeftBehindAsync(this TestSystem system, Guid sessionId)
+    {
+        await using var command = system.Db.CreateCommand($"SELECT object_key, bytes FROM media WHERE session_id = '{sessionId}'");
+        await using var reader = await command.ExecuteReaderAsync();
+        var recorded = new List<string>();
+        while (await reader.ReadAsync())
+        {
+            recorded.Add(reader.GetString(0));
+            Assert.Equal(reader.GetInt64(1), new FileInfo(Path.Combine(system.MediaFolder, reader.GetString(0))).Length);
+        }
+
+        Assert.Equal(recorded.Order(StringComparer.Ordinal),
+            system.StoredFiles().Where(file => file.Contains(sessionId.ToString(), StringComparison.OrdinalIgnoreCase)));
     }
 
     /// <summary>Everything in the media folder but the key that signs its URLs, as relative paths in order.</summary>
