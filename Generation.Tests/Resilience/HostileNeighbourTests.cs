@@ -73,7 +73,9 @@ public sealed class HostileNeighbourTests
         await system.AssertAllIsWellAsync();
     }
 
-    /// <summary>A row that this version cannot read was claimed with its neighbours, and all of them were claimed again every lease, without end.</summary>
+    /// <summary>
+    /// A row that this version cannot read was claimed with its neighbours, and all of them were claimed again every lease, without end.
+    /// </summary>
     [Fact]
     public async Task A_session_that_cannot_be_read_fails_alone_with_a_record()
     {
@@ -89,7 +91,8 @@ public sealed class HostileNeighbourTests
             Assert.Equal("completed", (string?)(await system.EndOfAsync(session))["status"]);
         }
 
-        await system.UntilAsync($"SELECT status = 'failed' AND error_code = 'internal_error' FROM generation_sessions WHERE session_id = '{sessions[2]}'");
+        await system.UntilAsync(
+            $"SELECT status = 'failed' AND error_code = 'internal_error' FROM generation_sessions WHERE session_id = '{sessions[2]}'");
         Assert.Equal(0, await system.ScalarAsync<long>("SELECT sum(lost_leases) FROM generation_sessions"));
         Assert.Equal(1, await system.ScalarAsync<long>(
             $"SELECT count(*) FROM error_events WHERE session_id = '{sessions[2]}' AND code = 'internal_error'"));
@@ -121,7 +124,9 @@ public sealed class HostileNeighbourTests
         await system.AssertBooksAreCleanAsync();
     }
 
-    /// <summary>An administrator's <c>pg_cancel_backend</c>, or a <c>statement_timeout</c>, stopped the whole worker, or threw a paid answer away.</summary>
+    /// <summary>
+    /// An administrator's <c>pg_cancel_backend</c>, or a <c>statement_timeout</c>, stopped the whole worker, or threw a paid answer away.
+    /// </summary>
     [Fact]
     public async Task Canceled_statements_cost_nobody_anything()
     {
@@ -134,7 +139,7 @@ public sealed class HostileNeighbourTests
                 await system.ExecuteAsync(
                     "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'generation_worker' "
                     + "AND state = 'active'");
-                await Task.Delay(TimeSpan.FromMilliseconds(5), TimeProvider.System, CancellationToken.None);
+                await Task.Delay(TimeSpan.FromMilliseconds(100), TimeProvider.System, CancellationToken.None);
             }
         });
         await CompleteAsync(system, "canceled again and again");

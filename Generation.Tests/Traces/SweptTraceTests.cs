@@ -15,6 +15,7 @@ public sealed class SweptTraceTests
         {
             (o.AsProcesses, o.Workers) = (true, 0);
             o.Settings["Relay:StrayInterval"] = "00:00:01";
+            o.Settings["Relay:LostDispatchInterval"] = "01:00:00"; // it would find the row of the dead lease claimed, and delete it
             o.Settings["Relay:LeaseGrace"] = "00:00:00.100";
             collector.Configure(o.Settings);
         });

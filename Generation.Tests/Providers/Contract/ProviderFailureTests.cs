@@ -1,9 +1,7 @@
-using System.Text.Json.Nodes;
 using Generation.ProviderSim.Faults;
 using Generation.Tests.Faults;
 using Generation.Tests.Harness;
 using Generation.Tests.Providers.Forge;
-using Generation.Tests.Resilience;
 
 namespace Generation.Tests.Providers.Contract;
 

@@ -46,7 +46,7 @@ public sealed class OpenAiImageHandler(OpenAiImages openAi, IOptions<OpenAiOptio
         {
             if (!isMade)
             {
-                await job.Outputs.HidePreviewAsync(ordinal);
+                await job.Outputs.RemovePreviewAsync(ordinal);
             }
         }
     }
