@@ -6,6 +6,7 @@ using Generation.Core.Catalog;
 using Generation.Core.Credits;
 using Generation.Core.Sessions;
 using Generation.Core.Submit;
+using Npgsql;
 using Generation.Tests.Harness;
 
 namespace Generation.Tests.Credits;
@@ -81,68 +82,80 @@ public sealed class LedgerConcurrencyTests
     {
         while (!time.IsCancellationRequested)
         {
-            var user = random.Next(2) == 0 ? users[random.Next(HotUsers)] : users[HotUsers + random.Next(ColdUsers)];
-            var policy = random.Next(2) == 0 ? CostPolicy.Absorb : CostPolicy.ChargeAvailable;
-            switch (random.Next(100))
+            try
             {
-                case < 6:
-                    await AdministerAsync(random, user);
-                    break;
-                case < 40:
-                    await SubmitAsync(random, user);
-                    break;
-                case < 70:
-                    await FinishAsync(random, policy);
-                    break;
-                case < 80:
-                    await SettleSeveralAsync(random, policy);
-                    break;
-                case < 86 when Any(random) is { } session:
-                    var outcome = await ledger.Cancellation(policy).CancelAsync(session.Value, session.Key, CancellationToken.None);
-                    Count($"cancel: {outcome}");
-                    if (outcome is CancelOutcome.Canceled or CancelOutcome.AlreadyEnded)
-                    {
-                        open.TryRemove(session.Key, out _);
-                    }
-
-                    break;
-                case < 89 when Any(random) is { } session && claims.TryGetValue(session.Key, out var claim):
-                    Count(await ledger.Leases.SuspendAsync(claim, TimeSpan.Zero, CancellationToken.None) ? "suspended" : "not suspended");
-                    break;
-                case < 91 when Any(random) is { } session: // its worker dies, or it runs out of time
-                    await ledger.ExecuteAsync(
-                        random.Next(2) == 0
-                            ? "UPDATE generation_sessions SET lease_until = now() - interval '1 second' WHERE session_id = $1 AND lease_until IS "
-                                + "NOT NULL"
-                            : "UPDATE generation_sessions SET deadline = now() WHERE session_id = $1 AND completed_at IS NULL",
-                        session.Key);
-                    break;
-                case < 93: // a lot runs out of time; whoever changes lots has their account
-                    await ledger.ExecuteAsync(
-                        """
-                        WITH account AS MATERIALIZED (SELECT user_id FROM credit_accounts WHERE user_id = $1 FOR NO KEY UPDATE)
-                        UPDATE credit_lots SET expires_at = now()
-                        WHERE lot_id = (SELECT lot_id FROM credit_lots WHERE user_id = (SELECT user_id FROM account) AND expires_at > now() LIMIT 1)
-                        """,
-                        user);
-                    break;
-                case < 95:
-                    Count("expired", await ledger.Holds.ExpireLotsAsync(CancellationToken.None));
-                    break;
-                case < 96:
-                    await ledger.ExecuteAsync(
-                        "UPDATE credit_reservations SET expires_at = now() WHERE session_id = (SELECT session_id FROM generation_sessions WHERE "
-                        + "completed_at IS NULL LIMIT 1)");
-                    Count("extended", await ledger.Holds.ExtendAsync(CancellationToken.None));
-                    Assert.Empty(await ledger.Holds.ReleaseAbandonedAsync(CancellationToken.None));
-                    break;
-                case < 98:
-                    Count("overdue", await ledger.SessionSweeps(policy).EndOverdueAsync(CancellationToken.None));
-                    break;
-                default:
-                    Count("revoked", await ledger.SessionSweeps(policy).RevokeDeadLeasesAsync(CancellationToken.None));
-                    break;
+                await WorkOnceAsync(random);
             }
+            catch (PostgresException e) when (e.SqlState == PostgresErrorCodes.LockNotAvailable)
+            {
+                Count("locked"); // as a service would, it comes again
+            }
+        }
+    }
+
+    private async Task WorkOnceAsync(Random random)
+    {
+        var user = random.Next(2) == 0 ? users[random.Next(HotUsers)] : users[HotUsers + random.Next(ColdUsers)];
+        var policy = random.Next(2) == 0 ? CostPolicy.Absorb : CostPolicy.ChargeAvailable;
+        switch (random.Next(100))
+        {
+            case < 6:
+                await AdministerAsync(random, user);
+                break;
+            case < 40:
+                await SubmitAsync(random, user);
+                break;
+            case < 70:
+                await FinishAsync(random, policy);
+                break;
+            case < 80:
+                await SettleSeveralAsync(random, policy);
+                break;
+            case < 86 when Any(random) is { } session:
+                var outcome = await ledger.Cancellation(policy).CancelAsync(session.Value, session.Key, CancellationToken.None);
+                Count($"cancel: {outcome}");
+                if (outcome is CancelOutcome.Canceled or CancelOutcome.AlreadyEnded)
+                {
+                    open.TryRemove(session.Key, out _);
+                }
+
+                break;
+            case < 89 when Any(random) is { } session && claims.TryGetValue(session.Key, out var claim):
+                Count(await ledger.Leases.SuspendAsync(claim, TimeSpan.Zero, CancellationToken.None) ? "suspended" : "not suspended");
+                break;
+            case < 91 when Any(random) is { } session: // its worker dies, or it runs out of time
+                await ledger.ExecuteAsync(
+                    random.Next(2) == 0
+                        ? "UPDATE generation_sessions SET lease_until = now() - interval '1 second' WHERE session_id = $1 AND lease_until IS "
+                            + "NOT NULL"
+                        : "UPDATE generation_sessions SET deadline = now() WHERE session_id = $1 AND completed_at IS NULL",
+                    session.Key);
+                break;
+            case < 93: // a lot runs out of time; whoever changes lots has their account
+                await ledger.ExecuteAsync(
+                    """
+                    WITH account AS MATERIALIZED (SELECT user_id FROM credit_accounts WHERE user_id = $1 FOR NO KEY UPDATE)
+                    UPDATE credit_lots SET expires_at = now()
+                    WHERE lot_id = (SELECT lot_id FROM credit_lots WHERE user_id = (SELECT user_id FROM account) AND expires_at > now() LIMIT 1)
+                    """,
+                    user);
+                break;
+            case < 95:
+                Count("expired", await ledger.Holds.ExpireLotsAsync(CancellationToken.None));
+                break;
+            case < 96:
+                await ledger.ExecuteAsync(
+                    "UPDATE credit_reservations SET expires_at = now() WHERE session_id = (SELECT session_id FROM generation_sessions WHERE "
+                    + "completed_at IS NULL LIMIT 1)");
+                Count("extended", await ledger.Holds.ExtendAsync(CancellationToken.None));
+                Assert.Empty(await ledger.Holds.ReleaseAbandonedAsync(CancellationToken.None));
+                break;
+            case < 98:
+                Count("overdue", await ledger.SessionSweeps(policy).EndOverdueAsync(CancellationToken.None));
+                break;
+            default:
+                Count("revoked", await ledger.SessionSweeps(policy).RevokeDeadLeasesAsync(CancellationToken.None));
+                break;
         }
     }
 

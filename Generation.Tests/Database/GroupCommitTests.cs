@@ -142,7 +142,12 @@ public sealed class GroupCommitTests
     }
 
     private GroupCommit<string, string> Group(int maxGroup) => new(
-        new GroupCommitOptions<string>(maxGroup) { Key = text => text, MaxLockedWait = TimeSpan.FromMilliseconds(200) },
+        new GroupCommitOptions<string>(maxGroup) 
+        {
+            Key = text => text,
+            MaxLockedWait = TimeSpan.FromMilliseconds(200),
+            MaxConcurrentGroups = 1, // or a slow machine begins a second one
+        },
         async (requests, isIsolated) =>
         {
             var text = string.Concat(requests);
