@@ -6,8 +6,8 @@ using Generation.Core.Catalog;
 using Generation.Core.Credits;
 using Generation.Core.Sessions;
 using Generation.Core.Submit;
-using Npgsql;
 using Generation.Tests.Harness;
+using Npgsql;
 
 namespace Generation.Tests.Credits;
 
