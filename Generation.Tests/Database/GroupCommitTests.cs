@@ -142,7 +142,7 @@ public sealed class GroupCommitTests
     }
 
     private GroupCommit<string, string> Group(int maxGroup) => new(
-        new GroupCommitOptions<string>(maxGroup) 
+        new GroupCommitOptions<string>(maxGroup)
         {
             Key = text => text,
             MaxLockedWait = TimeSpan.FromMilliseconds(200),
