@@ -248,7 +248,7 @@ public sealed class GroupCommit<TRequest, TResult>(
         }
         catch (Exception e) when (IsGeneralBlock(e, group))
         {
-            Fail(group, e);
+            Fail(group, e, isOutage: true);
         }
         catch (Exception e) when (group.Count > 1 && MayBeOneRequests(e))
         {
@@ -277,7 +277,7 @@ public sealed class GroupCommit<TRequest, TResult>(
                 Quarantine(group[0]);
             }
 
-            Fail(group, e);
+            Fail(group, e, isOutage: !isolated && options.IsOutage?.Invoke(e) == true);
         }
     }
 
@@ -388,10 +388,10 @@ public sealed class GroupCommit<TRequest, TResult>(
     }
 
     /// <summary>All of the group; in an outage also those that wait, instead of each after a timeout of its own.</summary>
-    private void Fail(List<Pending> group, Exception e)
+    private void Fail(List<Pending> group, Exception e, bool isOutage)
     {
         var failed = group;
-        if (options.IsOutage?.Invoke(e) == true)
+        if (isOutage)
         {
             lock (gate)
             {

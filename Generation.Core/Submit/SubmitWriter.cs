@@ -138,11 +138,11 @@ public sealed class SubmitWriter : IHostedService, IDisposable
                     Volatile.Write(ref isClosed, false);
                     return answers;
                 }
-                catch (PostgresException e) when (DataErrors.IsDataError(e))
+                catch (PostgresException e) when (IsOneRequests(e))
                 {
                     DataErrors.Unprepare(connection!);
-                    log.LogWarning("The database refused a batch of {Count} submits for the data of one of them ({Problem}); bisecting it", batch.Count,
-                        e.MessageText);
+                    log.LogWarning("The database refused a batch of {Count} submits because of one of them ({Problem}); bisecting it",
+                        batch.Count, e.MessageText);
                     throw;
                 }
                 catch (Exception e) when (repeats > 0 && IsDisconnect(e) && !IsTimeout(e))
@@ -152,7 +152,7 @@ public sealed class SubmitWriter : IHostedService, IDisposable
                 }
             }
         }
-        catch (Exception e) when (e is not PostgresException refusal || !DataErrors.IsDataError(refusal))
+        catch (Exception e) when (e is not PostgresException refusal || !IsOneRequests(refusal))
         {
             await DisconnectAsync();
             if (IsDisconnect(e))
@@ -318,6 +318,10 @@ public sealed class SubmitWriter : IHostedService, IDisposable
     /// <summary>Whether the connection broke, or the database cannot be written to.</summary>
     private bool IsDisconnect(Exception e) => e is NpgsqlException or TimeoutException or IOException or ObjectDisposedException
         || (e is InvalidOperationException && connection is { State: not ConnectionState.Open });
+
+    /// <summary>Whether it is about one request's data, or a row that it needs and somebody has locked.</summary>
+    private static bool IsOneRequests(PostgresException e) =>
+        DataErrors.IsDataError(e) || e.SqlState == PostgresErrorCodes.LockNotAvailable;
 
     /// <summary>Any answer of the database, or none, that is not about the data of one request.</summary>
     private static bool IsOutage(Exception e) => e is NpgsqlException and not PostgresException

@@ -131,7 +131,7 @@ public sealed class LedgerConcurrencyTests
                         : "UPDATE generation_sessions SET deadline = now() WHERE session_id = $1 AND completed_at IS NULL",
                     session.Key);
                 break;
-            case < 93: // a lot runs out of time; whoever changes lots has their account
+            case < 93: // a lot expires; lots change under the lock of their account
                 await ledger.ExecuteAsync(
                     """
                     WITH account AS MATERIALIZED (SELECT user_id FROM credit_accounts WHERE user_id = $1 FOR NO KEY UPDATE)

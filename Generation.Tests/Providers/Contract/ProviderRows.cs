@@ -131,7 +131,7 @@ internal static class ProviderRows
         [
             "[fault=poll-error:times=3]", "[fault=poll-error:times=2][wrap=array]", "[fault=poll-gateway:times=2]", "[fault=poll-rate-limit:times=2]",
             "[fault=redirect]",
-            "[fault=redirect-host]", // to a host on the list, which refuses whoever brings the key along
+            "[fault=redirect-host]", // to an allowed host, which rejects requests that carry the key
         ],
         Cancels = [new("[latency=600000]", "running")], // Google goes on
         AfterCall = new(0, 1, 0),
