@@ -1,5 +1,6 @@
 using Generation.Core.Credits;
 using Generation.Core.Database;
+using Generation.Core.Sessions;
 using Npgsql;
 
 namespace Generation.Core.Maintenance;
@@ -62,7 +63,7 @@ public sealed class HoldSweeps(NpgsqlDataSource database)
         {
             await using var batch = database.CreateBatch();
             batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Maintenance/lock_abandoned.sql")) { Parameters = { new() { Value = ids } } });
-            batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Maintenance/lock_abandoned_accounts.sql")));
+            batch.BatchCommands.Add(SessionLocks.Accounts());
             batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Maintenance/release_abandoned.sql")));
             var some = new List<Guid>();
             await using var reader = await batch.ExecuteReaderAsync(ct);

@@ -84,11 +84,12 @@ public sealed class SessionSweeps(NpgsqlDataSource database, Settlement settleme
     /// <summary>Inserts an outbox row for waiting sessions that have none; see <c>missing_dispatches.sql</c>.</summary>
     public async Task<int> DispatchMissingAsync(TimeSpan after, CancellationToken ct)
     {
-        const string sweep = "strays";
+        const string sweep = "strays"; // the name in the metrics of older releases
         var missing = await FindAsync(
             sweep,
             """
-            completed_at IS NULL AND lease_until IS NULL AND updated_at < now() - $1::interval AND coalesce(wake_at, updated_at) < now() - $1::interval
+            completed_at IS NULL AND lease_until IS NULL AND updated_at < now() - $1::interval
+            AND coalesce(wake_at, updated_at) < now() - $1::interval
             AND NOT EXISTS (SELECT FROM outbox AS o WHERE o.session_id = s.session_id)
             """,
             null, ct, after);

@@ -1,6 +1,6 @@
 -- First statement of the sweep: sessions that are over while their hold is not, and has outlived its time; of the candidates in $1.
 -- A settlement ends both at once, so there are none; the sweep is for what nobody thought of.
-SELECT set_config('generation.abandoned', coalesce(string_agg(session_id::text, ','), ''), true)
+SELECT set_config('generation.sessions', coalesce(string_agg(session_id::text, ','), ''), true)
 FROM (
     SELECT s.session_id
     FROM credit_reservations AS v

@@ -3,7 +3,7 @@ WITH hold AS MATERIALIZED (
     SELECT v.reservation_id, v.session_id, v.user_id, v.amount
     FROM credit_reservations AS v
     JOIN generation_sessions AS s USING (session_id)
-    WHERE v.session_id = ANY (string_to_array(current_setting('generation.abandoned'), ',')::uuid[])
+    WHERE v.session_id = ANY (string_to_array(current_setting('generation.sessions'), ',')::uuid[])
       AND v.status = 'held' AND v.expires_at <= now() AND s.completed_at IS NOT NULL
 ),
 draw_allocation AS MATERIALIZED (

@@ -1,5 +1,5 @@
--- Second statement of a settlement: locks the accounts of the locked sessions, in key order. Sessions whose account is locked elsewhere are left
--- for later, too: generation.sessions has the others now.
+-- After lock_sessions.sql or lock_abandoned.sql: locks the accounts of the locked sessions, in key order. Sessions whose account is locked
+-- elsewhere are left for later, too: generation.sessions has the others now.
 WITH account AS MATERIALIZED (
     SELECT user_id
     FROM credit_accounts
