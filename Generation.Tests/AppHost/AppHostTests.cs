@@ -57,9 +57,9 @@ public sealed class AppHostTests
     public async Task Two_runs_stand_side_by_side_a_crashed_service_comes_back_and_each_stops_in_order()
     {
         await using var first = await AppHostProcess.StartAsync();
-        await first.WaitForAsync("Everything runs"); // the usual ports of the dashboard are taken now
+        await first.WaitForAsync("Dashboard (traces"); // everything runs: the usual ports of the dashboard are taken now
         await using var second = await AppHostProcess.StartAsync();
-        await second.WaitForAsync("Everything runs");
+        await second.WaitForAsync("Dashboard (traces");
         Assert.NotEqual(DashboardOf(first), DashboardOf(second));
         foreach (var run in new[] { first, second })
         {
