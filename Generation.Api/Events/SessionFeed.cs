@@ -66,7 +66,7 @@ public sealed class SessionFeed(
             {
                 await ReadAsync(ids, stoppingToken);
             }
-            catch (Exception e) when (TransientErrors.IsTransient(e) || e is NpgsqlException or OperationCanceledException)
+            catch (Exception e) // any: watchers of other sessions must not lose their events
             {
                 log.LogDebug(e, "Watched sessions could not be read; they are read again soon");
             }

@@ -5,7 +5,7 @@
 -- $1 the rows. Answers how long each message waited in the queue, by the database's clock; null when a relay has not marked it yet.
 WITH done AS MATERIALIZED (
     SELECT o.outbox_id, o.lane, o.dispatched_at,
-           o.session_id <> ALL (string_to_array(current_setting('generation.sessions'), ',')::uuid[])
+           o.session_id <> ALL ((SELECT string_to_array(current_setting('generation.sessions'), ',')::uuid[])::uuid[]) -- read once
            AND EXISTS (SELECT FROM generation_sessions AS s WHERE s.session_id = o.session_id AND s.completed_at IS NULL) AS is_locked
     FROM outbox AS o
     WHERE o.outbox_id = ANY ($1)

@@ -15,7 +15,7 @@ public static class ChangeChannel
 
     public const string SessionCreated = "session_created";
 
-    /// <summary>An output was stored.</summary>
+    /// <summary>An output was stored; also with the end of a session that completed, whose last output is stored together with it.</summary>
     public const string ImagesAttached = "images_attached";
 
     /// <summary>A session ended.</summary>
@@ -25,8 +25,11 @@ public static class ChangeChannel
     public const string SessionChanged = "session_changed";
 }
 
-/// <summary>A session that changed; on the wire <c>[sessionId, userId, version]</c>.</summary>
-public readonly record struct Change(Guid SessionId, Guid UserId, long Version)
+/// <summary>
+/// A session that changed; on the wire <c>[sessionId, userId, version, reservationId]</c>, the last where an output was stored or the session
+/// ended. A payload is an array of these (docs/operations.md).
+/// </summary>
+public readonly record struct Change(Guid SessionId, Guid UserId, long Version, Guid? ReservationId = null)
 {
     /// <summary>What a notification says; nothing when it makes no sense, because anybody may NOTIFY.</summary>
     public static IReadOnlyList<Change> Read(string payload)
@@ -34,24 +37,29 @@ public readonly record struct Change(Guid SessionId, Guid UserId, long Version)
         try
         {
             using var document = JsonDocument.Parse(payload);
-            return [.. document.RootElement.EnumerateArray().Select(c => new Change(c[0].GetGuid(), c[1].GetGuid(), c[2].GetInt64()))];
+            return [.. document.RootElement.EnumerateArray().Select(c => new Change(
+                c[0].GetGuid(), c[1].GetGuid(), c[2].GetInt64(), c.GetArrayLength() > 3 ? c[3].GetGuid() : null))];
         }
-        catch (Exception e) when (e is JsonException or InvalidOperationException or FormatException)
+        catch (Exception e) when (e is JsonException or InvalidOperationException or FormatException or IndexOutOfRangeException)
         {
             return [];
         }
     }
+
+    internal string Write() => ReservationId is { } reservation
+        ? $"[\"{SessionId}\",\"{UserId}\",{Version},\"{reservation}\"]"
+        : $"[\"{SessionId}\",\"{UserId}\",{Version}]";
 }
 
 /// <summary>
-/// The one notifier of a process. Changes are told after their commit, coalesced, at most 80 a notification: NOTIFY takes a
+/// The one notifier of a process. Changes are told after their commit, coalesced, at most 55 a notification: NOTIFY takes a
 /// database-wide lock at commit (32 clients fall from 24,500 to 9,000 commits/s), so it is kept out of the transactions that do the
 /// work. When the database is unavailable, hints are dropped: listeners read again every few seconds anyway.
 /// </summary>
 public sealed class ChangeNotifier(NpgsqlDataSource database, ILogger<ChangeNotifier> log) : BackgroundService
 {
-    /// <summary>80 × 96 bytes stay below the 8,000 bytes of a notification.</summary>
-    private const int MaxPerNotification = 80;
+    /// <summary>55 × 137 bytes stay below the 8,000 bytes of a notification.</summary>
+    private const int MaxPerNotification = 55;
 
     private readonly Channel<Hint> changes = Channel.CreateBounded<Hint>(
         new BoundedChannelOptions(50_000) { SingleReader = true, FullMode = BoundedChannelFullMode.DropOldest });
@@ -94,7 +102,7 @@ public sealed class ChangeNotifier(NpgsqlDataSource database, ILogger<ChangeNoti
             {
                 await NotifyAsync(newest, lanes);
             }
-            catch (Exception e) when (TransientErrors.IsTransient(e) || e is NpgsqlException)
+            catch (Exception e) // any: a hint may be lost, the loop that sends the next one not
             {
                 log.LogDebug(e, "{Count} change notifications were dropped; listeners will find the changes themselves", newest.Count);
             }
@@ -131,7 +139,7 @@ public sealed class ChangeNotifier(NpgsqlDataSource database, ILogger<ChangeNoti
             foreach (var chunk in group.Chunk(MaxPerNotification))
             {
                 channels.Add(group.Key);
-                payloads.Add("[" + string.Join(',', chunk.Select(c => $"[\"{c.SessionId}\",\"{c.UserId}\",{c.Version}]")) + "]");
+                payloads.Add("[" + string.Join(',', chunk.Select(c => c.Write())) + "]");
             }
         }
 
@@ -190,7 +198,7 @@ public sealed class ChangeListener(
             {
                 return;
             }
-            catch (Exception e) when (e is NpgsqlException or IOException or TimeoutException or InvalidOperationException)
+            catch (Exception e) // any: nobody would listen any more
             {
                 log.LogDebug(e, "Lost the connection that listens for changes; next try in {Delay}", backoff);
                 await Task.Delay(backoff, time, ct).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);

@@ -68,7 +68,8 @@ public sealed record Settle(Guid SessionId, SettleGuard Guard)
 /// <param name="Released">Credits of the hold that went back.</param>
 /// <param name="ErrorCode">Why it failed.</param>
 /// <param name="Mock">Whether no provider was asked.</param>
-public sealed record Settled(Guid SessionId, Guid UserId, string Status, long Version, long Captured, long Released, string? ErrorCode, bool Mock)
+public sealed record Settled(
+    Guid SessionId, Guid UserId, string Status, long Version, long Captured, long Released, string? ErrorCode, bool Mock, Guid ReservationId)
 {
     /// <summary>The place of <see cref="Settle.LastOutput"/> was taken by another object, which stays.</summary>
     public bool LastOutputIsDuplicate { get; init; }
@@ -248,7 +249,7 @@ public sealed class Settlement
             {
                 answer.Add(new Settled(
                     reader.GetGuid(0), reader.GetGuid(1), reader.GetString(2), reader.GetInt64(3), reader.GetInt64(4), reader.GetInt64(5),
-                    await reader.IsDBNullAsync(6, ct) ? null : reader.GetString(6), reader.GetBoolean(7))
+                    await reader.IsDBNullAsync(6, ct) ? null : reader.GetString(6), reader.GetBoolean(7), reader.GetGuid(8))
                 { LastOutputIsDuplicate = duplicates.Contains(reader.GetGuid(0)) });
             }
 
@@ -275,7 +276,14 @@ public sealed class Settlement
 
     private void Tell(Settled end)
     {
-        notifier.Changed(ChangeChannel.SessionCompleted, new Change(end.SessionId, end.UserId, end.Version));
+        // Both for every one that completed: the last output may have been stored with the end or before it, and a listener need not know.
+        var change = new Change(end.SessionId, end.UserId, end.Version, end.ReservationId);
+        if (end.Status == "completed")
+        {
+            notifier.Changed(ChangeChannel.ImagesAttached, change);
+        }
+
+        notifier.Changed(ChangeChannel.SessionCompleted, change);
         if (end.Captured > 0)
         {
             Telemetry.Credits.Add(end.Captured, new KeyValuePair<string, object?>("type", "usage"));

@@ -18,7 +18,8 @@ WITH request AS MATERIALIZED (
     FROM json_to_recordset($1) AS r (
         n bigint, session_id uuid, guard text, lease_token bigint, canceled boolean, error_code text, error_message text,
         error_retryable boolean, provider_usage text, provider_usd numeric, failed_outputs text)
-    WHERE session_id = ANY (string_to_array(current_setting('generation.sessions'), ',')::uuid[]) -- what this transaction could lock
+    WHERE session_id = ANY ((
+        SELECT string_to_array(current_setting('generation.sessions'), ',')::uuid[])::uuid[]) -- what could be locked; read once, not a row
 ),
 
 -- DECIDE --------------------------------------------------------------------------------------------------------------------------------
@@ -241,4 +242,4 @@ SET status = e.status,
     completed_at = now(), updated_at = now()
 FROM paid AS e
 WHERE s.session_id = ANY (ARRAY[e.session_id])
-RETURNING s.session_id, s.user_id, s.status, s.version, s.captured_credits, e.held - e.capture AS released, s.error_code, s.mock
+RETURNING s.session_id, s.user_id, s.status, s.version, s.captured_credits, e.held - e.capture AS released, s.error_code, s.mock, e.reservation_id

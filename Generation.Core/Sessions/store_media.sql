@@ -8,7 +8,8 @@ WITH output AS MATERIALIZED (
     FROM json_to_recordset($1) AS o (
         n bigint, session_id uuid, lease_token bigint, media_id uuid, ordinal integer, kind text, object_key text, content_type text, bytes bigint,
         sha256 bytea, width integer, height integer, duration_seconds double precision, usage text, poster_key text)
-    WHERE session_id = ANY (string_to_array(current_setting('generation.sessions'), ',')::uuid[]) -- what this transaction could lock
+    WHERE session_id = ANY ((
+        SELECT string_to_array(current_setting('generation.sessions'), ',')::uuid[])::uuid[]) -- what could be locked; read once, not a row
 ),
 held AS MATERIALIZED (
     SELECT o.*, s.user_id, s.version + row_number() OVER (PARTITION BY o.session_id ORDER BY o.n) AS session_version,
@@ -43,6 +44,7 @@ moved AS (
     FROM (SELECT session_id, count(*) AS outputs FROM held GROUP BY session_id) AS h
     WHERE NOT $2 AND s.session_id = ANY (ARRAY[h.session_id]) -- as in settle.sql
 )
-SELECT n, session_version, coalesce(known_key <> object_key, false) AS is_duplicate
+SELECT n, session_version, coalesce(known_key <> object_key, false) AS is_duplicate,
+       CASE WHEN NOT $2 THEN (SELECT v.reservation_id FROM credit_reservations AS v WHERE v.session_id = held.session_id) END AS reservation_id
 FROM held
 ORDER BY n
