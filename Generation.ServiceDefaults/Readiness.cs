@@ -1,5 +1,6 @@
 using System.Text.Json.Serialization;
 using Generation.Core.Database;
+using Generation.Core.Queue;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Routing;
@@ -7,6 +8,7 @@ using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 using Npgsql;
 using OpenTelemetry;
+using StackExchange.Redis;
 
 namespace Generation.ServiceDefaults;
 
@@ -15,7 +17,7 @@ internal sealed record SchemaCheck(Func<NpgsqlConnection, CancellationToken, Tas
 /// <summary>What <c>/readyz</c> answers.</summary>
 /// <param name="Status"><c>ready</c>, <c>degraded</c> (works without Redis), <c>unready</c>, or <c>draining</c>.</param>
 /// <param name="Checks">
-/// <c>postgres</c>: ok, unreachable. <c>schema</c>: ok, outdated, unknown (Postgres is unavailable). <c>redis</c>: ok, unreachable.
+/// <c>postgres</c>: ok, unreachable. <c>schema</c>: ok, outdated, unknown (Postgres is unavailable). <c>redis</c>: ok, read-only (a replica, out of memory, or still loading), unreachable.
 /// A check that the service has not registered is missing.
 /// </param>
 public sealed record ReadinessReport(string Status, IReadOnlyDictionary<string, string> Checks)
@@ -165,22 +167,24 @@ public sealed class Readiness(IServiceProvider services, DrainState drain, TimeP
             return null;
         }
 
+        IConnectionMultiplexer? multiplexer = null;
         try
         {
-            var multiplexer = await redis.SharedAsync().WaitAsync(RedisTimeout, time);
+            multiplexer = await redis.SharedAsync().WaitAsync(RedisTimeout, time);
             if (!multiplexer.IsConnected)
             {
                 return "unreachable";
             }
 
-            await multiplexer.GetDatabase().PingAsync().WaitAsync(RedisTimeout, time);
+            await redis.TryWriteAsync().WaitAsync(RedisTimeout, time);
             return "ok";
         }
-        catch (Exception e) when (e is StackExchange.Redis.RedisException or TimeoutException or OperationCanceledException
-            or ObjectDisposedException)
+        catch (Exception e) when (e is RedisException or TimeoutException or OperationCanceledException or ObjectDisposedException)
         {
-            logger.LogDebug(e, "Redis did not answer the readiness probe");
-            return "unreachable";
+            logger.LogDebug(e, "Redis took no write of the readiness probe");
+            return e is RedisServerException || (multiplexer is not null && RedisFailover.IsNotWritable(multiplexer, e))
+                ? "read-only"
+                : "unreachable";
         }
     }
 

@@ -1,7 +1,10 @@
 using System.Net;
+using Generation.Core.Queue;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using OpenTelemetry;
 using StackExchange.Redis;
 
 namespace Generation.ServiceDefaults;
@@ -13,8 +16,9 @@ namespace Generation.ServiceDefaults;
 /// for <see cref="IConnectionMultiplexer"/> waits up to <see cref="ConnectTimeoutMilliseconds"/> the first time; code
 /// that runs at start awaits <see cref="SharedAsync"/> instead.</para>
 /// </summary>
-public sealed class RedisConnections(IServiceProvider services, IConfiguration configuration, RedisConnections.ClientIdentity identity)
-    : BackgroundService
+public sealed class RedisConnections(
+    IServiceProvider services, IConfiguration configuration, RedisConnections.ClientIdentity identity, TimeProvider time,
+    ILogger<RedisConnections> log) : BackgroundService
 {
     /// <summary>The name in <c>ConnectionStrings</c>; the value is StackExchange's <c>host:port,password=…,ssl=true</c>.</summary>
     public const string ConnectionName = "redis";
@@ -23,6 +27,9 @@ public sealed class RedisConnections(IServiceProvider services, IConfiguration c
 
     /// <summary>A caller waits no longer than this for a command; the client's own default is 5 s.</summary>
     private const int CommandTimeoutMilliseconds = 2000;
+
+    /// <summary>How often a write is tried: a service that only reads and listens would not notice that its server became a replica.</summary>
+    private static readonly TimeSpan WriteInterval = TimeSpan.FromSeconds(5);
 
     private readonly Lazy<Task<IConnectionMultiplexer>> shared = new(() => Task.Run(services.GetRequiredService<IConnectionMultiplexer>));
 
@@ -48,8 +55,46 @@ public sealed class RedisConnections(IServiceProvider services, IConfiguration c
         return new DedicatedRedis(await ConnectionMultiplexer.ConnectAsync(options));
     }
 
-    /// <summary>Connects in the background as the process starts, so that the first request does not pay for it.</summary>
-    protected override Task ExecuteAsync(CancellationToken stoppingToken) => SharedAsync().WaitAsync(stoppingToken);
+    /// <summary>
+    /// Tries a write. A server that takes none, after a failover for example, is left for whichever answers at the address now.
+    /// </summary>
+    /// <exception cref="RedisException">It was refused, or did not arrive.</exception>
+    public async Task TryWriteAsync()
+    {
+        var redis = await SharedAsync();
+        try
+        {
+            await redis.GetDatabase().StringSetAsync($"generation:writable:{identity.ServiceName}", "1", TimeSpan.FromMinutes(1));
+        }
+        catch (RedisException e)
+        {
+            if (await RedisFailover.ReconnectAfterAsync(redis, e, time))
+            {
+                log.LogWarning("Redis takes no writes ({Problem}): connecting anew, for another server may be the primary now", e.Message);
+            }
+
+            throw;
+        }
+    }
+
+    /// <summary>Connects in the background as the process starts, so that the first request does not pay for it; then tries to write.</summary>
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        await SharedAsync().WaitAsync(stoppingToken);
+        using var timer = new PeriodicTimer(WriteInterval, time);
+        while (await timer.WaitForNextTickAsync(stoppingToken))
+        {
+            using var noSpans = SuppressInstrumentationScope.Begin();
+            try
+            {
+                await TryWriteAsync();
+            }
+            catch (Exception e) when (!stoppingToken.IsCancellationRequested)
+            {
+                log.LogDebug(e, "Redis took no write");
+            }
+        }
+    }
 
     /// <summary>Closes the shared multiplexer. What is registered after <c>AddGenerationData</c> has stopped by then.</summary>
     public override async Task StopAsync(CancellationToken ct)
@@ -94,6 +139,7 @@ public sealed class RedisConnections(IServiceProvider services, IConfiguration c
         options.SyncTimeout = CommandTimeoutMilliseconds;
         options.AsyncTimeout = CommandTimeoutMilliseconds;
         options.ClientName = clientName;
+        options.AllowAdmin = true; // for RedisFailover, which closes our own connections
     }
 
     internal static string ServiceName(IHostApplicationBuilder builder) =>

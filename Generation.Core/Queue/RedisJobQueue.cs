@@ -216,7 +216,22 @@ public sealed class RedisJobQueue(
         }
         catch (Exception e) when (e is RedisException or TimeoutException or ObjectDisposedException)
         {
+            await LeaveDemotedServerAsync(lane, e);
             throw new QueueException($"Redis did not {what} on lane {lane}. Is it up at ConnectionStrings:redis? {e.Message}", e);
+        }
+    }
+
+    private async Task LeaveDemotedServerAsync(string lane, Exception failure)
+    {
+        var isLeft = await RedisFailover.ReconnectAfterAsync(redis, failure, time);
+        if (blocking.TryGetValue(lane, out var opening) && opening.IsValueCreated && opening.Value.IsCompletedSuccessfully)
+        {
+            isLeft |= await RedisFailover.ReconnectAfterAsync(await opening.Value, failure, time);
+        }
+
+        if (isLeft)
+        {
+            log.LogWarning("Redis takes no writes ({Problem}): connecting anew, for another server may be the primary now", failure.Message);
         }
     }
 
