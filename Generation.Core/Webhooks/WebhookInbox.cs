@@ -18,8 +18,11 @@ public enum CallbackOutcome
     /// <summary>This very body came before.</summary>
     Duplicate,
 
-    /// <summary>Kept; its task or its session had ended.</summary>
+    /// <summary>Not kept: its task or its session had ended.</summary>
     Late,
+
+    /// <summary>Not kept: <see cref="WebhookInbox.MaxBodiesPerTask"/> bodies of its task were.</summary>
+    Excess,
 }
 
 /// <summary>
@@ -32,6 +35,9 @@ public sealed class WebhookInbox(NpgsqlDataSource database, ChangeNotifier notif
 
     /// <summary>Callbacks that one sweep books at most.</summary>
     public const int Batch = 1_000;
+
+    /// <summary>Bodies of one task that are kept, and wake its session. Kie sends three at most; polling finds whatever came after them.</summary>
+    public const int MaxBodiesPerTask = 20;
 
     /// <summary>A burst of callbacks of one session waits for its row in turn.</summary>
     private static readonly TimeSpan MaxLockWait = TimeSpan.FromSeconds(4);
@@ -54,32 +60,38 @@ public sealed class WebhookInbox(NpgsqlDataSource database, ChangeNotifier notif
     {
         await using var batch = new NpgsqlBatch(connection);
         batch.BatchCommands.Add(PlannerSettings.Command(MaxLockWait));
+        var tokenHash = HashOf(token);
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Webhooks/lock_task.sql"))
+        {
+            Parameters = { new() { Value = provider }, new() { Value = tokenHash } },
+        });
         batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Webhooks/receive.sql"))
         {
             Parameters =
             {
                 new() { Value = provider },
-                new() { Value = HashOf(token) },
+                new() { Value = tokenHash },
                 new() { Value = SHA256.HashData(Encoding.UTF8.GetBytes(body)) },
                 new() { Value = body },
+                new() { Value = MaxBodiesPerTask },
             },
         });
         await using var reader = await batch.ExecuteReaderAsync(ct);
-        await reader.SkipResultsAsync(1, ct);
+        await reader.SkipResultsAsync(2, ct);
         if (!await reader.ReadAsync(ct))
         {
             return CallbackOutcome.Unknown;
         }
 
         // The provider's request is a trace of its own; the session's shows when it came.
-        Activity.Current.SetSession(reader.GetGuid(3));
-        Telemetry.Mark($"callback {provider}", reader.GetGuid(3), await reader.IsDBNullAsync(4, ct) ? null : reader.GetString(4));
-        if (reader.GetBoolean(2))
+        Activity.Current.SetSession(reader.GetGuid(2));
+        Telemetry.Mark($"callback {provider}", reader.GetGuid(2), await reader.IsDBNullAsync(3, ct) ? null : reader.GetString(3));
+        if (reader.GetBoolean(1))
         {
             notifier.OutboxWritten();
         }
 
-        return !reader.GetBoolean(0) ? CallbackOutcome.Duplicate : reader.GetBoolean(1) ? CallbackOutcome.Received : CallbackOutcome.Late;
+        return EnumNames.Parse<CallbackOutcome>(reader.GetString(0));
     }, ct);
 
     /// <summary>Books what has nothing left to say: its task or its session has ended without it. Answers how many.</summary>
