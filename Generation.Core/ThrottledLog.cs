@@ -27,3 +27,30 @@ public sealed class ThrottledLog(TimeProvider time)
         return wasReported;
     }
 }
+
+/// <summary>
+/// Samples a line that is written for every session: up to so many a second, so that a quiet system's log has all of them and a busy one's is
+/// not made of them. Safe for concurrent use.
+/// </summary>
+public sealed class SampledLog(TimeProvider time, int perSecond = SampledLog.DefaultPerSecond)
+{
+    public const int DefaultPerSecond = 20;
+
+    private readonly Lock gate = new();
+    private long windowStart;
+    private int taken;
+
+    /// <summary>Whether this line is to be written.</summary>
+    public bool Take()
+    {
+        lock (gate)
+        {
+            if (windowStart == 0 || time.GetElapsedTime(windowStart) >= TimeSpan.FromSeconds(1))
+            {
+                (windowStart, taken) = (time.GetTimestamp(), 0);
+            }
+
+            return taken++ < perSecond;
+        }
+    }
+}

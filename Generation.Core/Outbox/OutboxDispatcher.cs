@@ -25,6 +25,9 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
     /// <summary>A wait so short that only the queue's own bookkeeping is missed.</summary>
     private static readonly TimeSpan Settled = TimeSpan.FromSeconds(1);
 
+    private readonly SampledLog enqueued = new(time);
+    private readonly SampledLog marked = new(time);
+
     /// <summary>
     /// Publishes up to <paramref name="maxRows"/> due rows of a lane, as long as fewer than <paramref name="window"/> wait in the queue.
     /// </summary>
@@ -56,9 +59,10 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
         var sendingAt = time.GetUtcNow();
         var sent = live.Count == 0 ? new Sent([], false) : await queue.SendAsync(lane, [.. live.Select(d => d.Message)], window, ct);
         var dispatched = live.Take(sent.MessageIds.Count).ToList();
-        if (dispatched.Count > 0)
+        foreach (var (row, messageId) in dispatched.Zip(sent.MessageIds).TakeWhile(_ => enqueued.Take()))
         {
-            log.LogDebug(LogEvents.QueueEnqueue, "The queue took {Count} messages of lane {Lane}", dispatched.Count, lane);
+            log.LogInformation(
+                LogEvents.QueueEnqueue, "The queue took {SessionId} in lane {Lane} as {MessageId}", row.Message.SessionId, lane, messageId);
         }
 
         await using var mark = new NpgsqlCommand(Sql.Text("Outbox/mark_dispatched.sql"), connection, transaction)
@@ -94,9 +98,11 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
             }
         }
 
-        if (dispatched.Count > 0)
+        foreach (var row in dispatched.TakeWhile(_ => marked.Take()))
         {
-            log.LogDebug(LogEvents.OutboxDispatched, "Dispatched {Count} to lane {Lane}", dispatched.Count, lane);
+            log.LogInformation(
+                LogEvents.OutboxDispatched, "Dispatched {SessionId} to lane {Lane}, in a batch of {Count}", row.Message.SessionId, lane,
+                dispatched.Count);
         }
 
         var windowIsFull = dispatched.Count < live.Count || dispatched.Count == room;

@@ -73,7 +73,11 @@ public sealed class QueueOptions
 /// <param name="SessionId">The session to work on.</param>
 /// <param name="Envelope">JSON: payloadVersion, jobType, sessionId, outboxId, attempt, params (up to 8 KiB), meta.</param>
 /// <param name="TraceParent">W3C trace context of the request that led here.</param>
-public sealed record JobMessage(long OutboxId, Guid SessionId, string Envelope, string? TraceParent);
+public sealed record JobMessage(long OutboxId, Guid SessionId, string Envelope, string? TraceParent)
+{
+    /// <summary>Of the envelope, as due.sql writes it.</summary>
+    public const int PayloadVersion = 1;
+}
 
 /// <summary>A message as received. Unless it is completed it is delivered again after the visibility timeout.</summary>
 /// <param name="Receipt">Names this delivery to the queue.</param>

@@ -44,6 +44,7 @@ public sealed class SubmitWriter : IHostedService, IDisposable
     private readonly ILogger<SubmitWriter> log;
     private readonly GroupCommit<Draft, SubmitResult> group;
     private readonly LoadShedder shedder;
+    private readonly SampledLog written;
 
     // Kept, so that plans and caches of its backend stay warm: through the pool the batches would go round all its connections.
     private NpgsqlConnection? connection;
@@ -57,6 +58,7 @@ public sealed class SubmitWriter : IHostedService, IDisposable
         ArgumentNullException.ThrowIfNull(options);
         (this.database, this.notifier, this.options, this.time, this.log) = (database, notifier, options, time, log);
         shedder = new LoadShedder(MaxBatch, options.StandingWait, time);
+        written = new SampledLog(time);
         group = new GroupCommit<Draft, SubmitResult>(
             new GroupCommitOptions<Draft>(MaxBatch)
             {
@@ -123,10 +125,7 @@ public sealed class SubmitWriter : IHostedService, IDisposable
         }
 
         var begun = time.GetTimestamp();
-        if (batch.Count < MaxBatch)
-        {
-            shedder.FoundEmpty();
-        }
+        shedder.Take(batch.Min(draft => time.GetElapsedTime(draft.EnqueuedAt)), isLast: batch.Count < MaxBatch);
 
         try
         {
@@ -249,9 +248,11 @@ public sealed class SubmitWriter : IHostedService, IDisposable
             throw new InvalidOperationException($"Submit answered {results.Count} rows for {batch.Count} requests.");
         }
 
-        if (log.IsEnabled(LogLevel.Debug) && results.Count(r => r.Outcome == "accepted") is > 0 and var written)
+        foreach (var (_, result) in results.Where(r => r.Outcome == "accepted").TakeWhile(_ => written.Take()))
         {
-            log.LogDebug(LogEvents.OutboxWrite, "Committed {Count} sessions with their holds and outbox rows", written);
+            log.LogInformation(
+                LogEvents.OutboxWrite, "Committed {SessionId} with its hold and its outbox row, in a batch of {Count}", result.SessionId,
+                batch.Count);
         }
 
         return [.. batch.Zip(results, (draft, row) => Answer(draft, row.Outcome, row.Result))];
@@ -334,6 +335,8 @@ public sealed class SubmitWriter : IHostedService, IDisposable
     private sealed class Draft(SubmitRequest request, TimeProvider time)
     {
         public SubmitRequest Request { get; } = request;
+
+        public long EnqueuedAt { get; } = time.GetTimestamp();
 
         public Guid SessionId { get; } = Guid.CreateVersion7(time.GetUtcNow());
 

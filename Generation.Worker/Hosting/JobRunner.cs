@@ -4,6 +4,7 @@ using Generation.Core;
 using Generation.Core.Database;
 using Generation.Core.Localization;
 using Generation.Core.Providers;
+using Generation.Core.Queue;
 using Generation.Core.Sessions;
 using Generation.Worker.Jobs;
 using Generation.Worker.Providers.Mock;
@@ -23,6 +24,7 @@ public sealed class JobRunner(
     private readonly Leases leases = parts.Leases;
     private readonly WorkerOptions options = parts.Options;
     private readonly TimeProvider time = parts.Time;
+    private readonly SampledLog summaries = new(parts.Time);
 
     private TimeSpan[] SlotRetries => options.SlotRetries is { Length: > 0 } some ? some : DefaultSlotRetries;
 
@@ -32,8 +34,13 @@ public sealed class JobRunner(
         var session = job.Session;
         log.LogInformation(LogEvents.JobStart, "Job {JobType} {SessionId}, lease {LeaseToken}, attempt {Attempt}", session.JobType, session.SessionId,
             session.LeaseToken, session.Attempt);
-        log.LogDebug(LogEvents.JobPayloadSummary, "{SessionId}: {Outputs} outputs of {Model}, {Stored} stored, mock {Mock}",
-            session.SessionId, session.RequestedOutputs, session.Model, session.StoredOrdinals.Count, session.Mock);
+        if (summaries.Take())
+        {
+            log.LogInformation(LogEvents.JobPayloadSummary,
+                "Payload {PayloadVersion} of {SessionId}: {RequestedOutputs} outputs of {Model} at {Resolution}, {Stored} stored, mock {Mock}",
+                JobMessage.PayloadVersion, session.SessionId, session.RequestedOutputs, session.Model,
+                session.Settings["size"]?.ToString() ?? "default", session.StoredOrdinals.Count, session.Mock);
+        }
 
         var context = new JobContext(job, parts, log);
         var handler = session.Mock ? mock : handlers.Find(session.JobType);
