@@ -1,6 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
-using Generation.Tests.Api;
+using Generation.Tests.Harness;
 using Json.Schema;
 
 namespace Generation.Tests.Description;

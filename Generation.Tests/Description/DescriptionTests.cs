@@ -3,7 +3,6 @@ using System.Text.Json.Nodes;
 using Generation.Api;
 using Generation.Api.Errors;
 using Generation.Core.Localization;
-using Generation.Tests.Api;
 using Generation.Tests.Harness;
 using Microsoft.AspNetCore.Routing;
 using Microsoft.Extensions.DependencyInjection;

@@ -1,7 +1,6 @@
 using Generation.Core.Media;
 using Generation.Relay;
 using Generation.Tests.Harness;
-using Generation.Tests.Security;
 using Microsoft.Extensions.Options;
 
 namespace Generation.Tests.Maintenance;

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Text.Json;
+using Generation.Tests.Jobs;
 
 namespace Generation.Tests.ProviderSim;
 

@@ -1,5 +1,6 @@
 using Generation.Core.Media;
 using Generation.ProviderSim.Pictures;
+using Generation.Tests.Jobs;
 using SkiaSharp;
 
 namespace Generation.Tests.ProviderSim;

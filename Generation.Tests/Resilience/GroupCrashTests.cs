@@ -1,4 +1,3 @@
-using Generation.Tests.Faults;
 using Generation.Tests.Harness;
 
 namespace Generation.Tests.Resilience;

@@ -1,7 +1,6 @@
 using System.Collections.Concurrent;
 using System.Net;
 using System.Text.Json;
-using Generation.Tests.Faults;
 using Generation.Tests.Harness;
 
 namespace Generation.Tests.Resilience;

@@ -1,6 +1,7 @@
 using System.Net;
 using Generation.Core.Database;
 using Generation.ServiceDefaults;
+using Generation.Tests.Harness;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Npgsql;
@@ -148,6 +149,23 @@ public sealed class ReadinessTests : IAsyncLifetime
         await using var after = await dataSource.OpenConnectionAsync();
         Assert.Equal("", await ScalarAsync(after, "SELECT coalesce(current_setting('app.user_id', true), '')"));
         Assert.Equal("DatabaseConnections", service.App.Services.GetRequiredService<DatabaseConnections>().ToString());
+    }
+
+    [Fact]
+    public async Task A_redis_that_became_a_replica_takes_no_writes_and_degrades()
+    {
+        await CreateServiceRoleAsync();
+        await using var redis = await TestRedis.StartAsync(keepsData: false);
+        await using var admin = await ConnectionMultiplexer.ConnectAsync($"{redis.ConnectionString},allowAdmin=true");
+        await using var service = await StartAsync(postgres.Postgres, redis.ConnectionString);
+        await service.WaitForStatusAsync("ready");
+
+        await admin.GetServers()[0].ExecuteAsync("REPLICAOF", "127.0.0.1", "1");
+        await service.WaitForStatusAsync("degraded");
+        Assert.Equal("read-only", (string?)(await service.ReadyAsync()).Checks["redis"]);
+
+        await admin.GetServers()[0].ExecuteAsync("REPLICAOF", "NO", "ONE");
+        await service.WaitForStatusAsync("ready");
     }
 
     [Fact]

@@ -1,4 +1,5 @@
 using System.Text;
+using Generation.Core.Webhooks;
 using Generation.Tests.Harness;
 using Generation.Tests.Resilience;
 
@@ -32,7 +33,7 @@ public sealed class KieWebhookTests(KieWebhookTests.PollingSystem polling) : ICl
     }
 
     [Fact]
-    public async Task A_callback_after_polling_has_finished_is_kept_and_changes_nothing()
+    public async Task A_callback_after_polling_has_finished_is_not_kept_and_changes_nothing()
     {
         var id = await system.SubmitAsync("nano-banana", new { prompt = "overtaken [callback-gate=late]" });
         var end = await system.EndOfAsync(id);
@@ -43,7 +44,7 @@ public sealed class KieWebhookTests(KieWebhookTests.PollingSystem polling) : ICl
         Assert.Equal(200, task.Callbacks[0].Status);
         var after = await system.GetAsync(id);
         Assert.Equal(("completed", (long?)end["version"]), ((string?)after["status"], (long?)after["version"]));
-        Assert.Equal(1, await InboxOfAsync(task, "booked_at IS NOT NULL"));
+        Assert.Equal(0, await InboxOfAsync(task));
         await system.AssertAllIsWellAsync(); // nothing was sent to the queue either
     }
 
@@ -67,8 +68,7 @@ public sealed class KieWebhookTests(KieWebhookTests.PollingSystem polling) : ICl
     [Fact]
     public async Task A_callback_is_taken_once_and_a_replay_after_the_window_not_at_all()
     {
-        await system.EndOfAsync(await system.SubmitAsync("nano-banana", new { prompt = "recorded [fault=callback-none]" }));
-        var task = Assert.Single(await system.TasksAsync("recorded"));
+        var (id, task) = await WaitingAsync("recorded");
         var (now, body) = (TimeProvider.System.GetUtcNow(), KieCallbacks.Body(task.TaskId));
         using var http = new HttpClient();
 
@@ -80,6 +80,22 @@ public sealed class KieWebhookTests(KieWebhookTests.PollingSystem polling) : ICl
         Assert.Equal(401, await StatusAsync(http.CallBackAsync(task.CallBackUrl!, task.TaskId, body, now.AddMinutes(6))));
         Assert.Equal(200, await StatusAsync(http.CallBackAsync(task.CallBackUrl!, task.TaskId, body, now.AddMinutes(-4))));
         Assert.Equal(1, await InboxOfAsync(task));
+        await CancelAsync(id);
+    }
+
+    [Fact]
+    public async Task Of_sixty_callbacks_with_one_token_twenty_are_kept_and_none_after_the_end()
+    {
+        var (id, task) = await WaitingAsync("flooded");
+        using var http = new HttpClient();
+        var statuses = await Task.WhenAll(Enumerable.Range(0, 60).Select(i =>
+            StatusAsync(http.CallBackAsync(task.CallBackUrl!, task.TaskId, KieCallbacks.Body(task.TaskId, $"{i}" + new string('x', 200_000))))));
+
+        Assert.All(statuses, status => Assert.Equal(200, status)); // an error would be sent again
+        Assert.Equal(WebhookInbox.MaxBodiesPerTask, await InboxOfAsync(task));
+        await CancelAsync(id);
+        Assert.Equal(200, await StatusAsync(http.CallBackAsync(task.CallBackUrl!, task.TaskId, KieCallbacks.Body(task.TaskId, "late"))));
+        Assert.Equal(WebhookInbox.MaxBodiesPerTask, await InboxOfAsync(task));
     }
 
     [Fact]
@@ -153,6 +169,20 @@ public sealed class KieWebhookTests(KieWebhookTests.PollingSystem polling) : ICl
         Assert.Equal("completed", (string?)(await own.EndOfAsync(
             await own.SubmitAsync("nano-banana", new { prompt = "plain [fault=callback-unsigned]" })))["status"]);
         await own.AssertAllIsWellAsync();
+    }
+
+    /// <summary>A session whose task runs until the test cancels it.</summary>
+    private async Task<(Guid Id, SimTask Task)> WaitingAsync(string words)
+    {
+        var id = await system.SubmitAsync("kling-2.6", new { prompt = $"{words} [fault=callback-none][latency=600000]" });
+        await system.UntilAsync($"SELECT phase = 'awaiting_provider' FROM generation_sessions WHERE session_id = '{id}'");
+        return (id, Assert.Single(await system.TasksAsync(words)));
+    }
+
+    private async Task CancelAsync(Guid id)
+    {
+        using var answer = await system.Http.PostAsync($"/api/generations/{id}/cancel", null);
+        Assert.Equal("canceled", (string?)(await system.EndOfAsync(id))["status"]);
     }
 
     private Task<long> InboxOfAsync(SimTask task, string condition = "true") =>

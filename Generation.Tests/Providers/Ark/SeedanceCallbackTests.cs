@@ -1,5 +1,4 @@
 using System.Net.Http.Json;
-using Generation.Tests.Faults;
 using Generation.Tests.Harness;
 using Generation.Tests.Resilience;
 using Generation.Worker;

@@ -1,5 +1,4 @@
 using Generation.Core.Media;
-using Generation.Tests.Faults;
 using Generation.Tests.Harness;
 using Generation.Tests.Providers.Contract;
 

@@ -1,7 +1,6 @@
 using System.Net;
 using System.Text.Json.Nodes;
 using Generation.Core.Catalog;
-using Generation.Tests.Faults;
 using Generation.Tests.Harness;
 using Generation.Tests.Providers.Contract;
 using Generation.Tests.Resilience;

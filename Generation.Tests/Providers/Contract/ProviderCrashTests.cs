@@ -1,5 +1,4 @@
 using System.Text.Json.Nodes;
-using Generation.Tests.Faults;
 using Generation.Tests.Harness;
 using Generation.Tests.Providers.Forge;
 using Generation.Tests.Resilience;

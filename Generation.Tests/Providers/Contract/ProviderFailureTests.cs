@@ -1,5 +1,4 @@
 using Generation.ProviderSim.Faults;
-using Generation.Tests.Faults;
 using Generation.Tests.Harness;
 using Generation.Tests.Providers.Forge;
 

@@ -1,4 +1,3 @@
-using Generation.Tests.Faults;
 using Generation.Tests.Harness;
 using Generation.Tests.Resilience;
 using Generation.Tests.Webhooks;

@@ -1,5 +1,4 @@
 using System.Net;
-using Generation.Tests.Faults;
 using Generation.Tests.Harness;
 using Generation.Tests.Providers.Contract;
 using Generation.Tests.Resilience;

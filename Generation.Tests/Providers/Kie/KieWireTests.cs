@@ -1,6 +1,7 @@
 using System.Text.Json.Nodes;
 using Generation.Core.Catalog;
 using Generation.Core.Providers;
+using Generation.Tests.Harness;
 using Generation.Tests.Providers.Ark;
 using Generation.Worker.Calls;
 using Generation.Worker.Providers.Kie;

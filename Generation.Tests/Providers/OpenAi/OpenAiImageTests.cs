@@ -1,6 +1,5 @@
 using System.Net;
 using System.Text.Json.Nodes;
-using Generation.Tests.Faults;
 using Generation.Tests.Harness;
 using Generation.Tests.Providers.Contract;
 
