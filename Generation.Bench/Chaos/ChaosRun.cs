@@ -9,10 +9,13 @@ namespace Generation.Bench.Chaos;
 /// <param name="RequestsPerSecond">Steady.</param>
 internal sealed record ChaosOptions(int Seed, double Minutes, double RequestsPerSecond)
 {
-    public const string Usage = "chaos --seed N [--minutes M] [--rate REQUESTS_PER_SECOND] [--keep 1] [--upgrade-from CHECKOUT]";
+    public const string Usage = "chaos --seed N [--minutes M] [--rate REQUESTS_PER_SECOND] [--keep 1] [--queue redis|sqs] [--upgrade-from CHECKOUT]";
 
     /// <summary>Keeps the logs also when every promise held.</summary>
     public bool Keeps { get; init; }
+
+    /// <summary>Jobs go by SQS; Redis still carries hints.</summary>
+    public bool UsesSqs { get; init; }
 
     /// <summary>The checkout of the release before, which was built there: the run begins with it, and upgrades. Null: only this release.</summary>
     public string? PreviousRelease { get; init; }
@@ -24,7 +27,7 @@ internal sealed record ChaosOptions(int Seed, double Minutes, double RequestsPer
 
     public string Command => IsRestore ? "dotnet run --project Generation.Bench -- restore"
         : $"dotnet run --project Generation.Bench -- chaos --seed {Seed} --minutes {Minutes} --rate {RequestsPerSecond}" +
-        (PreviousRelease is null ? "" : $" --upgrade-from {PreviousRelease}");
+        (UsesSqs ? " --queue sqs" : "") + (PreviousRelease is null ? "" : $" --upgrade-from {PreviousRelease}");
 
     /// <summary>Null when the words are no such thing.</summary>
     public static ChaosOptions? Parse(IReadOnlyList<string> words)
@@ -35,6 +38,12 @@ internal sealed record ChaosOptions(int Seed, double Minutes, double RequestsPer
             if (i + 1 < words.Count && words[i] == "--upgrade-from")
             {
                 options = options with { PreviousRelease = Path.GetFullPath(words[i + 1]) };
+                continue;
+            }
+
+            if (i + 1 < words.Count && words[i] == "--queue" && words[i + 1] is "redis" or "sqs")
+            {
+                options = options with { UsesSqs = words[i + 1] == "sqs" };
                 continue;
             }
 
@@ -83,7 +92,7 @@ internal static class ChaosRun
         try
         {
             var report = new ChaosReport(options);
-            await using (var system = await ChaosSystem.StartAsync(folder, options.PreviousRelease, ct))
+            await using (var system = await ChaosSystem.StartAsync(folder, options.PreviousRelease, options.UsesSqs, ct))
             {
                 report.Lap("start");
                 await LoadAsync(system, folder, options, report, ct);

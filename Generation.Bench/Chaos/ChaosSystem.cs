@@ -32,6 +32,11 @@ internal sealed class ChaosSystem : IAsyncDisposable
 
     public RedisProcess Redis { get; private set; } = null!;
 
+    /// <summary>Null when jobs go by Redis.</summary>
+    public SqsServer? Sqs { get; private set; }
+
+    public DatabaseFaults DatabaseFaults { get; private set; } = null!;
+
     public TcpProxy PostgresNetwork { get; private set; } = null!;
 
     public TcpProxy RedisNetwork { get; private set; } = null!;
@@ -65,9 +70,10 @@ internal sealed class ChaosSystem : IAsyncDisposable
 
     /// <param name="folder">For everything it writes.</param>
     /// <param name="previousRelease">The checkout of a release that was built there, to begin with; null: begin with this one.</param>
+    /// <param name="usesSqs">Jobs go by SQS instead of Redis.</param>
     /// <param name="ct">Stops the start.</param>
     /// <param name="postgresArguments">More for the server.</param>
-    public static async Task<ChaosSystem> StartAsync(RunFolder folder, string? previousRelease, CancellationToken ct,
+    public static async Task<ChaosSystem> StartAsync(RunFolder folder, string? previousRelease, bool usesSqs, CancellationToken ct,
         params IReadOnlyList<string> postgresArguments)
     {
         if (!S3Server.IsInstalled)
@@ -79,7 +85,7 @@ internal sealed class ChaosSystem : IAsyncDisposable
         var system = new ChaosSystem();
         try
         {
-            await system.StartCoreAsync(folder, previousRelease, postgresArguments, ct);
+            await system.StartCoreAsync(folder, previousRelease, usesSqs, postgresArguments, ct);
             return system;
         }
         catch
@@ -106,7 +112,8 @@ internal sealed class ChaosSystem : IAsyncDisposable
         }
     }
 
-    private async Task StartCoreAsync(RunFolder folder, string? previousRelease, IReadOnlyList<string> postgresArguments, CancellationToken ct)
+    private async Task StartCoreAsync(
+        RunFolder folder, string? previousRelease, bool usesSqs, IReadOnlyList<string> postgresArguments, CancellationToken ct)
     {
         Directory.CreateDirectory(folder["logs"]);
         Postgres = new PostgresProcess(
@@ -138,9 +145,24 @@ internal sealed class ChaosSystem : IAsyncDisposable
         StorageNetwork = Keep(new TcpProxy(new Uri(storage.Settings["Media:S3:Endpoint"]).Port));
         Sim = new HttpClient { BaseAddress = sim.Address };
         Db = NpgsqlDataSource.Create(Postgres.ConnectionString(Database) + ";Pooling=false;Timeout=20;Command Timeout=20");
+        DatabaseFaults = new DatabaseFaults(Db);
 
         var settings = ChaosSettings.Make(Postgres, Redis, sim.Address, storage.Settings, PostgresNetwork.Port, RedisNetwork.Port,
             StorageNetwork.Port, Database);
+        if (usesSqs)
+        {
+            Sqs = await SqsServer.StartAsync(ct);
+            stops.Push(() =>
+            {
+                Sqs.Dispose();
+                return Task.CompletedTask;
+            });
+            foreach (var (name, value) in Sqs.Settings)
+            {
+                settings[name] = value;
+            }
+        }
+
         var port = Ports.Free();
         settings["Worker:PublicBaseUrl"] = $"http://127.0.0.1:{port}";
         Deployments =
@@ -273,6 +295,10 @@ internal static class ChaosSettings
             ["Media:AllowPrivateAddresses"] = "true", // the simulator's
             ["Providers:Ark:BaseUrl"] = new Uri(sim, "api/v3").ToString(),
             ["Providers:Ark:ApiKey"] = "sim-ark-key",
+            ["Providers:Ark:VideoCallTimeout"] = "00:00:10", // a provider that hangs is given up soon
+            ["Providers:Google:CallTimeout"] = "00:00:10",
+            ["Providers:Kie:CallTimeout"] = "00:00:10",
+            ["Providers:OpenAi:VideoCallTimeout"] = "00:00:10",
             ["Providers:Ark:VideoPollInterval"] = "00:00:00.500",
             ["Providers:Ark:VideoCallbackPatience"] = "00:00:02",
             ["Providers:Ark:VideoCreatesPerMinute"] = "0",

@@ -93,10 +93,10 @@ internal sealed class Injector(ChaosSystem system, History history)
         FaultKind.RollingRestart => system.Fleets.ElementAt(injection.Choice % 3).RollAsync(tell),
         FaultKind.WipeRedis => WithAsync(redisTurns, async () =>
         {
-            var reply = await system.Redis.CommandAsync("FLUSHALL", ct);
-            if (reply != "+OK")
+            await InsistOnAsync("FLUSHALL", ct);
+            if (system.Sqs is { } sqs)
             {
-                throw new InvalidOperationException($"FLUSHALL answered {reply}");
+                await sqs.PurgeAsync(ct);
             }
 
             tell("everything in it");
@@ -124,6 +124,16 @@ internal sealed class Injector(ChaosSystem system, History history)
         }),
         FaultKind.ProviderFault => ProviderFaultAsync(ProviderFaults[injection.Choice % ProviderFaults.Length], tell, ct),
         FaultKind.DuplicateCallbacks => OrderAsync(new { fault = "callback-duplicate", count = 6 }, "the next 6 callbacks", tell, ct),
+        FaultKind.LockRow => system.DatabaseFaults.LockRowAsync(injection.Choice, injection.Duration, tell, ct),
+        FaultKind.CancelStatements => system.DatabaseFaults.CancelStatementsAsync(injection.Duration, tell, ct),
+        FaultKind.DemoteRedis => WithAsync(redisTurns, async () =>
+        {
+            await InsistOnAsync("REPLICAOF 127.0.0.1 1", ct); // of nobody: it keeps its data
+            tell("the server");
+            await Task.Delay(injection.Duration, TimeProvider.System, ct).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await InsistOnAsync("REPLICAOF NO ONE", CancellationToken.None);
+        }),
+        FaultKind.HangProvider => OrderAsync(new { fault = "poll-timeout", count = 3 }, "the next 3 questions", tell, ct),
         FaultKind.SlowPostgres => SlowAsync(system.PostgresNetwork, injection, 0, tell, ct),
         FaultKind.SlowRedis => SlowAsync(system.RedisNetwork, injection, 0, tell, ct),
         FaultKind.SlowStorage => SlowAsync(system.StorageNetwork, injection, SlowStorageBytesPerSecond, tell, ct),
@@ -154,6 +164,15 @@ internal sealed class Injector(ChaosSystem system, History history)
         using var answer = await system.Sim.PostAsJsonAsync("/sim/faults", order, ct);
         answer.EnsureSuccessStatusCode();
         tell(on);
+    }
+
+    private async Task InsistOnAsync(string command, CancellationToken ct)
+    {
+        var reply = await system.Redis.CommandAsync(command, ct);
+        if (!reply.StartsWith("+OK", StringComparison.Ordinal))
+        {
+            throw new InvalidOperationException($"{command} answered {reply}");
+        }
     }
 
     private static async Task SlowAsync(TcpProxy network, Injection injection, long bytesPerSecond, Action<string> tell, CancellationToken ct)

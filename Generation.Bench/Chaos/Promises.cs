@@ -253,8 +253,9 @@ internal sealed partial class Promises(ChaosSystem system, Client client, Histor
     }
 
     /// <summary>
-    /// Calls of unknown outcome, by session, that nobody could have saved: their worker was killed or paused while they were under way. A
-    /// worker that was asked to stop is no excuse, because it hands its leases back, nor is a database that was unavailable, because it goes on.
+    /// Calls of unknown outcome, by session, that nobody could have saved: their worker was killed or paused while they were under way, or
+    /// their session was locked for longer than the lease. A worker that was asked to stop is no excuse, because it hands its leases back, nor is
+    /// a database that was unavailable, because it goes on.
     /// </summary>
     private async Task<IReadOnlyDictionary<Guid, int>> ExcusedAsync(CancellationToken ct)
     {
@@ -274,7 +275,9 @@ internal sealed partial class Promises(ChaosSystem system, Client client, Histor
         foreach (var call in unknown)
         {
             var cut = cuts[call.Owner].FirstOrDefault(cut => call.From <= cut.From + ClockTolerance && cut.From <= call.To);
-            var excuse = cut is { To: null } ? "killed" : cut is not null ? "paused" : null;
+            var isLocked = system.DatabaseFaults.LockedSessions.Any(locked =>
+                locked.SessionId == call.SessionId && call.From <= locked.To && locked.From <= call.To + ClockTolerance);
+            var excuse = cut is { To: null } ? "killed" : cut is not null ? "paused" : isLocked ? "locked" : null;
             if (excuse is null)
             {
                 continue;

@@ -46,7 +46,7 @@ internal static class RestoreDrill
             }
 
             await using (var system = await ChaosSystem.StartAsync(
-                folder, null, ct, "-c", "full_page_writes=on", "-c", "archive_mode=on", "-c", "archive_timeout=2", "-c",
+                folder, null, usesSqs: false, ct, "-c", "full_page_writes=on", "-c", "archive_mode=on", "-c", "archive_timeout=2", "-c",
                 $"archive_command=cp %p {archive}/%f"))
             {
                 report.Lap("start");

@@ -39,6 +39,18 @@ internal enum FaultKind
     SlowPostgres,
     SlowRedis,
     SlowStorage,
+
+    /// <summary>An open transaction locks one row on the way of a job for longer than the lease.</summary>
+    LockRow,
+
+    /// <summary>Whatever statement a service has under way is canceled, ten times a second.</summary>
+    CancelStatements,
+
+    /// <summary>The primary becomes a replica, which takes no writes, and stays one for seconds; connections are whole.</summary>
+    DemoteRedis,
+
+    /// <summary>A provider takes questions about tasks and does not answer.</summary>
+    HangProvider,
 }
 
 /// <summary>One fault of the schedule.</summary>
@@ -95,6 +107,9 @@ internal static class Schedule
         FaultKind.PauseApiOrRelay => (2, 6),
         FaultKind.KillApi or FaultKind.KillRelay or FaultKind.KillWorker => (0.2, 2),
         FaultKind.KillRedis => (0.2, 3),
+        FaultKind.LockRow => (6, 11), // the lease lasts five
+        FaultKind.CancelStatements => (1, 3),
+        FaultKind.DemoteRedis => (2, 6),
         FaultKind.RestartPostgres or FaultKind.KillPostgres => (0, 1),
         FaultKind.SlowPostgres or FaultKind.SlowRedis or FaultKind.SlowStorage => (2, 5),
         _ => (0, 0),
