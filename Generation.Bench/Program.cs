@@ -5,13 +5,14 @@ using Generation.Bench.Chaos;
 using Generation.Bench.Ledger;
 using Generation.Bench.Overload;
 using Generation.Bench.Pipeline;
+using Generation.Bench.Pressure;
 using Generation.Bench.Submit;
 using Spectre.Console;
 
 Benchmark[] benchmarks =
 [
     SubmitBenchmark.Entry, GrowthBenchmark.Entry, LedgerBenchmark.Entry, AuditBenchmark.Entry, PipelineBenchmark.Entry, OverloadBenchmark.Entry,
-        MediaBenchmark.Entry,
+        PressureBenchmark.Entry, MediaBenchmark.Entry,
 ];
 
 if (args is ["chaos", .. var words] && ChaosOptions.Parse(words) is { } chaos)

@@ -81,6 +81,13 @@ internal sealed class BenchSystem : IAsyncDisposable
         }
     }
 
+    /// <summary>A fast shutdown, which cuts every connection, and a start.</summary>
+    public async Task RestartPostgresAsync(CancellationToken ct)
+    {
+        await postgres.StopAsync(StopGrace, ct);
+        await postgres.StartAsync(ct);
+    }
+
     /// <summary>Submits one picture and watches it to its end; the last event's data, whatever the end was.</summary>
     public async Task<JsonObject> GenerateAsync(string prompt, CancellationToken ct)
     {

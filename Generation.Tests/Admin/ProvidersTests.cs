@@ -7,6 +7,7 @@ using StackExchange.Redis;
 namespace Generation.Tests.Admin;
 
 /// <summary>What an operator sees of the providers.</summary>
+[Trait("tier", "slow")]
 public sealed class ProvidersTests
 {
     [Fact]

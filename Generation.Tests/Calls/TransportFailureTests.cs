@@ -6,6 +6,7 @@ using Generation.Tests.Harness;
 namespace Generation.Tests.Calls;
 
 /// <summary>Invariant 7 where nobody answers: a call that was sent is never made again, a call that was not sent is.</summary>
+[Trait("tier", "slow")]
 public sealed class TransportFailureTests
 {
     [Theory]

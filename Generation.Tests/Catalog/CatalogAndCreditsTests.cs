@@ -4,6 +4,7 @@ using Generation.Tests.Harness;
 
 namespace Generation.Tests.Catalog;
 
+[Trait("tier", "slow")]
 public sealed class CatalogAndCreditsTests
 {
     [Fact]

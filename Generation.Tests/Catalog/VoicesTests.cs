@@ -9,6 +9,7 @@ namespace Generation.Tests.Catalog;
 /// <summary>
 /// GET /api/voices: read in pages, kept for five minutes, read again when asked for, and handed out while ElevenLabs is unavailable.
 /// </summary>
+[Trait("tier", "slow")]
 public sealed class VoicesTests
 {
     [Fact]

@@ -12,6 +12,7 @@ using Npgsql;
 namespace Generation.Tests.Credits;
 
 /// <summary>Where the audit can be asked for and where it speaks up: the endpoint, the relay's timer, the command.</summary>
+[Trait("tier", "slow")]
 public sealed class AuditReachTests
 {
     [Fact]

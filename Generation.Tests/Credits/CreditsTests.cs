@@ -4,6 +4,7 @@ using Generation.Tests.Harness;
 
 namespace Generation.Tests.Credits;
 
+[Trait("tier", "slow")]
 public sealed class CreditsTests
 {
     [Theory]

@@ -4,6 +4,7 @@ using Npgsql;
 namespace Generation.Tests.Credits;
 
 /// <summary>Ends, outputs and claims that come together share a transaction, and none is the worse for its neighbours.</summary>
+[Trait("tier", "slow")]
 public sealed class GroupedWritesTests
 {
     [Fact]

@@ -11,6 +11,7 @@ namespace Generation.Tests.Credits;
 /// <summary>
 /// The same through the whole system: the relay extends, the worker says what the provider counted, the settings choose the policy.
 /// </summary>
+[Trait("tier", "slow")]
 public sealed class LongWaitTests
 {
     [Theory]

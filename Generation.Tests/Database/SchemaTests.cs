@@ -5,6 +5,7 @@ using Npgsql;
 
 namespace Generation.Tests.Database;
 
+[Trait("tier", "slow")]
 public sealed class SchemaTests
 {
     private static readonly string Golden = Path.Combine(RepositoryRoot(), "Generation.Core", "Database", "schema.sql");

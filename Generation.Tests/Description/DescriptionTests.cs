@@ -10,6 +10,7 @@ using Microsoft.Extensions.DependencyInjection;
 namespace Generation.Tests.Description;
 
 /// <summary><c>/openapi/v1.json</c> and <c>/openapi/admin.json</c>: complete, stable, and true.</summary>
+[Trait("tier", "slow")]
 public sealed class DescriptionTests
 {
     [Theory]

@@ -21,6 +21,7 @@ public sealed class TwoApis : IAsyncLifetime
 }
 
 /// <summary>Server-sent events: invariant 9, a watcher never sees older after newer, at whichever Api.</summary>
+[Trait("tier", "slow")]
 public sealed class EventsTests(TwoApis two) : IClassFixture<TwoApis>
 {
     private static readonly TimeSpan MaxWait = TimeSpan.FromSeconds(30);

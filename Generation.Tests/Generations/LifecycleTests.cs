@@ -5,6 +5,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Generation.Tests.Generations;
 
+[Trait("tier", "slow")]
 public sealed class LifecycleTests
 {
     private const string Body = """{"model":"seedream-4","params":{"prompt":"x"}}""";

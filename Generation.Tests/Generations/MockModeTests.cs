@@ -5,6 +5,7 @@ using Generation.Tests.Harness;
 namespace Generation.Tests.Generations;
 
 /// <summary>Who decides whether a request is mocked: its signed override, then app_settings, then configuration.</summary>
+[Trait("tier", "slow")]
 public sealed class MockModeTests
 {
     private const string Body = """{"model":"seedream-4","params":{"prompt":"x"}}""";

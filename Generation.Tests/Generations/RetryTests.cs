@@ -5,6 +5,7 @@ using Generation.Tests.Harness;
 namespace Generation.Tests.Generations;
 
 /// <summary>What has failed, tried again as a new session; and what operators see of it.</summary>
+[Trait("tier", "slow")]
 public sealed class RetryTests
 {
     [Fact]

@@ -4,6 +4,7 @@ using Generation.Tests.Harness;
 namespace Generation.Tests.Generations;
 
 /// <summary>Answers that wait for the result, without anything running inside the request.</summary>
+[Trait("tier", "slow")]
 public sealed class WaitTests
 {
     private const string Body = """{"model":"seedream-4","params":{"prompt":"x","size":"1K","n":2}}""";

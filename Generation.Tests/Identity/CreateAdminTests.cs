@@ -8,6 +8,7 @@ using Npgsql;
 namespace Generation.Tests.Identity;
 
 /// <summary><c>Generation.Relay create-admin NAME</c>.</summary>
+[Trait("tier", "slow")]
 public sealed class CreateAdminTests
 {
     [Fact]

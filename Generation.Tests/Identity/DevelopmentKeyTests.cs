@@ -5,6 +5,7 @@ using Generation.Tests.Harness;
 namespace Generation.Tests.Identity;
 
 /// <summary>A database that was used in Development is used in Production: the keys that everybody knows open nothing.</summary>
+[Trait("tier", "slow")]
 public sealed class DevelopmentKeyTests
 {
     [Fact]

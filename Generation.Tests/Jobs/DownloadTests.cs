@@ -5,6 +5,7 @@ namespace Generation.Tests.Jobs;
 /// <summary>
 /// A result that was paid for and cannot be fetched. It is asked for again where that may help; it is never bought again, and never charged.
 /// </summary>
+[Trait("tier", "slow")]
 public sealed class DownloadTests
 {
     [Fact]

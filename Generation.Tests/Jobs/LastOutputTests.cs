@@ -9,6 +9,7 @@ using Microsoft.Extensions.DependencyInjection.Extensions;
 namespace Generation.Tests.Jobs;
 
 /// <summary>The output that makes a session whole is written in the transaction that ends it, whatever becomes of the step in between.</summary>
+[Trait("tier", "slow")]
 public sealed class LastOutputTests
 {
     [Theory]

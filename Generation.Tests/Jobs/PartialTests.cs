@@ -6,6 +6,7 @@ using Microsoft.AspNetCore.Http;
 namespace Generation.Tests.Jobs;
 
 /// <summary>Some of the outputs came: they are paid, the rest is given back, and the session says which are missing and why.</summary>
+[Trait("tier", "slow")]
 public sealed class PartialTests
 {
     [Fact]

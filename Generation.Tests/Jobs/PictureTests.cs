@@ -3,6 +3,7 @@ using Generation.Tests.Harness;
 
 namespace Generation.Tests.Jobs;
 
+[Trait("tier", "slow")]
 public sealed class PictureTests
 {
     [Fact]

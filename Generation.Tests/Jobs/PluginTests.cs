@@ -7,6 +7,7 @@ using Generation.Tests.Harness;
 namespace Generation.Tests.Jobs;
 
 /// <summary>The tool of <c>EchoTool.cs</c>: one file of another assembly, and nothing else knows of it.</summary>
+[Trait("tier", "slow")]
 public sealed class PluginTests
 {
     /// <summary>As processes: an Api and a relay have no worker beside them, and read the models all the same.</summary>

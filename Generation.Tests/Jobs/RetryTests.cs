@@ -6,6 +6,7 @@ namespace Generation.Tests.Jobs;
 /// A provider that is busy or unavailable: sessions come again through the outbox, hold no slot meanwhile, and leave it alone once it has failed in a
 /// row.
 /// </summary>
+[Trait("tier", "slow")]
 public sealed class RetryTests
 {
     [Fact]

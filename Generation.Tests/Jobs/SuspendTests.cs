@@ -9,6 +9,7 @@ using Microsoft.Extensions.DependencyInjection.Extensions;
 namespace Generation.Tests.Jobs;
 
 /// <summary>An asynchronous provider: the task is recorded, the slot is freed, and the handler runs again when it is time.</summary>
+[Trait("tier", "slow")]
 public sealed class SuspendTests
 {
     [Fact]

@@ -9,6 +9,7 @@ using StackExchange.Redis;
 namespace Generation.Tests.Maintenance;
 
 /// <summary>Invariant 8 at its edges: what was lost with the queue is dispatched again, and nothing else is.</summary>
+[Trait("tier", "slow")]
 public sealed class LostDispatchTests : IAsyncLifetime
 {
     private const string Lane = "image";

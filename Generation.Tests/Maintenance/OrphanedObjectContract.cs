@@ -156,6 +156,7 @@ public abstract class OrphanedObjectContract : IAsyncLifetime
     }
 }
 
+[Trait("tier", "slow")]
 public sealed class FolderOrphanedObjectTests : OrphanedObjectContract
 {
     private readonly DirectoryInfo folder = Directory.CreateTempSubdirectory("generation-media-");

@@ -6,6 +6,7 @@ using Microsoft.Extensions.Options;
 namespace Generation.Tests.Maintenance;
 
 /// <summary><c>Generation.Relay reconcile</c>: what is done to a restored database before the services start.</summary>
+[Trait("tier", "slow")]
 public sealed class ReconcileTests
 {
     [Fact]

@@ -14,6 +14,7 @@ using Microsoft.Extensions.Logging.Abstractions;
 namespace Generation.Tests.Maintenance;
 
 /// <summary>The relay's sweeps as they run: each on its own timer, counted, and with others of its kind beside it.</summary>
+[Trait("tier", "slow")]
 public sealed class SweepTests(TestS3 s3)
 {
     [Fact]

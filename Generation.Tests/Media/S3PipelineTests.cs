@@ -7,6 +7,7 @@ using Generation.Tests.Harness;
 namespace Generation.Tests.Media;
 
 /// <summary>The whole way with object storage instead of a folder.</summary>
+[Trait("tier", "slow")]
 public sealed class S3PipelineTests(TestS3 s3)
 {
     [Fact]

@@ -3,6 +3,7 @@ using Generation.Tests.Resilience;
 
 namespace Generation.Tests.Outbox;
 
+[Trait("tier", "slow")]
 public sealed class WindowTests
 {
     /// <summary>The relay slept until its next poll once the window was full, so that fast workers ran dry.</summary>

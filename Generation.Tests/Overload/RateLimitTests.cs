@@ -10,6 +10,7 @@ using Microsoft.Extensions.Time.Testing;
 namespace Generation.Tests.Overload;
 
 /// <summary>Who submits too much is told so, and when to come again; what was accepted before is still answered.</summary>
+[Trait("tier", "slow")]
 public sealed class RateLimitTests
 {
     private readonly ClockWithoutTimers clock = new();

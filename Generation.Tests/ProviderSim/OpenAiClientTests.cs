@@ -5,6 +5,7 @@ using Generation.Tests.Harness;
 namespace Generation.Tests.ProviderSim;
 
 /// <summary>The simulator as OpenAI's own client sees it (Servers/openai.cjs): what the client understands, the real one would have sent.</summary>
+[Trait("tier", "slow")]
 public sealed class OpenAiClientTests(OpenAiVideosTests.VideoSim sim) : IClassFixture<OpenAiVideosTests.VideoSim>
 {
     [Fact]

@@ -7,6 +7,7 @@ using Generation.Tests.Harness;
 namespace Generation.Tests.ProviderSim;
 
 /// <summary>The wire shapes and the clock of Veo on the Gemini API (provider-apis.md §4).</summary>
+[Trait("tier", "slow")]
 public sealed class VeoTests : IClassFixture<OpenAiVideosTests.VideoSim>, IDisposable
 {
     private const string Model = "veo-3.1-generate-preview";

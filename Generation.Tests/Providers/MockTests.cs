@@ -3,6 +3,7 @@ using Generation.Tests.Harness;
 
 namespace Generation.Tests.Providers;
 
+[Trait("tier", "slow")]
 public sealed class MockTests
 {
     [Fact]

@@ -6,6 +6,7 @@ using StackExchange.Redis;
 namespace Generation.Tests.Queue;
 
 /// <summary>The contract on Redis Streams, in the older of the two protocols.</summary>
+[Trait("tier", "slow")]
 public class RedisJobQueueTests : JobQueueContract
 {
     private readonly QueueOptions options = new() { Prefix = $"test-{Guid.NewGuid():N}", VisibilityTimeout = TimeSpan.FromSeconds(1) };
@@ -55,6 +56,7 @@ public class RedisJobQueueTests : JobQueueContract
 }
 
 /// <summary>The contract in the newer protocol, in which the replies to reads are maps.</summary>
+[Trait("tier", "slow")]
 public sealed class RedisJobQueueResp3Tests : RedisJobQueueTests
 {
     protected override RedisProtocol Protocol => RedisProtocol.Resp3;

@@ -5,6 +5,7 @@ using Microsoft.Extensions.Logging.Abstractions;
 namespace Generation.Tests.Queue;
 
 /// <summary>The contract on one SQS queue that all lanes share, and what only SQS does.</summary>
+[Trait("tier", "slow")]
 public class SqsJobQueueTests(TestSqs sqs) : JobQueueContract
 {
     private readonly TestSqs sqs = sqs;
@@ -44,6 +45,7 @@ public class SqsJobQueueTests(TestSqs sqs) : JobQueueContract
 }
 
 /// <summary>The contract on a queue a lane.</summary>
+[Trait("tier", "slow")]
 public sealed class SqsLaneQueuesTests(TestSqs sqs) : SqsJobQueueTests(sqs)
 {
     private readonly TestSqs server = sqs;

@@ -5,6 +5,7 @@ using Generation.Tests.Harness;
 
 namespace Generation.Tests.ServiceDefaults;
 
+[Trait("tier", "slow")]
 public sealed class MetricsTests
 {
     [Fact]

@@ -9,6 +9,7 @@ using StackExchange.Redis;
 
 namespace Generation.Tests.ServiceDefaults;
 
+[Trait("tier", "slow")]
 public sealed class ReadinessTests : IAsyncLifetime
 {
     private LocalServer postgres = null!;

@@ -8,6 +8,7 @@ using Microsoft.Extensions.Logging;
 namespace Generation.Tests.ServiceDefaults;
 
 /// <summary>What operators rely on: the names of the events, nothing secret in them, and one trace from POST to capture.</summary>
+[Trait("tier", "slow")]
 public sealed class TelemetryTests
 {
     private const string Prompt = "a secret wish for a zebra";

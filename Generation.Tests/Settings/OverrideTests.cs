@@ -11,6 +11,7 @@ using Microsoft.Extensions.DependencyInjection;
 namespace Generation.Tests.Settings;
 
 /// <summary>The operator's settings (<c>app_settings</c>) win over configuration and take effect while everything runs.</summary>
+[Trait("tier", "slow")]
 public sealed class OverrideTests
 {
     [Fact]

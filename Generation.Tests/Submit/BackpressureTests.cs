@@ -6,6 +6,7 @@ using Microsoft.Extensions.Time.Testing;
 namespace Generation.Tests.Submit;
 
 /// <summary>Invariant 12: overload and a database in trouble are answered at once, never by a queue of hung requests.</summary>
+[Trait("tier", "slow")]
 public sealed class BackpressureTests
 {
     private static readonly SubmitOptions Hasty = new()

@@ -4,6 +4,7 @@ using Generation.Tests.Harness;
 namespace Generation.Tests.Submit;
 
 /// <summary>Promises 1, 2 and 5 under many hands at once. No worker runs: what is accepted stays held.</summary>
+[Trait("tier", "slow")]
 public sealed class ConcurrencyTests
 {
     [Fact]

@@ -5,6 +5,7 @@ using Npgsql;
 namespace Generation.Tests.Submit;
 
 /// <summary>Submits that come together share a transaction, and none is the worse for its neighbours.</summary>
+[Trait("tier", "slow")]
 public sealed class SubmitWriterTests
 {
     [Fact]

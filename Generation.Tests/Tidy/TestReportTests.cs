@@ -5,6 +5,7 @@ using System.Xml.Linq;
 namespace Generation.Tests.Tidy;
 
 /// <summary>What eng/test says and how it ends, by the reports that xunit leaves behind: eng/test-report.mjs.</summary>
+[Trait("tier", "slow")]
 public sealed class TestReportTests : IDisposable
 {
     private const string TestsFailed = "build\t80\tok\ntests\t9\treported\nfailed tests once more, alone\t2\tok\n";

@@ -6,6 +6,7 @@ using Generation.Tests.Resilience;
 namespace Generation.Tests.Webhooks;
 
 /// <summary>Callbacks that must change nothing: forged, stale, late, of nobody. Polling takes over where no good one comes.</summary>
+[Trait("tier", "slow")]
 public sealed class KieWebhookTests(KieWebhookTests.PollingSystem polling) : IClassFixture<KieWebhookTests.PollingSystem>
 {
     private readonly TestSystem system = polling.System;

@@ -7,6 +7,7 @@ namespace Generation.Tests.Webhooks;
 /// Callbacks that are as good as Kie promises, or better or worse than that: they wake the session, and only what Kie says when it is asked
 /// is booked. No task is asked for within the test's patience otherwise.
 /// </summary>
+[Trait("tier", "slow")]
 public sealed class WokenByCallbackTests(WokenByCallbackTests.CallbackSystem callbacks) : IClassFixture<WokenByCallbackTests.CallbackSystem>
 {
     private readonly TestSystem system = callbacks.System;

@@ -8,6 +8,7 @@ using Microsoft.Extensions.DependencyInjection;
 namespace Generation.Tests.Providers.Ark;
 
 /// <summary>Callbacks as hints, Ark's limits kept over all workers, and a key that is refused while tasks run.</summary>
+[Trait("tier", "slow")]
 public sealed class SeedanceCallbackTests
 {
     private static readonly TimeSpan Never = TimeSpan.FromMinutes(10);

@@ -5,6 +5,7 @@ using Generation.Tests.Providers.Contract;
 namespace Generation.Tests.Providers.Ark;
 
 /// <summary>Videos end to end: a task is bought once, asked for until it ends, stored, and paid by its tokens.</summary>
+[Trait("tier", "slow")]
 public sealed class SeedanceTests(ProviderSystem providers) : IClassFixture<ProviderSystem>
 {
     private readonly TestSystem system = providers.System;

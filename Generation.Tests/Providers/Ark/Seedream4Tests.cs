@@ -5,6 +5,7 @@ using Microsoft.AspNetCore.Http;
 namespace Generation.Tests.Providers.Ark;
 
 /// <summary>The tool in the whole system: what a customer gets and pays when Ark answers this or that.</summary>
+[Trait("tier", "slow")]
 public sealed class Seedream4Tests
 {
     [Fact]

@@ -9,6 +9,7 @@ using Microsoft.Extensions.DependencyInjection;
 namespace Generation.Tests.Providers.Ark;
 
 /// <summary>Groups end to end: one paid call, each picture shown as it comes, and no second call whatever happens.</summary>
+[Trait("tier", "slow")]
 public sealed class SeedreamGroupTests(ProviderSystem providers) : IClassFixture<ProviderSystem>
 {
     private readonly TestSystem system = providers.System;

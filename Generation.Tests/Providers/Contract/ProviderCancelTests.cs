@@ -8,6 +8,7 @@ namespace Generation.Tests.Providers.Contract;
 /// <summary>
 /// A cancel while a provider works: the session ends soon, what is stored is paid, and the provider is told where that is possible.
 /// </summary>
+[Trait("tier", "slow")]
 public sealed class ProviderCancelTests(ProviderCancelTests.CancelSystem cancels) : IClassFixture<ProviderCancelTests.CancelSystem>
 {
     private readonly TestSystem system = cancels.System;

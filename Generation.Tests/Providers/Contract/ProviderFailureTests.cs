@@ -8,6 +8,7 @@ namespace Generation.Tests.Providers.Contract;
 /// Every provider and every fault that it can have, from the wire to the user's receipt: how the session ends, how many calls were made for
 /// it and how many of them are billed. Whatever the fault, the books are clean, the user pays for nothing, and no file is left behind.
 /// </summary>
+[Trait("tier", "slow")]
 public sealed class ProviderFailureTests(ProviderSystem providers) : IClassFixture<ProviderSystem>
 {
     private readonly TestSystem system = providers.System;

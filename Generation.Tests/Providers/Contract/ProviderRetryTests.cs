@@ -4,6 +4,7 @@ using Generation.Tests.Providers.Forge;
 namespace Generation.Tests.Providers.Contract;
 
 /// <summary>What passes delays a session and does not end it, and what one output meets takes no other with it.</summary>
+[Trait("tier", "slow")]
 public sealed class ProviderRetryTests(ProviderSystem providers) : IClassFixture<ProviderSystem>
 {
     private readonly TestSystem system = providers.System;

@@ -4,6 +4,7 @@ using Generation.Tests.Harness;
 namespace Generation.Tests.Providers.Forge;
 
 /// <summary>GPUs that stay away: three retries, then a breaker each, then an honest end.</summary>
+[Trait("tier", "slow")]
 public sealed class ForgeBreakerTests
 {
     [Fact]

@@ -6,6 +6,7 @@ using Generation.Tests.Resilience;
 namespace Generation.Tests.Providers.Forge;
 
 /// <summary>A WebUI's interrupt hits whatever runs: it is sent when that is ours, and never else.</summary>
+[Trait("tier", "slow")]
 public sealed class ForgeCancelTests
 {
     [Fact]

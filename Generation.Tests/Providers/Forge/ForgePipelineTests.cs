@@ -4,6 +4,7 @@ using Generation.Tests.ProviderSim;
 namespace Generation.Tests.Providers.Forge;
 
 /// <summary>Pictures from our own GPUs through the whole pipeline.</summary>
+[Trait("tier", "slow")]
 public sealed class ForgePipelineTests
 {
     [Fact]

@@ -4,6 +4,7 @@ using Generation.Tests.Resilience;
 namespace Generation.Tests.Providers.Forge;
 
 /// <summary>One job a GPU at a time, over all workers.</summary>
+[Trait("tier", "slow")]
 public sealed class ForgeSlotTests
 {
     [Fact]

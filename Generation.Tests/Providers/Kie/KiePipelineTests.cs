@@ -6,6 +6,7 @@ using Generation.Tests.Resilience;
 namespace Generation.Tests.Providers.Kie;
 
 /// <summary>Kie end to end, without callbacks: tasks are bought once, asked for until they end, stored, and paid by what Kie counts.</summary>
+[Trait("tier", "slow")]
 public sealed class KiePipelineTests(ProviderSystem providers) : IClassFixture<ProviderSystem>
 {
     private readonly TestSystem system = providers.System;

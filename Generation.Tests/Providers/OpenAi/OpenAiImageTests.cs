@@ -8,6 +8,7 @@ namespace Generation.Tests.Providers.OpenAi;
 /// <summary>
 /// Pictures from OpenAI end to end: bought once, stored while the answer arrives, shown before they are done, paid by their tokens.
 /// </summary>
+[Trait("tier", "slow")]
 public sealed class OpenAiImageTests(ProviderSystem providers) : IClassFixture<ProviderSystem>
 {
     private const string Model = "gpt-image-2";

@@ -5,6 +5,7 @@ using Generation.Tests.Providers.Contract;
 namespace Generation.Tests.Providers.OpenAi;
 
 /// <summary>Sora behind a gateway, end to end; and without one, as OpenAI has it.</summary>
+[Trait("tier", "slow")]
 public sealed class SoraTests(ProviderSystem providers) : IClassFixture<ProviderSystem>
 {
     private const string Model = "sora-2";
