@@ -90,7 +90,7 @@ public sealed class SessionSweeps(NpgsqlDataSource database, Settlement settleme
             """
             completed_at IS NULL AND lease_until IS NULL AND updated_at < now() - $1::interval
             AND coalesce(wake_at, updated_at) < now() - $1::interval
-            AND NOT EXISTS (SELECT FROM outbox AS o WHERE o.session_id = s.session_id)
+            AND NOT EXISTS (SELECT FROM outbox AS o WHERE o.session_id = s.session_id AND o.set_aside_at IS NULL)
             """,
             null, ct, after);
         return await SweepIsolation.RunAsync(database, sweep, [.. missing.Keys], async ids =>

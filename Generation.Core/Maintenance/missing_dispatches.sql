@@ -1,5 +1,5 @@
--- Sessions that wait for a worker but have no outbox row: nothing would ever wake them. There is no known way to get here; a session
--- must not depend on that. $1 is how long a session may look like this before it counts, $2 the candidates.
+-- Sessions that wait for a worker but have no outbox row, or only one that was set aside: nothing would ever wake them. There is no known way to
+-- get here; a session must not depend on that. $1 is how long a session may look like this before it counts, $2 the candidates.
 WITH missing AS (
     SELECT s.session_id
     FROM generation_sessions AS s
@@ -7,7 +7,7 @@ WITH missing AS (
       AND s.lease_until IS NULL
       AND s.updated_at < now() - $1::interval
       AND coalesce(s.wake_at, s.updated_at) < now() - $1::interval
-      AND NOT EXISTS (SELECT FROM outbox AS o WHERE o.session_id = s.session_id)
+      AND NOT EXISTS (SELECT FROM outbox AS o WHERE o.session_id = s.session_id AND o.set_aside_at IS NULL)
     FOR NO KEY UPDATE SKIP LOCKED
 ),
 touched AS ( -- written to, so that another relay which saw it a moment ago looks again before it takes it too

@@ -58,6 +58,28 @@ public sealed class RedisJobQueue(
         return gone
         """;
 
+    /// <summary>
+    /// Every worker that ever started left a consumer behind. One that has not read for so long, and holds nothing, is a worker that is gone; should
+    /// it come back, its next read makes it anew. In a script, so that nothing is delivered to it between the look and the end.
+    /// KEYS: stream. ARGV: group, milliseconds.
+    /// </summary>
+    private const string RemoveConsumersScript =
+        """
+        local removed = 0
+        for _, fields in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+            local it = {}
+            for i = 1, #fields, 2 do it[fields[i]] = fields[i + 1] end
+            if it.pending == 0 and it.idle > tonumber(ARGV[2]) then
+                redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], it.name)
+                removed = removed + 1
+            end
+        end
+        return removed
+        """;
+
+    /// <summary>In visibility timeouts.</summary>
+    private const int ConsumerLifetime = 20;
+
     private readonly string consumer = $"{Environment.MachineName}-{Environment.ProcessId}-{Guid.NewGuid():N}"[..^24];
     private readonly ConcurrentDictionary<string, Lazy<Task<IConnectionMultiplexer>>> blocking = new(StringComparer.Ordinal);
     private readonly ConcurrentDictionary<string, (string Cursor, long At)> reclaims = new(StringComparer.Ordinal);
@@ -148,6 +170,12 @@ public sealed class RedisJobQueue(
         var claimed = await redis.GetDatabase().StreamAutoClaimAsync(Stream(lane), Group, consumer, (long)options.VisibilityTimeout.TotalMilliseconds,
             start, max);
         reclaims[lane] = (claimed.NextStartId.ToString(), time.GetTimestamp());
+        if (reclaims[lane].Cursor == "0-0")
+        {
+            await redis.GetDatabase().ScriptEvaluateAsync(
+                RemoveConsumersScript, [Stream(lane)], [Group, (long)(options.VisibilityTimeout * ConsumerLifetime).TotalMilliseconds]);
+        }
+
         var deliveries = Deliveries(claimed.ClaimedEntries);
         if (deliveries.Count > 0)
         {

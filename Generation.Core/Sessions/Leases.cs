@@ -20,6 +20,9 @@ public sealed record ClaimedSession(
     DateTimeOffset Deadline, DateTimeOffset CreatedAt, bool CancelRequested, IReadOnlySet<int> StoredOrdinals, IReadOnlyList<ProviderTask> Tasks,
     DateTimeOffset ClaimedAt)
 {
+    /// <summary>How often a worker held it without any progress, until the lease was revoked.</summary>
+    public int TimesStuck { get; init; }
+
     /// <summary>The trace context of the request that made the session, which everything that is done for it continues.</summary>
     public string? TraceParent { get; init; }
 }
@@ -362,6 +365,7 @@ public sealed class Leases
         Tasks: reader.GetText("tasks") is { } tasks ? JsonSerializer.Deserialize<List<ProviderTask>>(tasks, Json)! : [],
         ClaimedAt: reader.Get<DateTimeOffset>("claimed_at"))
     {
+        TimesStuck = reader.Get<int>("times_stuck"),
         TraceParent = reader.GetText("traceparent"),
     };
 

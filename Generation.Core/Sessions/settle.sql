@@ -199,6 +199,13 @@ failure AS ( -- what an operator is asked about at night
     FROM paid
     WHERE status = 'failed'
 ),
+partial_failure AS ( -- it completed, and less than was asked for came
+    INSERT INTO error_events (session_id, user_id, code, message, detail)
+    SELECT session_id, user_id, 'partial_failure', 'Some outputs of a session that completed failed.',
+           jsonb_build_object('failedOutputs', failed_outputs, 'released', held - capture)
+    FROM paid
+    WHERE status = 'completed' AND CASE jsonb_typeof(failed_outputs) WHEN 'array' THEN jsonb_array_length(failed_outputs) > 0 END
+),
 interrupted_call AS ( -- a paid call that is under way while its session ends (cancel, deadline, dead worker): its outcome will not be recorded
     UPDATE provider_tasks AS t
     SET state = 'unknown', failure = 'OutcomeUnknown', failure_code = 'session.ended', updated_at = now()

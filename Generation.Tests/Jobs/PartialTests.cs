@@ -24,6 +24,9 @@ public sealed class PartialTests
             Enumerable.Range(0, 4).Where(ordinal => ordinal != (int)failed["ordinal"]!),
             end["media"]!.AsArray().Select(media => (int)media!["ordinal"]!));
 
+        Assert.Equal("partial_failure: moderation_output", await system.ScalarAsync<string>(
+            "SELECT string_agg(code || ': ' || (detail -> 'failedOutputs' -> 0 ->> 'code'), ', ') FROM error_events"));
+
         AssertReceipt(end, held: 16, captured: 12, adjusted: 4);
         Assert.Equal("You paid 12 credits for 3 of 4 outputs; 4 were given back.", (string?)end["receipt"]!["summary"]);
         var usage = end["receipt"]!["providerUsage"]!;

@@ -27,6 +27,31 @@ public class RedisJobQueueTests : JobQueueContract
         Assert.Equal(ids, await queue.FindMissingAsync("image", ids, default));
     }
 
+    [Fact]
+    public async Task The_consumer_of_a_worker_that_is_gone_is_removed_once_it_holds_nothing()
+    {
+        options.VisibilityTimeout = TimeSpan.FromMilliseconds(100);
+        var gone = Open();
+        await gone.SendAsync("image", [Message(), Message()], Window, default);
+        var received = await ReceiveAsync(gone, "image", 2);
+        await gone.CompleteAsync("image", [received[0].Receipt], default); // the other one is left to whoever comes
+        var stream = $"{options.Prefix}:{{image}}:jobs";
+        var name = Assert.Single(await redis.GetDatabase().StreamConsumerInfoAsync(stream, "workers")).Name;
+
+        var worker = Open();
+        await UntilAsync(async () =>
+        {
+            var left = await worker.ReceiveAsync("image", 1, TimeSpan.FromMilliseconds(200), default);
+            foreach (var delivery in left)
+            {
+                await worker.CompleteAsync("image", [delivery.Receipt], default);
+            }
+
+            return (await redis.GetDatabase().StreamConsumerInfoAsync(stream, "workers")).All(consumer => consumer.Name != name);
+        });
+        Assert.Equal(0, await worker.DepthAsync("image", default));
+    }
+
     protected override async Task SetUpAsync()
     {
         connectionString = $"{(await TestRedis.Shared).ConnectionString},protocol={(Protocol == RedisProtocol.Resp3 ? "resp3" : "resp2")}";

@@ -39,12 +39,14 @@ public sealed class StuckTests
     }
 
     [Fact]
-    public async Task A_job_that_always_hangs_fails_in_the_end_with_words_for_the_user_and_costs_nothing()
+    public async Task A_job_that_hangs_twice_fails_as_one_that_took_too_long_can_be_retried_and_costs_nothing()
     {
-        await using var system = await StartAsync(new Tool(), ("Relay:StuckAfter", "00:00:01"), ("Relay:StuckInterval", "00:00:00.250"), (
-            "Worker:MaxLostLeases", "1"));
-        var end = await system.EndOfAsync(await system.SubmitAsync("hang always"));
-        Assert.Equal(("failed", "worker_lost", 4), ((string?)end["status"], (string?)end["error"]!["code"], (int)end["receipt"]!["released"]!));
+        await using var system = await StartAsync(new Tool(), ("Relay:StuckAfter", "00:00:01"), ("Relay:StuckInterval", "00:00:00.250"));
+        var id = await system.SubmitAsync("hang always");
+        var end = await system.EndOfAsync(id);
+        Assert.Equal(("failed", "expired", 4), ((string?)end["status"], (string?)end["error"]!["code"], (int)end["receipt"]!["released"]!));
+        Assert.True((bool)end["error"]!["retryable"]!);
+        Assert.Equal(2, await system.ScalarAsync<long>($"SELECT count(*) FROM error_events WHERE session_id = '{id}' AND code = 'stuck'"));
         await system.AssertBooksAreCleanAsync();
     }
 

@@ -21,6 +21,9 @@ public sealed class JobRunner(
 {
     private static readonly TimeSpan[] DefaultSlotRetries = [TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(2), TimeSpan.FromSeconds(4)];
 
+    /// <summary>A job without progress is tried once more, elsewhere if there is another worker.</summary>
+    private const int MaxTimesStuck = 1;
+
     private readonly Leases leases = parts.Leases;
     private readonly WorkerOptions options = parts.Options;
     private readonly TimeProvider time = parts.Time;
@@ -48,15 +51,14 @@ public sealed class JobRunner(
         {
             job.Stop(StopReason.Canceled);
         }
+        else if (session.TimesStuck > MaxTimesStuck)
+        {
+            await GiveUpAsync("expired", isRetryable: true); // it took too long, here and elsewhere: nothing says that the request is to blame
+            return;
+        }
         else if (session.LostLeases > options.MaxLostLeases)
         {
-            Activity.Current?.SetTag("generation.job.outcome", "failed").SetFailed("worker_lost");
-            await SettleAsync(job, context, new Settle(session.SessionId, SettleGuard.Fenced)
-            {
-                ErrorCode = "worker_lost",
-                ErrorMessage = UserMessages.ForFailure("worker_lost", UserMessages.DefaultLanguage),
-                ErrorRetryable = false,
-            });
+            await GiveUpAsync("worker_lost", isRetryable: false);
             return;
         }
 
@@ -84,6 +86,17 @@ public sealed class JobRunner(
                 Conclude("lease_lost");
                 log.LogWarning("Lease of {SessionId} was lost to another worker", session.SessionId);
             }
+        }
+
+        Task GiveUpAsync(string code, bool isRetryable)
+        {
+            Activity.Current?.SetTag("generation.job.outcome", "failed").SetFailed(code);
+            return SettleAsync(job, context, new Settle(session.SessionId, SettleGuard.Fenced)
+            {
+                ErrorCode = code,
+                ErrorMessage = UserMessages.ForFailure(code, UserMessages.DefaultLanguage),
+                ErrorRetryable = isRetryable,
+            });
         }
     }
 
