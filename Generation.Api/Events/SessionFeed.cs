@@ -1,11 +1,9 @@
 using System.Collections.Concurrent;
 using System.Threading.Channels;
 using Generation.Core;
-using Generation.Core.Database;
 using Generation.Core.Realtime;
 using Generation.Core.Sessions;
 using Generation.ServiceDefaults;
-using Npgsql;
 
 namespace Generation.Api.Events;
 

@@ -1,6 +1,5 @@
 using System.Data;
 using Generation.Bench.Harness;
-using Generation.Bench.Pipeline;
 using Generation.Bench.Submit;
 using Npgsql;
 

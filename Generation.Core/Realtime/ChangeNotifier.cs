@@ -1,6 +1,5 @@
 using System.Text.Json;
 using System.Threading.Channels;
-using Generation.Core.Database;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Npgsql;

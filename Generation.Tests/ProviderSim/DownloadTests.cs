@@ -1,6 +1,5 @@
 using System.Net;
 using System.Text.Json;
-using Generation.Tests.Jobs;
 
 namespace Generation.Tests.ProviderSim;
 

@@ -3,7 +3,6 @@ using System.Net.Http.Headers;
 using System.Net.Http.Json;
 using System.Text.Json.Nodes;
 using Generation.Core.Media;
-using Generation.Tests.Harness;
 
 namespace Generation.Tests.ProviderSim;
 

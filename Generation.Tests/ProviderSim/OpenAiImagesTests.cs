@@ -2,7 +2,6 @@ using System.Net;
 using System.Net.Http.Json;
 using System.Text.Json.Nodes;
 using Generation.Core.Media;
-using Generation.Tests.Harness;
 
 namespace Generation.Tests.ProviderSim;
 

@@ -1,6 +1,5 @@
 using Generation.Core.Media;
 using Generation.ProviderSim.Pictures;
-using Generation.Tests.Jobs;
 using SkiaSharp;
 
 namespace Generation.Tests.ProviderSim;

@@ -1,7 +1,6 @@
 using Generation.Core.Hosting;
 using Generation.Tests.Harness;
 using Generation.Tests.Resilience;
-using Generation.Tests.ServiceDefaults;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;

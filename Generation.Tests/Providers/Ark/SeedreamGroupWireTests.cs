@@ -1,6 +1,5 @@
 using System.Text.Json.Nodes;
 using Generation.Core.Providers;
-using Generation.Tests.Harness;
 using Generation.Worker.Calls;
 using Generation.Worker.Providers.Ark;
 using Microsoft.AspNetCore.Http;

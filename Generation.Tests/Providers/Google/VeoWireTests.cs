@@ -1,7 +1,6 @@
 using System.Net;
 using System.Text.Json.Nodes;
 using Generation.Core.Providers;
-using Generation.Tests.Harness;
 using Generation.Tests.Providers.Ark;
 using Generation.Tests.Providers.OpenAi;
 using Generation.Worker.Calls;

@@ -2,7 +2,6 @@ using System.Text;
 using System.Text.Json.Nodes;
 using Generation.Core.Media;
 using Generation.Core.Providers;
-using Generation.Tests.Harness;
 using Generation.Tests.Providers.Ark;
 using Generation.Worker.Calls;
 using Generation.Worker.Providers.OpenAi;
