@@ -20,6 +20,7 @@ internal sealed class IsoStructure : MediaStructure
     private double ticksPerSecond;
     private bool hasIndex;
     private bool hasData;
+    private bool isOpenEnded; // the last box does not say how long it is
 
     private protected override double? DurationSeconds => duration ?? tracks.Values
         .Where(t => t.TicksPerSecond > 0 && t.End > 0).Select(t => (double?)(t.End / t.TicksPerSecond)).Max();
@@ -28,6 +29,7 @@ internal sealed class IsoStructure : MediaStructure
     {
         while (true)
         {
+            (Width, Height) = isOpenEnded ? size : (Width, Height);
             while (open.TryPeek(out var inside) && Position >= inside.End)
             {
                 open.Pop();
@@ -56,9 +58,9 @@ internal sealed class IsoStructure : MediaStructure
             var room = isTop ? long.MaxValue / 2 : open.Peek().End - Position;
             if (isTop && length == 0 && isNamed) // to the end of the file
             {
-                Completeness = hasIndex || name is "moov" or "meta" ? MediaCompleteness.Whole : MediaCompleteness.Unknown;
+                Completeness = hasIndex ? MediaCompleteness.Whole : MediaCompleteness.Unknown;
                 hasData |= name == "mdat";
-                (left, length) = (long.MaxValue / 2, long.MaxValue / 2);
+                (isOpenEnded, left) = (true, long.MaxValue / 2);
             }
             else if (left < 0 || !isNamed)
             {

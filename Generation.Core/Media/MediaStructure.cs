@@ -44,6 +44,7 @@ public abstract class MediaStructure : IDisposable
     private Step step;
     private long done;
     private bool isOver;
+    private bool mustBeWhole;
 
     private protected enum StepKind
     {
@@ -68,13 +69,13 @@ public abstract class MediaStructure : IDisposable
     /// <summary>The reader for a file of this type.</summary>
     /// <param name="type">As <see cref="MediaType.Sniff(ReadOnlySpan{byte})"/> found it.</param>
     /// <param name="isStrict">
-    /// For files that nobody has paid for: a picture must also hold the pixels that it claims, within
+    /// For files that nobody has paid for: what is not certainly whole counts as cut, and a picture must hold the pixels that it claims, within
     /// <see cref="PngStructure.MaxInflatedPixels"/>.
     /// </param>
     public static MediaStructure Of(MediaType type, bool isStrict = false)
     {
         ArgumentNullException.ThrowIfNull(type);
-        return type.Extension switch
+        MediaStructure structure = type.Extension switch
         {
             "png" => new PngStructure(isStrict),
             "jpg" => new JpegStructure(isStrict),
@@ -88,6 +89,8 @@ public abstract class MediaStructure : IDisposable
             "flac" => new FlacStructure(),
             _ => new NoStructure(),
         };
+        structure.mustBeWhole = isStrict;
+        return structure;
     }
 
     /// <summary>The facts of a file that is all here.</summary>
@@ -141,7 +144,8 @@ public abstract class MediaStructure : IDisposable
     {
         var hasSize = Width is > 0 and <= int.MaxValue && Height is > 0 and <= int.MaxValue;
         return new(
-            Completeness, hasSize ? (int)Width : null, hasSize ? (int)Height : null,
+            mustBeWhole && Completeness == MediaCompleteness.Unknown ? MediaCompleteness.Cut : Completeness,
+            hasSize ? (int)Width : null, hasSize ? (int)Height : null,
             DurationSeconds is { } seconds and > 0 and < MaxDurationSeconds ? seconds : null);
     }
 

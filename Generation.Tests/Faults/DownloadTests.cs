@@ -1,4 +1,3 @@
-using Generation.Core.Media;
 using Generation.Tests.Harness;
 
 namespace Generation.Tests.Faults;
@@ -49,25 +48,6 @@ public sealed class DownloadTests
         Assert.Single(await system.CallsAsync("long"));
         Assert.Empty(system.StoredFiles());
         await system.AssertBooksAreCleanAsync();
-    }
-
-    [Theory]
-    [InlineData("half-file:times=1")]
-    [InlineData("zipped-file")]
-    public async Task A_file_that_came_half_or_encoded_is_stored_whole(string fault)
-    {
-        await using var system = await TestSystem.StartAsync();
-        var end = await system.EndOfAsync(await system.SubmitAsync($"a whole boat [fault={fault}]"));
-
-        Assert.Equal("completed", (string?)end["status"]);
-        var url = new Uri((string)end["media"]![0]!["url"]!);
-        var file = await system.Http.GetByteArrayAsync(url.PathAndQuery);
-        using var structure = MediaStructure.Of(MediaType.Jpeg, isStrict: true);
-        structure.Feed(file);
-        Assert.Equal(MediaCompleteness.Whole, structure.Facts().Completeness);
-        Assert.Equal((1, 1), ((await system.CallsAsync("a whole boat")).Count, await system.Sim.PaidAsync("a whole boat")));
-        await system.AssertBooksAreCleanAsync();
-        await system.AssertNothingIsLeftBehindAsync();
     }
 
     [Fact]

@@ -24,6 +24,7 @@ public sealed class MediaStructureTests
         { "MP4, index last", SampleFiles.Mp4(1280, 720, 5.25, isIndexFirst: false, dataBytes: 50_000), "video/mp4", 1280, 720, 5.25 },
         { "MP4, 64-bit lengths", SampleFiles.Mp4(1280, 720, 5.25, isLong: true), "video/mp4", 1280, 720, 5.25 },
         { "MP4 behind free space", SampleFiles.Mp4(1280, 720, 5.25, before: [0, 0, 0, 8, .. "free"u8]), "video/mp4", 1280, 720, 5.25 },
+        { "MP4 whose last box has no length", OpenEnded(SampleFiles.Mp4(1280, 720, 5.25, isIndexFirst: false)), "video/mp4", 1280, 720, 5.25 },
         { "MP4 in fragments", SampleFiles.Mp4Fragmented(640, 360, fragments: 3), "video/mp4", 640, 360, 3.0 },
         { "QuickTime", SampleFiles.Mp4(1280, 720, 5.25, brand: "qt  "), "video/quicktime", 1280, 720, 5.25 },
         { "M4A", SampleFiles.Mp4(0, 0, 5.25, brand: "M4A "), "audio/mp4", null, null, 5.25 },
@@ -42,7 +43,7 @@ public sealed class MediaStructureTests
     };
 
     /// <summary>Formats of which nothing says where they end: a cut between two parts is the end.</summary>
-    private static readonly HashSet<string> Endless = ["WAV, streamed", "FLAC, streamed"];
+    private static readonly HashSet<string> Endless = ["WAV, streamed", "FLAC, streamed", "MP4 whose last box has no length"];
 
     [Theory]
     [MemberData(nameof(Files))]
@@ -152,6 +153,8 @@ public sealed class MediaStructureTests
         { "less than its pixels", SampleFiles.PngOfPixels(6000, 6000, rows: 20), false },
         { "one row short", SampleFiles.PngOfPixels(300, 200, rows: 199), false },
         { "pixels that do not inflate", Broken(SampleFiles.PngOfPixels(300, 200)), false },
+        { "chunks that are none", [.. SampleFiles.PngOfPixels(300, 200)[..33], .. new byte[500]], false },
+        { "a GIF without its end", SampleFiles.Gif(320, 200)[..^1], false },
         { "a JPEG", SampleFiles.Jpeg(400, 300, scanBytes: 2_000), true },
         { "a JPEG, progressive", SampleFiles.Jpeg(400, 300, frame: 0xC2, scanBytes: 2_000), true },
         { "a JPEG of less than its pixels", SampleFiles.Jpeg(6000, 6000), false },
@@ -184,6 +187,12 @@ public sealed class MediaStructureTests
             Assert.Equal(MediaCompleteness.Whole, Facts(type, file.ToArray(), 1000, isStrict: true).Completeness);
             Assert.Equal(MediaCompleteness.Cut, Facts(type, file.ToArray()[..^1000], 1000).Completeness);
         });
+    }
+
+    private static byte[] OpenEnded(byte[] mp4)
+    {
+        mp4.AsSpan(mp4.AsSpan().IndexOf("moov"u8) - 4, 4).Clear();
+        return mp4;
     }
 
     private static byte[] Broken(byte[] png)

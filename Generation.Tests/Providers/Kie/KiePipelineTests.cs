@@ -53,16 +53,6 @@ public sealed class KiePipelineTests(ProviderSystem providers) : IClassFixture<P
     }
 
     [Fact]
-    public async Task A_result_that_comes_later_than_the_end_of_its_task_is_waited_for()
-    {
-        var end = await system.EndOfAsync(await system.SubmitAsync("nano-banana", new { prompt = "a late boat [fault=late-result]" }));
-
-        Assert.Equal(("completed", 4), ((string?)end["status"], (int?)end["receipt"]!["captured"]));
-        Assert.Equal((1, 1), ((await system.CallsAsync("a late boat")).Count, await system.Sim.PaidAsync("a late boat")));
-        await AssertAllIsWellAsync();
-    }
-
-    [Fact]
     public async Task Speech_is_paid_by_its_characters()
     {
         var text = "Good evening. 🌊" + new string('a', 285);
