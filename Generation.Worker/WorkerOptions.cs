@@ -56,6 +56,12 @@ public sealed class WorkerOptions
     public TimeSpan BreakDuration { get; set; } = TimeSpan.FromSeconds(60);
 
     /// <summary>
+    /// How long a task is asked for again that is done, while its provider has not said where its output is; default 5 min. Then the output is
+    /// given up, although it was paid.
+    /// </summary>
+    public TimeSpan OutputWait { get; set; } = TimeSpan.FromMinutes(5);
+
+    /// <summary>
     /// How long running jobs may go on after the stop signal, before they are handed back; default: as long as <c>Shutdown:GracePeriod</c> allows,
     /// less 5 s (or a quarter of a shorter one), which handing back takes. A paid call that is cut off here ends as outcome_unknown, so rather too
     /// long than too short. A worker without such a call leaves as soon as before.
@@ -80,6 +86,7 @@ public sealed class WorkerOptions
         check.Positive(nameof(RetryBackoff), RetryBackoff);
         check.That(MaxRetryBackoff >= RetryBackoff, $"{nameof(MaxRetryBackoff)} must be at least {Section}:{nameof(RetryBackoff)}.");
         check.Range(nameof(BreakDuration), BreakDuration, TimeSpan.FromSeconds(1), TimeSpan.FromHours(1));
+        check.Range(nameof(OutputWait), OutputWait, TimeSpan.Zero, TimeSpan.FromHours(1));
         check.That(
             PublicBaseUrl is null || (Uri.TryCreate(PublicBaseUrl, UriKind.Absolute, out var url) && url.Scheme is "http" or "https"),
             "PublicBaseUrl (PUBLIC_BASE_URL) must be an http(s) address, such as https://generation.example.com.");

@@ -143,7 +143,7 @@ public static class UploadsApi
         ({ } width, { } height) when width > (long)height * MaxRatio || height > (long)width * MaxRatio =>
             $"must have sides of at most {MaxRatio}:1; it is {width}x{height}",
         ({ }, { }) => null,
-        _ => "must say its width and height in its first 256 KiB",
+        _ => "must say its width and height",
     };
 
     private static ProblemHttpResult Wrong(string problem) =>

@@ -9,7 +9,7 @@ public enum MediaFailure
     /// <summary>Not a format that is stored, or not of the kind that was asked for. Not worth a retry.</summary>
     WrongType,
 
-    /// <summary>The body ended before its declared length, or was empty. Worth a retry.</summary>
+    /// <summary>The body ended before its declared length or in the middle of what its format announced, or was empty. Worth a retry.</summary>
     Truncated,
 
     /// <summary>We do not fetch from there: host not allow-listed, address private, scheme not https, too many redirects.</summary>

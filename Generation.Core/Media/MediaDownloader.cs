@@ -16,11 +16,11 @@ public sealed class MediaDownload : IAsyncDisposable
         Address = MediaDownloader.WithoutSecrets(url);
     }
 
-    /// <summary>The body as it comes from the wire, neither capped nor timed: <see cref="MediaTransfer"/> does both.</summary>
+    /// <summary>The body as it comes from the wire, decoded, neither capped nor timed: <see cref="MediaTransfer"/> does both.</summary>
     public Stream Body { get; }
 
-    /// <summary>The Content-Length in bytes; null when the source did not say.</summary>
-    public long? DeclaredBytes => response.Content.Headers.ContentLength;
+    /// <summary>The Content-Length in bytes; null when the source did not say, or said it of an encoded body.</summary>
+    public long? DeclaredBytes => ContentCoding.IsEncoded(response.Content) ? null : response.Content.Headers.ContentLength;
 
     /// <summary>Where it came from after redirects, without query: fit for a log.</summary>
     public string Address { get; }
@@ -41,7 +41,7 @@ public sealed class MediaDownload : IAsyncDisposable
 /// socket is opened to the very address that was checked, so a name that resolves differently a moment later gains nothing.
 /// Redirects are followed by hand, at most three, each through the same checks. No proxy (it would resolve the name out of
 /// our sight), no cookies, no credentials but those that
-/// the caller gives for one origin, no decompression (a bomb would pass the cap).
+/// the caller gives for one origin. No compression is asked for; what comes compressed all the same is decompressed before it is counted.
 /// </remarks>
 public sealed class MediaDownloader : IDisposable
 {
@@ -96,7 +96,7 @@ public sealed class MediaDownloader : IDisposable
             {
                 if (response.StatusCode is HttpStatusCode.OK)
                 {
-                    var opened = new MediaDownload(response, await response.Content.ReadAsStreamAsync(ct), url);
+                    var opened = new MediaDownload(response, await ContentCoding.OpenAsync(response.Content, ct), url);
                     response = null;
                     return opened;
                 }

@@ -53,25 +53,23 @@ public sealed record MediaDestination(
 /// <summary>An object that is in the store, and what is known of it.</summary>
 /// <param name="ContentType">As its bytes show, not as its source said.</param>
 /// <param name="Sha256">32 bytes.</param>
-/// <param name="Width">In pixels; null when the header does not say.</param>
-/// <param name="DurationSeconds">Null when the header does not say.</param>
+/// <param name="Width">In pixels; null when the file does not say.</param>
+/// <param name="DurationSeconds">Null when the file does not say.</param>
 public sealed record StoredMedia(
     MediaKey Key, string ContentType, long Bytes, byte[] Sha256, int? Width, int? Height, double? DurationSeconds);
 
 /// <summary>
-/// Moves one result into the store: source → cap → SHA-256 → type → size → store, in one pass.
+/// Moves one result into the store: source → cap → SHA-256 → type → structure → store, in one pass.
 /// </summary>
 /// <remarks>
-/// Memory is the header window (256 KiB, pooled) and the store's own buffer, independent of the body's size. The window exists
-/// because the key's extension and the picture's size must be known before the first byte is stored, and a JPEG may keep
-/// its size behind long Exif and colour segments. The store pulls: a slow store slows the source down, nothing piles up.
+/// Memory is the window of first bytes that show the type (4 KiB, pooled: the key's extension must be known before the first byte is
+/// stored), the structure's own state and the store's buffer, independent of the body's size. Size and duration are read while the body
+/// passes, wherever in it they stand, and a body that its own structure says is cut fails like one that the transport cut short: before the
+/// store has taken it for whole. The store pulls: a slow store slows the source down, nothing piles up.
 /// </remarks>
 public sealed class MediaTransfer(
     IMediaStore store, MediaDownloader downloader, IOptions<MediaOptions> options, TimeProvider time, ILogger<MediaTransfer> logger)
 {
-    /// <summary>How many bytes of a body are searched for its dimensions.</summary>
-    public const int HeaderWindowBytes = 256 << 10;
-
     /// <summary>Stores one output.</summary>
     /// <param name="reportBytes">Called with the bytes so far, after each read and on the reading thread: be quick.</param>
     /// <exception cref="MediaException">For every expected failure; then there is no object.</exception>
@@ -142,12 +140,15 @@ public sealed class MediaTransfer(
 
         using var idle = new CancellationTokenSource(Timeout.InfiniteTimeSpan, time);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(idle.Token, ct);
-        var window = ArrayPool<byte>.Shared.Rent(HeaderWindowBytes);
+        var window = ArrayPool<byte>.Shared.Rent(MediaType.SniffBytes);
         try
         {
             await using var body = new MeteredBody(stream, address, declaredBytes, maxBytes, options.Value.IdleTimeout, idle, reportBytes);
-            var (type, header, length) = await ReadHeaderAsync(body, window.AsMemory(0, HeaderWindowBytes), destination.Kind, either.Token);
-            body.Unread(window.AsMemory(0, length));
+            var length = await body.ReadAtLeastAsync(
+                window.AsMemory(0, MediaType.SniffBytes), MediaType.SniffBytes, throwOnEndOfStream: false, either.Token);
+            var type = TypeOf(window.AsSpan(0, length), destination);
+            using var structure = MediaStructure.Of(type, isStrict: destination.Role == MediaRole.Upload);
+            body.Unread(window.AsMemory(0, length), type, structure);
             var key = destination.KeyFor(type);
             using var span = Start("store", destination, ActivityKind.Internal);
             try
@@ -161,8 +162,9 @@ public sealed class MediaTransfer(
             }
 
             span?.SetTag("generation.media.bytes", body.BytesRead).SetTag("generation.media.content_type", type.ContentType);
-            Telemetry.StreamedBytes.Add(body.BytesRead, new KeyValuePair<string, object?>("kind", type.Kind.Name()));
-            return new(key, type.ContentType, body.BytesRead, body.Sha256(), header.Width, header.Height, header.DurationOf(body.BytesRead));
+            Telemetry.StreamedBytes.Add(body.BytesRead, new KeyValuePair<string, object?>("kind", destination.Kind.Name()));
+            var facts = structure.Facts();
+            return new(key, type.ContentType, body.BytesRead, body.Sha256(), facts.Width, facts.Height, facts.DurationSeconds);
         }
         catch (OperationCanceledException e) when (idle.IsCancellationRequested && !ct.IsCancellationRequested)
         {
@@ -175,40 +177,18 @@ public sealed class MediaTransfer(
         }
     }
 
-    /// <summary>Reads until type and size are known, the window is full or the body ends.</summary>
-    private static async Task<(MediaType Type, MediaHeader Header, int Length)> ReadHeaderAsync(
-        MeteredBody body, Memory<byte> window, MediaKind kind, CancellationToken ct)
-    {
-        var length = 0;
-        MediaType? type = null;
-        while (true)
-        {
-            var read = await body.ReadAsync(window[length..], ct);
-            length += read;
-            var isEnd = read == 0;
-            if (type is null && (isEnd || length >= MediaType.SniffBytes))
-            {
-                type = MediaType.Sniff(window.Span[..length]);
-                if (type?.Kind != kind)
-                {
-                    var found = type?.ContentType ?? MediaType.Describe(window.Span[..length]);
-                    throw new MediaException(MediaFailure.WrongType, $"Expected {kind.Name()}, got {found}.");
-                }
-            }
-
-            if (type is not null)
-            {
-                var header = MediaHeader.Read(type, window.Span[..length]);
-                if (header.IsComplete || isEnd || length == window.Length)
-                {
-                    return (type, header, length);
-                }
-            }
-        }
-    }
+    /// <summary>
+    /// The type that the first bytes show. What was paid for is stored also when its format is unknown; a picture that goes along with it,
+    /// or that a user sends, is not.
+    /// </summary>
+    private static MediaType TypeOf(ReadOnlySpan<byte> start, MediaDestination destination) =>
+        MediaType.Sniff(start, destination.Kind, takesUnrecognized: destination.Role == MediaRole.Output)
+        ?? throw new MediaException(
+            MediaFailure.WrongType,
+            $"Expected {destination.Kind.Name()}, got {MediaType.Sniff(start)?.ContentType ?? MediaType.Describe(start)}.");
 
     /// <summary>
-    /// The source's stream with everything that is checked on the way: cap, declared length, idle time, hash, progress.
+    /// The source's stream with everything that is checked on the way: cap, declared length, idle time, hash, structure, progress.
     /// What was read ahead can be put back in front; it is hashed and counted once.
     /// </summary>
     private sealed class MeteredBody(
@@ -222,6 +202,8 @@ public sealed class MediaTransfer(
     {
         private readonly IncrementalHash hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         private ReadOnlyMemory<byte> unread;
+        private MediaType? type;
+        private MediaStructure? structure;
 
         public long BytesRead { get; private set; }
 
@@ -243,7 +225,9 @@ public sealed class MediaTransfer(
             MediaFailure.TooLarge,
             $"{bytes} bytes or more are over the cap of {maxBytes} (MAX_IMAGE_DOWNLOAD_BYTES for images, MAX_REMOTE_DOWNLOAD_BYTES for the rest).");
 
-        public void Unread(ReadOnlyMemory<byte> bytes) => unread = bytes;
+        /// <summary>Puts what was read back in front; all that is read from now on passes through the structure.</summary>
+        public void Unread(ReadOnlyMemory<byte> bytes, MediaType itsType, MediaStructure itsStructure) =>
+            (unread, type, structure) = (bytes, itsType, itsStructure);
 
         public byte[] Sha256() => hash.GetHashAndReset();
 
@@ -254,6 +238,7 @@ public sealed class MediaTransfer(
                 var count = Math.Min(unread.Length, buffer.Length);
                 unread[..count].CopyTo(buffer);
                 unread = unread[count..];
+                structure?.Feed(buffer.Span[..count]);
                 return count;
             }
 
@@ -270,6 +255,12 @@ public sealed class MediaTransfer(
                     throw Truncated(null);
                 }
 
+                if (structure?.Facts().Completeness == MediaCompleteness.Cut)
+                {
+                    throw new MediaException(
+                        MediaFailure.Truncated, $"{address} ended after {BytesRead} bytes, in the middle of its {type!.ContentType}.");
+                }
+
                 return 0;
             }
 
@@ -280,6 +271,7 @@ public sealed class MediaTransfer(
             }
 
             hash.AppendData(buffer.Span[..read]);
+            structure?.Feed(buffer.Span[..read]);
             reportBytes?.Invoke(BytesRead);
             return read;
         }

@@ -69,6 +69,8 @@ public sealed class ResultFiles(
             case null: await SendPictureAsync(http, ticket, words, drip: false, gone); break;
             case "slow-body": await SendPictureAsync(http, ticket, words, drip: true, gone); break;
             case "cut-body": await SendHalfAsync(http, ticket, words, gone); break;
+            case "half-file": await SendHalfAsync(http, ticket, words, gone, endsProperly: true); break;
+            case "zipped-file": await SendZippedAsync(http, ticket, words, gone); break;
             case "oversized": await SendPiecesAsync(http, ticket, Endless(ticket), null, gone); break;
             case "wrong-type": await Results.Content(Page, "text/html; charset=utf-8").ExecuteAsync(http); break;
             case "html-as-png": await Results.Content(Page, "image/png").ExecuteAsync(http); break;
@@ -138,12 +140,23 @@ public sealed class ResultFiles(
         ? Film.Grey(ticket.Recipe.Width, ticket.Recipe.Height, ticket.Seconds).Endless()
         : GreyPicture.Endless(ticket.Recipe.Format, ticket.Recipe.Width, ticket.Recipe.Height);
 
-    private async Task SendHalfAsync(HttpContext http, ResultTicket ticket, PromptWords words, CancellationToken gone)
+    private async Task SendZippedAsync(HttpContext http, ResultTicket ticket, PromptWords words, CancellationToken gone)
+    {
+        http.Response.ContentType = ticket.ContentType;
+        http.Response.Headers.ContentEncoding = "gzip";
+        await using var zip = new GZipStream(http.Response.Body, CompressionLevel.Fastest, leaveOpen: true);
+        foreach (var piece in (await FileAsync(ticket, words)).Pieces)
+        {
+            await zip.WriteAsync(piece, gone);
+        }
+    }
+
+    private async Task SendHalfAsync(HttpContext http, ResultTicket ticket, PromptWords words, CancellationToken gone, bool endsProperly = false)
     {
         var (pieces, length) = await FileAsync(ticket, words);
         var left = length / 2;
         http.Response.ContentType = ticket.ContentType;
-        http.Response.ContentLength = length;
+        http.Response.ContentLength = endsProperly ? null : length;
         foreach (var piece in pieces)
         {
             await http.Response.Body.WriteAsync(piece.Length <= left ? piece : piece[..(int)left], gone);
@@ -155,7 +168,10 @@ public sealed class ResultFiles(
         }
 
         await http.Response.Body.FlushAsync(gone);
-        http.Abort();
+        if (!endsProperly)
+        {
+            http.Abort();
+        }
     }
 
     private async Task SendPiecesAsync(

@@ -22,8 +22,13 @@ internal sealed record KieTask(
     /// <summary>Scheme and host of its address.</summary>
     public required string FileHost { get; init; }
 
-    /// <summary>What is wrong with the result of a task that succeeds: <c>empty-data</c>, <c>malformed-result</c>; null: nothing.</summary>
+    /// <summary>
+    /// What is wrong with the result of a task that succeeds: <c>empty-data</c>, <c>malformed-result</c>, <c>late-result</c>; null: nothing.
+    /// </summary>
     public string? ResultFault { get; init; }
+
+    /// <summary>How often it was said that it has succeeded.</summary>
+    public int SuccessesTold { get; set; }
 
     public bool IsBilled { get; set; }
 
@@ -224,6 +229,7 @@ public sealed class KieTasks
             json.WriteString("resultJson", task.ResultFault switch
             {
                 "empty-data" => """{"resultUrls":[]}""",
+                "late-result" when task.SuccessesTold++ < 2 => "",
                 "malformed-result" => """{"resultUrls":["https://""",
                 _ => JsonSerializer.Serialize(new { resultUrls = new[] { resultUrl } }, Unescaped),
             });

@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using System.Text;
+using System.Text.Json;
 using System.Text.Json.Nodes;
 using Generation.Worker.Calls;
 
@@ -36,7 +37,7 @@ public sealed class MediaInJsonTests
             answer["data"]![i]!["b64_json"] = "";
         }
 
-        Assert.True(JsonNode.DeepEquals(answer, rest), rest.ToJsonString());
+        Assert.True(JsonElement.DeepEquals(JsonElement.Parse(answer.ToJsonString()), rest), rest.ToString());
     }
 
     [Fact]
@@ -57,7 +58,7 @@ public sealed class MediaInJsonTests
         var rest = await MediaInJson.ReadAsync(
             Utf8($$"""{"images":["{{new string('A', 100_000)}}","AAAA"],"info":"x"}"""), path => path.StartsWith("images[", StringComparison.Ordinal),
             (_, _) => Task.CompletedTask, MaxRest, Token);
-        Assert.Equal("""{"images":["",""],"info":"x"}""", rest.ToJsonString());
+        Assert.Equal("""{"images":["",""],"info":"x"}""", rest.GetRawText());
     }
 
     [Theory]

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.IO.Compression;
 using System.Security.Cryptography;
 using Generation.Core.Media;
 using Generation.Tests.Harness;
@@ -99,24 +100,24 @@ public sealed class MediaTransferTests
     public async Task A_file_smaller_than_what_is_sniffed_is_stored_too()
     {
         using var bench = new TransferBench();
-        var file = SampleFiles.Png(1, 1, bytes: 40);
+        var file = SampleFiles.Png(1, 1, bytes: 60);
 
         var stored = await bench.StoreAsync(new MediaSource.Direct(new MemoryStream(file)));
 
-        Assert.Equal((40L, 1, 1), (stored.Bytes, stored.Width, stored.Height));
+        Assert.Equal((60L, 1, 1), (stored.Bytes, stored.Width, stored.Height));
     }
 
     [Theory]
-    [InlineData(250 << 10, 640)]
-    [InlineData(1 << 20, null)] // behind the window: stored all the same, its size unknown
-    public async Task A_long_header_is_read_as_far_as_the_window_goes(int segmentBytes, int? width)
+    [InlineData(250 << 10)]
+    [InlineData(3 << 20)]
+    public async Task A_picture_is_measured_however_much_stands_before_its_size(int segmentBytes)
     {
         using var bench = new TransferBench();
         var file = SampleFiles.Jpeg(640, 480, segmentBytes);
 
         var stored = await bench.StoreAsync(new MediaSource.Direct(new MemoryStream(file)));
 
-        Assert.Equal((file.LongLength, width), (stored.Bytes, stored.Width));
+        Assert.Equal((file.LongLength, 640, 480), (stored.Bytes, stored.Width, stored.Height));
         Assert.Equal(file, await bench.ReadAsync(stored.Key));
     }
 
@@ -228,6 +229,104 @@ public sealed class MediaTransferTests
         using var bench = new TransferBench();
 
         await bench.FailAsync(TransferBench.From(MediaOrigin.AnswerOnce($"HTTP/1.1 200 OK\n{header}", body)), MediaFailure.Truncated);
+    }
+
+    [Theory]
+    [InlineData(0.25)]
+    [InlineData(0.5)]
+    [InlineData(0.75)]
+    public async Task A_file_that_is_cut_is_truncated_although_the_transport_ended_properly(double share)
+    {
+        (byte[] File, MediaKind Kind)[] files = [(SampleFiles.Png(9, 9, 50_000), MediaKind.Image), (SampleFiles.Jpeg(9, 9), MediaKind.Image),
+            (SampleFiles.WebPLossy(9, 9), MediaKind.Image), (SampleFiles.Mp4(9, 9, 1, dataBytes: 50_000), MediaKind.Video),
+            (SampleFiles.WebM(), MediaKind.Video), (SampleFiles.Wav(2), MediaKind.Audio)];
+        foreach (var (file, kind) in files)
+        {
+            var cut = file[..(int)(file.Length * share)];
+            await using var origin = await MediaOrigin.StartAsync(async context => await context.Response.Body.WriteAsync(cut)); // chunked
+            using var bench = new TransferBench();
+            await bench.FailAsync(TransferBench.From(origin.Url()), MediaFailure.Truncated, kind);
+        }
+    }
+
+    [Theory]
+    [InlineData("gzip", true)]
+    [InlineData("br", true)]
+    [InlineData("deflate", true)]
+    [InlineData("gzip", false)] // says so, and is plain
+    [InlineData("identity", false)]
+    [InlineData("x-unknown", false)]
+    public async Task A_body_that_comes_encoded_is_stored_decoded(string coding, bool isEncoded)
+    {
+        var file = SampleFiles.Png(64, 48, 100_000);
+        using var coded = new MemoryStream();
+        await using (var encoder = (isEncoded, coding) switch
+        {
+            (true, "gzip") => new GZipStream(coded, CompressionLevel.Fastest, leaveOpen: true),
+            (true, "br") => new BrotliStream(coded, CompressionLevel.Fastest, leaveOpen: true),
+            (true, _) => new ZLibStream(coded, CompressionLevel.Fastest, leaveOpen: true),
+            _ => (Stream)coded,
+        })
+        {
+            await encoder.WriteAsync(file);
+        }
+
+        var body = coded.ToArray();
+        await using var origin = await MediaOrigin.StartAsync(async context =>
+        {
+            context.Response.Headers.ContentEncoding = coding;
+            context.Response.ContentLength = body.Length;
+            await context.Response.Body.WriteAsync(body);
+        });
+        using var bench = new TransferBench();
+
+        var stored = await bench.StoreAsync(TransferBench.From(origin.Url()));
+
+        Assert.Equal(file, await bench.ReadAsync(stored.Key));
+        Assert.Equal(("image/png", file.LongLength, 64), (stored.ContentType, stored.Bytes, stored.Width));
+    }
+
+    [Fact]
+    public async Task A_bomb_ends_at_the_cap()
+    {
+        using var coded = new MemoryStream();
+        await using (var encoder = new GZipStream(coded, CompressionLevel.Fastest, leaveOpen: true))
+        {
+            await encoder.WriteAsync(SampleFiles.Png(1, 1, 100_000));
+            await encoder.WriteAsync(new byte[10_000_000]);
+        }
+
+        await using var origin = await MediaOrigin.StartAsync(async context =>
+        {
+            context.Response.Headers.ContentEncoding = "gzip";
+            await context.Response.Body.WriteAsync(coded.ToArray());
+        });
+        using var bench = new TransferBench(options => options.MaxImageDownloadBytes = 1_000_000);
+        await bench.FailAsync(TransferBench.From(origin.Url()), MediaFailure.TooLarge);
+    }
+
+    [Theory]
+    [InlineData(MediaRole.Output, true)]
+    [InlineData(MediaRole.Poster, false)]
+    [InlineData(MediaRole.Preview, false)]
+    [InlineData(MediaRole.Upload, false)]
+    public async Task A_paid_output_of_a_format_unknown_here_is_stored_as_it_came_and_nothing_else_is(MediaRole role, bool isStored)
+    {
+        var file = SampleFiles.Fill(9_000, [.. "II*"u8, 0, 8, 0, 0, 0]);
+        using var bench = new TransferBench();
+        var store = () => bench.Transfer.StoreAsync(
+            new MediaSource.Direct(new MemoryStream(file)), SampleOutput.Of(MediaKind.Image) with { Role = role }, null, default);
+        if (!isStored)
+        {
+            Assert.Equal(MediaFailure.WrongType, (await Assert.ThrowsAsync<MediaException>(store)).Failure);
+            return;
+        }
+
+        var stored = await store();
+        Assert.Equal(("application/octet-stream", null, null), (stored.ContentType, stored.Width, stored.DurationSeconds));
+        Assert.EndsWith(".bin", stored.Key.ToString(), StringComparison.Ordinal);
+        Assert.True(MediaKey.TryParse(stored.Key.ToString(), out _));
+        Assert.Equal(file, await bench.ReadAsync(stored.Key));
     }
 
     [Theory]

@@ -4,6 +4,7 @@ using System.Security.Cryptography;
 using System.Text;
 using Generation.Core.Media;
 using Generation.Tests.Harness;
+using Generation.Tests.Media;
 
 namespace Generation.Tests.Media;
 
@@ -54,9 +55,13 @@ public sealed class UploadTests
         { "a ZIP that says image/png", [0x50, 0x4B, 0x03, 0x04, .. new byte[100]], "must be a picture" },
         { "an HTML page", Encoding.UTF8.GetBytes("<!doctype html><html><body>hello</body></html>"), "must be a picture" },
         { "nothing", [], "could not be read" },
-        { "a picture that is too small", Png(8, 8), "at least 15 pixels" },
-        { "a picture of too many pixels", Png(40_000, 40_000), "at most 36000000 pixels" },
-        { "a strip", Png(2_000, 100), "at most 16:1" },
+        { "the first 33 bytes of a picture", SampleFiles.PngOfPixels(600, 600)[..33], "could not be read" },
+        { "a picture of less than its pixels", SampleFiles.PngOfPixels(6_000, 6_000, rows: 20), "could not be read" },
+        { "a picture that is cut", Picture()[..10_000], "could not be read" },
+        { "what an output may be and an upload may not", SampleFiles.Fill(5_000, [0, 1, 2, 3]), "must be a picture" },
+        { "a picture that is too small", SampleFiles.PngOfPixels(8, 8), "at least 15 pixels" },
+        { "a picture of too many pixels", SampleFiles.Png(40_000, 40_000), "at most 36000000 pixels" },
+        { "a strip", SampleFiles.PngOfPixels(2_000, 100), "at most 16:1" },
     };
 
     [Theory]
@@ -68,6 +73,15 @@ public sealed class UploadTests
         var refused = (await SendAsync(user.Http, file)).AssertProblem(HttpStatusCode.BadRequest, "validation_failed");
         Assert.True(refused.Body["errors"]!["file"]![0]!.GetValue<string>().Contains(problem, StringComparison.Ordinal), $"{what}: {refused.Body}");
         await AssertNothingIsKeptAsync(system, user);
+    }
+
+    [Fact]
+    public async Task A_picture_with_much_metadata_before_its_frame_is_accepted()
+    {
+        var user = await (await ApiSystem.Queued).NewUserAsync();
+        var upload = (await SendAsync(user.Http, SampleFiles.Jpeg(640, 480, segmentBytes: 400_000, scanBytes: 2_000)))
+            .AssertStatus(HttpStatusCode.Created).Body;
+        Assert.Equal((640, 480), ((int)upload["width"]!, (int)upload["height"]!));
     }
 
     [Fact]
@@ -132,16 +146,6 @@ public sealed class UploadTests
         using var bytes = new MemoryStream();
         sample.CopyTo(bytes);
         return bytes.ToArray();
-    }
-
-    /// <summary>A PNG's signature and first chunk; nobody looks further.</summary>
-    private static byte[] Png(int width, int height)
-    {
-        byte[] png = [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A, 0, 0, 0, 13, .. "IHDR"u8, .. new byte[21]];
-        System.Buffers.Binary.BinaryPrimitives.WriteInt32BigEndian(png.AsSpan(16), width);
-        System.Buffers.Binary.BinaryPrimitives.WriteInt32BigEndian(png.AsSpan(20), height);
-        png[24] = 8;
-        return png;
     }
 
     /// <summary>A picture's bytes, then zeros.</summary>

@@ -79,7 +79,7 @@ public sealed class ArkCallbackTests(ArkVideosTests.VideoSim sim) : IClassFixtur
         var (four, five) = (await FrameAsync(4), await FrameAsync(5));
 
         Assert.Equal(MediaType.Png, MediaType.Sniff(four));
-        var header = MediaHeader.Read(MediaType.Png, four);
+        var header = MediaStructure.Read(MediaType.Png, four);
         Assert.Equal((864, 480), (header.Width, header.Height));
         Assert.NotEqual(four, five); // the camera has moved on
 

@@ -57,7 +57,7 @@ public sealed class ArkVideosTests(ArkVideosTests.VideoSim sim) : IClassFixture<
         var film = await FilmAsync(
             new { model = "seedance-1-0-pro-250528", content = Text("a boat at dusk"), resolution = "720p", duration = 3, seed = 7 });
         Assert.Equal(MediaType.Mp4, MediaType.Sniff(film));
-        var header = MediaHeader.Read(MediaType.Mp4, film);
+        var header = MediaStructure.Read(MediaType.Mp4, film);
         Assert.Equal((1248, 704), (header.Width, header.Height));
         Assert.Equal(73 / 24.0, header.DurationSeconds!.Value, 3);
         Assert.InRange(film.Length, 50_000, 500_000);

@@ -44,7 +44,7 @@ public sealed class KieTests(KieTests.KieSim sim) : IClassFixture<KieTests.KieSi
         Assert.Equal((100, 4, ""), ((int?)task["progress"], (int?)task["creditsConsumed"], (string?)task["failCode"]));
         using var anyone = new HttpClient();
         var picture = await anyone.GetByteArrayAsync(address);
-        var header = MediaHeader.Read(MediaType.Sniff(picture)!, picture);
+        var header = MediaStructure.Read(MediaType.Sniff(picture)!, picture);
         Assert.Equal((1368, 768), (header.Width, header.Height));
 
         sim.Time.Advance(TimeSpan.FromMinutes(21));
@@ -60,7 +60,7 @@ public sealed class KieTests(KieTests.KieSim sim) : IClassFixture<KieTests.KieSi
         var film = await FileAsync(await TaskAsync(
             await IdAsync("kling-2.6/text-to-video", new { prompt = "a boat", sound = false, aspect_ratio = "16:9", duration = "5" })));
         Assert.Equal(MediaType.Mp4, MediaType.Sniff(film));
-        Assert.Equal(121 / 24.0, MediaHeader.Read(MediaType.Mp4, film).DurationSeconds!.Value, 3);
+        Assert.Equal(121 / 24.0, MediaStructure.Read(MediaType.Mp4, film).DurationSeconds!.Value, 3);
 
         var reply = await CreateAsync("elevenlabs/text-to-speech-multilingual-v2", new { text = new string('a', 60), voice = "Rachel" });
         var id = (string)reply["data"]!["taskId"]!;
@@ -70,7 +70,7 @@ public sealed class KieTests(KieTests.KieSim sim) : IClassFixture<KieTests.KieSi
         Assert.Null(task["failCode"]);
         var sound = await FileAsync(task);
         Assert.Equal(MediaType.Mp3, MediaType.Sniff(sound));
-        Assert.Equal(4.0, MediaHeader.Read(MediaType.Mp3, sound).DurationSeconds!.Value, 0.03);
+        Assert.Equal(4.0, MediaStructure.Read(MediaType.Mp3, sound).DurationSeconds!.Value, 0.03);
         AssertIsMp3(sound);
     }
 

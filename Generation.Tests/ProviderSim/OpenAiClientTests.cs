@@ -38,7 +38,7 @@ public sealed class OpenAiClientTests(OpenAiVideosTests.VideoSim sim) : IClassFi
         Assert.Equal(progress.Order(), progress);
         Assert.Equal((100, "video/mp4"), (progress[^1], (string?)video["contentType"]));
         var film = Convert.FromBase64String((string)video["film"]!);
-        Assert.Equal((1280, 720), (MediaHeader.Read(MediaType.Mp4, film).Width, MediaHeader.Read(MediaType.Mp4, film).Height));
+        Assert.Equal((1280, 720), (MediaStructure.Read(MediaType.Mp4, film).Width, MediaStructure.Read(MediaType.Mp4, film).Height));
         Assert.Contains((string?)video["last"]!["id"], video["listed"]!.AsArray().Select(id => (string?)id));
         Assert.True((bool)video["deleted"]!["deleted"]!);
         Assert.Equal("NotFoundError", (string?)video["after"]!["name"]);

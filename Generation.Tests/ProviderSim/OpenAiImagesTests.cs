@@ -74,7 +74,7 @@ public sealed class OpenAiImagesTests : IClassFixture<SimApp>, IDisposable
         var reply = await MadeAsync(new { model = Model, prompt = $"[bytes={bytes}]", output_format = format });
         var file = Convert.FromBase64String((string)reply["data"]![0]!["b64_json"]!);
         Assert.Equal(bytes, file.Length);
-        var header = MediaHeader.Read(MediaType.Sniff(file)!, file);
+        var header = MediaStructure.Read(MediaType.Sniff(file)!, file);
         Assert.Equal((1024, 1024), (header.Width, header.Height));
     }
 

@@ -58,7 +58,7 @@ public sealed class OpenAiVideosTests : IClassFixture<OpenAiVideosTests.VideoSim
         using var content = await http.GetAsync($"{Route}/{id}/content");
         var film = await content.Content.ReadAsByteArrayAsync();
         Assert.Equal(("video/mp4", MediaType.Mp4), (content.Content.Headers.ContentType?.MediaType, MediaType.Sniff(film)));
-        var header = MediaHeader.Read(MediaType.Mp4, film);
+        var header = MediaStructure.Read(MediaType.Mp4, film);
         Assert.Equal((1280, 720), (header.Width, header.Height));
         Assert.Equal((1280, 720), PictureFiles.WebPSize(await http.GetByteArrayAsync($"{Route}/{id}/content?variant=thumbnail")));
         Assert.Equal((2560, 720), PictureFiles.JpegSize(await http.GetByteArrayAsync($"{Route}/{id}/content?variant=spritesheet")));

@@ -174,7 +174,7 @@ public class PictureTests
             var file = GreyPicture.File(format, 2048, 2048);
             byte[] Cut(long bytes) => [.. GreyPicture.Pieces(format, 2048, 2048, bytes).SelectMany(piece => piece.ToArray())];
             Assert.Equal(file[..^1], Cut(file.Length - 1));
-            var header = MediaHeader.Read(MediaType.Sniff(file)!, Cut(1));
+            var header = MediaStructure.Read(MediaType.Sniff(file)!, Cut(1));
             Assert.Equal((2048, 2048), (header.Width, header.Height));
             Assert.Equal(Cut(1).Length, GreyPicture.Length(format, 2048, 2048, 1));
             Assert.True(GreyPicture.Endless(format, 2048, 2048).Take(1_000).Sum(piece => (long)piece.Length) > 10_000_000);

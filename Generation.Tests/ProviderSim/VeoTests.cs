@@ -47,7 +47,7 @@ public sealed class VeoTests : IClassFixture<OpenAiVideosTests.VideoSim>, IDispo
         Assert.Equal((HttpStatusCode.Redirect, $"/download{uri.PathAndQuery}"), (redirect.StatusCode, redirect.Headers.Location?.OriginalString));
         using var file = await http.GetAsync(redirect.Headers.Location);
         var film = await file.Content.ReadAsByteArrayAsync();
-        var header = MediaHeader.Read(MediaType.Mp4, film);
+        var header = MediaStructure.Read(MediaType.Mp4, film);
         Assert.Equal((MediaType.Mp4, 1080, 1920), (MediaType.Sniff(film), header.Width, header.Height));
 
         using var nobody = NewClient(null);

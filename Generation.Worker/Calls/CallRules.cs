@@ -9,7 +9,12 @@ public sealed record ResultSource(IReadOnlyList<string> Hosts)
     /// <summary>For results that want the key.</summary>
     public SourceCredential? Credential { get; init; }
 
-    public MediaSource.Remote Of(Uri url) => new(url, Hosts) { Credential = Credential };
+    /// <summary>The source that an address names: to be fetched, or the bytes that a data URL holds.</summary>
+    public MediaSource Of(Uri url)
+    {
+        ArgumentNullException.ThrowIfNull(url);
+        return url.Scheme == "data" ? new MediaSource.Direct(DataUrl.Open(url)) : new MediaSource.Remote(url, Hosts) { Credential = Credential };
+    }
 }
 
 /// <summary>

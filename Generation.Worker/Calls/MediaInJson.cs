@@ -3,28 +3,32 @@ using System.Buffers.Text;
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
-using System.Text.Json.Nodes;
 
 namespace Generation.Worker.Calls;
 
 /// <summary>
 /// Reads a JSON answer that has media in it, as base64 in its strings, with memory that does not depend on their size: the media is
-/// decoded while it arrives, and the rest of the document comes back as usual.
+/// decoded while it arrives, and the rest of the document comes back as usual. Base64 may be of either alphabet, with line breaks and
+/// without padding, or in a data URL; a string that is an address instead stays in the document.
 /// </summary>
 public sealed class MediaInJson
 {
     private const int MaxDepth = 32;
+
+    /// <summary>Of an address, so much shows that it is one.</summary>
+    private const int MaxAddressStart = 32;
 
     private readonly LookaheadReader feed;
     private readonly Predicate<string> isMedia;
     private readonly Func<string, Stream, Task> onMedia;
     private readonly int maxRestBytes;
     private readonly CancellationToken ct;
+    private readonly Action<string, string>? onText;
     private readonly ArrayBufferWriter<byte> rest = new(4096);
 
     private MediaInJson(LookaheadReader feed, Predicate<string> isMedia, Func<string, Stream, Task> onMedia, int maxRestBytes,
-        CancellationToken ct) =>
-        (this.feed, this.isMedia, this.onMedia, this.maxRestBytes, this.ct) = (feed, isMedia, onMedia, maxRestBytes, ct);
+        Action<string, string>? onText, CancellationToken ct) =>
+        (this.feed, this.isMedia, this.onMedia, this.maxRestBytes, this.onText, this.ct) = (feed, isMedia, onMedia, maxRestBytes, onText, ct);
 
     /// <summary>Reads one document to its end.</summary>
     /// <param name="json">UTF-8.</param>
@@ -38,21 +42,26 @@ public sealed class MediaInJson
     /// <returns>The document, with empty strings in place of the media.</returns>
     /// <exception cref="FormatException">Not JSON, not base64, no object, or too long.</exception>
     /// <exception cref="IOException">The source broke off; also <see cref="EndOfStreamException"/>.</exception>
-    public static async Task<JsonObject> ReadAsync(
+    public static async Task<JsonElement> ReadAsync(
         Stream json, Predicate<string> isMedia, Func<string, Stream, Task> onMedia, int maxRestBytes, CancellationToken ct)
     {
         ArgumentNullException.ThrowIfNull(json);
-        using var source = new LookaheadReader(json);
-        var reading = new MediaInJson(source, isMedia, onMedia, maxRestBytes, ct);
+        using var feed = new LookaheadReader(json);
+        return await ReadAsync(feed, isMedia, onMedia, maxRestBytes, onText: null, ct);
+    }
+
+    /// <inheritdoc cref="ReadAsync(Stream, Predicate{string}, Func{string, Stream, Task}, int, CancellationToken)"/>
+    /// <param name="onText">
+    /// Is told of the other strings and numbers, with their paths, as they come: what stands before the media may say what it is.
+    /// </param>
+    internal static async Task<JsonElement> ReadAsync(
+        LookaheadReader feed, Predicate<string> isMedia, Func<string, Stream, Task> onMedia, int maxRestBytes, Action<string, string>? onText,
+        CancellationToken ct)
+    {
+        var reading = new MediaInJson(feed, isMedia, onMedia, maxRestBytes, onText, ct);
         await reading.ValueAsync("", 0);
-        try
-        {
-            return JsonNode.Parse(reading.rest.WrittenSpan) as JsonObject ?? throw new FormatException("The answer is JSON, but no object.");
-        }
-        catch (JsonException e)
-        {
-            throw new FormatException("The answer is no JSON: " + e.Message, e);
-        }
+        return ProviderJson.Parse(Encoding.UTF8.GetString(reading.rest.WrittenSpan))
+            ?? throw new FormatException("The answer is no JSON, or no object.");
     }
 
     private async Task ValueAsync(string path, int depth)
@@ -77,7 +86,7 @@ public sealed class MediaInJson
             case (byte)'[':
                 await ContainerAsync(']', index => ValueAsync(string.Create(CultureInfo.InvariantCulture, $"{path}[{index}]"), depth + 1));
                 break;
-            case (byte)'"' when isMedia(path):
+            case (byte)'"' when isMedia(path) && !await IsAddressAsync():
                 feed.Skip(1);
                 await using (var media = new Base64Text(feed))
                 {
@@ -88,12 +97,39 @@ public sealed class MediaInJson
                 Write("\"\""u8);
                 break;
             case (byte)'"':
+                var start = rest.WrittenCount;
                 await StringAsync();
+                onText?.Invoke(path, NameFrom(start));
                 break;
             default:
+                var word = rest.WrittenCount;
                 await WordAsync();
+                onText?.Invoke(path, Encoding.UTF8.GetString(rest.WrittenSpan[word..]));
                 break;
         }
+    }
+
+    /// <summary>
+    /// Whether the string that follows is where the media is, or claims to be, rather than the media: it has something in its beginning that
+    /// base64 has not.
+    /// </summary>
+    private async Task<bool> IsAddressAsync()
+    {
+        for (var length = 2; length <= MaxAddressStart; length++)
+        {
+            var start = await feed.TryFillAsync(length, ct);
+            if (start.Length < length || start.Span[length - 1] == '"')
+            {
+                return false;
+            }
+
+            if (start.Span[length - 1] is (byte)':' or (byte)'.')
+            {
+                return !start.Span[..length].EndsWith("data:"u8);
+            }
+        }
+
+        return false;
     }
 
     private async Task ContainerAsync(char end, Func<int, Task> item)
@@ -194,7 +230,7 @@ public sealed class MediaInJson
     {
         try
         {
-            return JsonSerializer.Deserialize<string>(rest.WrittenSpan[from..]) ?? "";
+            return JsonElement.Parse(rest.WrittenSpan[from..]) is { ValueKind: JsonValueKind.String } text ? ProviderJson.TextOf(text) ?? "" : "";
         }
         catch (JsonException e)
         {
@@ -213,12 +249,18 @@ public sealed class MediaInJson
     }
 
     /// <summary>
-    /// The bytes that a JSON string says in base64, up to its closing quote. Slashes and plus signs may be escaped, as some writers do.
+    /// The bytes that a JSON string says in base64, up to its closing quote. Slashes and plus signs may be escaped, as some writers do; white
+    /// space is passed over, both alphabets are read (RFC 4648 §4 and §5), and padding may be missing.
     /// </summary>
     private sealed class Base64Text(LookaheadReader feed) : Stream
     {
         /// <summary>Kept back until more is known: only the last four letters may be padded.</summary>
         private const int Tail = 4;
+
+        /// <summary>That may have to be added.</summary>
+        private const int MaxPadding = 2;
+
+        private static readonly SearchValues<byte> Unusual = SearchValues.Create("-_ \t\r\n"u8);
 
         private readonly byte[] letters = ArrayPool<byte>.Shared.Rent(8192);
         private readonly byte[] bytes = ArrayPool<byte>.Shared.Rent(8192);
@@ -301,6 +343,12 @@ public sealed class MediaInJson
 
         private void Decode()
         {
+            if (isEnded && held % 4 is 2 or 3)
+            {
+                letters.AsSpan(held, 4 - (held % 4)).Fill((byte)'=');
+                held += 4 - (held % 4);
+            }
+
             var ready = isEnded ? held : Math.Max(held - Tail, 0) & ~3;
             var status = Base64.DecodeFromUtf8(letters.AsSpan(0, ready), bytes, out var consumed, out decoded, isFinalBlock: isEnded);
             if (status == OperationStatus.InvalidData || (isEnded && status != OperationStatus.Done))
@@ -326,9 +374,8 @@ public sealed class MediaInJson
             {
                 var available = await feed.FillAsync(1, ct);
                 var stop = available.Span.IndexOfAny((byte)'"', (byte)'\\');
-                var count = Math.Min(stop < 0 ? available.Length : stop, letters.Length - held);
-                feed.Take(count).CopyTo(letters.AsSpan(held));
-                held += count;
+                var count = Math.Min(stop < 0 ? available.Length : stop, letters.Length - MaxPadding - held);
+                Add(feed.Take(count));
                 if (count > 0 || stop < 0)
                 {
                     continue;
@@ -341,13 +388,37 @@ public sealed class MediaInJson
                 }
                 else
                 {
-                    letters[held++] = await UnescapeAsync(ct);
+                    Add([await UnescapeAsync(ct)]);
+                }
+            }
+        }
+
+        /// <summary>In the one alphabet, without white space.</summary>
+        private void Add(ReadOnlySpan<byte> text)
+        {
+            if (!text.ContainsAny(Unusual))
+            {
+                text.CopyTo(letters.AsSpan(held));
+                held += text.Length;
+                return;
+            }
+
+            foreach (var letter in text)
+            {
+                if (letter is not ((byte)' ' or (byte)'\t' or (byte)'\r' or (byte)'\n'))
+                {
+                    letters[held++] = letter switch { (byte)'-' => (byte)'+', (byte)'_' => (byte)'/', _ => letter };
                 }
             }
         }
 
         private async ValueTask SkipPrefixAsync(CancellationToken ct)
         {
+            while ((await feed.TryFillAsync(1, ct)).Span is [(byte)' ' or (byte)'\n' or (byte)'\r' or (byte)'\t', ..])
+            {
+                feed.Skip(1);
+            }
+
             var start = await feed.TryFillAsync(5, ct);
             if (start.Length < 5 || !start.Span[..5].SequenceEqual("data:"u8))
             {
@@ -373,6 +444,11 @@ public sealed class MediaInJson
             if (mark == '/')
             {
                 return mark;
+            }
+
+            if (mark is (byte)'n' or (byte)'r' or (byte)'t')
+            {
+                return (byte)' ';
             }
 
             if (mark == 'u')

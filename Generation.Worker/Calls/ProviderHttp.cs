@@ -4,6 +4,7 @@ using System.Net;
 using System.Net.Http.Headers;
 using System.Text;
 using Generation.Core;
+using Generation.Core.Media;
 using Generation.Core.Providers;
 
 namespace Generation.Worker.Calls;
@@ -78,6 +79,9 @@ public sealed class ProviderResponse : IDisposable
 
     /// <summary>Why no response came.</summary>
     public Failure? TransportFailure { get; }
+
+    /// <summary>A body that was left open, decoded.</summary>
+    public Task<Stream> OpenBodyAsync() => ContentCoding.OpenAsync(Response!.Content, ReadCancellation);
 
     /// <summary>For reading a body that was left open: fires on the call's timeout or when the caller is stopped.</summary>
     public CancellationToken ReadCancellation => either?.Token ?? CancellationToken.None;
@@ -284,8 +288,22 @@ public sealed class ProviderHttp : IDisposable
     {
         try
         {
-            await content.LoadIntoBufferAsync(MaxReplyBytes, timely);
-            return Encoding.UTF8.GetString(await content.ReadAsByteArrayAsync(timely));
+            await using var body = await ContentCoding.OpenAsync(content, timely);
+            using var bytes = new MemoryStream();
+            var piece = new byte[8 << 10];
+            for (int read; (read = await body.ReadAsync(piece, timely)) > 0;)
+            {
+                if (bytes.Length + read > MaxReplyBytes)
+                {
+                    return null;
+                }
+
+                bytes.Write(piece, 0, read);
+            }
+
+            bytes.Position = 0;
+            using var reader = new StreamReader(bytes, Encoding.UTF8, detectEncodingFromByteOrderMarks: true);
+            return await reader.ReadToEndAsync(timely);
         }
         catch (Exception e) when (e is HttpRequestException or IOException || (e is OperationCanceledException && !ct.IsCancellationRequested))
         {

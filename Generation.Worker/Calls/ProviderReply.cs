@@ -45,7 +45,11 @@ public sealed record ProviderReply
 /// <param name="Index">The provider's number for it, from 0; null when it gives none.</param>
 /// <param name="Url">Where it is. It is billed.</param>
 /// <param name="Failure">Why it is not there.</param>
-public sealed record GroupOutput(int? Index, Uri? Url, Failure? Failure);
+public sealed record GroupOutput(int? Index, Uri? Url, Failure? Failure)
+{
+    /// <summary>The output itself, when it comes in the announcement; it is read before the reading of the answer goes on.</summary>
+    public Stream? Media { get; init; }
+}
 
 /// <summary>What a provider says of a task when it is asked.</summary>
 public abstract record TaskReport
@@ -63,6 +67,12 @@ public abstract record TaskReport
         /// <summary>A still picture of it, when one was asked for.</summary>
         public Uri? Poster { get; init; }
     }
+
+    /// <summary>
+    /// It is done, and billed, but where its output is was not said: some providers say so a few polls later. It is asked for again for some
+    /// time, and then has ended with this failure.
+    /// </summary>
+    public sealed record OutputMissing(Failure Failure) : TaskReport;
 
     /// <summary>It will not be done. A retryable failure is of a task that was not billed: another may follow it.</summary>
     public sealed record Ended(Failure Failure) : TaskReport;

@@ -1,59 +1,12 @@
-using System.Buffers;
 using System.Text;
 
 namespace Generation.Worker.Calls;
 
-/// <summary>A stream with a look ahead: bytes can be asked for in numbers before they are taken.</summary>
-internal sealed class LookaheadReader(Stream source) : IDisposable
-{
-    private readonly byte[] buffer = ArrayPool<byte>.Shared.Rent(16 << 10);
-    private int start;
-    private int end;
-
-    /// <summary>At least <paramref name="wanted"/> bytes, and what came with them; they stay until they are taken.</summary>
-    /// <exception cref="EndOfStreamException">Fewer came.</exception>
-    public async ValueTask<ReadOnlyMemory<byte>> FillAsync(int wanted, CancellationToken ct)
-    {
-        var available = await TryFillAsync(wanted, ct);
-        return available.Length >= wanted ? available : throw new EndOfStreamException("The answer broke off.");
-    }
-
-    /// <summary>The same; fewer at the end of the stream.</summary>
-    public async ValueTask<ReadOnlyMemory<byte>> TryFillAsync(int wanted, CancellationToken ct)
-    {
-        while (end - start < wanted)
-        {
-            if (start > 0)
-            {
-                buffer.AsSpan(start, end - start).CopyTo(buffer);
-                (start, end) = (0, end - start);
-            }
-
-            var read = await source.ReadAsync(buffer.AsMemory(end), ct);
-            if (read == 0)
-            {
-                break;
-            }
-
-            end += read;
-        }
-
-        return buffer.AsMemory(start, end - start);
-    }
-
-    /// <summary>Bytes that are there; valid until the next call.</summary>
-    public ReadOnlySpan<byte> Take(int count)
-    {
-        start += count;
-        return buffer.AsSpan(start - count, count);
-    }
-
-    public void Skip(int count) => start += count;
-
-    public void Dispose() => ArrayPool<byte>.Shared.Return(buffer);
-}
-
-/// <summary>Server-sent events whose data may be media: each data line is a stream, read while it arrives.</summary>
+/// <summary>
+/// Server-sent events (WHATWG HTML §9.2) whose data may be media: the data of each event is a stream, read while it arrives. Fields may come
+/// in any order, data in several lines, lines may end in CR, LF or both; what is no field that means something here is passed over. An event
+/// at the end of the stream counts although no empty line follows it.
+/// </summary>
 public static class ServerEvents
 {
     private const int MaxNameBytes = 256;
@@ -61,35 +14,50 @@ public static class ServerEvents
     /// <summary>Reads until the stream ends, <c>[DONE]</c> comes, or <paramref name="onData"/> says that it has seen enough.</summary>
     /// <param name="events">The body of a <c>text/event-stream</c>.</param>
     /// <param name="onData">
-    /// Gets the event's name (<c>message</c> without one) and its data line, which providers write in one line each; what it leaves unread
-    /// is skipped. False ends the reading.
+    /// Gets the event's name (<c>message</c> without one, or while it has not come yet) and its data; what it leaves unread is skipped. False
+    /// ends the reading.
     /// </param>
     /// <param name="ct">Stops.</param>
-    /// <exception cref="FormatException">A line that is neither a field nor a comment, or too long a name.</exception>
     public static async Task ReadAsync(Stream events, Func<string, Stream, Task<bool>> onData, CancellationToken ct)
     {
-        ArgumentNullException.ThrowIfNull(onData);
         using var feed = new LookaheadReader(events);
+        await ReadAsync(feed, onData, ct);
+    }
+
+    internal static async Task ReadAsync(LookaheadReader feed, Func<string, Stream, Task<bool>> onData, CancellationToken ct)
+    {
+        ArgumentNullException.ThrowIfNull(onData);
         var name = "message";
         while ((await feed.TryFillAsync(1, ct)).Length > 0)
         {
             using var line = new Line(feed);
-            var field = await line.FieldAsync(ct);
-            switch (field)
+            switch (await line.FieldAsync(ct))
             {
                 case "data":
-                    if ((await feed.TryFillAsync(6, ct)).Span.StartsWith("[DONE]"u8) || !await onData(name, line))
+                    if ((await feed.TryFillAsync(6, ct)).Span.StartsWith("[DONE]"u8))
                     {
                         return;
                     }
 
+                    using (var data = new Data(feed, line))
+                    {
+                        if (!await onData(name, data))
+                        {
+                            return;
+                        }
+
+                        await data.SkipAsync(ct);
+                    }
+
+                    name = "message"; // the event is over
                     break;
                 case "event":
                     var text = new byte[MaxNameBytes];
                     name = Encoding.UTF8.GetString(text, 0, await line.ReadAtLeastAsync(text, MaxNameBytes, throwOnEndOfStream: false, ct)).Trim();
+                    name = name.Length == 0 ? "message" : name;
                     break;
                 case "":
-                    name = "message"; // an empty line ends an event
+                    name = "message"; // an empty line ends an event, also one without data
                     break;
             }
 
@@ -97,11 +65,9 @@ public static class ServerEvents
         }
     }
 
-    /// <summary>What is left of the current line.</summary>
-    private sealed class Line(LookaheadReader feed) : Stream
+    /// <summary>A part of the feed that is read once and forwards.</summary>
+    private abstract class Part : Stream
     {
-        private bool isEnded;
-
         public override bool CanRead => true;
 
         public override bool CanSeek => false;
@@ -112,7 +78,41 @@ public static class ServerEvents
 
         public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
 
-        /// <summary>The field's name, with the colon and one space behind it taken; empty for an empty line or a comment.</summary>
+        public async ValueTask SkipAsync(CancellationToken ct)
+        {
+            var rest = new byte[1024];
+            while (await ReadAsync(rest, ct) > 0)
+            {
+            }
+        }
+
+        public abstract override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken ct = default);
+
+        public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken ct) =>
+            ReadAsync(buffer.AsMemory(offset, count), ct).AsTask();
+
+        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException("Read it asynchronously.");
+
+        public override void Flush()
+        {
+        }
+
+        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+
+        public override void SetLength(long value) => throw new NotSupportedException();
+
+        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+    }
+
+    /// <summary>What is left of the current line.</summary>
+    private sealed class Line(LookaheadReader feed) : Part
+    {
+        private bool isEnded;
+
+        /// <summary>
+        /// The field's name, with the colon and one space behind it taken; empty for an empty line, <c>:</c> for a comment or a field of a name
+        /// that is too long to mean anything here.
+        /// </summary>
         public async ValueTask<string> FieldAsync(CancellationToken ct)
         {
             var name = new byte[16];
@@ -130,19 +130,11 @@ public static class ServerEvents
                         feed.Skip(1);
                     }
 
-                    return Encoding.ASCII.GetString(name, 0, length);
+                    return length == 0 ? ":" : Encoding.ASCII.GetString(name, 0, length);
                 }
             }
 
-            throw new FormatException("A line of the event stream is no field.");
-        }
-
-        public async ValueTask SkipAsync(CancellationToken ct)
-        {
-            var rest = new byte[1024];
-            while (await ReadAsync(rest, ct) > 0)
-            {
-            }
+            return ":";
         }
 
         public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken ct = default)
@@ -170,20 +162,54 @@ public static class ServerEvents
             feed.Take(count).CopyTo(buffer.Span);
             return count;
         }
+    }
 
-        public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken ct) =>
-            ReadAsync(buffer.AsMemory(offset, count), ct).AsTask();
+    /// <summary>The data of an event: its lines, with line feeds between them, up to the empty line behind the event.</summary>
+    private sealed class Data(LookaheadReader feed, Part first) : Part
+    {
+        private Part? line = first;
 
-        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException("Read it asynchronously.");
-
-        public override void Flush()
+        public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken ct = default)
         {
+            if (line is null || buffer.IsEmpty)
+            {
+                return 0;
+            }
+
+            var read = await line.ReadAsync(buffer, ct);
+            if (read > 0)
+            {
+                return read;
+            }
+
+            line = await NextAsync(ct);
+            if (line is null)
+            {
+                return 0;
+            }
+
+            buffer.Span[0] = (byte)'\n';
+            return 1;
         }
 
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+        /// <summary>The next line of data; null at the end of the event.</summary>
+        private async ValueTask<Part?> NextAsync(CancellationToken ct)
+        {
+            while ((await feed.TryFillAsync(1, ct)).Length > 0)
+            {
+                var next = new Line(feed);
+                switch (await next.FieldAsync(ct))
+                {
+                    case "data":
+                        return next;
+                    case "":
+                        return null;
+                }
 
-        public override void SetLength(long value) => throw new NotSupportedException();
+                await next.SkipAsync(ct);
+            }
 
-        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+            return null;
+        }
     }
 }

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using Generation.Core.Media;
 using Generation.Core.Providers;
 using Generation.Core.Sessions;
 using Generation.Worker.Calls;
@@ -20,6 +21,8 @@ namespace Generation.Worker.Jobs;
 /// </param>
 public sealed class GroupCall(JobContext job, CallRules rules, Func<Func<GroupOutput, Task>, CancellationToken, Task<ProviderReply>> call)
 {
+    private static readonly Uri InAnnouncement = new("data:,");
+
     /// <summary>Outputs that were announced and fetched and are unusable; known to this run only.</summary>
     private readonly ConcurrentDictionary<int, Failure> unusable = [];
 
@@ -75,6 +78,12 @@ public sealed class GroupCall(JobContext job, CallRules rules, Func<Func<GroupOu
 
         async Task OnAnnouncedAsync(GroupOutput output)
         {
+            StoredMedia? media = null;
+            if (output.Media is not null)
+            {
+                (output, media) = await StoreAsync(group, output, ct);
+            }
+
             if (!group.TryAdd(output, job.RequestedOutputs, out var ordinal))
             {
                 job.Log.LogWarning("Ignored output {Index} of {Outputs} of {SessionId}, which is out of range or was announced before",
@@ -84,11 +93,36 @@ public sealed class GroupCall(JobContext job, CallRules rules, Func<Func<GroupOu
 
             // The call is still open: only its end says what became of the other outputs.
             group.Task = await job.RecordTaskAsync(group.Task, ProviderTaskState.Intent, result: group.ToResult());
-            if (output.Url is not null)
+            if (media is not null)
+            {
+                await job.Outputs.RecordAsync(ordinal, media);
+                ReportStored();
+            }
+            else if (output.Url is not null)
             {
                 transfers.Add(FetchAsync(group, ordinal, ct)); // a failed transfer is tried once more when the call has ended
             }
         }
+    }
+
+    /// <summary>
+    /// Stores an output that comes in its announcement: it cannot be fetched again. In the record it has <see cref="InAnnouncement"/> for an
+    /// address.
+    /// </summary>
+    private async Task<(GroupOutput Output, StoredMedia? Media)> StoreAsync(GroupRecord group, GroupOutput output, CancellationToken ct)
+    {
+        if (group.OrdinalOf(output, job.RequestedOutputs) is not { } ordinal)
+        {
+            return (output with { Url = InAnnouncement }, null); // which ignores it
+        }
+
+        var (media, problem) = await job.Outputs.StoreAsync(ordinal, new MediaSource.Direct(output.Media!), ct);
+        return media is not null ? (output with { Index = ordinal, Url = InAnnouncement }, media)
+            : (output with
+            {
+                Index = ordinal,
+                Failure = problem!.IsRetryable ? new Failure(FailureKind.OutcomeUnknown, problem.ProviderCode, problem.Detail) : problem,
+            }, null);
     }
 
     /// <summary>Records how the call ended, given what was announced before.</summary>

@@ -30,8 +30,8 @@ internal sealed class GroupRecord(ProviderTask task)
     /// <summary>Adds an announcement; false when its ordinal is out of range or was announced before.</summary>
     public bool TryAdd(GroupOutput output, int outputs, out int ordinal)
     {
-        ordinal = output.Index ?? Enumerable.Range(0, outputs).FirstOrDefault(o => !Knows(o), -1);
-        if (ordinal < 0 || ordinal >= outputs || Knows(ordinal))
+        ordinal = OrdinalOf(output, outputs) ?? -1;
+        if (ordinal < 0)
         {
             return false;
         }
@@ -46,6 +46,13 @@ internal sealed class GroupRecord(ProviderTask task)
         }
 
         return true;
+    }
+
+    /// <summary>Where an announcement belongs; null when its ordinal is out of range or was announced before.</summary>
+    public int? OrdinalOf(GroupOutput output, int outputs)
+    {
+        var ordinal = output.Index ?? Enumerable.Range(0, outputs).FirstOrDefault(o => !Knows(o), -1);
+        return ordinal < 0 || ordinal >= outputs || Knows(ordinal) ? null : ordinal;
     }
 
     /// <summary>Makes every failure final, so that none leads to another call.</summary>

@@ -43,6 +43,9 @@ public sealed class JobContext(ActiveJob job, JobDependencies parts, ILogger log
 
     internal string? PublicBaseUrl => parts.Options.PublicBaseUrl;
 
+    /// <summary>How long the output of a task that is done is waited for.</summary>
+    internal TimeSpan OutputWait => parts.Options.OutputWait;
+
     /// <summary>Publishes progress. The percentage never falls; 100 is set by the settlement.</summary>
     public void ReportProgress(int percent, string phase) => parts.Progress.Publish(job.Report(percent, phase));
 

@@ -1,3 +1,5 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
 using Generation.Core.Providers;
 using Generation.Core.Sessions;
 using Generation.Core.Webhooks;
@@ -18,6 +20,9 @@ namespace Generation.Worker.Jobs;
 public sealed class PolledTasks(
     JobContext job, TaskRules rules, Func<NewTask, Task<ProviderReply>> create, Func<string, CancellationToken, Task<TaskReport>> retrieve)
 {
+    /// <summary>Of a running task's result.</summary>
+    private const string MissingSince = "missingSince";
+
     /// <summary>The longest pause after a poll that failed.</summary>
     private static readonly TimeSpan MaxPollPause = TimeSpan.FromMinutes(2);
 
@@ -104,6 +109,13 @@ public sealed class PolledTasks(
                 return (null, new Waiting(retryAfter, 0, "generating")); // a rate limit or an open breaker: nothing was sent
             case TaskReport.PollFailed { Failure: var failure }:
                 return (null, new Waiting(PauseAfter(task, failure, age, next), 0, "generating"));
+            case TaskReport.OutputMissing missing when await MissingForAsync(task) < job.OutputWait:
+                job.Log.LogInformation("Task {TaskId} of {SessionId} is done and has no output yet ({ProviderCode})", task.TaskId,
+                    job.Session.SessionId, missing.Failure.ProviderCode);
+                return (null, new Waiting(rules.PollAfter(TimeSpan.Zero), 90, "storing"));
+            case TaskReport.OutputMissing { Failure: var failure }:
+                await job.RecordTaskAsync(task, TaskRecord.StateOf(failure), requestId: failure.RequestId, failure: failure);
+                return (failure, null);
             case TaskReport.Ended ended:
                 // Another task is created through the outbox, which counts the attempt, and not in the slot, where it could go on without end.
                 var end = ended.Failure is { IsRetryable: true, RetryAfter: null } ? ended.Failure with { RetryAfter = next } : ended.Failure;
@@ -117,6 +129,19 @@ public sealed class PolledTasks(
             default:
                 throw new InvalidOperationException("A report of no known kind.");
         }
+    }
+
+    /// <summary>How long the output of a task that is done has been missing; the first time is recorded, since polls are of many workers.</summary>
+    private async Task<TimeSpan> MissingForAsync(ProviderTask task)
+    {
+        if (task.Result is { ValueKind: JsonValueKind.Object } result && result.TryGetProperty(MissingSince, out var since)
+            && since.TryGetDateTimeOffset(out var first))
+        {
+            return job.Now - first;
+        }
+
+        await job.RecordTaskAsync(task, ProviderTaskState.Running, result: new JsonObject { [MissingSince] = job.Now });
+        return TimeSpan.Zero;
     }
 
     /// <summary>

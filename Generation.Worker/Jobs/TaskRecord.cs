@@ -68,7 +68,9 @@ internal static class TaskRecord
             {
                 foreach (var field in usage.EnumerateObject().Where(f => f.Value.ValueKind == JsonValueKind.Number))
                 {
-                    sum[field.Name] = (sum[field.Name]?.GetValue<decimal>() ?? 0) + (field.Value.TryGetDecimal(out var number) ? number : 0);
+                    // Readers let no other number through; what an earlier release recorded adds nothing rather than overflow.
+                    var isCount = field.Value.TryGetDecimal(out var number) && number is >= 0 and <= ProviderJson.MaxCount;
+                    sum[field.Name] = (sum[field.Name]?.GetValue<decimal>() ?? 0) + (isCount ? number : 0);
                 }
             }
         }

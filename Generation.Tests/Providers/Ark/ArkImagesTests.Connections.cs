@@ -163,7 +163,7 @@ public sealed partial class ArkImagesTests
 
         var failure = (await GenerateAsync(ark)).Failure!;
 
-        Assert.Equal((FailureKind.OutcomeUnknown, "ark.cut_reply"), (failure.Kind, failure.ProviderCode));
+        Assert.Equal((FailureKind.OutcomeUnknown, "ark.malformed_reply"), (failure.Kind, failure.ProviderCode));
         await gone.Task.WaitAsync(LocalArk.MaxWait);
     }
 

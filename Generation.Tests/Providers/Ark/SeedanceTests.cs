@@ -72,7 +72,7 @@ public sealed class SeedanceTests(ProviderSystem providers) : IClassFixture<Prov
         using var anyone = new HttpClient();
         using var still = await anyone.GetAsync((string?)media["posterUrl"]);
         Assert.Equal("image/png", still.Content.Headers.ContentType?.MediaType);
-        var header = MediaHeader.Read(MediaType.Png, await still.Content.ReadAsByteArrayAsync());
+        var header = MediaStructure.Read(MediaType.Png, await still.Content.ReadAsByteArrayAsync());
         Assert.Equal((864, 496), (header.Width, header.Height));
         Assert.Null((await system.EndOfAsync(await system.SubmitAsync(
             "seedance-2-mini", new { prompt = "without", duration = 4 })))["media"]![0]!["posterUrl"]);

@@ -98,7 +98,7 @@ public sealed class SeedanceWireTests
     [Theory]
     [InlineData(200, """{}""", FailureKind.OutcomeUnknown, "ark.no_task_id")]
     [InlineData(200, """{"id":""}""", FailureKind.OutcomeUnknown, "ark.no_task_id")]
-    [InlineData(200, """{"id":7}""", FailureKind.OutcomeUnknown, "ark.no_task_id")]
+    [InlineData(200, """{"id":[7]}""", FailureKind.OutcomeUnknown, "ark.no_task_id")]
     [InlineData(200, """{"id":"cgt-""", FailureKind.OutcomeUnknown, "ark.malformed_reply")]
     [InlineData(200, """{"error":{"code":"InternalServiceError","message":"m"}}""", FailureKind.Unavailable, "InternalServiceError")]
     // the task may be queued
@@ -193,8 +193,8 @@ public sealed class SeedanceWireTests
     [InlineData(200, """{"status":"failed"}""", "Ended", FailureKind.Unavailable, "ark.task_failed")]
     [InlineData(200, """{"status":"expired"}""", "Ended", FailureKind.Unavailable, "ark.task_expired")]
     [InlineData(200, """{"status":"cancelled"}""", "Ended", FailureKind.Unavailable, "ark.task_cancelled")]
-    [InlineData(200, """{"status":"succeeded","content":{}}""", "Ended", FailureKind.OutputUnusable, "ark.no_video")]
-    [InlineData(200, """{"status":"succeeded","content":{"video_url":"file:///etc/passwd"}}""", "Ended", FailureKind.OutputUnusable, "ark.no_video")]
+    [InlineData(200, """{"status":"succeeded","content":{}}""", "OutputMissing", FailureKind.OutputUnusable, "ark.no_video")]
+    [InlineData(200, """{"status":"succeeded","content":{"video_url":"file:///etc/passwd"}}""", "OutputMissing", FailureKind.OutputUnusable, "ark.no_video")]
     public async Task A_question_about_a_task_tells_its_own_failure_from_the_tasks(
         int status, string body, string report, FailureKind? kind, string? code)
     {
@@ -204,7 +204,8 @@ public sealed class SeedanceWireTests
         var answer = await ark.RetrieveAsync("cgt-1", CancellationToken.None);
 
         Assert.Equal(report, answer.GetType().Name);
-        var failure = (answer as TaskReport.Ended)?.Failure ?? (answer as TaskReport.PollFailed)?.Failure;
+        var failure = (answer as TaskReport.Ended)?.Failure ?? (answer as TaskReport.PollFailed)?.Failure
+            ?? (answer as TaskReport.OutputMissing)?.Failure;
         Assert.Equal((kind, code), (failure?.Kind, failure?.ProviderCode));
     }
 

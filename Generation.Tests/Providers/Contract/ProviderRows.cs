@@ -64,8 +64,9 @@ internal static class ProviderRows
             ("html-as-png", Unusable),
             ("zip-as-png", Unusable),
             ("expired-url", Unusable),
+            ("half-file", Torn),
         ]),
-        Harmless = ["[fault=slow-body][bytes=2000]", "[fault=redirect]"],
+        Harmless = ["[fault=slow-body][bytes=2000]", "[fault=redirect]", "[fault=zipped-file]"],
         Passing = "overload",
         RefusesOne = "image-error",
         Cancels = [new("[gate=", "unknown")],
@@ -200,6 +201,7 @@ internal static class ProviderRows
         [
             "[fault=poll-error:times=3]", "[fault=poll-gateway:times=3]", "[fault=poll-rate-limit:times=1]", "[fault=poll-timeout:times=1]",
             "[fault=poll-expired:times=2]", // a state that nobody knows
+            "[fault=late-result]",
         ],
         Cancels = [new("[latency=600000]", "running")], // and the operator still pays for it
         AfterCall = new(0, 1, 0),

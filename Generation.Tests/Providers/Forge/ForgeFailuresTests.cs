@@ -102,9 +102,9 @@ public sealed class ForgeFailuresTests
     public void A_body_in_other_words_holds_no_error_of_a_WebUI(string? body) => Assert.Null(ForgeError.In(body));
 
     [Theory]
-    [InlineData("""{"detail":7,"error":null}""", "", "", "")]
+    [InlineData("""{"detail":7,"error":null}""", "", "7", "")]
     [InlineData("""{"detail":[]}""", "", "", "")]
-    [InlineData("""{"error":"E","errors":"\ud800"}""", "E", "", "")]
+    [InlineData("""{"error":"E","errors":"\ud800"}""", "E", "", "\uFFFD")]
     [InlineData("""{"error":"E","detail":"d","errors":"t"}""", "E", "d", "t")]
     public void An_error_is_read_from_whatever_part_of_it_came(string body, string exception, string detail, string text) =>
         Assert.Equal(new ForgeError(exception, detail, text), ForgeError.In(body));

@@ -63,8 +63,8 @@ public sealed class VeoWireTests
     [InlineData(200, """{"name":"o","done":true,"response":{"generateVideoResponse":{"raiMediaFilteredCount":1,"raiMediaFilteredReasons":["Sorry."]}}}""", "Ended ModerationOutput google.filtered Sorry.")]
     [InlineData(200, """{"name":"o","done":true,"response":{"generateVideoResponse":{"raiMediaFilteredCount":1}}}""",
         "Ended ModerationOutput google.filtered ")]
-    [InlineData(200, """{"name":"o","done":true,"response":{}}""", "Ended OutputUnusable google.no_video")]
-    [InlineData(200, """{"name":"o","done":true,"response":{"generateVideoResponse":{"generatedSamples":[{"video":{"uri":"file:///etc/passwd"}}]}}}""", "Ended OutputUnusable google.no_video")]
+    [InlineData(200, """{"name":"o","done":true,"response":{}}""", "OutputMissing google.no_video")]
+    [InlineData(200, """{"name":"o","done":true,"response":{"generateVideoResponse":{"generatedSamples":[{"video":{"uri":"file:///etc/passwd"}}]}}}""", "OutputMissing google.no_video")]
     [InlineData(200, """{"name":"o","done":true,"error":{"code":13,"message":"m"}}""", "Ended Unavailable INTERNAL m")]
     [InlineData(200, """{"name":"o","done":true,"error":{"code":14,"message":"m"}}""", "Ended Unavailable UNAVAILABLE m")]
     [InlineData(200, """{"name":"o","done":true,"error":{"code":8,"message":"m"}}""", "Ended RateLimited RESOURCE_EXHAUSTED m")]
@@ -88,6 +88,7 @@ public sealed class VeoWireTests
             TaskReport.Running => "Running",
             TaskReport.Delivered delivered => $"Delivered {delivered.Url} {delivered.Usage?.ToJsonString()}",
             TaskReport.Ended ended => $"Ended {ended.Failure.Kind} {ended.Failure.ProviderCode} {ended.Failure.Detail}",
+            TaskReport.OutputMissing missing => $"OutputMissing {missing.Failure.ProviderCode}",
             TaskReport.PollFailed failure => $"PollFailed {failure.Failure.Kind} {failure.Failure.ProviderCode}",
             _ => "",
         }, StringComparison.Ordinal);

@@ -94,7 +94,7 @@ public sealed class KieWireTests
     [InlineData(200, """{"code":500,"msg":"Server Error","data":null}""", FailureKind.Unavailable, "500")]
     [InlineData(200, """{"code":200,"msg":"success","data":{}}""", FailureKind.OutcomeUnknown, "kie.no_task_id")]
     [InlineData(200, """{"code":200,"msg":"success","data":null}""", FailureKind.OutcomeUnknown, "kie.no_task_id")]
-    [InlineData(200, """{"code":200,"msg":"success","data":{"taskId":7}}""", FailureKind.OutcomeUnknown, "kie.no_task_id")]
+    [InlineData(200, """{"code":200,"msg":"success","data":{"taskId":[7]}}""", FailureKind.OutcomeUnknown, "kie.no_task_id")]
     [InlineData(200, """{"code":200,"msg":"succ""", FailureKind.OutcomeUnknown, "kie.malformed_reply")]
     [InlineData(200, """[]""", FailureKind.OutcomeUnknown, "kie.malformed_reply")]
     [InlineData(200, "", FailureKind.OutcomeUnknown, "kie.malformed_reply")]
@@ -150,21 +150,22 @@ public sealed class KieWireTests
         FailureKind.Unavailable, "501")]
     [InlineData(200, """{"code":200,"data":{"state":"fail","failCode":500,"failMsg":"Internal Error","creditsConsumed":0}}""", "Ended",
         FailureKind.Unavailable, "500")]
-    [InlineData(200, """{"code":200,"data":{"state":"success","resultJson":"{\"resultUrls\":[]}"}}""", "Ended", FailureKind.OutputUnusable,
+    [InlineData(200, """{"code":200,"data":{"state":"success","resultJson":"{\"resultUrls\":[]}"}}""", "OutputMissing", FailureKind.OutputUnusable,
         "kie.no_result")]
-    [InlineData(200, """{"code":200,"data":{"state":"success","resultJson":"{\"resultUrls\":[\"file:///etc/passwd\"]}"}}""", "Ended",
+    [InlineData(200, """{"code":200,"data":{"state":"success","resultJson":"{\"resultUrls\":[\"file:///etc/passwd\"]}"}}""", "OutputMissing",
         FailureKind.OutputUnusable, "kie.no_result")]
-    [InlineData(200, """{"code":200,"data":{"state":"success","resultJson":"{\"resultUrls\":[7]}"}}""", "Ended", FailureKind.OutputUnusable,
+    [InlineData(200, """{"code":200,"data":{"state":"success","resultJson":"{\"resultUrls\":[7]}"}}""", "OutputMissing", FailureKind.OutputUnusable,
         "kie.no_result")]
-    [InlineData(200, """{"code":200,"data":{"state":"success","resultJson":"{\"resul"}}""", "Ended", FailureKind.OutputUnusable, "kie.no_result")]
-    [InlineData(200, """{"code":200,"data":{"state":"success"}}""", "Ended", FailureKind.OutputUnusable, "kie.no_result")]
+    [InlineData(200, """{"code":200,"data":{"state":"success","resultJson":"{\"resul"}}""", "OutputMissing", FailureKind.OutputUnusable, "kie.no_result")]
+    [InlineData(200, """{"code":200,"data":{"state":"success"}}""", "OutputMissing", FailureKind.OutputUnusable, "kie.no_result")]
     public async Task A_question_about_a_task_tells_its_own_failure_from_the_tasks(
         int status, string body, string report, FailureKind kind, string code)
     {
         var answer = await AskAsync(status, body);
 
         Assert.Equal(report, answer.GetType().Name);
-        var failure = (answer as TaskReport.Ended)?.Failure ?? (answer as TaskReport.PollFailed)?.Failure;
+        var failure = (answer as TaskReport.Ended)?.Failure ?? (answer as TaskReport.PollFailed)?.Failure
+            ?? (answer as TaskReport.OutputMissing)?.Failure;
         Assert.Equal((kind, code), (failure!.Kind, failure.ProviderCode));
     }
 

@@ -104,7 +104,7 @@ public sealed class OpenAiWireTests
     [InlineData("application/json", """["aGVsbG8="]""", FailureKind.OutcomeUnknown, "openai.malformed_reply")]
     [InlineData("application/json", """{"error":{"message":"m","type":"server_error","param":null,"code":"server_error"}}""", FailureKind.Unavailable,
         "server_error")]
-    [InlineData("text/event-stream", "", FailureKind.OutcomeUnknown, "openai.empty_reply")]
+    [InlineData("text/event-stream", "", FailureKind.OutcomeUnknown, "openai.cut_reply")]
     [InlineData("text/event-stream", "event: image_generation.partial_image\ndata: {\"b64_json\":\"b25l\"}\n\n", FailureKind.OutcomeUnknown,
         "openai.empty_reply")]
     [InlineData("text/event-stream", "event: image_generation.completed\ndata: {\"b64_json\":\"aGVs\n\n", FailureKind.OutcomeUnknown,

@@ -1,4 +1,5 @@
-using System.Text;
+using System.Globalization;
+using System.Text.Json;
 using Generation.Core.Providers;
 using Generation.Worker.Calls;
 
@@ -49,15 +50,10 @@ public sealed partial class ArkImages
         {
             try
             {
-                var body = await response.Content.ReadAsStreamAsync(answer.ReadCancellation);
-                if (response.Content.Headers.ContentType?.MediaType == "text/event-stream")
-                {
-                    await ServerEvents.ReadAsync(body, ReadEventAsync, answer.ReadCancellation);
-                }
-                else
-                {
-                    await ReadWholeAsync(body);
-                }
+                await using var body = await answer.OpenBodyAsync();
+                using var feed = new LookaheadReader(body);
+                await (await feed.IsEventStreamAsync(answer.ReadCancellation)
+                    ? ServerEvents.ReadAsync(feed, ReadEventAsync, answer.ReadCancellation) : ReadWholeAsync(feed));
             }
             catch (OperationCanceledException) when (!ct.IsCancellationRequested && answer.IsOverdue)
             {
@@ -102,14 +98,42 @@ public sealed partial class ArkImages
                 return true; // a preview, and large: not delivered
             }
 
-            var bytes = new byte[MaxEventBytes];
-            var length = await data.ReadAtLeastAsync(bytes, bytes.Length, throwOnEndOfStream: false, answer.ReadCancellation);
-            if (length == bytes.Length || ArkJson.Parse(Encoding.UTF8.GetString(bytes, 0, length)) is not { } root)
+            var (isPreview, isTaken) = (false, false);
+            int? index = null;
+            JsonElement root;
+            try
+            {
+                using var feed = new LookaheadReader(data);
+                root = await MediaInJson.ReadAsync(
+                    feed, path => path is "url" or "b64_json",
+                    async (_, picture) =>
+                    {
+                        if (!isPreview && !isTaken)
+                        {
+                            isTaken = true;
+                            await TakeAsync(index, picture);
+                        }
+                    },
+                    MaxEventBytes,
+                    (path, text) =>
+                    {
+                        isPreview |= path == "type" && text == "image_generation.partial_image";
+                        index = path == "image_index" && int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var number)
+                            ? number : index;
+                    },
+                    answer.ReadCancellation);
+            }
+            catch (Exception e) when (e is FormatException or EndOfStreamException)
             {
                 return true; // should it have been a picture, Ark counts one more at the end than was announced
             }
 
-            switch (ArkJson.Text(root, "type") ?? name)
+            if (isTaken || isPreview)
+            {
+                return true;
+            }
+
+            switch (ProviderJson.Text(root, "type") ?? name)
             {
                 case "image_generation.partial_succeeded" or "image_generation.partial_failed":
                     await AnnounceAsync(ArkPicture.Of(root));
@@ -128,20 +152,45 @@ public sealed partial class ArkImages
         }
 
         /// <summary>Asked for a stream, Ark may still answer in one piece: an error before the first picture, or everything.</summary>
-        private async Task ReadWholeAsync(Stream body)
+        private async Task ReadWholeAsync(LookaheadReader body)
         {
-            var bytes = new byte[ProviderHttp.MaxReplyBytes];
-            var length = await body.ReadAtLeastAsync(bytes, bytes.Length, throwOnEndOfStream: false, answer.ReadCancellation);
-            if (length == bytes.Length || ArkJson.Parse(Encoding.UTF8.GetString(bytes, 0, length)) is not { } root)
+            var taken = new HashSet<int>();
+            try
+            {
+                end = ArkImagesReply.Of(await MediaInJson.ReadAsync(
+                    body, path => ElementOf(path) is { } at && !taken.Contains(at),
+                    (path, picture) => taken.Add(ElementOf(path)!.Value) ? TakeAsync(null, picture) : Task.CompletedTask,
+                    ProviderHttp.MaxReplyBytes, onText: null, answer.ReadCancellation));
+            }
+            catch (FormatException)
             {
                 problem = Unknown("ark.malformed_reply", $"The {(int)response.StatusCode} is neither a stream nor a JSON object.");
                 return;
             }
 
-            end = ArkImagesReply.Of(root);
-            foreach (var picture in end.Pictures)
+            foreach (var picture in end.Pictures.Where((_, at) => !taken.Contains(at)))
             {
                 await AnnounceAsync(picture);
+            }
+        }
+
+        /// <summary>The place in the list of a string that is a picture or its address.</summary>
+        private static int? ElementOf(string path) =>
+            path.StartsWith("data[", StringComparison.Ordinal) && path.Split('[', ']') is ["data", var at, ".url" or ".b64_json"]
+                ? int.Parse(at, CultureInfo.InvariantCulture) : null;
+
+        /// <summary>A picture that comes in the answer although its address was asked for.</summary>
+        private async Task TakeAsync(int? index, Stream picture)
+        {
+            made.Add(new ArkPicture(index, "data:", null, null, null));
+            try
+            {
+                await announced(new GroupOutput(index, null, null) { Media = picture });
+            }
+            catch (FormatException) // no base64
+            {
+                await announced(new GroupOutput(index, null, BadAddress(requestId)));
+                throw;
             }
         }
 

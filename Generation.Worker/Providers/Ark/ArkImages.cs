@@ -1,4 +1,5 @@
 using Generation.Core.Catalog;
+using Generation.Core.Media;
 using Generation.Core.Providers;
 using Generation.Worker.Calls;
 using Microsoft.Extensions.Options;
@@ -33,13 +34,20 @@ public sealed partial class ArkImages : IDisposable
     /// <param name="request">As <see cref="ArkImageRequest.From"/> made it; its model is exchanged for the configured endpoint here.</param>
     /// <param name="clientRequestId">Ours, sent as <c>X-Client-Request-Id</c>: Ark's support finds a call by it whose answer we never saw.</param>
     /// <param name="ct">Stops waiting; a call under way is then of unknown outcome.</param>
+    /// <param name="store">Stores a picture that comes in the answer although its address was asked for.</param>
     /// <exception cref="OperationCanceledException"><paramref name="ct"/> was cancelled after the call was sent.</exception>
-    public Task<ProviderReply> GenerateAsync(ArkImageRequest request, string clientRequestId, CancellationToken ct)
+    public Task<ProviderReply> GenerateAsync(ArkImageRequest request, string clientRequestId, CancellationToken ct,
+        Func<Stream, Task<(StoredMedia? Media, Failure? Problem)>>? store = null)
     {
         ArgumentNullException.ThrowIfNull(request);
         return http.SendPaidAsync(
-            Call(request, clientRequestId) with { Timeout = options.CallTimeout, TimeoutSetting = "Providers:Ark:CallTimeout" },
-            request.Model, clientRequestId, answer => ValueTask.FromResult(Conclude(answer.Response!, answer.Text)), ct);
+            Call(request, clientRequestId) with
+            {
+                Timeout = options.CallTimeout,
+                TimeoutSetting = "Providers:Ark:CallTimeout",
+                KeepsBodyOpen = true,
+            },
+            request.Model, clientRequestId, answer => ConcludeAsync(answer, store, ct), ct);
     }
 
     public void Dispose() => http.Dispose();
@@ -59,22 +67,46 @@ public sealed partial class ArkImages : IDisposable
             ? ArkFailures.Of(response, refusal, time.GetUtcNow())
             : ArkFailures.OfUnrecognized(response, text ?? "", time.GetUtcNow()));
 
-    private ProviderReply Conclude(HttpResponseMessage response, string? text)
+    private async ValueTask<ProviderReply> ConcludeAsync(
+        ProviderResponse answer, Func<Stream, Task<(StoredMedia? Media, Failure? Problem)>>? store, CancellationToken ct)
     {
+        var response = answer.Response!;
         if (!response.IsSuccessStatusCode)
         {
-            return Refused(response, text);
+            return Refused(response, answer.Text);
         }
 
         var requestId = ArkFailures.IdOf(response.Headers);
-        if (text is null)
+        var inReply = store is null ? null : new MediaInReply(store);
+        ArkImagesReply reply;
+        try
         {
-            return Silent("ark.cut_reply", $"The {(int)response.StatusCode} broke off, or was longer than {ProviderHttp.MaxReplyBytes} bytes.");
+            await using var body = await answer.OpenBodyAsync();
+            reply = ArkImagesReply.Of(await MediaInJson.ReadAsync(
+                body, path => inReply is { Media: null } && path is ("data[0].url" or "data[0].b64_json"),
+                (_, picture) => inReply!.StoreAsync(picture),
+                ProviderHttp.MaxReplyBytes, answer.ReadCancellation));
+        }
+        catch (UnusableMediaException)
+        {
+            return ProviderReply.Failed(inReply!.FailureOf(requestId)!);
+        }
+        catch (Exception e) when (inReply?.Media is not null && e is (FormatException or IOException or HttpRequestException))
+        {
+            return ProviderReply.Stored(inReply!.Media!, null, requestId); // a whole picture is one, whatever became of the words behind it
+        }
+        catch (FormatException e)
+        {
+            return Silent("ark.malformed_reply", $"The {(int)response.StatusCode} is not a JSON object: {e.Message}");
+        }
+        catch (Exception e) when (e is IOException or HttpRequestException || (e is OperationCanceledException && !ct.IsCancellationRequested))
+        {
+            return Silent("ark.cut_reply", $"The {(int)response.StatusCode} broke off, or took too long: {e.Message}");
         }
 
-        if (ArkImagesReply.Read(text) is not { } reply)
+        if (inReply?.Media is { } media)
         {
-            return Silent("ark.malformed_reply", $"The {(int)response.StatusCode} is not a JSON object.");
+            return ProviderReply.Stored(media, reply.Usage, requestId);
         }
 
         // A picture that can be fetched was made and billed, whatever else the answer says.
@@ -102,7 +134,7 @@ public sealed partial class ArkImages : IDisposable
     }
 
     private static Failure BadAddress(string? requestId) =>
-        new(FailureKind.OutputUnusable, "ark.bad_url", "The picture's address is not an absolute http(s) one.") { RequestId = requestId };
+        new(FailureKind.OutputUnusable, "ark.bad_url", "The picture is neither an address that can be fetched nor base64.") { RequestId = requestId };
 
     /// <summary>
     /// No picture and no reason. Where Ark itself counts none, none was billed and asking again is free; where it does not say, one may have been.

@@ -2,6 +2,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 using System.Text.RegularExpressions;
+using Generation.Worker.Calls;
 
 namespace Generation.Worker.Providers.Ark;
 
@@ -138,13 +139,11 @@ public static partial class ArkPrompt
 public sealed record ArkVideoTask(string Status, Uri? VideoUrl, Uri? LastFrameUrl, ArkError? Error, JsonObject? Usage)
 {
     internal static ArkVideoTask Read(JsonElement root) => new(
-        ArkJson.Text(root, "status") ?? "",
+        ProviderJson.Text(root, "status") ?? "",
         Address(root, "video_url"),
         Address(root, "last_frame_url"),
         ArkError.Of(root),
-        ArkJson.Usage(root, "completion_tokens", "total_tokens"));
+        ProviderJson.Usage(root, "completion_tokens", "total_tokens"));
 
-    private static Uri? Address(JsonElement root, string name) =>
-        ArkJson.Object(root, "content") is { } content && Uri.TryCreate(ArkJson.Text(content, name), UriKind.Absolute, out var url)
-            && url.Scheme is "http" or "https" ? url : null;
+    private static Uri? Address(JsonElement root, string name) => ProviderJson.Address(ProviderJson.Object(root, "content"), name);
 }

@@ -97,14 +97,14 @@ public sealed class ArkVideos : IDisposable
         }
 
         var requestId = ArkFailures.IdOf(response.Headers);
-        if (text is null || ArkJson.Parse(text) is not { } root)
+        if (text is null || ProviderJson.Parse(text) is not { } root)
         {
             var code = text is null ? "ark.cut_reply" : "ark.malformed_reply";
             return ProviderReply.Failed(ProviderHttp.TransportFailure(
                 mayHaveCost: true, code, $"The {(int)response.StatusCode} broke off or is not a JSON object.", requestId));
         }
 
-        return ArkJson.Text(root, "id") is { Length: > 0 and <= MaxTaskIdLength } taskId ? ProviderReply.Started(taskId, requestId)
+        return ProviderJson.Text(root, "id") is { Length: > 0 and <= MaxTaskIdLength } taskId ? ProviderReply.Started(taskId, requestId)
             : ArkError.Of(root) is { } error ? ProviderReply.Failed(ArkFailures.Of(response, error, now))
             : ProviderReply.Failed(ProviderHttp.TransportFailure(
                 mayHaveCost: true, "ark.no_task_id", "The answer names no task, and does not say that none was created.", requestId));
@@ -125,7 +125,7 @@ public sealed class ArkVideos : IDisposable
                     response, text ?? "", now));
         }
 
-        if (text is null || ArkJson.Parse(text) is not { } root)
+        if (text is null || ProviderJson.Parse(text) is not { } root)
         {
             return new TaskReport.PollFailed(new Failure(
                 FailureKind.Unavailable, "ark.malformed_reply", "The answer broke off or is not a JSON object.")
@@ -139,7 +139,9 @@ public sealed class ArkVideos : IDisposable
             "running" => new TaskReport.Running("generating", 40),
             "succeeded" when task.VideoUrl is { } url => new TaskReport.Delivered(url, task.Usage) { Poster = task.LastFrameUrl },
             // and was billed
-            "succeeded" => Ended(FailureKind.OutputUnusable, "ark.no_video", "The task succeeded without an address that can be fetched."),
+            "succeeded" => new TaskReport.OutputMissing(new Failure(
+                FailureKind.OutputUnusable, "ark.no_video", "The task succeeded without an address that can be fetched.")
+            { RequestId = requestId }),
             "failed" when task.Error is { } error => new TaskReport.Ended(ArkFailures.Of(response, error, now)),
             "failed" => Ended(FailureKind.Unavailable, "ark.task_failed", "The task failed and Ark did not say why."),
 

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
+using Generation.Worker.Calls;
 
 namespace Generation.Worker.Providers.Ark;
 
@@ -109,29 +110,29 @@ public sealed record ArkPromptOptions(string Mode);
 public sealed record ArkError(string Code, string Message)
 {
     /// <summary>The error that a body holds at its top; null when it is none of Ark's (a gateway's page, a cut body).</summary>
-    public static ArkError? In(string body) => ArkJson.Parse(body) is { } root ? Of(root) : null;
+    public static ArkError? In(string body) => ProviderJson.Parse(body) is { } root ? Of(root) : null;
 
     /// <summary>The <c>error</c> of an object; null without one, or when it has no code.</summary>
     internal static ArkError? Of(JsonElement parent) =>
-        ArkJson.Object(parent, "error") is { } error && (ArkJson.Text(error, "code") ?? ArkJson.Text(error, "type")) is { Length: > 0 } code
-            ? new ArkError(code, ArkJson.Text(error, "message") ?? "")
+        ProviderJson.Object(parent, "error") is { } error && ProviderJson.Text(error, "code", "type") is { Length: > 0 } code
+            ? new ArkError(code, ProviderJson.Text(error, "message") ?? "")
             : null;
 }
 
 /// <summary>One picture of an answer: its address as sent, or the error in its place.</summary>
 /// <param name="Index">Ark's number for it in a group.</param>
 /// <param name="Address">The address of the picture as sent.</param>
+/// <param name="Url">The address, when it is one that can be fetched.</param>
 /// <param name="Size">Its pixels, such as <c>2720x1536</c>.</param>
 /// <param name="Error">Why there is none.</param>
-public sealed record ArkPicture(int? Index, string? Address, string? Size, ArkError? Error)
+public sealed record ArkPicture(int? Index, string? Address, Uri? Url, string? Size, ArkError? Error)
 {
-    /// <summary>The address, when it is one that can be fetched.</summary>
-    public Uri? Url => Uri.TryCreate(Address, UriKind.Absolute, out var url) && url.Scheme is "http" or "https" ? url : null;
-
     internal static ArkPicture Of(JsonElement picture) => new(
-        picture.ValueKind == JsonValueKind.Object && picture.TryGetProperty("image_index", out var index) && index.ValueKind == JsonValueKind.Number
-            && index.TryGetInt32(out var number) ? number : null,
-        ArkJson.Text(picture, "url") is { Length: > 0 } address ? address : null, ArkJson.Text(picture, "size"), ArkError.Of(picture));
+        (int?)ProviderJson.Count(picture, "image_index"),
+        ProviderJson.Text(picture, "url") is { Length: > 0 } address ? address
+            : ProviderJson.Text(picture, "b64_json") is { Length: > 0 } other ? other : null,
+        ProviderJson.Address(picture, "url") ?? ProviderJson.Address(picture, "b64_json"),
+        ProviderJson.Text(picture, "size"), ArkError.Of(picture));
 }
 
 /// <summary>
@@ -148,67 +149,12 @@ public sealed record ArkImagesReply(IReadOnlyList<ArkPicture> Pictures, ArkError
     public long? OutputTokens => Number("output_tokens");
 
     /// <summary>Null when the body is not a JSON object.</summary>
-    public static ArkImagesReply? Read(string body) => ArkJson.Parse(body) is { } root ? Of(root) : null;
+    public static ArkImagesReply? Read(string body) => ProviderJson.Parse(body) is { } root ? Of(root) : null;
 
     internal static ArkImagesReply Of(JsonElement root) => new(
-        root.TryGetProperty("data", out var data) && data.ValueKind == JsonValueKind.Array ? [.. data.EnumerateArray().Select(ArkPicture.Of)] : [],
+        [.. ProviderJson.Items(root, "data").Select(ArkPicture.Of)],
         ArkError.Of(root),
-        ArkJson.Usage(root, "generated_images", "output_tokens", "total_tokens"));
+        ProviderJson.Usage(root, "generated_images", "output_tokens", "total_tokens"));
 
     private long? Number(string name) => Usage?[name]?.GetValue<long>();
-}
-
-/// <summary>Reading JSON that may be anything.</summary>
-internal static class ArkJson
-{
-    /// <summary>The object in the text; null when there is none.</summary>
-    public static JsonElement? Parse(string text)
-    {
-        try
-        {
-            var root = JsonElement.Parse(text);
-            return root.ValueKind == JsonValueKind.Object ? root : null;
-        }
-        catch (JsonException)
-        {
-            return null;
-        }
-    }
-
-    public static JsonElement? Object(JsonElement parent, string name) =>
-        parent.ValueKind == JsonValueKind.Object && parent.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.Object ? value
-            : null;
-
-    /// <summary>The whole numbers among these fields of <c>usage</c>; null when there is none.</summary>
-    public static JsonObject? Usage(JsonElement root, params string[] names)
-    {
-        var counted = new JsonObject();
-        foreach (var name in Object(root, "usage") is null ? [] : names)
-        {
-            if (root.GetProperty("usage").TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.Number
-                && value.TryGetInt64(out var number))
-            {
-                counted[name] = number;
-            }
-        }
-
-        return counted.Count == 0 ? null : counted;
-    }
-
-    public static string? Text(JsonElement parent, string name)
-    {
-        if (parent.ValueKind != JsonValueKind.Object || !parent.TryGetProperty(name, out var value) || value.ValueKind != JsonValueKind.String)
-        {
-            return null;
-        }
-
-        try
-        {
-            return value.GetString();
-        }
-        catch (InvalidOperationException) // half a surrogate pair, which JSON can write and a string cannot hold
-        {
-            return null;
-        }
-    }
 }

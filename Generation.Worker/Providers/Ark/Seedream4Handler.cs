@@ -1,3 +1,4 @@
+using Generation.Core.Media;
 using Generation.Core.Providers;
 using Generation.Worker.Calls;
 using Generation.Worker.Jobs;
@@ -21,7 +22,9 @@ public sealed class Seedream4Handler(ArkImages ark, IOptions<ArkOptions> options
                 job, RulesFor(options.Value) with { CallTimeout = options.Value.GroupTimeout },
                 (announced, token) => ark.GenerateGroupAsync(request, job.NameOfCall(0), announced, token)).RunAsync(ct)
             : new PerOutputCalls(
-                job, RulesFor(options.Value), (ordinal, token) => ark.GenerateAsync(request, job.NameOfCall(ordinal), token)).RunAsync(ct);
+                job, RulesFor(options.Value), (ordinal, token) => ark.GenerateAsync(
+                    request, job.NameOfCall(ordinal), token, picture => job.Outputs.StoreAsync(ordinal, new MediaSource.Direct(picture), token)))
+                .RunAsync(ct);
     }
 
     internal static CallRules RulesFor(ArkOptions settings) =>
@@ -44,7 +47,9 @@ public sealed class Seedream3Handler(ArkImages ark, IOptions<ArkOptions> options
         return ArkImageRequest.FromSeedream3(job.Settings) is { } request
             ? new PerOutputCalls(
                 job, Seedream4Handler.RulesFor(options.Value),
-                (ordinal, token) => ark.GenerateAsync(request.OfCall(ordinal), job.NameOfCall(ordinal), token)).RunAsync(ct)
+                (ordinal, token) => ark.GenerateAsync(
+                    request.OfCall(ordinal), job.NameOfCall(ordinal), token,
+                    picture => job.Outputs.StoreAsync(ordinal, new MediaSource.Direct(picture), token))).RunAsync(ct)
             : Task.FromResult(Seedream4Handler.WithoutPrompt());
     }
 }

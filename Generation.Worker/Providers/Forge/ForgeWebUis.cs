@@ -82,7 +82,7 @@ public sealed class ForgeWebUis : IDisposable
             document => ForgeTaskState.ReadGlobal(document, taskId))).Item;
 
         async Task<(HttpStatusCode? Status, ForgeTaskState? Item)> ReadAsync(
-            string at, ProviderCall call, string preview, Func<JsonObject, ForgeTaskState?> read)
+            string at, ProviderCall call, string preview, Func<JsonElement, ForgeTaskState?> read)
         {
             using var answer = await byEndpoint[at].SendAsync(call, ct);
             if (answer.Response is not { IsSuccessStatusCode: true } response)
@@ -92,7 +92,7 @@ public sealed class ForgeWebUis : IDisposable
 
             try
             {
-                await using var body = await response.Content.ReadAsStreamAsync(answer.ReadCancellation);
+                await using var body = await answer.OpenBodyAsync();
                 var document = await MediaInJson.ReadAsync(
                     body, path => path == preview, (_, picture) =>
                         onPreview is null ? Task.CompletedTask : onPreview(picture), MaxRestBytes, answer.ReadCancellation);
@@ -145,7 +145,7 @@ public sealed class ForgeWebUis : IDisposable
         using var enough = CancellationTokenSource.CreateLinkedTokenSource(answer.ReadCancellation);
         try
         {
-            await using var body = await response.Content.ReadAsStreamAsync(enough.Token);
+            await using var body = await answer.OpenBodyAsync();
             await MediaInJson.ReadAsync(
                 body, path => path == "images[0]",
                 async (_, picture) =>

@@ -2,6 +2,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 using Generation.Core.Catalog;
+using Generation.Worker.Calls;
 
 namespace Generation.Worker.Providers.Forge;
 
@@ -102,35 +103,22 @@ public sealed record ForgeImageRequest
 public sealed record ForgeTaskState(bool IsActive, bool IsQueued, double? Progress, int PreviewId)
 {
     /// <summary>Null when the document is something else.</summary>
-    public static ForgeTaskState? Read(JsonObject document)
-    {
-        ArgumentNullException.ThrowIfNull(document);
-        return document["active"] is JsonValue active && active.TryGetValue<bool>(out var isActive)
-            ? new ForgeTaskState(
-                isActive,
-                document["queued"] is JsonValue queued && queued.TryGetValue<bool>(out var isQueued) && isQueued,
-                document["progress"] is JsonValue progress && progress.TryGetValue<double>(out var share) && double.IsFinite(share)
-                    ? Math.Clamp(share, 0, 1) : null,
-                document["id_live_preview"] is JsonValue preview && preview.TryGetValue<int>(out var id) ? id : -1)
-            : null;
-    }
+    public static ForgeTaskState? Read(JsonElement document) => ProviderJson.Flag(document, "active") is { } isActive
+        ? new ForgeTaskState(
+            isActive, ProviderJson.Flag(document, "queued") ?? false, ProgressIn(document),
+            ProviderJson.Whole(document, "id_live_preview") is >= 0 and <= int.MaxValue and var id ? (int)id : -1)
+        : null;
 
     /// <summary>
     /// The same from <c>GET /sdapi/v1/progress</c>, which is of whatever runs; null when it does not say whose it is. Its progress begins
     /// at 0.01.
     /// </summary>
-    public static ForgeTaskState? ReadGlobal(JsonObject document, string taskId)
-    {
-        ArgumentNullException.ThrowIfNull(document);
-        return document.ContainsKey("current_task")
-            ? new ForgeTaskState(
-                document["current_task"] is JsonValue task && task.TryGetValue<string>(out var running) && running == taskId,
-                IsQueued: false,
-                document["progress"] is JsonValue progress && progress.TryGetValue<double>(out var share) && double.IsFinite(share)
-                    ? Math.Clamp(share, 0, 1) : null,
-                PreviewId: -1)
-            : null;
-    }
+    public static ForgeTaskState? ReadGlobal(JsonElement document, string taskId) => ProviderJson.Has(document, "current_task")
+        ? new ForgeTaskState(ProviderJson.Text(document, "current_task") == taskId, IsQueued: false, ProgressIn(document), PreviewId: -1)
+        : null;
+
+    private static double? ProgressIn(JsonElement document) =>
+        ProviderJson.Share(document, "progress") is { } share ? Math.Clamp(share, 0, 1) : null;
 }
 
 /// <summary>A WebUI's words for a failure, in either dialect.</summary>
@@ -140,44 +128,20 @@ public sealed record ForgeTaskState(bool IsActive, bool IsQueued, double? Progre
 public sealed record ForgeError(string Exception, string Detail, string Text)
 {
     /// <summary>The error in a body; null when it is none of a WebUI's (a gateway's page, a cut body, plain text).</summary>
-    public static ForgeError? In(string? body)
-    {
-        try
-        {
-            using var document = JsonDocument.Parse(body ?? "");
-            var root = document.RootElement;
-            return root.ValueKind == JsonValueKind.Object && (root.TryGetProperty("detail", out _) || root.TryGetProperty("error", out _))
-                ? new ForgeError(String(root, "error"), DetailOf(root), String(root, "errors"))
-                : null;
-        }
-        catch (JsonException)
-        {
-            return null;
-        }
-    }
+    public static ForgeError? In(string? body) =>
+        ProviderJson.Parse(body) is { } root && (ProviderJson.Has(root, "detail") || ProviderJson.Has(root, "error"))
+            ? new ForgeError(ProviderJson.Text(root, "error") ?? "", DetailOf(root), ProviderJson.Text(root, "errors") ?? "")
+            : null;
 
     private static string DetailOf(JsonElement root)
     {
-        if (!root.TryGetProperty("detail", out var detail) || detail.ValueKind != JsonValueKind.Array)
+        if (ProviderJson.Text(root, "detail") is { } said)
         {
-            return String(root, "detail");
+            return said;
         }
 
-        var first = detail.EnumerateArray().FirstOrDefault(item => item.ValueKind == JsonValueKind.Object);
+        var first = ProviderJson.Items(root, "detail").FirstOrDefault(item => item.ValueKind == JsonValueKind.Object);
         return first.ValueKind != JsonValueKind.Object ? ""
-            : (first.TryGetProperty("loc", out var place) && place.ValueKind == JsonValueKind.Array ? string.Join('.', place.EnumerateArray()) : "")
-                + $": {String(first, "msg")}";
-    }
-
-    private static string String(JsonElement parent, string name)
-    {
-        try
-        {
-            return parent.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.String ? value.GetString()! : "";
-        }
-        catch (InvalidOperationException) // half a surrogate pair, which JSON can write and a string cannot hold
-        {
-            return "";
-        }
+            : string.Join('.', ProviderJson.Items(first, "loc").Select(ProviderJson.TextOf)) + $": {ProviderJson.Text(first, "msg")}";
     }
 }

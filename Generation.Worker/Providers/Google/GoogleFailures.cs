@@ -1,6 +1,5 @@
 using System.Globalization;
 using System.Text.Json;
-using System.Text.Json.Nodes;
 using Generation.Core.Providers;
 using Generation.Worker.Calls;
 
@@ -23,34 +22,23 @@ public sealed record GoogleError(string Status, string Message, string? Reason =
     ];
 
     /// <summary>The error that a body holds, also one inside an array of one; null when it is none of Google's.</summary>
-    public static GoogleError? In(string body)
-    {
-        try
-        {
-            var root = JsonNode.Parse(body);
-            return Of(Json.Object((root is JsonArray { Count: > 0 } list ? list[0] : root) as JsonObject, "error"));
-        }
-        catch (JsonException)
-        {
-            return null;
-        }
-    }
+    public static GoogleError? In(string body) => Of(ProviderJson.Object(ProviderJson.Parse(body), "error"));
 
     /// <summary>An error object; null when it says nothing about itself.</summary>
-    public static GoogleError? Of(JsonObject? error)
+    public static GoogleError? Of(JsonElement? error)
     {
-        var code = Json.Whole(error, "code");
-        var status = Json.Text(error, "status") is { Length: > 0 } name ? name : code is >= 0 and < 17 ? Names[code.Value] : null;
+        var code = ProviderJson.Whole(error, "code");
+        var status = ProviderJson.Text(error, "status") is { Length: > 0 } name ? name : code is >= 0 and < 17 ? Names[code.Value] : null;
         if (status is null)
         {
             return null;
         }
 
-        var details = (Json.Array(error, "details") ?? []).OfType<JsonObject>().ToList();
+        var details = ProviderJson.Items(error, "details").ToList();
         return new GoogleError(
-            status, Json.Text(error, "message") ?? "", details.Select(d => Json.Text(d, "reason")).FirstOrDefault(r => r is not null),
-            details.Select(d => Seconds(Json.Text(d, "retryDelay"))).FirstOrDefault(d => d is not null),
-            details.SelectMany(d => Json.Array(d, "violations") ?? []).OfType<JsonObject>().Select(v => Json.Text(v, "quotaId") ?? "")
+            status, ProviderJson.Text(error, "message") ?? "", details.Select(d => ProviderJson.Text(d, "reason")).FirstOrDefault(r => r is not null),
+            details.Select(d => Seconds(ProviderJson.Text(d, "retryDelay"))).FirstOrDefault(d => d is not null),
+            details.SelectMany(d => ProviderJson.Items(d, "violations")).Select(v => ProviderJson.Text(v, "quotaId") ?? "")
                 .Any(id => id.Contains("PerDay", StringComparison.OrdinalIgnoreCase) || id.Contains("PerMonth", StringComparison.OrdinalIgnoreCase)));
     }
 

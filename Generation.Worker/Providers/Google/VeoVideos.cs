@@ -30,10 +30,10 @@ public sealed record VeoRequest(IReadOnlyList<VeoInstance> Instances, VeoParamet
     /// The request that a session's settings ask for; null when one of <c>providerModel, prompt, resolution, duration</c> is missing.
     /// </summary>
     public static VeoRequest? From(JsonObject settings) =>
-        Json.Text(settings, "providerModel") is { Length: > 0 } model && Json.Text(settings, "prompt") is { Length: > 0 } prompt
-        && Json.Text(settings, "resolution") is { Length: > 0 } resolution && Json.Whole(settings, "duration") is { } seconds
-            ? new VeoRequest([new VeoInstance(prompt)], new VeoParameters(Json.Text(settings, "ratio") ?? "16:9", (int)seconds, resolution,
-                Json.Text(settings, "negative_prompt")))
+        ProviderJson.Text(settings, "providerModel") is { Length: > 0 } model && ProviderJson.Text(settings, "prompt") is { Length: > 0 } prompt
+        && ProviderJson.Text(settings, "resolution") is { Length: > 0 } resolution && ProviderJson.Whole(settings, "duration") is { } seconds
+            ? new VeoRequest([new VeoInstance(prompt)], new VeoParameters(ProviderJson.Text(settings, "ratio") ?? "16:9", (int)seconds, resolution,
+                ProviderJson.Text(settings, "negative_prompt")))
             { Model = model }
             : null;
 
@@ -114,15 +114,15 @@ public sealed partial class VeoVideos : IDisposable
             return ProviderReply.Failed(GoogleFailures.OfRefusal(response, text, time.GetUtcNow()));
         }
 
-        if (text is null || Json.Parse(text) is not { } operation)
+        if (text is null || ProviderJson.Parse(text) is not { } operation)
         {
             var code = text is null ? "google.cut_reply" : "google.malformed_reply";
             return ProviderReply.Failed(ProviderHttp.TransportFailure(
                 mayHaveCost: true, code, $"The {(int)response.StatusCode} broke off or is not a JSON object."));
         }
 
-        return Json.Text(operation, "name") is { } name && OperationName().IsMatch(name) ? ProviderReply.Started(name, null)
-            : GoogleError.Of(Json.Object(operation, "error")) is { } error ? ProviderReply.Failed(GoogleFailures.OfOperation(error))
+        return ProviderJson.Text(operation, "name") is { } name && OperationName().IsMatch(name) ? ProviderReply.Started(name, null)
+            : GoogleError.Of(ProviderJson.Object(operation, "error")) is { } error ? ProviderReply.Failed(GoogleFailures.OfOperation(error))
             : ProviderReply.Failed(ProviderHttp.TransportFailure(
                 mayHaveCost: true, "google.no_operation", "The answer names no operation, and does not say that none was begun."));
     }
@@ -136,34 +136,34 @@ public sealed partial class VeoVideos : IDisposable
                 : new TaskReport.PollFailed(GoogleFailures.OfRefusal(response, text, time.GetUtcNow()));
         }
 
-        if (text is null || Json.Parse(text) is not { } operation)
+        if (text is null || ProviderJson.Parse(text) is not { } operation)
         {
             return new TaskReport.PollFailed(new Failure(
                 FailureKind.Unavailable, "google.malformed_reply", "The answer broke off or is not a JSON object."));
         }
 
-        if (Json.Flag(operation, "done") != true) // absent while it runs
+        if (ProviderJson.Flag(operation, "done") != true) // absent while it runs
         {
             return new TaskReport.Running("generating", 40);
         }
 
-        if (GoogleError.Of(Json.Object(operation, "error")) is { } error)
+        if (GoogleError.Of(ProviderJson.Object(operation, "error")) is { } error)
         {
             return new TaskReport.Ended(GoogleFailures.OfOperation(error));
         }
 
-        var videos = Json.Object(Json.Object(operation, "response"), "generateVideoResponse");
-        var sample = Json.Array(videos, "generatedSamples")?.OfType<JsonObject>().FirstOrDefault();
-        if (Uri.TryCreate(Json.Text(Json.Object(sample, "video"), "uri"), UriKind.Absolute, out var uri) && uri.Scheme is "http" or "https")
+        var videos = ProviderJson.Object(ProviderJson.Object(operation, "response"), "generateVideoResponse");
+        var samples = ProviderJson.Items(videos, "generatedSamples").Concat(ProviderJson.Items(videos, "generatedVideos"));
+        if (samples.Select(s => ProviderJson.Address(s, "video")).FirstOrDefault(found => found is not null) is { } uri)
         {
             return new TaskReport.Delivered(uri, new JsonObject { ["seconds"] = seconds });
         }
 
-        var reasons = (Json.Array(videos, "raiMediaFilteredReasons") ?? []).OfType<JsonValue>().Select(reason => reason.ToString()).ToList();
-        return new TaskReport.Ended(reasons.Count > 0 || Json.Whole(videos, "raiMediaFilteredCount") > 0
-            ? GoogleFailures.OfFilter(reasons)
+        var reasons = ProviderJson.Items(videos, "raiMediaFilteredReasons").Select(ProviderJson.TextOf).OfType<string>().ToList();
+        return reasons.Count > 0 || ProviderJson.Whole(videos, "raiMediaFilteredCount") > 0
+            ? new TaskReport.Ended(GoogleFailures.OfFilter(reasons))
             // and may have been billed
-            : new Failure(FailureKind.OutputUnusable, "google.no_video",
+            : new TaskReport.OutputMissing(new Failure(FailureKind.OutputUnusable, "google.no_video",
                 "The operation is done without a video that can be fetched, and without a reason."));
     }
 

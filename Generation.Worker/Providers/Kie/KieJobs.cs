@@ -1,4 +1,3 @@
-using System.Text.Json.Nodes;
 using Generation.Core;
 using Generation.Core.Providers;
 using Generation.Worker.Calls;
@@ -68,7 +67,7 @@ public sealed class KieJobs : IDisposable
         }
 
         return reply.Code != 200 ? ProviderReply.Failed(KieFailures.Of(reply, response.Headers, now))
-            : reply.Data is { } data && KieJson.Text(data, "taskId") is { Length: > 0 and <= MaxTaskIdLength } taskId
+            : reply.Data is { } data && ProviderJson.Text(data, "taskId", "task_id") is { Length: > 0 and <= MaxTaskIdLength } taskId
                 ? ProviderReply.Started(taskId, null)
             : ProviderReply.Failed(new Failure(FailureKind.OutcomeUnknown, "kie.no_task_id",
                 "The answer names no task, and does not say that none was created."));
@@ -99,10 +98,9 @@ public sealed class KieJobs : IDisposable
         {
             "waiting" or "queuing" => new TaskReport.Running("queued", 15),
             "generating" => new TaskReport.Running("generating", task.Progress is { } percent ? 20 + (percent * 65 / 100) : 40),
-            "success" when task.Result is { } url => new TaskReport.Delivered(url, task.CreditsConsumed is { } credits
-                ? new JsonObject { ["creditsConsumed"] = credits } : null),
-            // and was billed
-            "success" => new TaskReport.Ended(new Failure(
+            "success" when task.Result is { } url => new TaskReport.Delivered(url, task.Usage?.DeepClone().AsObject()),
+            // and was billed; resultJson may be filled later than the state
+            "success" => new TaskReport.OutputMissing(new Failure(
                 FailureKind.OutputUnusable, "kie.no_result", "The task succeeded without an address that can be fetched.")),
             "fail" => new TaskReport.Ended(KieFailures.OfTask(task)),
             _ => new TaskReport.PollFailed(new Failure(

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Generation.Worker.Calls;
 
 namespace Generation.Worker.Providers.Kie;
 
@@ -97,8 +98,9 @@ public sealed record KieRequest(string Model, JsonObject Input)
 public sealed record KieReply(int Code, string Text, JsonElement? Data)
 {
     /// <summary>Null when the text is no answer of Kie's: a gateway's page, half of something.</summary>
-    public static KieReply? Read(string? body) => KieJson.Parse(body) is { } root && KieJson.Whole(root, "code") is { } code
-        ? new KieReply(code, KieJson.Text(root, "msg") ?? KieJson.Text(root, "message") ?? "", KieJson.Object(root, "data"))
+    public static KieReply? Read(string? body) => ProviderJson.Parse(body) is { } root && ProviderJson.Whole(root, "code") is >= int.MinValue
+        and <= int.MaxValue and var code
+        ? new KieReply((int)code, ProviderJson.Text(root, "msg", "message") ?? "", ProviderJson.Object(root, "data"))
         : null;
 }
 
@@ -108,65 +110,34 @@ public sealed record KieReply(int Code, string Text, JsonElement? Data)
 /// <param name="FailCode">A number as text, or text; empty: none.</param>
 /// <param name="FailText">What went wrong.</param>
 /// <param name="Progress">Per cent; newer answers have it.</param>
-/// <param name="CreditsConsumed">Kie's credits; newer answers have it.</param>
+/// <param name="CreditsConsumed">Kie's credits; newer answers have it. Null also when it cannot be.</param>
 public sealed record KieTask(string State, Uri? Result, string FailCode, string FailText, int? Progress, decimal? CreditsConsumed)
 {
+    /// <summary>For the record: the credits, or what stood in their place.</summary>
+    public JsonObject? Usage { get; private init; }
+
     public static KieTask Read(JsonElement data) => new(
-        KieJson.Text(data, "state") ?? "",
+        ProviderJson.Text(data, "state") ?? "",
         FirstAddress(data),
-        KieJson.Text(data, "failCode") ?? (KieJson.Whole(data, "failCode")?.ToString(CultureInfo.InvariantCulture) ?? ""),
-        KieJson.Text(data, "failMsg") ?? "",
-        KieJson.Whole(data, "progress") is { } percent ? Math.Clamp(percent, 0, 100) : null,
-        data.TryGetProperty("creditsConsumed", out var credits) && credits.ValueKind == JsonValueKind.Number && credits.TryGetDecimal(out var number)
-            && number >= 0 ? number : null);
+        ProviderJson.Text(data, "failCode") ?? "",
+        ProviderJson.Text(data, "failMsg") ?? "",
+        ProviderJson.Whole(data, "progress") is { } percent ? (int)Math.Clamp(percent, 0, 100) : null,
+        ProviderJson.Amount(data, "creditsConsumed"))
+    {
+        Usage = ProviderJson.UsageOfAmount(data, "creditsConsumed"),
+    };
 
     /// <summary><c>resultJson</c> is JSON inside of a string; an object is taken as well.</summary>
     private static Uri? FirstAddress(JsonElement data)
     {
-        var result = KieJson.Object(data, "resultJson") ?? KieJson.Parse(KieJson.Text(data, "resultJson"));
-        return result is { } found && found.TryGetProperty("resultUrls", out var urls) && urls.ValueKind == JsonValueKind.Array
-            && urls.GetArrayLength() > 0
-            && urls[0].ValueKind == JsonValueKind.String && Uri.TryCreate(urls[0].GetString(), UriKind.Absolute, out var url)
-                && url.Scheme is "http" or "https"
-                ? url
-                : null;
+        var result = ProviderJson.Object(data, "resultJson") ?? data;
+        return ProviderJson.Address(result, "resultUrls") ?? ProviderJson.Address(result, "resultUrl");
     }
 }
 
-/// <summary>Reading JSON that may be anything, and writing only what is there.</summary>
+/// <summary>Writing only what is there.</summary>
 internal static class KieJson
 {
-    /// <summary>The object in the text; null when there is none.</summary>
-    public static JsonElement? Parse(string? text)
-    {
-        try
-        {
-            return text is not null && JsonElement.Parse(text) is { ValueKind: JsonValueKind.Object } root ? root : null;
-        }
-        catch (JsonException)
-        {
-            return null;
-        }
-    }
-
-    public static JsonElement? Object(JsonElement parent, string name) =>
-        parent.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.Object ? value : null;
-
-    public static int? Whole(JsonElement parent, string name) =>
-        parent.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var number) ? number : null;
-
-    public static string? Text(JsonElement parent, string name)
-    {
-        try
-        {
-            return parent.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.String ? value.GetString() : null;
-        }
-        catch (InvalidOperationException) // half a surrogate pair, which JSON can write and a string cannot hold
-        {
-            return null;
-        }
-    }
-
     /// <summary>Adds a field that has a value.</summary>
     public static JsonObject With(this JsonObject target, string name, JsonNode? value)
     {

@@ -1,5 +1,5 @@
 using System.Net.Http.Headers;
-using System.Text.Json.Nodes;
+using System.Text.Json;
 using Generation.Core.Providers;
 using Generation.Worker.Calls;
 
@@ -13,20 +13,20 @@ namespace Generation.Worker.Providers.OpenAi;
 public sealed record OpenAiError(string? Code, string Type, string Message, string? Stage = null)
 {
     /// <summary>The error that a body holds at its top; null when it is none of OpenAI's (a gateway's page, a cut body).</summary>
-    public static OpenAiError? In(string body) => Json.Parse(body) is { } root ? Of(root) : null;
+    public static OpenAiError? In(string body) => ProviderJson.Parse(body) is { } root ? Of(root) : null;
 
     /// <summary>The <c>error</c> of an object; null without one, or when it says nothing about itself.</summary>
-    public static OpenAiError? Of(JsonObject parent)
+    public static OpenAiError? Of(JsonElement parent)
     {
-        if (Json.Object(parent, "error") is not { } error)
+        if (ProviderJson.Object(parent, "error") is not { } error)
         {
             return null;
         }
 
-        var (code, type) = (Json.Text(error, "code"), Json.Text(error, "type"));
+        var (code, type) = (ProviderJson.Text(error, "code"), ProviderJson.Text(error, "type"));
         return code is { Length: > 0 } || type is { Length: > 0 }
-            ? new OpenAiError(code is { Length: > 0 } ? code : null, type ?? "", Json.Text(error, "message")
-                ?? "", Json.Text(Json.Object(error, "moderation_details"), "moderation_stage"))
+            ? new OpenAiError(code is { Length: > 0 } ? code : null, type ?? "", ProviderJson.Text(error, "message")
+                ?? "", ProviderJson.Text(ProviderJson.Object(error, "moderation_details"), "moderation_stage"))
             : null;
     }
 }

@@ -24,6 +24,7 @@ public sealed class OpenAiImageHandler(OpenAiImages openAi, IOptions<OpenAiOptio
                 new CallRules
                 {
                     Parallel = settings.ImageBatch,
+                    Source = new ResultSource(settings.SourceHosts),
                     CallTimeout = settings.CallTimeout,
                     Limit = settings.ImagesPerMinute > 0 ? new RateLimit("images", settings.ImagesPerMinute, TimeSpan.FromMinutes(1)) : null,
                 },

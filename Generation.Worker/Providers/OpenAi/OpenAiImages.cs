@@ -1,4 +1,4 @@
-using System.Text.Json.Nodes;
+using System.Text.Json;
 using Generation.Core.Media;
 using Generation.Core.Providers;
 using Generation.Worker.Calls;
@@ -19,6 +19,7 @@ public sealed record PictureSink(Func<Stream, Task<(StoredMedia? Media, Failure?
 public sealed class OpenAiImages : IDisposable
 {
     private const string Field = "b64_json";
+    private const string AddressField = "url";
     private const int MaxRestBytes = 256 << 10;
 
     private readonly OpenAiOptions options;
@@ -74,11 +75,12 @@ public sealed class OpenAiImages : IDisposable
         Failure? broken = null;
         try
         {
-            await using var body = await response.Content.ReadAsStreamAsync(answer.ReadCancellation);
-            await (response.Content.Headers.ContentType?.MediaType == "text/event-stream" ? reading.StreamAsync(body, answer.ReadCancellation)
-                : reading.WholeAsync(body, answer.ReadCancellation));
+            await using var body = await answer.OpenBodyAsync();
+            using var feed = new LookaheadReader(body);
+            await (await feed.IsEventStreamAsync(answer.ReadCancellation) ? reading.StreamAsync(feed, answer.ReadCancellation)
+                : reading.WholeAsync(feed, answer.ReadCancellation));
         }
-        catch (UnusablePictureException)
+        catch (UnusableMediaException)
         {
             // What is left of the answer is of no use: reading has ended, and with it the call.
         }
@@ -102,32 +104,22 @@ public sealed class OpenAiImages : IDisposable
     private sealed class Reading(HttpResponseMessage response, PictureSink sink)
     {
         private readonly string? requestId = OpenAiFailures.IdOf(response.Headers);
-        private StoredMedia? media;
-        private Failure? problem;
-        private JsonObject? rest;
+        private readonly MediaInReply picture = new(sink.Store);
+        private JsonElement? rest;
+        private Uri? address;
         private int previews;
 
-        public async Task WholeAsync(Stream body, CancellationToken ct) =>
-            rest = await MediaInJson.ReadAsync(body, path => path == "data[0]." + Field, (_, picture) => StoreAsync(picture), MaxRestBytes, ct);
+        public async Task WholeAsync(LookaheadReader body, CancellationToken ct)
+        {
+            rest = await MediaInJson.ReadAsync(
+                body, path => picture.Media is null && path is ("data[0]." + Field) or ("data[0]." + AddressField),
+                (_, bytes) => picture.StoreAsync(bytes), MaxRestBytes, onText: null, ct);
+            address = AddressIn(ProviderJson.Items(rest, "data").FirstOrDefault());
+        }
 
         /// <summary>Events of one picture: previews, then the picture, or an error.</summary>
-        public Task StreamAsync(Stream body, CancellationToken ct) => ServerEvents.ReadAsync(
-            body,
-            async (name, data) =>
-            {
-                var isLast = name.EndsWith(".completed", StringComparison.Ordinal);
-                var isPreview = name.EndsWith(".partial_image", StringComparison.Ordinal);
-                var said = await MediaInJson.ReadAsync(
-                    data, path => path == Field, (_, picture) =>
-                        isLast ? StoreAsync(picture) : isPreview ? sink.Preview(previews++, picture) : Task.CompletedTask, MaxRestBytes, ct);
-                if (isLast || OpenAiError.Of(said) is not null)
-                {
-                    rest = said;
-                }
-
-                return rest is null;
-            },
-            ct);
+        public Task StreamAsync(LookaheadReader body, CancellationToken ct) =>
+            ServerEvents.ReadAsync(body, (name, data) => ReadEventAsync(name, data, ct), ct);
 
         /// <summary>The failure of an answer that did not come to its end.</summary>
         public Failure Lost(string code, string detail) => ProviderHttp.TransportFailure(mayHaveCost: true, code, detail, requestId);
@@ -135,32 +127,67 @@ public sealed class OpenAiImages : IDisposable
         public ProviderReply Conclude(Failure? broken, DateTimeOffset now)
         {
             // A whole picture is one, whatever became of the words behind it: then it costs what the list says.
-            if (media is not null)
+            if (picture.Media is { } media)
             {
-                return ProviderReply.Stored(media, rest is null ? null : OpenAiUsage.In(rest), requestId);
+                return ProviderReply.Stored(media, rest is { } said ? OpenAiUsage.In(said) : null, requestId);
+            }
+
+            if (picture.FailureOf(requestId) is { } problem)
+            {
+                return ProviderReply.Failed(problem);
+            }
+
+            if (address is not null) // not what was asked for, but it can be fetched
+            {
+                return ProviderReply.Delivered(address, rest is { } said ? OpenAiUsage.In(said) : null, requestId);
             }
 
             return ProviderReply.Failed(
-                problem is not null ? OfStore(problem)
-                : broken
-                ?? (rest is not null && OpenAiError.Of(rest) is { } error ? OpenAiFailures.Of(response, error, now)
+                broken
+                ?? (rest is { } end && OpenAiError.Of(end) is { } error ? OpenAiFailures.Of(response, error, now)
                 : Lost("openai.empty_reply", "The answer has no picture, and does not say that none was made.")));
         }
 
-        private async Task StoreAsync(Stream picture)
+        private static Uri? AddressIn(JsonElement found) => ProviderJson.Address(found, AddressField) ?? ProviderJson.Address(found, Field);
+
+        /// <summary>
+        /// The event's kind is in its name and in its <c>type</c>; one of them is enough, and where neither came before the picture, it is the
+        /// picture unless it turns out to be a preview.
+        /// </summary>
+        private async Task<bool> ReadEventAsync(string name, Stream data, CancellationToken ct)
         {
-            (media, problem) = await sink.Store(picture);
-            if (media is null)
+            var (isPreview, isStored) = (IsPreview(name), false);
+            using var feed = new LookaheadReader(data);
+            var said = await MediaInJson.ReadAsync(
+                feed, path => path is Field or AddressField,
+                (_, bytes) =>
+                {
+                    isStored = !isPreview;
+                    return isPreview ? sink.Preview(previews++, bytes) : picture.StoreAsync(bytes);
+                },
+                MaxRestBytes,
+                (path, text) => isPreview |= path == "type" && IsPreview(text),
+                ct);
+            if (isPreview)
             {
-                throw new UnusablePictureException();
+                if (isStored)
+                {
+                    picture.Forget(); // the picture itself is stored over it
+                }
+
+                return true;
             }
+
+            var kind = ProviderJson.Text(said, "type") ?? name;
+            if (picture.Media is not null || kind.EndsWith(".completed", StringComparison.Ordinal) || OpenAiError.Of(said) is not null
+                || AddressIn(said) is not null)
+            {
+                (rest, address) = (said, AddressIn(said));
+            }
+
+            return rest is null;
         }
 
-        /// <summary>The picture was made and paid, and is gone: what would otherwise come again must not.</summary>
-        private Failure OfStore(Failure failure) =>
-            failure.IsRetryable ? Lost(failure.ProviderCode, failure.Detail) : failure with { RequestId = requestId };
+        private static bool IsPreview(string kind) => kind.EndsWith(".partial_image", StringComparison.Ordinal);
     }
-
-    /// <summary>The picture could not be stored; the reason is in the reading.</summary>
-    private sealed class UnusablePictureException : Exception;
 }

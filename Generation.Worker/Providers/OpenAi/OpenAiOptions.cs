@@ -11,6 +11,8 @@ public sealed class OpenAiOptions() : HostedProviderOptions("https://api.openai.
 {
     public const string Section = "Providers:OpenAi";
 
+    private static readonly string[] ResultHosts = ["*.openai.com", "*.oaiusercontent.com", "oaidalleapiprodscus.blob.core.windows.net"];
+
     /// <summary>Sent as <c>OpenAI-Organization</c>; default none. For keys that belong to several.</summary>
     public string Organization { get; set; } = "";
 
@@ -33,6 +35,13 @@ public sealed class OpenAiOptions() : HostedProviderOptions("https://api.openai.
     /// up as <c>outcome_unknown</c> and may have been billed: rather too long than too short.
     /// </summary>
     public TimeSpan CallTimeout { get; set; } = TimeSpan.FromMinutes(5);
+
+    /// <summary>
+    /// Where a picture may be fetched from that comes as an address although its bytes were asked for: a list, or one string with commas;
+    /// replaces the default <c>*.openai.com, *.oaiusercontent.com, oaidalleapiprodscus.blob.core.windows.net</c>. A gateway that answers so
+    /// wants its hosts here: a picture elsewhere is refused, after it was paid.
+    /// </summary>
+    public IReadOnlyList<string> SourceHosts { get; set; } = ResultHosts;
 
     /// <summary>
     /// Address of a gateway that speaks <c>/videos</c>, such as <c>https://gateway.example/v1</c>. Default none: the model <c>sora-2</c> is
@@ -86,6 +95,7 @@ public sealed class OpenAiOptions() : HostedProviderOptions("https://api.openai.
     internal override void Read(IConfigurationSection section)
     {
         base.Read(section);
+        SourceHosts = ReadList(section.GetSection(nameof(SourceHosts)), ResultHosts);
         VideoApiKey = VideoApiKey.Trim();
         VideoBaseUrl = string.IsNullOrWhiteSpace(VideoBaseUrl) ? null : VideoBaseUrl.Trim();
     }
@@ -106,6 +116,7 @@ public sealed class OpenAiOptions() : HostedProviderOptions("https://api.openai.
         check.Timeout(nameof(CallTimeout), CallTimeout, nameof(ConnectTimeout), ConnectTimeout, TimeSpan.FromMinutes(15));
         check.Range(nameof(VideoPollInterval), VideoPollInterval, TimeSpan.FromMilliseconds(100), TimeSpan.FromMinutes(10));
         check.Timeout(nameof(VideoCallTimeout), VideoCallTimeout, TimeSpan.FromMinutes(10));
+        check.Hosts(nameof(SourceHosts), SourceHosts);
         check.Hosts(nameof(VideoSourceHosts), VideoSourceHosts);
     }
 }

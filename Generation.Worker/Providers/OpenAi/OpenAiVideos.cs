@@ -84,14 +84,14 @@ public sealed class OpenAiVideos : IDisposable
         }
 
         var requestId = OpenAiFailures.IdOf(response.Headers);
-        if (text is null || Json.Parse(text) is not { } video)
+        if (text is null || ProviderJson.Parse(text) is not { } video)
         {
             var code = text is null ? "openai.cut_reply" : "openai.malformed_reply";
             return ProviderReply.Failed(ProviderHttp.TransportFailure(
                 mayHaveCost: true, code, $"The {(int)response.StatusCode} broke off or is not a JSON object.", requestId));
         }
 
-        return Json.Text(video, "id") is { Length: > 0 and <= MaxIdLength } id ? ProviderReply.Started(id, requestId)
+        return ProviderJson.Text(video, "id") is { Length: > 0 and <= MaxIdLength } id ? ProviderReply.Started(id, requestId)
             : OpenAiError.Of(video) is { } error ? ProviderReply.Failed(OpenAiFailures.Of(response, error, now))
             : ProviderReply.Failed(ProviderHttp.TransportFailure(
                 mayHaveCost: true, "openai.no_video_id", "The answer names no video, and does not say that none was begun.", requestId));
@@ -109,27 +109,26 @@ public sealed class OpenAiVideos : IDisposable
                 : new TaskReport.PollFailed(OpenAiFailures.OfRefusal(response, text, time.GetUtcNow()));
         }
 
-        if (text is null || Json.Parse(text) is not { } video)
+        if (text is null || ProviderJson.Parse(text) is not { } video)
         {
             return new TaskReport.PollFailed(new Failure(
                 FailureKind.Unavailable, "openai.malformed_reply", "The answer broke off or is not a JSON object.")
             { RequestId = requestId });
         }
 
-        switch (Json.Text(video, "status"))
+        switch (ProviderJson.Text(video, "status"))
         {
             case "queued":
                 return new TaskReport.Running("queued", 15);
             case "in_progress":
-                return new TaskReport.Running("generating", 15 + (int)(Math.Clamp(Json.Whole(video, "progress") ?? 0, 0, 100) * 70 / 100));
+                return new TaskReport.Running("generating", 15 + (int)(Math.Clamp(ProviderJson.Whole(video, "progress") ?? 0, 0, 100) * 70 / 100));
             case "completed":
-                var usage = int.TryParse(Json.Text(video, "seconds"), out var seconds) && seconds > 0 ? new JsonObject { ["seconds"] = seconds }
-                    : null;
+                var usage = ProviderJson.Count(video, "seconds") is > 0 and var seconds ? new JsonObject { ["seconds"] = seconds } : null;
                 return new TaskReport.Delivered(new Uri(root, $"videos/{Uri.EscapeDataString(id)}/content"), usage);
             case "failed":
-                var error = Json.Object(video, "error");
+                var error = ProviderJson.Object(video, "error");
                 return new TaskReport.Ended(OpenAiFailures.OfVideo(
-                    Json.Text(error, "code"), Json.Text(error, "message") ?? "The video failed, and nobody said why.", requestId));
+                    ProviderJson.Text(error, "code"), ProviderJson.Text(error, "message") ?? "The video failed, and nobody said why.", requestId));
             case var status:
                 return new TaskReport.PollFailed(new Failure(
                     FailureKind.Unavailable, "openai.unknown_status", $"The video is '{status}', whatever that is.")

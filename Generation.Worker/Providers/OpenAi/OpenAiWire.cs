@@ -43,21 +43,21 @@ public sealed record OpenAiImageRequest
     /// <summary>The request that a session's settings ask for; null when they have no <c>prompt</c> or no <c>providerModel</c>.</summary>
     public static OpenAiImageRequest? From(JsonObject settings)
     {
-        if (Calls.Json.Text(settings, "providerModel") is not { Length: > 0 } model
-            || Calls.Json.Text(settings, "prompt") is not { Length: > 0 } prompt)
+        if (ProviderJson.Text(settings, "providerModel") is not { Length: > 0 } model
+            || ProviderJson.Text(settings, "prompt") is not { Length: > 0 } prompt)
         {
             return null;
         }
 
-        var previews = Calls.Json.Whole(settings, "previews") is { } count and > 0 ? (int?)count : null;
+        var previews = ProviderJson.Whole(settings, "previews") is { } count and > 0 ? (int?)count : null;
         return new OpenAiImageRequest
         {
             Model = model,
             Prompt = prompt,
-            Size = Calls.Json.Text(settings, "size"),
-            Quality = Calls.Json.Text(settings, "quality"),
-            OutputFormat = Calls.Json.Text(settings, "output_format"),
-            Background = Calls.Json.Text(settings, "background"),
+            Size = ProviderJson.Text(settings, "size"),
+            Quality = ProviderJson.Text(settings, "quality"),
+            OutputFormat = ProviderJson.Text(settings, "output_format"),
+            Background = ProviderJson.Text(settings, "background"),
             Stream = previews is null ? null : true,
             PartialImages = previews,
         };
@@ -72,19 +72,7 @@ internal static class OpenAiUsage
     /// <summary>
     /// The whole numbers among <c>total_tokens, input_tokens, output_tokens</c>; null when there is none. Previews are among the output.
     /// </summary>
-    public static JsonObject? In(JsonObject answer)
-    {
-        var counted = new JsonObject();
-        foreach (var name in new[] { "total_tokens", "input_tokens", "output_tokens" })
-        {
-            if (Json.Whole(Json.Object(answer, "usage"), name) is { } number)
-            {
-                counted[name] = number;
-            }
-        }
-
-        return counted.Count == 0 ? null : counted;
-    }
+    public static JsonObject? In(JsonElement answer) => ProviderJson.Usage(answer, "total_tokens", "input_tokens", "output_tokens");
 }
 
 /// <summary>The body of <c>POST videos</c> (provider-apis.md §3.2).</summary>
@@ -105,15 +93,15 @@ public sealed record OpenAiVideoRequest
 
     /// <summary>The request that a session's settings ask for; null when one of <c>providerModel, prompt, duration</c> is missing.</summary>
     public static OpenAiVideoRequest? From(JsonObject settings) =>
-        Json.Text(settings, "providerModel") is { Length: > 0 } model && Json.Text(settings, "prompt") is { Length: > 0 } prompt
-            && Json.Whole(settings, "duration") is { } seconds
+        ProviderJson.Text(settings, "providerModel") is { Length: > 0 } model && ProviderJson.Text(settings, "prompt") is { Length: > 0 } prompt
+            && ProviderJson.Whole(settings, "duration") is { } seconds
             ? new OpenAiVideoRequest
             {
                 Model = model,
                 Prompt = prompt,
                 Seconds = seconds.ToString(System.Globalization.CultureInfo.InvariantCulture),
-                Size = Json.Text(settings, "ratio") == "9:16" ? "720x1280" : "1280x720",
-                InputReference = Json.Text(settings, "first_frame") is { Length: > 0 } address ? new OpenAiReference(address) : null,
+                Size = ProviderJson.Text(settings, "ratio") == "9:16" ? "720x1280" : "1280x720",
+                InputReference = ProviderJson.Text(settings, "first_frame") is { Length: > 0 } address ? new OpenAiReference(address) : null,
             }
             : null;
 
