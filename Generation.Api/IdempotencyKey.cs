@@ -1,3 +1,5 @@
+using Generation.Core.Localization;
+
 namespace Generation.Api;
 
 /// <summary>The client's key: with it, a request that is sent twice is done once.</summary>
@@ -7,7 +9,7 @@ internal static class IdempotencyKey
     public const int MaxLength = 200;
 
     /// <summary>What is wrong with one, in words that follow a field's name.</summary>
-    public static readonly string Problem = $"must be a string of 1 to {MaxLength} printable ASCII characters";
+    public static string Problem => Refusals.Say($"must be a string of 1 to {MaxLength} printable ASCII characters");
 
     /// <summary>An empty one is invalid and not absent: its sender relies on it for not paying twice.</summary>
     public static bool IsValid(string key) => key.Length is >= 1 and <= MaxLength && key.AsSpan().IndexOfAnyExceptInRange(' ', '~') < 0;
@@ -17,6 +19,12 @@ internal static class IdempotencyKey
     {
         if (!context.Request.Headers.TryGetValue(Header, out var sent))
         {
+            return null;
+        }
+
+        if (sent.Count > 1) // joined they would be a third key, under which neither of the two is found again
+        {
+            errors[Header] = [Refusals.Say($"was sent {sent.Count} times: send it once")];
             return null;
         }
 

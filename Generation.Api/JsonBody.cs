@@ -1,6 +1,7 @@
-using System.Globalization;
 using System.Text.Json;
 using Generation.Api.Errors;
+using Generation.Core.Catalog;
+using Generation.Core.Localization;
 using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.Http.HttpResults;
 
@@ -17,7 +18,7 @@ public static class JsonBody
         ArgumentNullException.ThrowIfNull(context);
         if (!context.Request.HasJsonContentType())
         {
-            return (default, Problems.Of(ProblemCodes.UnsupportedMediaType, "Send JSON, with Content-Type: application/json."));
+            return (default, Problems.Of(ProblemCodes.UnsupportedMediaType, $"Send JSON, with Content-Type: application/json."));
         }
 
         if (context.Features.Get<IHttpMaxRequestBodySizeFeature>() is { IsReadOnly: false } limit)
@@ -33,12 +34,12 @@ public static class JsonBody
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException) // the latter: a name with half a surrogate pair
         {
-            return (default, Problems.Of(ProblemCodes.MalformedJson, $"The body is not valid JSON: {e.Message}"));
+            return (default, Problems.Malformed(e as JsonException));
         }
 
-        return body.ValueKind != JsonValueKind.Object ? (default, Problems.Of(ProblemCodes.MalformedJson, "The body must be a JSON object."))
+        return body.ValueKind != JsonValueKind.Object ? (default, Problems.Of(ProblemCodes.MalformedJson, $"The body must be a JSON object."))
             : !IsStorable(body) ? (default, Problems.Of(ProblemCodes.MalformedJson,
-                "The body has a string with U+0000 or half a surrogate pair in it."))
+                $"The body has a string with U+0000 or half a surrogate pair in it."))
             : (body, null);
     }
 
@@ -73,7 +74,8 @@ public sealed class Fields(JsonElement body)
     public string Text(string name, int maxLength)
     {
         var text = Find(name) is { ValueKind: JsonValueKind.String } value ? value.GetString()!.Trim() : "";
-        return text.Length >= 1 && text.Length <= maxLength ? text : Wrong(name, $"is required: a text of 1 to {maxLength} characters", "");
+        return JsonSchemaValue.IsVisible(text) && JsonSchemaValue.CountCodePoints(text) <= maxLength ? text
+            : Wrong(name, $"is required: a text of 1 to {maxLength} characters", "");
     }
 
     /// <summary>One of some words.</summary>
@@ -90,9 +92,9 @@ public sealed class Fields(JsonElement body)
     {
         var found = Find(name);
         return found is null && fallback is { } usual ? usual
-            : found is { ValueKind: JsonValueKind.Number } value && value.TryGetInt64(out var number) && number >= min && number <= max ? number
-            : Wrong(name, $"{(fallback is null ? "is required: a" : "must be a")} whole number from "
-                + $"{min.ToString("N0", CultureInfo.InvariantCulture)} to {max.ToString("N0", CultureInfo.InvariantCulture)}", 0L);
+            : found is { } value && JsonSchemaValue.TryReadInteger(value, out var number) && number >= min && number <= max ? number
+            : fallback is null ? Wrong(name, $"is required: a whole number from {min:N0} to {max:N0}", 0L)
+            : Wrong(name, $"must be a whole number from {min:N0} to {max:N0}", 0L);
     }
 
     /// <summary>A moment in the future, in ISO 8601 with its offset; null when it is not there.</summary>
@@ -101,21 +103,21 @@ public sealed class Fields(JsonElement body)
         var found = Find(name);
         return found is null ? null
             : found is { ValueKind: JsonValueKind.String } value && value.TryGetDateTimeOffset(out var time) && time > now ? time
-            : Wrong<DateTimeOffset?>(name, "must be a time in the future, such as 2030-01-31T00:00:00Z", null);
+            : Wrong<DateTimeOffset?>(name, $"must be a time in the future, such as 2030-01-31T00:00:00Z", null);
     }
 
     public void RefuseOthers()
     {
         foreach (var field in body.EnumerateObject().Where(f => !read.Contains(f.Name)))
         {
-            Errors[field.Name] = [$"is not a field of this request, which has {string.Join(", ", read)}"];
+            Errors[field.Name] = [Refusals.Say($"is not a field of this request, which has {string.Join(", ", read)}")];
         }
     }
 
     /// <summary>Notes what is wrong and goes on with something, so that all of it is found at once.</summary>
-    public T Wrong<T>(string name, string problem, T goOnWith)
+    public T Wrong<T>(string name, Sentence problem, T goOnWith)
     {
-        Errors[name] = [problem];
+        Errors[name] = [problem.ToString()];
         return goOnWith;
     }
 

@@ -1,4 +1,5 @@
 using System.Globalization;
+using Generation.Core.Localization;
 
 namespace Generation.Api;
 
@@ -18,7 +19,7 @@ internal static class Paging
             return count;
         }
 
-        errors["limit"] = [$"must be a whole number from 1 to {max}"];
+        errors["limit"] = [Refusals.Say($"must be a whole number from 1 to {max}")];
         return fallback;
     }
 
@@ -35,7 +36,7 @@ internal static class Paging
             return id;
         }
 
-        errors["cursor"] = ["must be the nextCursor of the page before"];
+        errors["cursor"] = [Refusals.Say($"must be the nextCursor of the page before")];
         return null;
     }
 }

@@ -26,8 +26,10 @@ builder.Services.AddTransient<IStartupFilter, HeadRequests>();
 
 var app = builder.Build();
 app.MapServiceDefaults();
+app.Use(RequestLanguage.SetAsync);
 app.UseExceptionHandler();
 app.UseStatusCodePages(Problems.BareStatusAsync);
+app.Use(Problems.RefuseUnstorableQueryAsync);
 app.Use(SessionTag.SetAsync);
 app.Use(DatabaseCircuit.RefuseWhileOpenAsync); // before authentication, which reads the key's owner
 app.Use(LoadShedding.ShedAsync);

@@ -3,6 +3,7 @@ using Generation.Core.Queue;
 using Generation.Core.Settings;
 using Generation.ServiceDefaults;
 using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.Configuration.Memory;
 using Microsoft.Extensions.DependencyInjection;
@@ -25,6 +26,7 @@ public static class GenerationServiceDefaults
     {
         ["Logging:LogLevel:Default"] = "Information",
         ["Logging:LogLevel:Microsoft.AspNetCore"] = "Warning",
+        ["Logging:LogLevel:Generation.Api.Identity.ApiKeyAuthentication"] = "Warning", // two lines of the framework's a 401, beside the request's own
         ["Logging:LogLevel:Microsoft.EntityFrameworkCore"] = "Warning",
         ["Logging:LogLevel:Npgsql"] = "Warning",
         ["Logging:LogLevel:System.Net.Http"] = "Warning",
@@ -42,6 +44,7 @@ public static class GenerationServiceDefaults
         builder.Configuration.Sources.Insert(0, new MemoryConfigurationSource { InitialData = QuietCategories });
         builder.Configuration.AddFlatNames();
         builder.Configuration.IgnoreEmptyVariables();
+        builder.Services.Configure<KestrelServerOptions>(kestrel => kestrel.AddServerHeader = false);
         builder.Services.TryAddSingleton(TimeProvider.System);
         builder.AddConsoleLines();
         builder.AddTelemetry();

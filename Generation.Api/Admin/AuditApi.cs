@@ -26,7 +26,7 @@ public static class AuditApi
     {
         if (!await gate.WaitAsync(TimeSpan.Zero, ct))
         {
-            return Problems.RetryLater(context, ProblemCodes.AuditRunning, "An audit is running already. It may take a minute; ask again then.",
+            return Problems.RetryLater(context, ProblemCodes.AuditRunning, $"An audit is running already. It may take a minute; ask again then.",
                 retryAfterSeconds: 10);
         }
 
@@ -34,9 +34,10 @@ public static class AuditApi
         {
             return TypedResults.Ok(await audit.RunAsync(ct));
         }
-        catch (TimeoutException e)
+        catch (TimeoutException)
         {
-            return Problems.RetryLater(context, ProblemCodes.AuditTimeout, e.Message, retryAfterSeconds: 60);
+            return Problems.RetryLater(context, ProblemCodes.AuditTimeout,
+                $"The audit took longer than it may. Ask again when less is going on.", retryAfterSeconds: 60);
         }
         finally
         {

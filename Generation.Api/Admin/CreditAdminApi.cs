@@ -111,7 +111,7 @@ public static class CreditAdminApi
             var amount = fields.Whole("amount", -CreditAdministration.MaxAmount, CreditAdministration.MaxAmount);
             if (amount == 0 && !fields.Errors.ContainsKey("amount"))
             {
-                fields.Wrong("amount", "must not be 0: positive gives, negative takes", 0);
+                fields.Wrong("amount", $"must not be 0: positive gives, negative takes", 0);
             }
 
             return adminAction => administration.AdjustAsync(adminAction, amount, ct);
@@ -146,11 +146,10 @@ public static class CreditAdminApi
         var reason = fields.Text("reason", MaxReasonLength);
         fields.RefuseOthers();
         var key = IdempotencyKey.Read(context, fields.Errors);
-        if (key is null)
+        if (key is null && !fields.Errors.ContainsKey(IdempotencyKey.Header))
         {
-            fields.Wrong(
-                IdempotencyKey.Header, $"is required, a header of 1 to {IdempotencyKey.MaxLength} printable ASCII characters: with it a request "
-                    + "that is sent twice is done once", "");
+            fields.Wrong(IdempotencyKey.Header, $"is required, a header of 1 to {IdempotencyKey.MaxLength} printable ASCII characters: "
+                + $"with it a request that is sent twice is done once", "");
         }
 
         if (fields.Errors.Count > 0)
@@ -168,13 +167,14 @@ public static class CreditAdminApi
         {
             case AdminActionOutcome.KeyReused:
                 return Problems.Of(ProblemCodes.IdempotencyKeyReused,
-                    "This idempotency key was used for another request. Use a new key for a new request.");
+                    $"This idempotency key was used for another request. Use a new key for a new request.");
             case AdminActionOutcome.NotEnough:
-                return Problems.Of(ProblemCodes.AdjustmentExceedsCredits,
-                    $"Only {answer.Available} credits are "
-                        + $"available{(answer.Reserved > 0 ? $"; {answer.Reserved} more are held by running jobs and cannot be taken" : "")}. "
-                        + "Nothing was changed.",
-                    ("available", answer.Available), ("held", answer.Reserved));
+                (string, object?)[] balance = [("available", answer.Available), ("held", answer.Reserved)];
+                return answer.Reserved > 0
+                    ? Problems.Of(ProblemCodes.AdjustmentExceedsCredits, $"Only {answer.Available} credits are available; {answer.Reserved} more are "
+                        + $"held by running jobs and cannot be taken. Nothing was changed.", balance)
+                    : Problems.Of(ProblemCodes.AdjustmentExceedsCredits,
+                        $"Only {answer.Available} credits are available. Nothing was changed.", balance);
             case AdminActionOutcome.Replayed:
                 context.Response.Headers["Idempotent-Replayed"] = "true";
                 break;
@@ -199,7 +199,7 @@ public static class CreditAdminApi
         Guid? userId = null;
         if (user is { Length: > 0 } && (userId = await administration.FindUserAsync(user, ct)) is null)
         {
-            return Problems.NotFound("user");
+            return Problems.NoSuchUser();
         }
 
         var page = await administration.ActionsAsync(userId, before, count + 1, ct);

@@ -2,9 +2,11 @@ using System.Buffers.Text;
 using System.ComponentModel;
 using System.Security.Cryptography;
 using System.Text;
+using System.Text.Json;
 using Generation.Api.Description;
 using Generation.Api.Errors;
 using Generation.Api.Identity;
+using Generation.Core.Credits;
 using Microsoft.AspNetCore.Http.HttpResults;
 
 namespace Generation.Api.Admin;
@@ -30,7 +32,8 @@ public sealed class MockOverrides(IConfiguration configuration, TimeProvider tim
 
     public static void Map(IEndpointRouteBuilder routes) =>
         routes.MapPost("/api/admin/mock-overrides", (MockOverrides overrides,
-            [Description("false: run it for real while mocks are on.")] bool? mock) => overrides.Issue(mock ?? true))
+            [Description("false: run it for real while mocks are on.")] bool? mock, HttpContext context, CreditAdministration administration,
+            CancellationToken ct) => overrides.IssueAsync(mock ?? true, context.Caller().UserId, administration, ct))
             .RequireAuthorization(ApiKeyAuthentication.AdminPolicy)
             .Describe("issueMockOverride", ApiTags.Admin, "A token that runs one request as a mock, or not", ProblemCodes.MockOverrideUnavailable);
 
@@ -55,7 +58,8 @@ public sealed class MockOverrides(IConfiguration configuration, TimeProvider tim
         return true;
     }
 
-    private Results<Ok<MockOverride>, ProblemHttpResult> Issue(bool mock)
+    private async Task<Results<Ok<MockOverride>, ProblemHttpResult>> IssueAsync(bool mock, Guid admin, CreditAdministration administration,
+        CancellationToken ct)
     {
         if (Key is not { } key)
         {
@@ -64,6 +68,8 @@ public sealed class MockOverrides(IConfiguration configuration, TimeProvider tim
         }
 
         var expiresAt = time.GetUtcNow() + Lifetime;
+        await administration.RecordAsync(admin, "mock_override", $"A token that runs requests {(mock ? "as mocks" : "for real")} was issued.",
+            JsonSerializer.SerializeToElement(new { mock, expiresAt }), ct);
         var claim = $"{(mock ? "on" : "off")}.{expiresAt.ToUnixTimeSeconds()}";
         return TypedResults.Ok(new MockOverride($"{claim}.{Sign(key, claim)}", mock, expiresAt));
     }

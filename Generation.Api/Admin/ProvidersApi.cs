@@ -70,7 +70,7 @@ public static class ProvidersApi
         catch (Exception e) when (e is RedisException or TimeoutException)
         {
             return Problems.RetryLater(context, ProblemCodes.RedisUnavailable,
-                "Workers tell how their providers are by Redis, which does not answer. Sessions go on.", 5);
+                $"Workers tell how their providers are by Redis, which does not answer. Sessions go on.", 5);
         }
 
         var disabled = await settings.DisabledModelsAsync(ct);

@@ -1,6 +1,7 @@
 using System.ComponentModel;
 using Generation.Api.Description;
 using Generation.Api.Errors;
+using Generation.Core.Localization;
 using Generation.Core.Settings;
 using Microsoft.AspNetCore.Http.HttpResults;
 
@@ -44,18 +45,18 @@ public static class VoicesApi
     {
         if (!list.IsConfigured)
         {
-            return Problems.Of(ProblemCodes.VoicesNotConfigured, "No account at ElevenLabs is configured, so its voices cannot be listed.");
+            return Problems.Of(ProblemCodes.VoicesNotConfigured, $"No account at ElevenLabs is configured, so its voices cannot be listed.");
         }
 
         var (listing, problem) = await list.GetAsync(refresh ?? false, ct);
         return listing is null
-            ? Problems.RetryLater(context, ProblemCodes.VoicesUnavailable, "The voices cannot be read at the moment.",
+            ? Problems.RetryLater(context, ProblemCodes.VoicesUnavailable, $"The voices cannot be read at the moment.",
                 (int)Math.Ceiling(options.RefreshSpacing.TotalSeconds))
             : TypedResults.Ok(new VoicePage(
                 [.. listing.Voices.Select(voice => new VoiceView(
                     voice.VoiceId, voice.Name, voice.Category, voice.Description, voice.PreviewUrl, voice.Labels ?? [],
                     [.. (voice.VerifiedLanguages ?? []).Select(language => language.Language).OfType<string>().Distinct(StringComparer.Ordinal)]))],
                 listing.IsComplete, listing.ReadAt, problem is not null, problem is null ? null
-                    : "The voices could not be read again; this is the last list that was."));
+                    : Refusals.Say($"The voices could not be read again; this is the last list that was.")));
     }
 }

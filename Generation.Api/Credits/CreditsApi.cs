@@ -3,6 +3,7 @@ using Generation.Api.Description;
 using Generation.Api.Errors;
 using Generation.Api.Identity;
 using Generation.Core.Credits;
+using Generation.Core.Localization;
 using Microsoft.AspNetCore.Http.HttpResults;
 
 namespace Generation.Api.Credits;
@@ -52,17 +53,17 @@ public static class CreditsApi
 
     private static async Task<Results<Ok<Balance>, ProblemHttpResult>> BalanceOfAsync(string user, CreditReader credits,
         CreditAdministration administration, CancellationToken ct) =>
-        await administration.FindUserAsync(user, ct) is { } id ? TypedResults.Ok(await credits.BalanceAsync(id, ct)) : Problems.NotFound("user");
+        await administration.FindUserAsync(user, ct) is { } id ? TypedResults.Ok(await credits.BalanceAsync(id, ct)) : Problems.NoSuchUser();
 
     private static async Task<Results<Ok<TransactionPage>, ProblemHttpResult>> TransactionsOfAsync(
         string user, [AsParameters] TransactionQuery query, CreditReader credits, CreditAdministration administration, CancellationToken ct) =>
-        await administration.FindUserAsync(user, ct) is { } id ? await TransactionsAsync(credits, id, query, ct) : Problems.NotFound("user");
+        await administration.FindUserAsync(user, ct) is { } id ? await TransactionsAsync(credits, id, query, ct) : Problems.NoSuchUser();
 
     private static async Task<Results<Ok<TransactionPage>, ProblemHttpResult>> TransactionsAsync(CreditReader credits, Guid userId,
         TransactionQuery query, CancellationToken ct)
     {
         var errors = new Dictionary<string, string[]>(StringComparer.Ordinal);
-        T? Read<T>(string name, string? sent, Func<string, T?> parse, string problem)
+        T? Read<T>(string name, string? sent, Func<string, T?> parse, Sentence problem)
             where T : struct
         {
             if (sent is not { Length: > 0 } text)
@@ -73,7 +74,7 @@ public static class CreditsApi
             var value = parse(text);
             if (value is null)
             {
-                errors[name] = [problem];
+                errors[name] = [problem.ToString()];
             }
 
             return value;
@@ -83,7 +84,7 @@ public static class CreditsApi
         {
             if (word is { Length: > 0 } && !words.Contains(word, StringComparer.Ordinal))
             {
-                errors[name] = [$"must be {string.Join(", ", words[..^1])} or {words[^1]}"];
+                errors[name] = [Refusals.Say($"must be one of {string.Join(", ", words)}")];
             }
 
             return word is { Length: > 0 } ? word : null;
@@ -95,15 +96,15 @@ public static class CreditsApi
         var count = Paging.Limit(query.Limit, MaxPage, fallback: 50, errors);
         var before = Read<long>("cursor", query.Cursor, text =>
             long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var id) ? id
-            : null, "must be the nextCursor of the page before");
+            : null, $"must be the nextCursor of the page before");
         var filter = new TransactionFilter
         {
             Type = Word("type", query.Type, Types),
             Direction = Word("direction", query.Direction, ["credit", "debit"]),
             SessionId = Read<Guid>("sessionId", query.SessionId, text =>
-                Guid.TryParse(text, out var id) ? id : null, "must be the id of a generation"),
-            Since = Read("since", query.Since, Time, "must be a time, such as 2026-01-31T00:00:00Z"),
-            Until = Read("until", query.Until, Time, "must be a time, such as 2026-01-31T00:00:00Z"),
+                Guid.TryParse(text, out var id) ? id : null, $"must be the id of a generation"),
+            Since = Read("since", query.Since, Time, $"must be a time, such as 2026-01-31T00:00:00Z"),
+            Until = Read("until", query.Until, Time, $"must be a time, such as 2026-01-31T00:00:00Z"),
         };
         if (errors.Count > 0)
         {

@@ -4,6 +4,7 @@ using System.Text.Json;
 using Generation.Api.Errors;
 using Generation.Api.Identity;
 using Generation.Api.Media;
+using Generation.Core.Media;
 using Generation.Core.Realtime;
 using Generation.Core.Sessions;
 
@@ -72,11 +73,12 @@ public static class EventStream
         await using var watcher = await feed.WatchAsync(sessionId); // before the state is read: nothing is missed in between
         if (await sessions.GetAsync(user, sessionId, ct) is not { } session)
         {
-            await Problems.NotFound("generation").ExecuteAsync(context);
+            await Problems.NoSuchGeneration().ExecuteAsync(context);
             return;
         }
 
-        var seen = long.TryParse(context.Request.Headers["Last-Event-ID"], NumberStyles.None, CultureInfo.InvariantCulture, out var id) ? id : 0;
+        var seen = long.TryParse(context.Request.Headers["Last-Event-ID"], NumberStyles.None, CultureInfo.InvariantCulture, out var id)
+            && id <= session.Version ? id : 0; // one from the future is not one of ours
         if (session.HasEnded && seen >= session.Version)
         {
             context.Response.StatusCode = StatusCodes.Status204NoContent; // an EventSource does not come back after this
@@ -203,15 +205,23 @@ public static class EventStream
         private async Task ShowProgressAsync(Progress progress, CancellationToken ct)
         {
             // Older than what was shown, from a worker that lost the session, or a step back: not told.
-            if (progress.Version >= shown.Version && progress.LeaseToken >= leaseToken && progress.Percent >= percent
-                && (progress.Percent > percent || progress.Phase != phase || progress.Preview is not null))
+            if (progress.SessionId == shown.SessionId && progress.Version >= shown.Version && progress.LeaseToken >= leaseToken
+                && progress.Percent >= percent && (progress.Percent > percent || progress.Phase != phase || progress.Preview is not null))
             {
                 (percent, phase, leaseToken) = (progress.Percent, progress.Phase, progress.LeaseToken);
                 await WriteAsync("progress", null, new ProgressEvent(
                     progress.SessionId, progress.Version, progress.LeaseToken, progress.Percent, progress.Phase,
-                    progress.Preview is { } look ? new PreviewView(look.Ordinal, links.Sign(look.ObjectKey, context).Url) : null), ct);
+                    progress.Preview is { } look ? SignPreview(look) : null), ct);
             }
         }
+
+        /// <summary>
+        /// Whoever reaches Redis can publish progress; only what is a preview of this very session is signed, and anything else is not shown.
+        /// </summary>
+        private PreviewView? SignPreview(Preview look) =>
+            MediaKey.TryParse(look.ObjectKey, out var key) && key.Role == MediaRole.Preview && key.UserId == shown.UserId
+            && key.SessionId == shown.SessionId && key.Ordinal == look.Ordinal
+                ? new PreviewView(look.Ordinal, links.Sign(look.ObjectKey, context).Url) : null;
 
         public async Task HeartbeatAsync(CancellationToken ct) => await RawAsync(": heartbeat\n\n", ct);
 

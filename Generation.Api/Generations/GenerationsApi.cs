@@ -4,6 +4,7 @@ using Generation.Api.Errors;
 using Generation.Api.Events;
 using Generation.Api.Identity;
 using Generation.Api.Media;
+using Generation.Core.Localization;
 using Generation.Core.Sessions;
 using Microsoft.AspNetCore.Http.HttpResults;
 
@@ -88,7 +89,7 @@ public static class GenerationsApi
         MediaLinks links, CancellationToken ct) =>
         await sessions.GetAsync(context.Caller().UserId, sessionId, ct) is { } session
             ? TypedResults.Ok(links.Present(session, context))
-            : Problems.NotFound("generation");
+            : Problems.NoSuchGeneration();
 
     private static async Task<Results<Ok<GenerationPage>, ProblemHttpResult>> ListAsync(
         HttpContext context, SessionReader sessions, MediaLinks links, [Description("The nextCursor of the page before.")] string? cursor,
@@ -101,7 +102,7 @@ public static class GenerationsApi
 
         if (status is not (null or "queued" or "processing" or "completed" or "failed" or "canceled"))
         {
-            errors["status"] = ["must be queued, processing, completed, failed or canceled"];
+            errors["status"] = [Refusals.Say($"must be queued, processing, completed, failed or canceled")];
         }
 
         if (errors.Count > 0)
@@ -120,7 +121,7 @@ public static class GenerationsApi
         var outcome = await cancellation.CancelAsync(context.Caller().UserId, sessionId, ct);
         if (outcome == CancelOutcome.NotFound || await sessions.GetAsync(context.Caller().UserId, sessionId, ct) is not { } session)
         {
-            return Problems.NotFound("generation");
+            return Problems.NoSuchGeneration();
         }
 
         return outcome switch

@@ -101,7 +101,7 @@ public sealed class Quotes(ModelRegistry registry, PriceList prices, CreditReade
         var found = await uploads.FindAsync(user, named.Select(n => n.UploadId), ct);
         foreach (var (parameter, id) in named.Where(n => !found.ContainsKey(n.UploadId)))
         {
-            errors[$"params.{parameter}"] = [$"names {Uploads.Scheme}{id}, which is not there, or not yours"];
+            errors[$"params.{parameter}"] = [Core.Localization.Refusals.Say($"names {Uploads.Scheme}{id}, which is not there, or not yours")];
         }
     }
 

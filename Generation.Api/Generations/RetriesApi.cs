@@ -6,6 +6,8 @@ using Generation.Api.Description;
 using Generation.Api.Errors;
 using Generation.Api.Identity;
 using Generation.Core;
+using Generation.Core.Credits;
+using Generation.Core.Localization;
 using Generation.Core.Sessions;
 using Microsoft.AspNetCore.Http.HttpResults;
 
@@ -40,7 +42,7 @@ public static class RetriesApi
         var user = context.Caller().UserId;
         if (await sessions.GetAsync(user, sessionId, ct) is not { } session)
         {
-            return Problems.NotFound("generation");
+            return Problems.NoSuchGeneration();
         }
 
         if (session.Status is not ("failed" or "canceled"))
@@ -72,12 +74,12 @@ public static class RetriesApi
         DateTimeOffset moment = default;
         if (before is not null && !DateTimeOffset.TryParse(before, CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal, out moment))
         {
-            errors["before"] = ["must be a time, such as 2030-01-31T00:00:00Z: the failedAt of the last one of the page before"];
+            errors["before"] = [Refusals.Say($"must be a time, such as 2030-01-31T00:00:00Z: the failedAt of the last one of the page before")];
         }
 
         if (open is not (null or "true" or "false"))
         {
-            errors["open"] = ["must be true or false"];
+            errors["open"] = [Refusals.Say($"must be true or false")];
         }
 
         if (errors.Count > 0)
@@ -101,7 +103,8 @@ public static class RetriesApi
 
     /// <summary>Body: <c>{"sessionIds": […]}</c>, <c>{"filter": {code, model, provider, before}}</c> or <c>{"all": true}</c>.</summary>
     private static async Task<Results<Ok<RedriveResult>, ProblemHttpResult>> RedriveAsync(
-        HttpContext context, DeadLetters dead, SubmitHandler handler, ApiOptions options, ILogger<DeadLetters> log, CancellationToken ct)
+        HttpContext context, DeadLetters dead, SubmitHandler handler, CreditAdministration administration, ApiOptions options,
+        ILogger<DeadLetters> log, CancellationToken ct)
     {
         var (body, refusal) = await JsonBody.ReadAsync(context, options.MaxBodyBytes, ct);
         if (refusal is not null)
@@ -116,6 +119,8 @@ public static class RetriesApi
         }
 
         var found = await dead.ListAsync(filter!, MaxRedrive + 1, ct);
+        await administration.RecordAsync(context.Caller().UserId, "redrive", $"Redrive of {Math.Min(found.Count, MaxRedrive)} dead letters.",
+            JsonSerializer.SerializeToElement(new { request = body, sessionIds = found.Take(MaxRedrive).Select(letter => letter.SessionId) }), ct);
         var results = await Task.WhenAll(found.Take(MaxRedrive).Select(letter => RedriveOneAsync(context, handler, letter, ct)));
         var redriven = results.Count(r => r.NewSessionId is not null && !r.Replayed);
         log.LogWarning("Administrator {Admin} redrove {Count} of {Found} dead letters", context.Caller().UserId, redriven, results.Length);
@@ -176,7 +181,7 @@ public static class RetriesApi
         var ways = body.EnumerateObject().Select(f => f.Name).ToList();
         if (ways is not ["sessionIds"] and not ["filter"] and not ["all"])
         {
-            errors["sessionIds"] = ["give one of sessionIds (a list), filter (an object) and all (true)"];
+            errors["sessionIds"] = [Refusals.Say($"give one of sessionIds (a list), filter (an object) and all (true)")];
             return (null, errors);
         }
 
@@ -187,7 +192,7 @@ public static class RetriesApi
                 : [];
             if (ids.Count == 0 || ids.Contains(Guid.Empty))
             {
-                errors["sessionIds"] = [$"must be a list of 1 to {MaxRedrive} session ids"];
+                errors["sessionIds"] = [Refusals.Say($"must be a list of 1 to {MaxRedrive} session ids")];
             }
 
             return (new DeadLetterFilter { SessionIds = ids }, errors);
@@ -197,7 +202,7 @@ public static class RetriesApi
         {
             if (all.ValueKind != JsonValueKind.True)
             {
-                errors["all"] = ["must be true"];
+                errors["all"] = [Refusals.Say($"must be true")];
             }
 
             return (new DeadLetterFilter { OnlyOpen = true }, errors);
@@ -206,7 +211,7 @@ public static class RetriesApi
         var filter = body.GetProperty("filter");
         if (filter.ValueKind != JsonValueKind.Object || !filter.EnumerateObject().Any())
         {
-            errors["filter"] = ["must be an object with code, model, provider or before; to mean all say \"all\": true"];
+            errors["filter"] = [Refusals.Say($"must be an object with code, model, provider or before; to mean all say \"all\": true")];
             return (null, errors);
         }
 
@@ -220,7 +225,7 @@ public static class RetriesApi
             };
             if (!isGood)
             {
-                errors[$"filter.{field.Name}"] = ["is not a field of the filter (code, model, provider, before), or not of its type"];
+                errors[$"filter.{field.Name}"] = [Refusals.Say($"is not a field of the filter (code, model, provider, before), or not of its type")];
             }
         }
 

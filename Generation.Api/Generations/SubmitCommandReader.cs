@@ -2,6 +2,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using Generation.Api.Errors;
 using Generation.Core.Catalog;
+using Generation.Core.Localization;
 using Microsoft.AspNetCore.Http.HttpResults;
 
 namespace Generation.Api.Generations;
@@ -28,7 +29,7 @@ public sealed class SubmitCommandReader(ModelRegistry registry, ApiOptions optio
         if (!body.TryGetProperty("model", out var named) || named.ValueKind != JsonValueKind.String
             || named.GetString() is not { Length: > 0 and <= 100 } name)
         {
-            errors["model"] = ["is required: the id of a model, see GET /api/models"];
+            errors["model"] = [Refusals.Say($"is required: the id of a model, see GET /api/models")];
         }
         else
         {
@@ -38,7 +39,7 @@ public sealed class SubmitCommandReader(ModelRegistry registry, ApiOptions optio
         var given = NoParams;
         if (!body.TryGetProperty("params", out var sent) || sent.ValueKind != JsonValueKind.Object)
         {
-            errors["params"] = ["is required: an object with the model's parameters"];
+            errors["params"] = [Refusals.Say($"is required: an object with the model's parameters")];
         }
         else
         {
@@ -47,7 +48,7 @@ public sealed class SubmitCommandReader(ModelRegistry registry, ApiOptions optio
 
         foreach (var field in body.EnumerateObject().Where(f => f.Name is not ("model" or "params" or "clientKey")))
         {
-            errors[field.Name] = ["is not a field of this request, which has model, params and clientKey"];
+            errors[field.Name] = [Refusals.Say($"is not a field of this request, which has model, params and clientKey")];
         }
 
         return Frame(context, body, model, given, errors);
@@ -73,14 +74,14 @@ public sealed class SubmitCommandReader(ModelRegistry registry, ApiOptions optio
         {
             if (named.ValueKind != JsonValueKind.String)
             {
-                errors["model"] = ["must be the id of a model, see GET /api/models; without it the tool's first model is meant"];
+                errors["model"] = [Refusals.Say($"must be the id of a model, see GET /api/models; without it the tool's first model is meant")];
             }
             else
             {
                 model = named.GetString()!;
                 if (tool is not null && registry.Find(model) is { } other && other.Tool != byDefault.Tool)
                 {
-                    errors["model"] = [$"is not a model of the tool '{byDefault.Tool}'"];
+                    errors["model"] = [Refusals.Say($"is not a model of the tool '{byDefault.Tool}'")];
                 }
             }
         }
@@ -89,12 +90,12 @@ public sealed class SubmitCommandReader(ModelRegistry registry, ApiOptions optio
         {
             foreach (var field in body.EnumerateObject().Where(f => f.Name is not ("model" or "params" or "clientKey")))
             {
-                errors[field.Name] = ["must stand in params, or the others beside it: not some here and some there"];
+                errors[field.Name] = [Refusals.Say($"must stand in params, or the others beside it: not some here and some there")];
             }
 
             if (nested.ValueKind != JsonValueKind.Object)
             {
-                errors["params"] = ["must be an object with the model's parameters"];
+                errors["params"] = [Refusals.Say($"must be an object with the model's parameters")];
             }
 
             return Frame(context, body, model, nested.ValueKind == JsonValueKind.Object ? nested : NoParams, errors);
@@ -127,11 +128,10 @@ public sealed class SubmitCommandReader(ModelRegistry registry, ApiOptions optio
         if (header.Length > 0 && field.Length > 0 && header != field)
         {
             return (null, Problems.Of(ProblemCodes.IdempotencyKeyMismatch,
-                "The header Idempotency-Key and the field clientKey differ. Send one of them.",
+                $"The header Idempotency-Key and the field clientKey differ. Send one of them.",
                 ("errors", new Dictionary<string, string[]>(StringComparer.Ordinal)
                 {
-                    ["clientKey"] =
-                    ["differs from the header Idempotency-Key"]
+                    ["clientKey"] = [Refusals.Say($"differs from the header Idempotency-Key")],
                 })));
         }
 

@@ -62,11 +62,13 @@ public sealed class SubmitHandler(
             SubmitOutcome.Conflict => (null, KeyReused()),
             SubmitOutcome.NotEnoughCredits => (null, await NotEnoughAsync(user, result, ct)),
             SubmitOutcome.NoAccount => (null, await NotEnoughAsync(user, result with { HeldCredits = request!.Price.Credits * request.Outputs }, ct)),
-            SubmitOutcome.Frozen => (null, Problems.Of(ProblemCodes.AccountFrozen, "This account is frozen. Write to support.")),
+            SubmitOutcome.Frozen => (null, Problems.Of(ProblemCodes.AccountFrozen, $"This account is frozen. Write to support.")),
             SubmitOutcome.TooMany => (null, TooMany(context)),
             SubmitOutcome.Overloaded => (null, LoadShedding.Overloaded(context)),
+            SubmitOutcome.AccountBusy => (null, Problems.RetryLater(context, ProblemCodes.DatabaseUnavailable,
+                $"Your account is busy with another change. Nothing was stored; try again with the same key: it cannot be charged twice.")),
             _ => (null, Problems.RetryLater(context, ProblemCodes.DatabaseUnavailable,
-                "The database does not answer at the moment. Try again with the same key: it cannot be charged twice.")),
+                $"The database does not answer at the moment. Try again with the same key: it cannot be charged twice.")),
         };
     }
 
@@ -102,9 +104,12 @@ public sealed class SubmitHandler(
         }, null);
     }
 
-    private static ProblemHttpResult TooFast(Allowance allowance) => Problems.Of(ProblemCodes.RateLimited,
-        $"{(allowance.Policy == "key" ? "This key" : "The service")} takes {allowance.Limit} submits a minute. Nothing was stored; try again in "
-            + $"{allowance.ResetSeconds} s.",
+    private static ProblemHttpResult TooFast(Allowance allowance) => allowance.Policy == "key"
+        ? Problems.Of(ProblemCodes.RateLimited,
+            $"This key takes {allowance.Limit} submits a minute. Nothing was stored; try again in {allowance.ResetSeconds} s.",
+            ("limit", allowance.Limit), ("policy", allowance.Policy))
+        : Problems.Of(ProblemCodes.RateLimited,
+        $"The service takes {allowance.Limit} submits a minute. Nothing was stored; try again in {allowance.ResetSeconds} s.",
         ("limit", allowance.Limit), ("policy", allowance.Policy));
 
     private ProblemHttpResult TooMany(HttpContext context)
@@ -112,32 +117,39 @@ public sealed class SubmitHandler(
         context.Response.Headers.RetryAfter = "5";
         return Problems.Of(ProblemCodes.TooManySessions,
             $"You have {submits.OutstandingPerUser} generations that have not ended, which is as many as one may have. Nothing was stored; try "
-                + "again when some have ended.",
+                + $"again when some have ended.",
             ("limit", submits.OutstandingPerUser));
     }
 
     private static ProblemHttpResult KeyReused() => Problems.Of(ProblemCodes.IdempotencyKeyReused,
-        "This idempotency key was used for a request with another body. Use a new key for a new request.");
+        $"This idempotency key was used for a request with another body. Use a new key for a new request.");
 
     /// <summary>402 with one code, because a client does the same first, and <c>reason</c>: not_enough (buy more) or held (waiting helps).</summary>
     private async Task<ProblemHttpResult> NotEnoughAsync(Guid user, SubmitResult result, CancellationToken ct)
     {
         if (result.Available + result.Reserved < result.HeldCredits)
         {
-            return Problems.Of(ProblemCodes.InsufficientCredits,
-                $"This needs {result.HeldCredits} credits; you have "
-                    + $"{result.Available}"
-                    + $"{(result.Reserved > 0 ? $", and even with the {result.Reserved} that running jobs hold it is not enough" : "")}. "
-                    + "Buy more, or ask for less.",
-                ("reason", "not_enough"), ("available", result.Available), ("needed", result.HeldCredits), ("held", result.Reserved));
+            (string, object?)[] lacking =
+                [("reason", "not_enough"), ("available", result.Available), ("needed", result.HeldCredits), ("held", result.Reserved)];
+            return result.Reserved > 0
+                ? Problems.Of(ProblemCodes.InsufficientCredits, $"This needs {result.HeldCredits} credits; you have {result.Available}, and even "
+                    + $"with the {result.Reserved} that running jobs hold it is not enough. Buy more, or ask for less.", lacking)
+                : Problems.Of(ProblemCodes.InsufficientCredits,
+                    $"This needs {result.HeldCredits} credits; you have {result.Available}. Buy more, or ask for less.", lacking);
         }
 
         var holds = await credits.OpenHoldsAsync(user, ct);
-        return Problems.Of(ProblemCodes.InsufficientCredits,
-            $"This needs {result.HeldCredits} credits; you have {result.Available}, and {result.Reserved} more are held by {holds.RunningJobs} "
-                + $"running job{(holds.RunningJobs == 1 ? "" : "s")}. "
-            + "What they do not use comes back when they end; wait, cancel one, or buy more.",
+        (string, object?)[] held =
+        [
             ("reason", "held"), ("available", result.Available), ("needed", result.HeldCredits), ("held", result.Reserved),
-                ("runningJobs", holds.RunningJobs), ("earliestRelease", holds.EarliestRelease));
+            ("runningJobs", holds.RunningJobs), ("earliestRelease", holds.EarliestRelease),
+        ];
+        return holds.RunningJobs == 1
+            ? Problems.Of(ProblemCodes.InsufficientCredits, $"This needs {result.HeldCredits} credits; you have {result.Available}, and "
+                + $"{result.Reserved} more are held by 1 running job. What it does not use comes back when it ends; wait, cancel it, or buy "
+                + $"more.", held)
+            : Problems.Of(ProblemCodes.InsufficientCredits, $"This needs {result.HeldCredits} credits; you have {result.Available}, and "
+                + $"{result.Reserved} more are held by {holds.RunningJobs} running jobs. What they do not use comes back when they end; wait, "
+                + $"cancel one, or buy more.", held);
     }
 }

@@ -43,14 +43,14 @@ public sealed class ApiKeyAuthentication(
     protected override async Task HandleChallengeAsync(AuthenticationProperties properties)
     {
         Response.Headers.WWWAuthenticate = "Bearer";
-        var detail = Request.Headers.Authorization.Count == 0
-            ? "Send your API key: Authorization: Bearer gk_…"
-            : "This API key is not known, or was revoked.";
-        await Problems.Of(ProblemCodes.Unauthorized, detail).ExecuteAsync(Context);
+        var problem = Request.Headers.Authorization.Count == 0
+            ? Problems.Of(ProblemCodes.Unauthorized, $"Send your API key: Authorization: Bearer gk_…")
+            : Problems.Of(ProblemCodes.Unauthorized, $"This API key is not known, or was revoked.");
+        await problem.ExecuteAsync(Context);
     }
 
     protected override Task HandleForbiddenAsync(AuthenticationProperties properties) =>
-        Problems.Of(ProblemCodes.Forbidden, "This needs the role admin.").ExecuteAsync(Context);
+        Problems.Of(ProblemCodes.Forbidden, $"This needs the role admin.").ExecuteAsync(Context);
 }
 
 public static class CallerExtensions

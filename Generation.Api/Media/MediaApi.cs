@@ -1,7 +1,7 @@
+using System.Globalization;
 using Generation.Api.Description;
 using Generation.Api.Errors;
 using Generation.Api.Identity;
-using Generation.Core.Localization;
 using Generation.Core.Media;
 using Generation.Core.Sessions;
 using Microsoft.AspNetCore.Http.HttpResults;
@@ -30,34 +30,52 @@ public static class MediaApi
         HttpContext context, CancellationToken ct) =>
         await sessions.FindMediaKeyAsync(context.Caller().UserId, mediaId, ct) is { } key
             ? TypedResults.Redirect(links.Sign(key, context).Url)
-            : Problems.NotFound("media");
+            : Problems.NoSuchFile();
 
-    private static Results<PhysicalFileHttpResult, ProblemHttpResult> ServeFile(string? key, HttpContext context, IMediaStore store)
+    private static Results<PhysicalFileHttpResult, ProblemHttpResult> ServeFile(string? key, HttpContext context, IMediaStore store,
+        TimeProvider time)
     {
         if (store is not FolderMediaStore folder)
         {
-            return Problems.NotFound("file");
+            return Problems.NoSuchFile();
         }
 
         var query = context.Request.Query;
         switch (folder.OpenSigned(key, query["expires"], query["signature"], query["name"], out var file))
         {
             case SignedUrlVerdict.Valid:
-                context.Response.Headers.CacheControl = "private, max-age=3600, immutable";
-                context.Response.Headers.XContentTypeOptions = "nosniff";
-                return TypedResults.PhysicalFile(file!.Path, file.ContentType, file.DownloadName, enableRangeProcessing: true);
+                Protect(context.Response.Headers);
+                // no longer than the signature: who may no longer fetch it may no longer have it either
+                var seconds = Math.Max((long)(file!.ExpiresAt - time.GetUtcNow()).TotalSeconds, 0);
+                context.Response.Headers.CacheControl = $"private, max-age={seconds.ToString(CultureInfo.InvariantCulture)}, immutable";
+                return TypedResults.PhysicalFile(file.Path, file.ContentType, file.DownloadName, enableRangeProcessing: true);
             case SignedUrlVerdict.Expired:
-                return Problems.Of(ProblemCodes.UrlExpired, "This URL was signed for an hour, which is over. Get the session again for a new one.");
+                return Problems.Of(ProblemCodes.UrlExpired, $"The time of this URL is over. Get the generation again for a new one.");
             case SignedUrlVerdict.Missing:
-                return Problems.NotFound("file");
+                return Problems.NoSuchFile();
             default:
-                return Problems.Of(ProblemCodes.UrlNotSigned, "This URL is not signed by us. Get it from the session.");
+                return Problems.Of(ProblemCodes.UrlNotSigned, $"This URL is not signed by us. Get it from the generation.");
         }
     }
 
-    private static Results<FileStreamHttpResult, ProblemHttpResult> ServeSample(string name) =>
-        MockSamples.Find(name) is { } sample ? TypedResults.Stream(sample.Open(), sample.ContentType, enableRangeProcessing: true)
-            : Problems.NotFound("sample");
+    private static Results<FileStreamHttpResult, ProblemHttpResult> ServeSample(string name, HttpContext context)
+    {
+        if (MockSamples.Find(name) is not { } sample)
+        {
+            return Problems.NoSuchFile();
+        }
+
+        Protect(context.Response.Headers);
+        return TypedResults.Stream(sample.Open(), sample.ContentType, enableRangeProcessing: true);
+    }
+
+    /// <summary>A file is shown and not run, whatever is in it; any site may embed it, because its URL is the permission.</summary>
+    private static void Protect(IHeaderDictionary headers)
+    {
+        headers.XContentTypeOptions = "nosniff";
+        headers.ContentSecurityPolicy = "default-src 'none'; sandbox";
+        headers["Cross-Origin-Resource-Policy"] = "cross-origin";
+    }
 }
 
 /// <summary>Makes the links under which a session's outputs can be opened for an hour. Whoever calls has checked that they may be.</summary>
@@ -77,8 +95,7 @@ public sealed class MediaLinks(IMediaStore store, IOptions<MediaOptions> options
     {
         ArgumentNullException.ThrowIfNull(session);
         ArgumentNullException.ThrowIfNull(context);
-        var language = UserMessages.Choose(context.Request.GetTypedHeaders().AcceptLanguage
-            .Where(l => l.Quality is not 0).OrderByDescending(l => l.Quality ?? 1).Select(l => l.Value.ToString()));
+        var language = RequestLanguage.Of(context.Request);
         if (!context.Response.HasStarted)
         {
             context.Response.Headers.ContentLanguage = language;

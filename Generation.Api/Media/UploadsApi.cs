@@ -2,6 +2,7 @@ using Generation.Api.Description;
 using Generation.Api.Errors;
 using Generation.Api.Identity;
 using Generation.Core;
+using Generation.Core.Localization;
 using Generation.Core.Media;
 using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.Http.HttpResults;
@@ -49,7 +50,7 @@ public static class UploadsApi
         if (!MediaTypeHeaderValue.TryParse(context.Request.ContentType, out var type) || type.MediaType != "multipart/form-data"
             || HeaderUtilities.RemoveQuotes(type.Boundary).Value is not { Length: > 0 and <= 200 } boundary)
         {
-            return Problems.Of(ProblemCodes.UnsupportedMediaType, "Send a form with one file: Content-Type: multipart/form-data; boundary=….");
+            return Problems.Of(ProblemCodes.UnsupportedMediaType, $"Send a form with one file: Content-Type: multipart/form-data; boundary=….");
         }
 
         if (context.Features.Get<IHttpMaxRequestBodySizeFeature>() is { IsReadOnly: false } limit)
@@ -75,7 +76,7 @@ public static class UploadsApi
                 }
             }
 
-            return Wrong("is required: a picture as a file of the form");
+            return Wrong($"is required: a picture as a file of the form");
         }
         catch (MediaException e)
         {
@@ -83,16 +84,17 @@ public static class UploadsApi
             return e.Failure switch
             {
                 MediaFailure.TooLarge => Problems.Of(ProblemCodes.BodyTooLarge, $"A picture has at most {MaxBytes >> 20} MiB."),
-                MediaFailure.StoreUnavailable or MediaFailure.SourceUnavailable =>
-                    Problems.RetryLater(context, ProblemCodes.StorageUnavailable, "The picture could not be stored now. Send it again."),
-                MediaFailure.WrongType => Wrong($"must be a picture: {e.Message}"),
-                _ => Wrong($"could not be read: {e.Message}"),
+                MediaFailure.SourceUnavailable => Broken(e.InnerException), // its sender's doing, not ours
+                MediaFailure.StoreUnavailable =>
+                    Problems.RetryLater(context, ProblemCodes.StorageUnavailable, $"The picture could not be stored now. Send it again."),
+                MediaFailure.WrongType => Wrong($"must be a picture: JPEG, PNG, WebP, GIF or AVIF"),
+                _ => Wrong($"could not be read: it is empty or incomplete"),
             };
         }
         catch (Exception e) when (e is NpgsqlException or TimeoutException)
         {
             log.LogWarning("Could not record an upload: {Problem}", e.Message);
-            return Problems.RetryLater(context, ProblemCodes.DatabaseUnavailable, "The picture could not be recorded now. Send it again.");
+            return Problems.RetryLater(context, ProblemCodes.DatabaseUnavailable, $"The picture could not be recorded now. Send it again.");
         }
         catch (BadHttpRequestException e) when (e.StatusCode == StatusCodes.Status413PayloadTooLarge)
         {
@@ -100,9 +102,20 @@ public static class UploadsApi
         }
         catch (Exception e) when (e is IOException or InvalidDataException && !ct.IsCancellationRequested)
         {
-            return Wrong($"could not be read: {e.Message}");
+            return Broken(e);
         }
     }
+
+    /// <summary>The body ended too early, or came too slowly.</summary>
+    private static ProblemHttpResult Broken(Exception? error) => error switch
+    {
+        BadHttpRequestException { StatusCode: StatusCodes.Status413PayloadTooLarge } =>
+            Problems.Of(ProblemCodes.BodyTooLarge, $"A picture has at most {MaxBytes >> 20} MiB."),
+        BadHttpRequestException bad => Problems.Unreadable(bad),
+        OperationCanceledException => Problems.Of(ProblemCodes.MalformedRequest with { Status = StatusCodes.Status408RequestTimeout },
+            $"The body came too slowly. Send it again."),
+        _ => Wrong($"could not be read: it is empty or incomplete"),
+    };
 
     private static async Task<Results<Created<UploadView>, ProblemHttpResult>> KeepAsync(
         HttpContext context, Guid user, Stream file, Uploads uploads, MediaTransfer transfer, IMediaStore store, TimeProvider time,
@@ -118,7 +131,7 @@ public static class UploadsApi
         {
             if (ProblemOf(media) is { } problem)
             {
-                return Wrong(problem);
+                return Invalid(problem);
             }
 
             await uploads.AddAsync(new Upload(id, user, media), ct);
@@ -138,14 +151,18 @@ public static class UploadsApi
 
     private static string? ProblemOf(StoredMedia media) => (media.Width, media.Height) switch
     {
-        ({ } width, { } height) when width < MinSide || height < MinSide => $"must be at least {MinSide} pixels on each side; it is {width}x{height}",
-        ({ } width, { } height) when (long)width * height > MaxPixels => $"must have at most {MaxPixels} pixels; it is {width}x{height}",
+        ({ } width, { } height) when width < MinSide || height < MinSide =>
+            Refusals.Say($"must be at least {MinSide} pixels on each side; it is {width}x{height}"),
+        ({ } width, { } height) when (long)width * height > MaxPixels =>
+            Refusals.Say($"must have at most {MaxPixels} pixels; it is {width}x{height}"),
         ({ } width, { } height) when width > (long)height * MaxRatio || height > (long)width * MaxRatio =>
-            $"must have sides of at most {MaxRatio}:1; it is {width}x{height}",
+            Refusals.Say($"must have sides of at most {MaxRatio}:1; it is {width}x{height}"),
         ({ }, { }) => null,
-        _ => "must say its width and height",
+        _ => Refusals.Say($"must say its width and height"),
     };
 
-    private static ProblemHttpResult Wrong(string problem) =>
+    private static ProblemHttpResult Wrong(Sentence problem) => Invalid(problem.ToString());
+
+    private static ProblemHttpResult Invalid(string problem) =>
         Problems.Invalid(new Dictionary<string, string[]>(StringComparer.Ordinal) { ["file"] = [problem] });
 }

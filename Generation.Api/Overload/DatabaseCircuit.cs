@@ -24,10 +24,10 @@ public sealed class DatabaseCircuit(Readiness readiness, TimeProvider time, ILog
     {
         ArgumentNullException.ThrowIfNull(context);
         ArgumentNullException.ThrowIfNull(next);
-        return context.Request.Path.StartsWithSegments("/api", StringComparison.Ordinal)
+        return context.Request.Path.StartsWithSegments("/api", StringComparison.OrdinalIgnoreCase) // as routes are
             && context.RequestServices.GetRequiredService<DatabaseCircuit>().isOpen
             ? Problems.RetryLater(context, ProblemCodes.DatabaseUnavailable,
-                "The database does not answer at the moment. Nothing was lost; try again.").ExecuteAsync(context)
+                $"The database does not answer at the moment. Nothing was lost; try again.").ExecuteAsync(context)
             : next(context);
     }
 

@@ -24,5 +24,5 @@ public static class LoadShedding
 
     /// <summary>The answer of a submit that is shed.</summary>
     public static ProblemHttpResult Overloaded(HttpContext context) =>
-        Problems.RetryLater(context, ProblemCodes.Overloaded, "Too many requests are waiting already. Nothing was stored; try again.");
+        Problems.RetryLater(context, ProblemCodes.Overloaded, $"Too many requests are waiting already. Nothing was stored; try again.");
 }

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
+using Generation.Core.Localization;
 
 namespace Generation.Api.Webhooks;
 
@@ -31,19 +32,19 @@ public sealed class WebhookSignatures(IConfiguration configuration, TimeProvider
         string stamp = headers["X-Webhook-Timestamp"].ToString();
         if (!long.TryParse(stamp, NumberStyles.None, CultureInfo.InvariantCulture, out var seconds) || seconds > 253_402_300_799)
         {
-            return "X-Webhook-Timestamp must be seconds since 1970.";
+            return Refusals.Say($"X-Webhook-Timestamp must be seconds since 1970.");
         }
 
         if ((time.GetUtcNow() - DateTimeOffset.FromUnixTimeSeconds(seconds)).Duration() > Window)
         {
-            return $"X-Webhook-Timestamp is more than {Window.TotalMinutes} minutes from now.";
+            return Refusals.Say($"X-Webhook-Timestamp is more than {Window.TotalMinutes} minutes from now.");
         }
 
         Span<byte> given = stackalloc byte[32];
         var isReadable = Convert.TryFromBase64String(headers["X-Webhook-Signature"].ToString(), given, out var length) && length == given.Length;
         var expected = HMACSHA256.HashData(kieKey, Encoding.UTF8.GetBytes($"{TaskIdIn(body)}.{stamp}"));
         return CryptographicOperations.FixedTimeEquals(expected, given) && isReadable ? null
-            : "X-Webhook-Signature is not the signature of this task id and timestamp.";
+            : Refusals.Say($"X-Webhook-Signature is not the signature of this task id and timestamp.");
     }
 
     /// <summary>Kie's own sample reads <c>task_id</c>, its payloads say <c>taskId</c>.</summary>

@@ -34,7 +34,7 @@ public static class WebhooksApi
     {
         if (token.Length != WebhookInbox.TokenLength || provider.Length > 40)
         {
-            return Problems.NotFound("callback address");
+            return Problems.Of(ProblemCodes.NotFound, $"There is no such callback address.");
         }
 
         if (await ReadAsync(context.Request, ct) is not { } body)
@@ -45,7 +45,7 @@ public static class WebhooksApi
         if (signatures.Check(provider, context.Request.Headers, body) is { } wrong)
         {
             log.LogWarning("Rejected a callback of {Provider}: {Problem}", provider, wrong);
-            return Problems.Of(ProblemCodes.InvalidSignature, wrong);
+            return Problems.Of(ProblemCodes.InvalidSignature, $"The callback is not signed: {wrong}");
         }
 
         try
@@ -53,13 +53,13 @@ public static class WebhooksApi
             var outcome = await inbox.ReceiveAsync(provider, token, body, ct);
             log.LogInformation(OperationEvents.ProviderCallback, "Received a callback of {Provider}: {Outcome}", provider, outcome);
             return outcome == CallbackOutcome.Unknown
-                ? Problems.NotFound("callback address")
+                ? Problems.Of(ProblemCodes.NotFound, $"There is no such callback address.")
                 : TypedResults.Ok(new CallbackReceipt(true, outcome.Name()));
         }
         catch (Exception e) when (e is NpgsqlException or TimeoutException)
         {
             log.LogWarning("Could not store a callback of {Provider}: {Problem}", provider, e.Message);
-            return Problems.RetryLater(context, ProblemCodes.Unavailable, "The callback could not be kept now. Send it again.");
+            return Problems.RetryLater(context, ProblemCodes.Unavailable, $"The callback could not be kept now. Send it again.");
         }
     }
 

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Generation.Core.Localization;
 
 namespace Generation.Core.Catalog;
 
@@ -76,7 +77,7 @@ public sealed record Model
             {
                 if (parameter.Required)
                 {
-                    errors[$"params.{parameter.Name}"] = ["is required"];
+                    errors[$"params.{parameter.Name}"] = [Refusals.Say($"is required")];
                 }
                 else if (parameter.Default is not null)
                 {
@@ -89,7 +90,7 @@ public sealed record Model
             }
             else
             {
-                settings[parameter.Name] = JsonNode.Parse(value.GetRawText());
+                settings[parameter.Name] = parameter.Read(value);
             }
         }
 
@@ -97,7 +98,8 @@ public sealed record Model
         {
             if (!Parameters.Any(p => p.Name == field))
             {
-                errors[$"params.{field}"] = [$"is not a parameter of {Id}, which takes {string.Join(", ", Parameters.Select(p => p.Name))}"];
+                errors[$"params.{field}"] =
+                    [Refusals.Say($"is not a parameter of {Id}, which takes {string.Join(", ", Parameters.Select(p => p.Name))}")];
             }
         }
 

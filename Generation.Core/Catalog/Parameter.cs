@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Generation.Core.Localization;
 using Generation.Core.Media;
 
 namespace Generation.Core.Catalog;
@@ -32,26 +33,31 @@ public abstract record Parameter(string Name, string Description)
         return schema;
     }
 
+    /// <summary>A checked value as the handler gets it.</summary>
+    public virtual JsonNode? Read(JsonElement value) => JsonNode.Parse(value.GetRawText());
+
     protected abstract JsonObject Describe();
 }
 
 /// <param name="Name">The field.</param>
 /// <param name="Description">For the form.</param>
-/// <param name="MinLength">In UTF-16 code units, after trimming.</param>
-/// <param name="MaxLength">In UTF-16 code units.</param>
+/// <param name="MinLength">In code points, as JSON Schema counts, after trimming.</param>
+/// <param name="MaxLength">In code points.</param>
 public sealed record TextParameter(string Name, string Description, int MinLength, int MaxLength) : Parameter(Name, Description)
 {
     public override string? Check(JsonElement value)
     {
         if (value.ValueKind != JsonValueKind.String)
         {
-            return "must be a string";
+            return Refusals.Say($"must be a string");
         }
 
         var text = value.GetString()!;
-        return text.AsSpan().Trim().Length < MinLength ? $"must have at least {MinLength} character{(MinLength == 1 ? "" : "s")}"
-            : text.Length > MaxLength ? $"must have at most {MaxLength} characters, has {text.Length}"
-            : text.Contains('\0') ? "must not contain the character U+0000"
+        var length = JsonSchemaValue.CountCodePoints(text);
+        return !JsonSchemaValue.IsVisible(text) ? Refusals.Say($"must have at least one character that can be seen")
+            : JsonSchemaValue.CountCodePoints(text.AsSpan().Trim()) < MinLength ? Refusals.Say($"must have at least {MinLength} characters")
+            : length > MaxLength ? Refusals.Say($"must have at most {MaxLength} characters, has {length}")
+            : text.Contains('\0') ? Refusals.Say($"must not contain the character U+0000")
             : null;
     }
 
@@ -65,9 +71,13 @@ public sealed record TextParameter(string Name, string Description, int MinLengt
 public sealed record IntegerParameter(string Name, string Description, int Min, int Max) : Parameter(Name, Description)
 {
     public override string? Check(JsonElement value) =>
-        value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var number) && number >= Min && number <= Max
+        JsonSchemaValue.TryReadInt32(value, out var number) && number >= Min && number <= Max
             ? null
-            : $"must be a whole number from {Min} to {Max}";
+            : Refusals.Say($"must be a whole number from {Min} to {Max}");
+
+    /// <summary>2.0 is 2, also to the handler.</summary>
+    public override JsonNode? Read(JsonElement value) => JsonSchemaValue.TryReadInt32(value, out var number)
+        ? JsonNode.Parse(number.ToString(CultureInfo.InvariantCulture)) : base.Read(value);
 
     protected override JsonObject Describe() => new() { ["type"] = "integer", ["minimum"] = Min, ["maximum"] = Max };
 }
@@ -78,8 +88,12 @@ public sealed record IntegerParameter(string Name, string Description, int Min, 
 public sealed record IntegerChoiceParameter(string Name, string Description, params int[] Values) : Parameter(Name, Description)
 {
     public override string? Check(JsonElement value) =>
-        value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var number) && Values.Contains(number) ? null
-            : $"must be one of {string.Join(", ", Values)}";
+        JsonSchemaValue.TryReadInt32(value, out var number) && Values.Contains(number) ? null
+            : Refusals.Say($"must be one of {string.Join(", ", Values)}");
+
+    /// <summary>2.0 is 2, also to the handler.</summary>
+    public override JsonNode? Read(JsonElement value) => JsonSchemaValue.TryReadInt32(value, out var number)
+        ? JsonNode.Parse(number.ToString(CultureInfo.InvariantCulture)) : base.Read(value);
 
     protected override JsonObject Describe() => new() { ["type"] = "integer", ["enum"] = new JsonArray([.. Values.Select(v => (JsonNode)v)]) };
 }
@@ -93,7 +107,7 @@ public sealed record NumberParameter(string Name, string Description, double Min
     public override string? Check(JsonElement value) =>
         value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out var number) && number >= Min && number <= Max
             ? null
-            : string.Create(CultureInfo.InvariantCulture, $"must be a number from {Min} to {Max}");
+            : Refusals.Say($"must be a number from {Min} to {Max}");
 
     protected override JsonObject Describe() => new() { ["type"] = "number", ["minimum"] = Min, ["maximum"] = Max };
 }
@@ -101,7 +115,7 @@ public sealed record NumberParameter(string Name, string Description, double Min
 public sealed record BooleanParameter(string Name, string Description) : Parameter(Name, Description)
 {
     public override string? Check(JsonElement value) =>
-        value.ValueKind is JsonValueKind.True or JsonValueKind.False ? null : "must be true or false";
+        value.ValueKind is JsonValueKind.True or JsonValueKind.False ? null : Refusals.Say($"must be true or false");
 
     protected override JsonObject Describe() => new() { ["type"] = "boolean" };
 }
@@ -114,7 +128,7 @@ public sealed record ChoiceParameter(string Name, string Description, params str
     public override string? Check(JsonElement value) =>
         value.ValueKind == JsonValueKind.String && Values.Contains(value.GetString(), StringComparer.Ordinal)
             ? null
-            : $"must be one of {string.Join(", ", Values)}";
+            : Refusals.Say($"must be one of {string.Join(", ", Values)}");
 
     protected override JsonObject Describe() =>
         new() { ["type"] = "string", ["enum"] = new JsonArray([.. Values.Select(v => (JsonNode)v)]) };
@@ -147,16 +161,17 @@ public sealed record SizeParameter(string Name, string Description, string[] Key
             if (TryParsePixels(text, out var width, out var height))
             {
                 var pixels = (long)width * height;
-                return pixels < MinPixels || pixels > MaxPixels ? $"must have from {MinPixels:N0} to {MaxPixels:N0} pixels, {text} has {pixels:N0}"
+                return pixels < MinPixels || pixels > MaxPixels
+                    ? Refusals.Say($"must have from {MinPixels:N0} to {MaxPixels:N0} pixels, {text} has {pixels:N0}")
                     : Sides is { } sides && (Math.Min(width, height) < sides.Min || Math.Max(width, height) > sides.Max)
-                        ? $"must have sides of {sides.Min} to {sides.Max} pixels"
-                    : width > height * MaxRatio || height > width * MaxRatio ? $"must have sides of at most {MaxRatio}:1"
+                        ? Refusals.Say($"must have sides of {sides.Min} to {sides.Max} pixels")
+                    : width > height * MaxRatio || height > width * MaxRatio ? Refusals.Say($"must have sides of at most {MaxRatio}:1")
                     : null;
             }
         }
 
-        return Keywords.Length == 0 ? "must be WIDTHxHEIGHT in pixels, such as 1024x1024"
-            : $"must be {string.Join(", ", Keywords)} or WIDTHxHEIGHT in pixels, such as 2048x2048";
+        return Keywords.Length == 0 ? Refusals.Say($"must be WIDTHxHEIGHT in pixels, such as 1024x1024")
+            : Refusals.Say($"must be {string.Join(", ", Keywords)} or WIDTHxHEIGHT in pixels, such as 2048x2048");
     }
 
     /// <summary>Reads <c>2048x2048</c>: plain digits, no signs or spaces, no leading zero.</summary>
@@ -194,15 +209,20 @@ public sealed record ImageParameter(string Name, string Description) : Parameter
 
     public override string? Check(JsonElement value) => value.ValueKind == JsonValueKind.String && IsPicture(value.GetString()!) ? null : Wanted;
 
-    internal const string Wanted = "must be an https address of a picture, or upload:<id> of one that was sent to POST /api/uploads";
+    private static string Wanted =>
+        Refusals.Say($"must be an https address of a picture, or upload:<id> of one that was sent to POST /api/uploads");
 
     internal static bool IsPicture(string text) => Uploads.IdIn(text) is not null || IsAddress(text);
 
-    /// <summary>Whether it can be handed to a provider: absolute, https, no user and password in it.</summary>
+    /// <summary>
+    /// Whether it can be handed to a provider: absolute, https, no user and password in it, and a host of the public internet by its name. Nothing
+    /// that one parser reads and another drops: spaces, control characters, a backslash.
+    /// </summary>
     private static bool IsAddress(string text) =>
-        text.Length <= MaxLength && Uri.TryCreate(text, UriKind.Absolute, out var address) && address.Scheme == Uri.UriSchemeHttps
+        text.Length <= MaxLength && !text.Any(character => char.IsControl(character) || char.IsWhiteSpace(character) || character == '\\')
+        && Uri.TryCreate(text, UriKind.Absolute, out var address) && address.Scheme == Uri.UriSchemeHttps
         && address.UserInfo.Length == 0 && address.IsDefaultPort && address.HostNameType == UriHostNameType.Dns
-            && address.Host.Contains('.', StringComparison.Ordinal);
+            && PublicAddress.MayBePublic(address.IdnHost);
 
     internal static JsonObject DescribeAddress() => new()
     {
@@ -225,7 +245,8 @@ public sealed record ImagesParameter(string Name, string Description, int MaxCou
         value.ValueKind == JsonValueKind.Array && value.GetArrayLength() >= 1 && value.GetArrayLength() <= MaxCount
         && value.EnumerateArray().All(v => v.ValueKind == JsonValueKind.String && ImageParameter.IsPicture(v.GetString()!))
             ? null
-            : $"must be a list of 1 to {MaxCount}, each of which {ImageParameter.Wanted}";
+            : Refusals.Say($"must be a list of 1 to {MaxCount}, each an https address of a picture, or upload:<id> of one that was sent to "
+                + $"POST /api/uploads");
 
     protected override JsonObject Describe() => new()
     {

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Generation.Core.Localization;
 
 namespace Generation.Core.Catalog;
 
@@ -28,7 +29,7 @@ public sealed record Excludes(string[] Names, string[] Others) : Rule
 {
     public override (string, string)? Check(IReadOnlyDictionary<string, JsonElement> given) =>
         Names.FirstOrDefault(given.ContainsKey) is { } name && Others.FirstOrDefault(given.ContainsKey) is { } other
-            ? (other, $"cannot be used together with {name}")
+            ? (other, Refusals.Say($"cannot be used together with {name}"))
             : null;
 
     public override JsonObject ToSchema() => new()
@@ -46,7 +47,7 @@ public sealed record Excludes(string[] Names, string[] Others) : Rule
 public sealed record Needs(string Name, string Other) : Rule
 {
     public override (string, string)? Check(IReadOnlyDictionary<string, JsonElement> given) =>
-        given.ContainsKey(Name) && !given.ContainsKey(Other) ? (Name, $"needs {Other} beside it") : null;
+        given.ContainsKey(Name) && !given.ContainsKey(Other) ? (Name, Refusals.Say($"needs {Other} beside it")) : null;
 
     public override JsonObject ToSchema() => new() { ["dependentRequired"] = new JsonObject { [Name] = new JsonArray(Other) } };
 }
@@ -68,7 +69,7 @@ public sealed record Limits(string Name, JsonNode[] Values, string Other, JsonNo
 
         var fits = given.TryGetValue(Other, out var other) ? Allowed.Any(a => Same(a, other)) : Default is null
             || Allowed.Any(a => JsonNode.DeepEquals(a, Default));
-        return fits ? null : (Other, $"must be {string.Join(" or ", Allowed.Select(a => a.ToString()))} when {Name} is {value}");
+        return fits ? null : (Other, Refusals.Say($"must be {string.Join(" / ", Allowed.Select(a => a.ToString()))} when {Name} is {value}"));
     }
 
     public override JsonObject ToSchema()
@@ -107,9 +108,9 @@ public sealed record AtMostTogether(string Flag, string List, string Count, int 
         }
 
         var listed = given.TryGetValue(List, out var list) && list.ValueKind == JsonValueKind.Array ? list.GetArrayLength() : 0;
-        var counted = given.TryGetValue(Count, out var count) && count.ValueKind == JsonValueKind.Number && count.TryGetInt32(out var number)
+        var counted = given.TryGetValue(Count, out var count) && JsonSchemaValue.TryReadInt32(count, out var number)
             ? number : 1;
-        return listed + counted <= Most ? null : (Count, $"must be at most {Most - listed} beside {listed} {List} when {Flag} is true");
+        return listed + counted <= Most ? null : (Count, Refusals.Say($"must be at most {Most - listed} beside {listed} {List} when {Flag} is true"));
     }
 
     /// <summary>For each length of the list the numbers that go with it: JSON Schema does not add.</summary>

@@ -1,3 +1,5 @@
+using System.Security.Cryptography;
+using System.Text;
 using System.Text.Json;
 using Generation.Core.Database;
 using Npgsql;
@@ -52,6 +54,12 @@ public sealed class CreditAdministration(NpgsqlDataSource database, TimeProvider
     /// <summary>The user of an id or a handle; null when there is none.</summary>
     public async Task<Guid?> FindUserAsync(string idOrHandle, CancellationToken ct)
     {
+        ArgumentNullException.ThrowIfNull(idOrHandle);
+        if (idOrHandle.Contains('\0')) // which Postgres cannot hold, and nobody is called
+        {
+            return null;
+        }
+
         await using var command = database.CreateCommand("SELECT user_id FROM users WHERE user_id = $1 OR handle = $2");
         command.Parameters.AddWithValue(Guid.TryParse(idOrHandle, out var id) ? id : Guid.Empty);
         command.Parameters.AddWithValue(idOrHandle);
@@ -80,6 +88,33 @@ public sealed class CreditAdministration(NpgsqlDataSource database, TimeProvider
     /// <summary>A frozen account submits nothing; what runs goes on to its end.</summary>
     public Task<AdminActionResult> FreezeAsync(AdminAction adminAction, bool frozen, CancellationToken ct) =>
         DoAsync(adminAction, () => Statement("Credits/freeze.sql", adminAction, new NpgsqlParameter { Value = frozen }), ct);
+
+    /// <summary>
+    /// The audit row of what an administrator did that is not about one user's credits; the administrator is its user. Written before it is
+    /// done: what is done is recorded, if perhaps what is recorded was not done.
+    /// </summary>
+    /// <param name="actorId">The administrator.</param>
+    /// <param name="action">As the table's check names it.</param>
+    /// <param name="reason">In a sentence.</param>
+    /// <param name="result">What was asked for; no secrets.</param>
+    /// <param name="ct">Stops waiting.</param>
+    public async Task RecordAsync(Guid actorId, string action, string reason, JsonElement result, CancellationToken ct)
+    {
+        var id = Guid.CreateVersion7(time.GetUtcNow());
+        await using var command = database.CreateCommand(
+            """
+            INSERT INTO admin_actions (admin_action_id, idempotency_key, request_hash, actor_id, user_id, action, reason, result)
+            VALUES ($1, $2, $3, $4, $4, $5, $6, $7)
+            """);
+        command.Parameters.AddWithValue(id);
+        command.Parameters.AddWithValue($"{action}-{id}"); // each is an action of its own
+        command.Parameters.AddWithValue(SHA256.HashData(Encoding.UTF8.GetBytes($"{action} {id}")));
+        command.Parameters.AddWithValue(actorId);
+        command.Parameters.AddWithValue(action);
+        command.Parameters.AddWithValue(reason);
+        command.Parameters.Add(new() { Value = result.GetRawText(), NpgsqlDbType = NpgsqlDbType.Jsonb });
+        await command.ExecuteNonQueryAsync(ct);
+    }
 
     /// <summary>The audit rows, newest first, of one user or of all; <paramref name="before"/> is the last action of the page before.</summary>
     public async Task<IReadOnlyList<AdminActionView>> ActionsAsync(Guid? userId, Guid? before, int limit, CancellationToken ct)

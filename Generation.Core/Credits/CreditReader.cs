@@ -144,11 +144,23 @@ public sealed class CreditReader(NpgsqlDataSource database)
         batch.BatchCommands.Add(new NpgsqlBatchCommand(
             """
             SELECT count(*)::integer,
-                   min(CASE WHEN status = 'processing' AND progress BETWEEN 10 AND 99
-                            THEN least(deadline, greatest(now(), started_at + (now() - started_at) * (100.0 / progress)))
-                            ELSE deadline END)
-            FROM generation_sessions
-            WHERE user_id = $1 AND completed_at IS NULL
+                   min(CASE WHEN s.status = 'processing' AND s.progress BETWEEN 10 AND 99
+                            THEN least(s.deadline, greatest(now(), s.started_at + (now() - s.started_at) * (100.0 / s.progress)))
+                            WHEN typical.duration IS NOT NULL
+                            THEN least(s.deadline, greatest(now(), coalesce(s.started_at, now()) + typical.duration)) END)
+            FROM generation_sessions AS s
+            LEFT JOIN (
+                SELECT model, percentile_cont(0.5) WITHIN GROUP (ORDER BY completed_at - started_at) AS duration
+                FROM (
+                    SELECT model, started_at, completed_at
+                    FROM generation_sessions
+                    WHERE user_id = $1 AND status = 'completed' AND started_at IS NOT NULL
+                    ORDER BY session_id DESC
+                    LIMIT 50
+                ) AS recent
+                GROUP BY model
+            ) AS typical ON typical.model = s.model
+            WHERE s.user_id = $1 AND s.completed_at IS NULL
             """)
         { Parameters = { new() { Value = userId } } });
         await using var reader = await batch.ExecuteReaderAsync(ct);

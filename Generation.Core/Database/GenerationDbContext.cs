@@ -116,3 +116,13 @@ public sealed class SweepFailures : Migration
 
     protected override void Up(MigrationBuilder migrationBuilder) => migrationBuilder.Sql(Sql.Text($"Database/Migrations/{Id}.sql"));
 }
+
+/// <inheritdoc cref="Pipeline"/>
+[DbContext(typeof(GenerationDbContext))]
+[Migration(Id)]
+public sealed class ViewsAndActions : Migration
+{
+    public const string Id = "0013_views_and_actions";
+
+    protected override void Up(MigrationBuilder migrationBuilder) => migrationBuilder.Sql(Sql.Text($"Database/Migrations/{Id}.sql"));
+}

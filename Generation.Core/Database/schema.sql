@@ -19,7 +19,7 @@ CREATE TABLE public.admin_actions (
     reason text NOT NULL,
     result jsonb NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT admin_actions_action_check CHECK ((action = ANY (ARRAY['grant'::text, 'adjustment'::text, 'freeze'::text, 'unfreeze'::text, 'create_admin'::text]))),
+    CONSTRAINT admin_actions_action_check CHECK ((action = ANY (ARRAY['grant'::text, 'adjustment'::text, 'freeze'::text, 'unfreeze'::text, 'create_admin'::text, 'redrive'::text, 'mock_override'::text]))),
     CONSTRAINT admin_actions_idempotency_key_check CHECK (((length(idempotency_key) >= 1) AND (length(idempotency_key) <= 200))),
     CONSTRAINT admin_actions_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 1000))),
     CONSTRAINT admin_actions_request_hash_check CHECK ((octet_length(request_hash) = 32))
@@ -347,24 +347,26 @@ COMMENT ON COLUMN public.media.credits IS 'What this output costs, decided when 
 COMMENT ON COLUMN public.media.lease_token IS 'The token it was written under; a part of object_key.';
 COMMENT ON COLUMN public.media.session_version IS 'The session''s version when it was attached.';
 CREATE VIEW public.images WITH (security_invoker='true') AS
- SELECT media.media_id,
-    media.session_id,
-    media.user_id,
-    media.ordinal,
-    media.kind,
-    media.object_key,
-    media.content_type,
-    media.bytes,
-    media.sha256,
-    media.width,
-    media.height,
-    media.duration_seconds,
-    media.credits,
-    media.lease_token,
-    media.session_version,
-    media.created_at
-   FROM public.media
-  WHERE (media.kind = 'image'::text);
+ SELECT m.media_id,
+    m.session_id,
+    m.user_id,
+    m.ordinal,
+    m.kind,
+    m.object_key,
+    m.content_type,
+    m.bytes,
+    m.sha256,
+    m.width,
+    m.height,
+    m.duration_seconds,
+    m.credits,
+    m.lease_token,
+    m.session_version,
+    m.created_at,
+    s.client_key
+   FROM (public.media m
+     JOIN public.generation_sessions s ON ((s.session_id = m.session_id)))
+  WHERE (m.kind = 'image'::text);
 CREATE TABLE public.model_pricing (
     price_version bigint DEFAULT nextval('public.price_version'::regclass) NOT NULL,
     model text NOT NULL,
@@ -522,24 +524,26 @@ CREATE TABLE public.users (
 COMMENT ON TABLE public.users IS 'Who may call: customers and administrators.';
 COMMENT ON COLUMN public.users.handle IS 'A name for people; unique.';
 CREATE VIEW public.videos WITH (security_invoker='true') AS
- SELECT media.media_id,
-    media.session_id,
-    media.user_id,
-    media.ordinal,
-    media.kind,
-    media.object_key,
-    media.content_type,
-    media.bytes,
-    media.sha256,
-    media.width,
-    media.height,
-    media.duration_seconds,
-    media.credits,
-    media.lease_token,
-    media.session_version,
-    media.created_at
-   FROM public.media
-  WHERE (media.kind = 'video'::text);
+ SELECT m.media_id,
+    m.session_id,
+    m.user_id,
+    m.ordinal,
+    m.kind,
+    m.object_key,
+    m.content_type,
+    m.bytes,
+    m.sha256,
+    m.width,
+    m.height,
+    m.duration_seconds,
+    m.credits,
+    m.lease_token,
+    m.session_version,
+    m.created_at,
+    s.client_key
+   FROM (public.media m
+     JOIN public.generation_sessions s ON ((s.session_id = m.session_id)))
+  WHERE (m.kind = 'video'::text);
 CREATE TABLE public.webhook_inbox (
     inbox_id bigint NOT NULL,
     provider_task_id uuid NOT NULL,

@@ -11,7 +11,8 @@ namespace Generation.Core.Media;
 /// <summary>A file that a signed URL opened.</summary>
 /// <param name="Path">Absolute, inside the store's root, existing a moment ago.</param>
 /// <param name="DownloadName">The name to save it under; null to show it.</param>
-public sealed record SignedFile(MediaKey Key, string Path, string ContentType, string? DownloadName);
+/// <param name="ExpiresAt">Until when its URL opens it.</param>
+public sealed record SignedFile(MediaKey Key, string Path, string ContentType, string? DownloadName, DateTimeOffset ExpiresAt);
 
 /// <summary>What became of a signed URL, in the order it is checked.</summary>
 public enum SignedUrlVerdict
@@ -46,6 +47,7 @@ public sealed class FolderMediaStore : IMediaStore
     private const string SigningKeyFile = ".signing-key";
     private const int BufferBytes = 128 << 10;
     private const int MaxMoveAttempts = 50;
+    private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite;
     private const int SigningKeyBytes = 32;
     private const int SigningKeyCharacters = 43; // of base64url, without padding
 
@@ -217,6 +219,7 @@ public sealed class FolderMediaStore : IMediaStore
         file = null;
         if (!MediaKey.TryParse(key, out var mediaKey) || expires is null || signature is null
             || !long.TryParse(expires, NumberStyles.None, CultureInfo.InvariantCulture, out var expiresUnixSeconds)
+            || expiresUnixSeconds > DateTimeOffset.MaxValue.ToUnixTimeSeconds()
             || !CryptographicOperations.FixedTimeEquals(
                 Encoding.UTF8.GetBytes(Sign(key!, expires, downloadName)), Encoding.UTF8.GetBytes(signature)))
         {
@@ -234,7 +237,7 @@ public sealed class FolderMediaStore : IMediaStore
             return SignedUrlVerdict.Missing;
         }
 
-        file = new(mediaKey, path, mediaKey.Type.ContentType, downloadName);
+        file = new(mediaKey, path, mediaKey.Type.ContentType, downloadName, DateTimeOffset.FromUnixTimeSeconds(expiresUnixSeconds));
         return SignedUrlVerdict.Valid;
     }
 
@@ -286,7 +289,7 @@ public sealed class FolderMediaStore : IMediaStore
     /// <summary>Processes that start at once each write a key to a temporary file; the first to link it wins.</summary>
     private byte[] ReadOrCreateSigningKey() => Guard(() =>
     {
-        Directory.CreateDirectory(root);
+        CreateFolder(root);
         var path = Path.Combine(root, SigningKeyFile);
         byte[]? key = null;
         return SpinWait.SpinUntil(() => TryReadOrCreateSigningKey(path, out key), SigningKeyTimeout)
@@ -312,7 +315,7 @@ public sealed class FolderMediaStore : IMediaStore
             };
             if (!OperatingSystem.IsWindows())
             {
-                options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+                options.UnixCreateMode = OwnerOnly;
             }
 
             using var file = new FileStream(path, options);
@@ -336,8 +339,34 @@ public sealed class FolderMediaStore : IMediaStore
 
     private static FileStream CreateUnfinished(string path)
     {
-        Directory.CreateDirectory(Path.GetDirectoryName(path)!);
-        return new FileStream(path, FileMode.CreateNew, FileAccess.Write, FileShare.Read | FileShare.Delete, bufferSize: 0, FileOptions.Asynchronous);
+        CreateFolder(Path.GetDirectoryName(path)!);
+        var options = new FileStreamOptions
+        {
+            Mode = FileMode.CreateNew,
+            Access = FileAccess.Write,
+            Share = FileShare.Read | FileShare.Delete,
+            BufferSize = 0,
+            Options = FileOptions.Asynchronous,
+        };
+        if (!OperatingSystem.IsWindows())
+        {
+            options.UnixCreateMode = OwnerOnly;
+        }
+
+        return new FileStream(path, options);
+    }
+
+    /// <summary>Customers' pictures are for the services' own user, not for everybody who has a login on the machine.</summary>
+    private static void CreateFolder(string path)
+    {
+        if (OperatingSystem.IsWindows())
+        {
+            Directory.CreateDirectory(path);
+        }
+        else
+        {
+            Directory.CreateDirectory(path, OwnerOnly | UnixFileMode.UserExecute);
+        }
     }
 
     private static void MoveIntoPlace(string unfinished, string path)
@@ -346,7 +375,7 @@ public sealed class FolderMediaStore : IMediaStore
         {
             try
             {
-                Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+                CreateFolder(Path.GetDirectoryName(path)!);
                 File.Move(unfinished, path, overwrite: true);
                 return;
             }

@@ -15,6 +15,7 @@ public static class PublicAddress
         IPNetwork.Parse("100.64.0.0/10"), // carrier-grade NAT; some clouds keep their metadata server here
         IPNetwork.Parse("127.0.0.0/8"),
         IPNetwork.Parse("169.254.0.0/16"), // link-local: 169.254.169.254 hands out cloud credentials
+        IPNetwork.Parse("168.63.129.16/32"), // Azure's wire server, a public address that only a virtual machine's own host answers
         IPNetwork.Parse("172.16.0.0/12"),
         IPNetwork.Parse("192.0.0.0/24"),
         IPNetwork.Parse("192.0.2.0/24"),
@@ -36,6 +37,23 @@ public static class PublicAddress
         IPNetwork.Parse("2002::/16"), // 6to4 carries an IPv4 address
         IPNetwork.Parse("3fff::/20"),
     ];
+
+    // Names that mean this machine or its network, or that spell out an address which their server then answers with (10.0.0.1.nip.io).
+    private static readonly string[] NotPublicDomains =
+    [
+        "localhost", "local", "localdomain", "internal", "intranet", "lan", "home.arpa", "nip.io", "sslip.io", "xip.io", "localtest.me", "lvh.me",
+    ];
+
+    /// <summary>
+    /// Whether a host name may belong to the public internet, as far as the name says: it has a domain, and none that leads inwards by design.
+    /// </summary>
+    public static bool MayBePublic(string host)
+    {
+        ArgumentNullException.ThrowIfNull(host);
+        var name = host.TrimEnd('.'); // "localhost." is localhost
+        return name.Contains('.', StringComparison.Ordinal) && !Array.Exists(NotPublicDomains, domain =>
+            name.EndsWith("." + domain, StringComparison.OrdinalIgnoreCase) || name.Equals(domain, StringComparison.OrdinalIgnoreCase));
+    }
 
     /// <summary>
     /// False for private, loopback, link-local, metadata, unique-local, carrier-NAT, multicast, documentation and reserved

@@ -149,6 +149,14 @@ public sealed record SessionView
 
     public Receipt? Receipt { get; init; }
 
+    /// <summary>Of its first picture or video, <c>WIDTHxHEIGHT</c> in pixels; null before the end, and where nothing has a size.</summary>
+    public string? Resolution => Sized is { } media ? $"{media.Width}x{media.Height}" : null;
+
+    /// <summary>Width to height of the same, such as <c>16:9</c>.</summary>
+    public string? AspectRatio => Sized is { } media ? MediaShape.RatioOf(media.Width!.Value, media.Height!.Value) : null;
+
+    private MediaView? Sized => HasEnded ? Media.FirstOrDefault(media => media is { Width: > 0, Height: > 0 }) : null;
+
     /// <summary>
     /// Where everything that was done for it can be seen, from the request to its end; null for a session of before traces were kept.
     /// </summary>

@@ -1,5 +1,8 @@
+using System.Collections.Concurrent;
+using System.Globalization;
 using System.Text.Json;
 using Generation.Core.Database;
+using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using Npgsql;
 
@@ -42,18 +45,22 @@ public sealed class MockOptions
 }
 
 /// <summary>The operator's overrides (<c>app_settings</c>), which win over configuration and take effect without a restart.</summary>
-public sealed class AppSettings(NpgsqlDataSource database, IOptionsMonitor<MockOptions> mock, SettingsOptions options, TimeProvider time)
+public sealed class AppSettings(
+    NpgsqlDataSource database, IOptionsMonitor<MockOptions> mock, SettingsOptions options, TimeProvider time, ILogger<AppSettings> log)
 {
     private static readonly HashSet<string> NoModels = [];
+
+    /// <summary>Values that were logged as not understood: once each, and again when they have changed.</summary>
+    private readonly ConcurrentDictionary<string, string> reported = new(StringComparer.Ordinal);
 
     private readonly Cached<Dictionary<string, JsonElement>> settings = new(ct => ReadAsync(database, ct), options.CacheDuration, time);
 
     /// <summary><c>gen_worker_concurrency</c>: jobs a lane at once in one worker; null leaves it to configuration.</summary>
     public async ValueTask<int?> WorkerConcurrencyAsync(CancellationToken ct) =>
-        (await settings.GetAsync(ct)).TryGetValue("gen_worker_concurrency", out var value)
-        && value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var concurrency)
-            ? Math.Clamp(concurrency, 0, 1_000)
-            : null;
+        await ReadAsync("gen_worker_concurrency", "a whole number",
+            value => value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var number) ? Math.Clamp(number, 0, 1_000)
+                : TextOf(value) is { } text && int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out number)
+                    ? Math.Clamp(number, 0, 1_000) : (int?)null, ct);
 
     /// <summary><c>mock_mode</c>, else <see cref="MockOptions.Enabled"/>.</summary>
     public async ValueTask<bool> MockModeAsync(CancellationToken ct) =>
@@ -65,14 +72,56 @@ public sealed class AppSettings(NpgsqlDataSource database, IOptionsMonitor<MockO
 
     /// <summary><c>disabled_models</c>, a list of model ids: the operator's kill switch. What was accepted before goes on.</summary>
     public async ValueTask<IReadOnlySet<string>> DisabledModelsAsync(CancellationToken ct) =>
-        (await settings.GetAsync(ct)).TryGetValue("disabled_models", out var value) && value.ValueKind == JsonValueKind.Array
-            ? value.EnumerateArray().Where(id => id.ValueKind == JsonValueKind.String).Select(id => id.GetString()!).ToHashSet(StringComparer.Ordinal)
-            : NoModels;
+        (await settings.GetAsync(ct)).TryGetValue("disabled_models", out var value) ? ModelsIn(value) : NoModels;
 
-    private async ValueTask<bool?> FlagAsync(string key, CancellationToken ct) =>
-        (await settings.GetAsync(ct)).TryGetValue(key, out var value)
-            ? value.ValueKind switch { JsonValueKind.True => true, JsonValueKind.False => false, _ => null }
-            : null;
+    private HashSet<string> ModelsIn(JsonElement value)
+    {
+        if (value.ValueKind != JsonValueKind.Array)
+        {
+            Report("disabled_models", value, "a list of model ids");
+            return NoModels;
+        }
+
+        return value.EnumerateArray().Where(id => id.ValueKind == JsonValueKind.String).Select(id => id.GetString()!)
+            .ToHashSet(StringComparer.Ordinal);
+    }
+
+    private ValueTask<bool?> FlagAsync(string key, CancellationToken ct) => ReadAsync(key, "true or false", value => value.ValueKind switch
+    {
+        JsonValueKind.True => true,
+        JsonValueKind.False => false,
+        _ => bool.TryParse(TextOf(value), out var flag) ? flag : (bool?)null, // "true": so a tool writes it that knows only texts
+    }, ct);
+
+    private async ValueTask<T?> ReadAsync<T>(string key, string wanted, Func<JsonElement, T?> read, CancellationToken ct)
+        where T : struct
+    {
+        if (!(await settings.GetAsync(ct)).TryGetValue(key, out var value))
+        {
+            return null;
+        }
+
+        var understood = read(value);
+        if (understood is null && value.ValueKind != JsonValueKind.Null)
+        {
+            Report(key, value, wanted);
+        }
+
+        return understood;
+    }
+
+    private static string? TextOf(JsonElement value) => value.ValueKind == JsonValueKind.String ? value.GetString()!.Trim() : null;
+
+    private void Report(string key, JsonElement value, string wanted)
+    {
+        var text = value.GetRawText();
+        if (reported.GetValueOrDefault(key) != text)
+        {
+            reported[key] = text;
+            log.LogWarning("The setting {Key} in app_settings is not {Wanted}, and is ignored: {Value}", key, wanted,
+                text.Length > 200 ? text[..200] : text);
+        }
+    }
 
     private static async Task<Dictionary<string, JsonElement>> ReadAsync(NpgsqlDataSource database, CancellationToken ct)
     {

@@ -63,6 +63,9 @@ public enum SubmitOutcome
     /// <summary>Too many are waiting already, or it waited too long; nothing was stored, and nothing will be.</summary>
     Overloaded,
 
+    /// <summary>Another transaction has the account; nothing was stored.</summary>
+    AccountBusy,
+
     /// <summary>The database did not answer; whether it committed is not known. The same key asks again safely.</summary>
     Unavailable,
 }

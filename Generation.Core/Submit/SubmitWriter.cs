@@ -109,7 +109,11 @@ public sealed class SubmitWriter : IHostedService, IDisposable
         {
             return new SubmitResult(e.IsInFlight ? SubmitOutcome.Unavailable : SubmitOutcome.Overloaded);
         }
-        catch (Exception e) when (e is RowLockedException || IsOutage(e))
+        catch (RowLockedException)
+        {
+            return new SubmitResult(SubmitOutcome.AccountBusy);
+        }
+        catch (Exception e) when (IsOutage(e))
         {
             return new SubmitResult(SubmitOutcome.Unavailable);
         }

@@ -70,9 +70,7 @@ public sealed class CreditsTests
         Assert.Equal(("held", 4L, 8L, 8L, 2), ((string?)waiting["reason"], (long)waiting["available"]!, (long)waiting["needed"]!,
             (long)waiting["held"]!, (int)waiting["runningJobs"]!));
         Assert.Contains("8 more are held by 2 running jobs", (string?)waiting["detail"], StringComparison.Ordinal);
-        Assert.Equal(
-            await system.ScalarAsync<DateTime>($"SELECT deadline FROM generation_sessions WHERE session_id = '{first}'"),
-            waiting["earliestRelease"]!.GetValue<DateTimeOffset>().UtcDateTime, TimeSpan.FromMilliseconds(1));
+        Assert.Null(waiting["earliestRelease"]); // neither runs, and nothing is known of how long they take: the deadline is no estimate
 
         // Half done after a minute: a minute to go.
         await system.ExecuteAsync(

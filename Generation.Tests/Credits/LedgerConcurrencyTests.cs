@@ -186,7 +186,7 @@ public sealed class LedgerConcurrencyTests
             Assert.Contains(
                 result.Outcome,
                 new[] { SubmitOutcome.Accepted, SubmitOutcome.Replayed, SubmitOutcome.NotEnoughCredits,
-                    SubmitOutcome.Unavailable /* locked elsewhere for two seconds */ });
+                    SubmitOutcome.AccountBusy /* locked elsewhere for two seconds */ });
             Count(result.Outcome.ToString().ToLowerInvariant());
             if (result.Outcome is SubmitOutcome.Accepted or SubmitOutcome.Replayed)
             {

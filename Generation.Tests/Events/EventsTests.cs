@@ -1,5 +1,9 @@
 using System.Net;
+using Generation.Api;
+using Generation.Core.Media;
+using Generation.Core.Realtime;
 using Generation.Tests.Harness;
+using Microsoft.Extensions.DependencyInjection;
 
 namespace Generation.Tests.Events;
 
@@ -75,12 +79,9 @@ public sealed class EventsTests(TwoApis two) : IClassFixture<TwoApis>
         var end = rest[^1].Id!.Value;
         foreach (var api in new[] { user, user.At(1) })
         {
-            foreach (var id204 in new[] { end, end + 1_000 })
-            {
-                (await api.GetAsync($"/api/generations/{id}/events", ("Last-Event-ID", id204.ToString()))).AssertStatus(HttpStatusCode.NoContent);
-            }
+            (await api.GetAsync($"/api/generations/{id}/events", ("Last-Event-ID", end.ToString()))).AssertStatus(HttpStatusCode.NoContent);
 
-            foreach (var older in new long?[] { null, 1, end - 1 })
+            foreach (var older in new long?[] { null, 1, end - 1, end + 1_000 }) // the last is none of ours
             {
                 var ended = await new Watching(system, id, api, older).AllAsync();
                 Assert.Equal(["snapshot", "done"], ended.Select(e => e.Name));
@@ -154,6 +155,40 @@ public sealed class EventsTests(TwoApis two) : IClassFixture<TwoApis>
     }
 
     [Fact]
+    public async Task A_forged_progress_message_gets_no_file_signed_but_this_sessions_own_previews()
+    {
+        var (user, victim) = (await system.NewUserAsync(), await system.NewUserAsync());
+        var (id, other) = (await user.AcceptedAsync(), await user.AcceptedAsync());
+        var now = TimeProvider.System.GetUtcNow();
+        var watching = new Watching(system, id, user);
+        await watching.UntilAsync("snapshot");
+        var redis = ((InProcessService<ApiOptions>)system.Apis[0]).Services.GetRequiredService<ProgressChannel>();
+        string[] keys =
+        [
+            MediaKey.Output(victim.UserId, now, id, 0, 1, "png", MediaRole.Preview).ToString(),
+            MediaKey.Output(user.UserId, now, other, 0, 1, "png", MediaRole.Preview).ToString(),
+            MediaKey.Output(user.UserId, now, id, 0, 1, "png").ToString(),
+            MediaKey.Output(user.UserId, now, id, 1, 1, "png", MediaRole.Preview).ToString(),
+            MediaKey.Upload(victim.UserId, now, id, "png").ToString(),
+            MediaKey.Sample("harbour.jpg").ToString(),
+            "../../etc/passwd",
+            MediaKey.Output(user.UserId, now, id, 0, 1, "png", MediaRole.Preview).ToString(),
+        ];
+        foreach (var (n, key) in keys.Index())
+        {
+            redis.Publish(new Progress(id, 1, 1, n + 1, $"step {n}") { Preview = new Preview(0, key) });
+            await watching.UntilAsync(e => e.Name == "progress" && (string?)e.Data["phase"] == $"step {n}"); // they may overtake each other
+        }
+
+        await user.SendAsync(HttpMethod.Post, $"/api/generations/{id}/cancel");
+        var shown = (await watching.AllAsync()).Where(e => e.Name == "progress").ToList();
+        Assert.Equal(keys.Length, shown.Count);
+        var preview = Assert.Single(shown, e => e.Data["preview"] is not null);
+        Assert.Equal(keys.Length, (int?)preview.Data["percent"]);
+        Assert.Contains("preview-0-1.png?expires=", (string?)preview.Data["preview"]!["url"], StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task A_quiet_stream_carries_heartbeats()
     {
         var user = await system.NewUserAsync();
@@ -223,7 +258,7 @@ public sealed class EventsTests(TwoApis two) : IClassFixture<TwoApis>
     {
         private readonly CancellationTokenSource leave = new(MaxWait);
         private readonly List<SseEvent> events = [];
-        private readonly List<(string Name, TaskCompletionSource<IReadOnlyList<SseEvent>> Seen)> waiting = [];
+        private readonly List<(Func<SseEvent, bool> IsIt, TaskCompletionSource<IReadOnlyList<SseEvent>> Seen)> waiting = [];
         private readonly Lock gate = new();
         private readonly Task reading;
 
@@ -231,17 +266,19 @@ public sealed class EventsTests(TwoApis two) : IClassFixture<TwoApis>
             reading = ReadAsync(system, sessionId, user, lastEventId);
 
         /// <summary>What was told up to the first event of this name.</summary>
-        public async Task<IReadOnlyList<SseEvent>> UntilAsync(string name)
+        public Task<IReadOnlyList<SseEvent>> UntilAsync(string name) => UntilAsync(e => e.Name == name);
+
+        public async Task<IReadOnlyList<SseEvent>> UntilAsync(Func<SseEvent, bool> isIt)
         {
             var seen = new TaskCompletionSource<IReadOnlyList<SseEvent>>(TaskCreationOptions.RunContinuationsAsynchronously);
             lock (gate)
             {
-                if (events.Any(e => e.Name == name))
+                if (events.Any(isIt))
                 {
                     return [.. events];
                 }
 
-                waiting.Add((name, seen));
+                waiting.Add((isIt, seen));
             }
 
             await (await Task.WhenAny(seen.Task, reading));
@@ -268,7 +305,7 @@ public sealed class EventsTests(TwoApis two) : IClassFixture<TwoApis>
                 lock (gate)
                 {
                     events.Add(e);
-                    foreach (var (_, seen) in waiting.Where(w => w.Name == e.Name))
+                    foreach (var (_, seen) in waiting.Where(w => w.IsIt(e)))
                     {
                         seen.TrySetResult([.. events]);
                     }

@@ -54,6 +54,8 @@ public sealed class LifecycleTests
         Assert.False(accepted.Headers.Contains("Deprecation"));
 
         await system.ExecuteAsync("""INSERT INTO app_settings (key, value) VALUES ('disabled_models', '["seedream-4", 5]')""");
+        var turkish = (await user.SubmitAsync(Body, ("Accept-Language", "tr"))).AssertProblem(HttpStatusCode.ServiceUnavailable, "model_disabled");
+        Assert.Contains("şu anda kapalı", (string?)turkish.Body["detail"], StringComparison.Ordinal);
         var refused = (await user.SubmitAsync(Body)).AssertProblem(HttpStatusCode.ServiceUnavailable, "model_disabled");
         Assert.Equal(TimeSpan.FromSeconds(60), refused.Headers.RetryAfter!.Delta);
         (await user.SendAsync(HttpMethod.Post, "/api/generations/estimate", Body)).AssertProblem(HttpStatusCode.ServiceUnavailable, "model_disabled");

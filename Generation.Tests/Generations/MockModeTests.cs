@@ -59,11 +59,21 @@ public sealed class MockModeTests
         Assert.True(await MockAsync(user));
         await system.ExecuteAsync("INSERT INTO app_settings (key, value) VALUES ('mock_mode', 'false')");
         Assert.False(await MockAsync(user));
+        await system.ExecuteAsync("UPDATE app_settings SET value = '\"true\"' WHERE key = 'mock_mode'"); // as a tool writes it that knows only texts
+        Assert.True(await MockAsync(user));
+        await system.ExecuteAsync("UPDATE app_settings SET value = '\" False\"' WHERE key = 'mock_mode'");
+        Assert.False(await MockAsync(user));
         Assert.True(await MockAsync(user, (string)(await IssueAsync(admin, mock: true))["token"]!));
         await system.ExecuteAsync("UPDATE app_settings SET value = 'true' WHERE key = 'mock_mode'");
         Assert.True(await MockAsync(user));
         await system.ExecuteAsync("UPDATE app_settings SET value = '\"perhaps\"' WHERE key = 'mock_mode'");
         Assert.True(await MockAsync(user)); // no truth value: configuration decides
+
+        // Each token that was issued has its audit row, and is not in it.
+        var actions = (await admin.GetAsync($"/api/admin/actions?user={admin.UserId}")).AssertStatus(HttpStatusCode.OK).Body["actions"]!.AsArray();
+        var issued = Assert.Single(actions)!;
+        Assert.Equal(("mock_override", true), ((string?)issued["action"], (bool)issued["result"]!["mock"]!));
+        Assert.Equal(["expiresAt", "mock"], issued["result"]!.AsObject().Select(field => field.Key).Order(StringComparer.Ordinal));
     }
 
     [Fact]

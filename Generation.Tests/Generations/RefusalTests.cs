@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Http.Headers;
+using System.Net.Sockets;
 using System.Text;
 using Generation.Tests.Harness;
 
@@ -194,6 +195,34 @@ public sealed class RefusalTests
         reply.AssertProblem(HttpStatusCode.BadRequest, Validation);
         Assert.Equal("Idempotency-Key", Fields(reply));
         await user.AssertNothingHappenedAsync();
+    }
+
+    [Fact]
+    public async Task Two_keys_in_the_header_are_a_400_and_not_a_third_key()
+    {
+        var user = await (await ApiSystem.Queued).NewUserAsync();
+        const string Body = """{"model":"seedream-4","params":{"prompt":"x"}}""";
+        var api = user.Http.BaseAddress!;
+        using var socket = new TcpClient(); // HttpClient would make one header of the two
+        await socket.ConnectAsync(api.Host, api.Port);
+        await socket.GetStream().WriteAsync(Encoding.ASCII.GetBytes(
+            $"POST /api/generations HTTP/1.1\r\nHost: {api.Authority}\r\nAuthorization: Bearer {user.Key}\r\nContent-Type: application/json\r\n"
+            + $"Idempotency-Key: one\r\nIdempotency-Key: two\r\nContent-Length: {Body.Length}\r\nConnection: close\r\n\r\n{Body}"));
+        using var reader = new StreamReader(socket.GetStream());
+        var answer = await reader.ReadToEndAsync();
+        Assert.StartsWith("HTTP/1.1 400 ", answer, StringComparison.Ordinal);
+        Assert.Contains("was sent 2 times: send it once", answer, StringComparison.Ordinal);
+        await user.AssertNothingHappenedAsync();
+    }
+
+    [Theory]
+    [InlineData("/api/admin/actions?user=%00")]
+    [InlineData("/api/admin/dead-letters?code=a%00b")]
+    [InlineData("/api/generations?status=%00")]
+    public async Task A_query_that_the_database_cannot_hold_is_a_400(string path)
+    {
+        var admin = await (await ApiSystem.Queued).NewUserAsync(role: "admin");
+        (await admin.GetAsync(path)).AssertProblem(HttpStatusCode.BadRequest, "malformed_request");
     }
 
     [Theory]

@@ -78,6 +78,9 @@ public sealed class RetryTests
         Assert.Equal("insufficient_credits", (string?)all["results"]!.AsArray().Single(r => (string?)r!["sessionId"] == dead[2].ToString())!["code"]);
         var again = (await RedriveAsync(admin, new JsonObject { ["sessionIds"] = new JsonArray(dead[0]) })).Body;
         Assert.Equal((0, true), ((int)again["redriven"]!, (bool)again["results"]![0]!["replayed"]!));
+        var audited = await system.ScalarAsync<long>(
+            "SELECT count(*) FROM admin_actions WHERE action = 'redrive' AND user_id = actor_id AND jsonb_array_length(result -> 'sessionIds') > 0");
+        Assert.True(audited >= 3, $"{audited} redrives were recorded");
         Assert.Equal((string?)one["results"]![0]!["newSessionId"], (string?)again["results"]![0]!["newSessionId"]);
 
         var open = (await admin.GetAsync("/api/admin/dead-letters?open=true&code=provider_unavailable&provider=ark&model=seedream-4")).Body;

@@ -51,6 +51,19 @@ public sealed class RulesTests
     [InlineData("""{"first_frame":"http://a.example/1.png"}""", "first_frame", "must be an https address of a picture")]
     [InlineData("""{"first_frame":"https://10.0.0.1/1.png"}""", "first_frame", "must be an https address of a picture")]
     [InlineData("""{"first_frame":"https://user:password@a.example/1.png"}""", "first_frame", "must be an https address of a picture")]
+    [InlineData("""{"first_frame":"https://localhost./1.png"}""", "first_frame", "must be an https address of a picture")]
+    [InlineData("""{"first_frame":"https://a.LOCALHOST/1.png"}""", "first_frame", "must be an https address of a picture")]
+    [InlineData("""{"first_frame":"https://10.0.0.1.nip.io/1.png"}""", "first_frame", "must be an https address of a picture")]
+    [InlineData("""{"first_frame":"https://metadata.google.internal/1.png"}""", "first_frame", "must be an https address of a picture")]
+    [InlineData("""{"first_frame":"https://a.example/1.png\r\nHost: b"}""", "first_frame", "must be an https address of a picture")]
+    [InlineData("""{"first_frame":"\nhttps://a.example/1.png"}""", "first_frame", "must be an https address of a picture")]
+    [InlineData("""{"reference_images":["https://a.example/1.png","https://127-0-0-1.sslip.io/"]}""", "reference_images", "must be a list of 1 to 3")]
+    [InlineData("""{"duration":8.0,"resolution":"1080p","n":2.0}""", null, null)]
+    [InlineData("""{"duration":0.8e1}""", null, null)]
+    [InlineData("""{"duration":5.5}""", "duration", "must be a whole number from 4 to 8")]
+    [InlineData("""{"n":1e-20000}""", "n", "must be a whole number from 1 to 15")]
+    [InlineData("""{"n":1e20000}""", "n", "must be a whole number from 1 to 15")]
+    [InlineData("""{"group":true,"n":5.0}""", "n", "must be at most 4 beside 0 reference_images when group is true")]
     [InlineData("""{"reference_images":[]}""", "reference_images", "must be a list of 1 to 3")]
     [InlineData("""{"reference_images":["https://a.example/1","https://a.example/2","https://a.example/3","https://a.example/4"]}""",
         "reference_images", "must be a list of 1 to 3")]
@@ -76,6 +89,29 @@ public sealed class RulesTests
         Assert.Equal($"params.{field}", name);
         Assert.StartsWith(problem!, Assert.Single(problems), StringComparison.Ordinal);
     }
+
+    [Fact]
+    public void The_handler_gets_an_integer_however_it_was_written()
+    {
+        var errors = new Dictionary<string, string[]>(StringComparer.Ordinal);
+        var settings = Made.Validate(JsonElement.Parse("""{"n":2.0,"duration":0.8e1}"""), errors);
+        Assert.Empty(errors);
+        Assert.Equal("2 8", $"{settings["n"]!.ToJsonString()} {settings["duration"]!.ToJsonString()}");
+        Assert.Equal(2, Model.Outputs(settings));
+    }
+
+    [Theory]
+    [InlineData("a", 1, null)]
+    [InlineData("\U0001F600", 10, null)] // two UTF-16 units, one character
+    [InlineData("\U0001F600", 11, "must have at most 10 characters, has 11")]
+    [InlineData(" ", 5, "must have at least one character that can be seen")]
+    [InlineData("\u200B", 5, "must have at least one character that can be seen")]
+    [InlineData("\u2060\u200D\uFE0F", 3, "must have at least one character that can be seen")]
+    [InlineData("\u3164", 2, "must have at least one character that can be seen")]
+    [InlineData("\u2800\u00AD", 2, "must have at least one character that can be seen")]
+    public void A_text_is_counted_in_characters_and_must_show_one(string piece, int times, string? problem) =>
+        Assert.Equal(problem, new TextParameter("prompt", "p", 1, 10).Check(JsonSerializer.SerializeToElement(
+            string.Concat(Enumerable.Repeat(piece, times)))));
 
     [Fact]
     public void Each_rule_is_an_element_of_allOf_in_the_schema()

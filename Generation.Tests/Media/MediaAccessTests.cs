@@ -29,6 +29,11 @@ public sealed class MediaAccessTests
         Assert.Equal("image/jpeg", answer.Content.Headers.ContentType?.MediaType);
         Assert.Equal("nosniff", answer.Headers.GetValues("X-Content-Type-Options").Single());
         Assert.True(answer.Headers.CacheControl?.Private);
+        Assert.InRange(answer.Headers.CacheControl!.MaxAge!.Value, TimeSpan.FromMinutes(50), TimeSpan.FromHours(1));
+        Assert.Equal("default-src 'none'; sandbox", answer.Headers.GetValues("Content-Security-Policy").Single());
+        Assert.Equal("cross-origin", answer.Headers.GetValues("Cross-Origin-Resource-Policy").Single());
+        Assert.Equal(("completed", true), ((string?)session.Body["status"], ((string?)session.Body["resolution"])?.Contains('x')));
+        Assert.Matches(@"^\d+:\d+$", (string?)session.Body["aspectRatio"]);
         var bytes = await answer.Content.ReadAsByteArrayAsync();
         Assert.Equal((long)shown["bytes"]!, bytes.LongLength);
         Assert.Equal((string?)shown["sha256"], Convert.ToHexStringLower(SHA256.HashData(bytes)));
@@ -126,6 +131,37 @@ public sealed class MediaAccessTests
         {
             var status = await StatusOfAsync(system.Apis[0].Address, path.Replace("{key}", key) + query);
             Assert.True(status is 400 or 403 or 404, $"{path}{query} answered {status}");
+        }
+    }
+
+    [Fact]
+    public async Task A_copy_is_kept_no_longer_than_its_URL_is_valid_and_a_tilde_may_be_written_as_one_likes()
+    {
+        var (system, _, media) = await StoredAsync();
+        var key = MediaKey.Parse((await system.ScalarAsync<string>($"SELECT object_key FROM media WHERE media_id = '{media}'"))!);
+        var store = new FolderMediaStore(Options.Create(new MediaOptions { Folder = { Root = system.MediaFolder } }), TimeProvider.System);
+        var url = store.SignedUrl(key, TimeSpan.FromMinutes(2), "a~b.jpg");
+        Assert.Contains("a~b.jpg", url, StringComparison.Ordinal);
+        using var anybody = new HttpClient { BaseAddress = system.Apis[0].Address };
+        foreach (var spelled in new[] { url, url.Replace("~", "%7E", StringComparison.Ordinal), url.Replace("~", "%7e", StringComparison.Ordinal) })
+        {
+            using var answer = await anybody.GetAsync(new Uri(anybody.BaseAddress, spelled));
+            Assert.Equal(HttpStatusCode.OK, answer.StatusCode);
+            Assert.InRange(answer.Headers.CacheControl!.MaxAge!.Value, TimeSpan.FromSeconds(1), TimeSpan.FromMinutes(2));
+            Assert.Equal("a~b.jpg", answer.Content.Headers.ContentDisposition?.FileNameStar);
+        }
+    }
+
+    [Fact]
+    public async Task Files_are_for_the_owner_of_the_service_alone()
+    {
+        var (system, _, media) = await StoredAsync();
+        var path = Path.Combine(system.MediaFolder, (await system.ScalarAsync<string>($"SELECT object_key FROM media WHERE media_id = '{media}'"))!);
+        if (!OperatingSystem.IsWindows())
+        {
+            Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(path));
+            Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute,
+                File.GetUnixFileMode(Path.GetDirectoryName(path)!));
         }
     }
 

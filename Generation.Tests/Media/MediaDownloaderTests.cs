@@ -37,6 +37,8 @@ public sealed class MediaDownloaderTests
     [InlineData("64:ff9b::a9fe:a9fe", false)]
     [InlineData("64:ff9b::808:808", true)]
     [InlineData("64:ff9b:1::1", false)]
+    [InlineData("168.63.129.16", false)] // Azure's wire server
+    [InlineData("168.63.129.17", true)]
     [InlineData("2001::1", false)]
     [InlineData("2001:db8::1", false)]
     [InlineData("2002:7f00:1::", false)]

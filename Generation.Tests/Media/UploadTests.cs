@@ -97,6 +97,20 @@ public sealed class UploadTests
     }
 
     [Fact]
+    public async Task An_upload_that_is_cut_off_is_its_senders_fault()
+    {
+        var system = await ApiSystem.Queued;
+        var user = await system.NewUserAsync();
+        byte[] head = [.. "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.jpg\"\r\n\r\n"u8, .. Picture()[..2_000]];
+        using var content = new ByteArrayContent(head) // without the boundary that ends it
+        {
+            Headers = { ContentType = MediaTypeHeaderValue.Parse("multipart/form-data; boundary=b") },
+        };
+        (await Reply.ReadAsync(await user.Http.PostAsync("/api/uploads", content))).AssertProblem(HttpStatusCode.BadRequest, "validation_failed");
+        await AssertNothingIsKeptAsync(system, user);
+    }
+
+    [Fact]
     public async Task A_request_without_a_file_says_what_is_wanted()
     {
         var user = await (await ApiSystem.Queued).NewUserAsync();

@@ -28,6 +28,8 @@ public sealed class RateLimitTests
         // counts too
         (await busy.SubmitAsync("""{"model":"seedream-4","params":{}}""")).AssertProblem(HttpStatusCode.BadRequest, "validation_failed");
 
+        var turkish = (await busy.SubmitAsync(Body, ("Accept-Language", "tr"))).AssertProblem(HttpStatusCode.TooManyRequests, "rate_limited");
+        Assert.StartsWith("Bu anahtar dakikada 3 istek kabul eder.", (string?)turkish.Body["detail"], StringComparison.Ordinal);
         var refused = (await busy.SubmitAsync(Body)).AssertProblem(HttpStatusCode.TooManyRequests, "rate_limited");
         Assert.Equal(TimeSpan.FromSeconds(20), refused.Headers.RetryAfter!.Delta); // 3 a minute
         Assert.Equal("\"key\";r=0;t=20", refused.Headers.GetValues("RateLimit").Single());

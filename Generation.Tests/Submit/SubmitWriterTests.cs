@@ -69,7 +69,7 @@ public sealed class SubmitWriterTests
         await writer.StartAsync();
         await using (await writer.LockAsync($"SELECT FROM credit_accounts WHERE user_id = '{user}' FOR UPDATE"))
         {
-            Assert.Equal(SubmitOutcome.Unavailable, (await writer.SubmitAsync(user, "never")).Outcome);
+            Assert.Equal(SubmitOutcome.AccountBusy, (await writer.SubmitAsync(user, "never")).Outcome);
         }
 
         Assert.Equal(SubmitOutcome.Accepted, (await writer.SubmitAsync(user, "later")).Outcome);
