@@ -56,6 +56,12 @@ public sealed class WorkerOptions
     public TimeSpan BreakDuration { get; set; } = TimeSpan.FromSeconds(60);
 
     /// <summary>
+    /// How long the address of a result that is paid for is asked again while it answers that there is none (404, 403, a page instead of a
+    /// picture), with growing pauses; default 2 min. Then the output is given up as <c>output_unusable</c>. The job waits without a slot.
+    /// </summary>
+    public TimeSpan ResultTimeout { get; set; } = TimeSpan.FromMinutes(2);
+
+    /// <summary>
     /// How long running jobs may go on after the stop signal, before they are handed back; default: as long as <c>Shutdown:GracePeriod</c> allows,
     /// less 5 s (or a quarter of a shorter one), which handing back takes. A paid call that is cut off here ends as outcome_unknown, so rather too
     /// long than too short. A worker without such a call leaves as soon as before.
@@ -79,6 +85,7 @@ public sealed class WorkerOptions
         check.AtLeast(nameof(MaxAttempts), MaxAttempts, 1);
         check.Positive(nameof(RetryBackoff), RetryBackoff);
         check.That(MaxRetryBackoff >= RetryBackoff, $"{nameof(MaxRetryBackoff)} must be at least {Section}:{nameof(RetryBackoff)}.");
+        check.Range(nameof(ResultTimeout), ResultTimeout, TimeSpan.Zero, TimeSpan.FromHours(1));
         check.Range(nameof(BreakDuration), BreakDuration, TimeSpan.FromSeconds(1), TimeSpan.FromHours(1));
         check.That(
             PublicBaseUrl is null || (Uri.TryCreate(PublicBaseUrl, UriKind.Absolute, out var url) && url.Scheme is "http" or "https"),

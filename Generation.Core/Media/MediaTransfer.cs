@@ -146,7 +146,8 @@ public sealed class MediaTransfer(
         try
         {
             await using var body = new MeteredBody(stream, address, declaredBytes, maxBytes, options.Value.IdleTimeout, idle, reportBytes);
-            var (type, header, length) = await ReadHeaderAsync(body, window.AsMemory(0, HeaderWindowBytes), destination.Kind, either.Token);
+            var (type, header, length) = await ReadHeaderAsync(
+                body, window.AsMemory(0, HeaderWindowBytes), destination.Kind, remote is not null, either.Token);
             body.Unread(window.AsMemory(0, length));
             var key = destination.KeyFor(type);
             using var span = Start("store", destination, ActivityKind.Internal);
@@ -177,7 +178,7 @@ public sealed class MediaTransfer(
 
     /// <summary>Reads until type and size are known, the window is full or the body ends.</summary>
     private static async Task<(MediaType Type, MediaHeader Header, int Length)> ReadHeaderAsync(
-        MeteredBody body, Memory<byte> window, MediaKind kind, CancellationToken ct)
+        MeteredBody body, Memory<byte> window, MediaKind kind, bool isRemote, CancellationToken ct)
     {
         var length = 0;
         MediaType? type = null;
@@ -192,7 +193,9 @@ public sealed class MediaTransfer(
                 if (type?.Kind != kind)
                 {
                     var found = type?.ContentType ?? MediaType.Describe(window.Span[..length]);
-                    throw new MediaException(MediaFailure.WrongType, $"Expected {kind.Name()}, got {found}.");
+                    throw new MediaException(
+                        type is null && isRemote && IsText(window.Span[..length]) ? MediaFailure.SourceNotReady : MediaFailure.WrongType,
+                        $"Expected {kind.Name()}, got {found}.");
                 }
             }
 
@@ -205,6 +208,20 @@ public sealed class MediaTransfer(
                 }
             }
         }
+    }
+
+    /// <summary>Words instead of media: a page, JSON, a line of text. No format of media begins without a control character.</summary>
+    private static bool IsText(ReadOnlySpan<byte> start)
+    {
+        foreach (var value in start[..Math.Min(start.Length, MediaType.SniffBytes)])
+        {
+            if (value is < 0x20 and not ((byte)'\t' or (byte)'\n' or (byte)'\r' or (byte)'\f'))
+            {
+                return false;
+            }
+        }
+
+        return start.Length > 0;
     }
 
     /// <summary>

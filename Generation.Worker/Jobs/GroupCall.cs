@@ -75,7 +75,7 @@ public sealed class GroupCall(JobContext job, CallRules rules, Func<Func<GroupOu
 
         async Task OnAnnouncedAsync(GroupOutput output)
         {
-            if (!group.TryAdd(output, job.RequestedOutputs, out var ordinal))
+            if (!group.TryAdd(output, job.RequestedOutputs, job.Now, out var ordinal))
             {
                 job.Log.LogWarning("Ignored output {Index} of {Outputs} of {SessionId}, which is out of range or was announced before",
                     output.Index, job.RequestedOutputs, job.Session.SessionId);
@@ -120,7 +120,8 @@ public sealed class GroupCall(JobContext job, CallRules rules, Func<Func<GroupOu
 
     private async Task<FailedOutput?> FetchAsync(GroupRecord group, int ordinal, CancellationToken ct)
     {
-        var failure = await job.Outputs.DeliverAsync(ordinal, rules.Source.Of(group.Announced[ordinal]), usage: null, ct);
+        var (url, at) = (group.Announced[ordinal], group.AnnouncedAt[ordinal]); // before the first await: more are announced meanwhile
+        var failure = TaskRecord.Judge(job, await job.Outputs.DeliverAsync(ordinal, rules.Source.Of(url), usage: null, ct), at);
         ReportStored();
         if (failure is { IsRetryable: false })
         {

@@ -58,8 +58,11 @@ public abstract record StepOutcome
         failed.Sort((a, b) => a.Ordinal.CompareTo(b.Ordinal));
         var usage = TaskRecord.SumUsage(job.Tasks);
         // a failure that costs an attempt comes before one that does not
-        var retryable = failed.Find(f => f.Failure is { IsRetryable: true, NotTried: false }) ?? failed.Find(f => f.Failure.IsRetryable);
-        return retryable is not null ? new Failed(retryable.Failure, failed) { Usage = usage }
+        var retryable = failed.Find(f => f.Failure is { IsRetryable: true, NotTried: false, IsPending: false })
+            ?? failed.Find(f => f.Failure is { IsRetryable: true, IsPending: false });
+        var pending = failed.Where(f => f.Failure.IsPending).Select(f => f.Failure.RetryAfter!.Value).ToList();
+        return pending.Count > 0 && retryable is null or { Failure.NotTried: true } ? new Suspended(pending.Min())
+            : retryable is not null ? new Failed(retryable.Failure, failed) { Usage = usage }
             : stored.Count == 0 && failed.Count > 0 ? new Failed(common ?? failed[0].Failure, failed) { Usage = usage }
             : new Completed(usage, failed);
     }

@@ -144,6 +144,9 @@ public sealed record ArkVideoTask(string Status, Uri? VideoUrl, Uri? LastFrameUr
         ArkError.Of(root),
         ArkJson.Usage(root, "completion_tokens", "total_tokens"));
 
+    /// <summary>The id in the body of a callback, which is the task as a question about it is answered.</summary>
+    internal static string? IdInCallback(string body) => ArkJson.Parse(body) is { } root ? ArkJson.Text(root, "id") : null;
+
     private static Uri? Address(JsonElement root, string name) =>
         ArkJson.Object(root, "content") is { } content && Uri.TryCreate(ArkJson.Text(content, name), UriKind.Absolute, out var url)
             && url.Scheme is "http" or "https" ? url : null;

@@ -36,6 +36,7 @@ public sealed class SeedanceHandler(ArkVideos ark, IOptions<ArkOptions> options)
                 PollAfter = age => settings.PollAfter(age, job.Tasks.Any(task => task.TakesCallbacks)),
                 TakesCallbacks = true, // unsigned, and believed as little as any: they wake the session, and the task is asked for
                 CallbackPatience = settings.VideoCallbackPatience,
+                TaskIdInCallback = ArkVideoTask.IdInCallback,
                 Source = new ResultSource(settings.SourceHosts),
                 CreateTimeout = settings.VideoCallTimeout,
                 Limit = settings.VideoCreatesPerMinute > 0 ? new RateLimit("video-create", settings.VideoCreatesPerMinute, TimeSpan.FromMinutes(1))

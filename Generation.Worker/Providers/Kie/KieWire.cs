@@ -120,6 +120,11 @@ public sealed record KieTask(string State, Uri? Result, string FailCode, string 
         data.TryGetProperty("creditsConsumed", out var credits) && credits.ValueKind == JsonValueKind.Number && credits.TryGetDecimal(out var number)
             && number >= 0 ? number : null);
 
+    /// <summary>The id in the body of a callback, which Kie's own sample calls <c>task_id</c>.</summary>
+    public static string? IdInCallback(string body) => KieJson.Parse(body) is { } root && KieJson.Object(root, "data") is { } data
+        ? KieJson.Text(data, "taskId") ?? KieJson.Text(data, "task_id")
+        : null;
+
     /// <summary><c>resultJson</c> is JSON inside of a string; an object is taken as well.</summary>
     private static Uri? FirstAddress(JsonElement data)
     {

@@ -144,7 +144,7 @@ public sealed class OpenAiImages : IDisposable
                 problem is not null ? OfStore(problem)
                 : broken
                 ?? (rest is not null && OpenAiError.Of(rest) is { } error ? OpenAiFailures.Of(response, error, now)
-                : Lost("openai.empty_reply", "The answer has no picture, and does not say that none was made.")));
+                : Lost("openai.empty_reply", "The answer has no picture, and does not say that none was made.") with { ProviderIsThere = true }));
         }
 
         private async Task StoreAsync(Stream picture)
