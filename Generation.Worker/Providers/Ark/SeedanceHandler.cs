@@ -48,12 +48,11 @@ public sealed class SeedanceHandler(ArkVideos ark, IOptions<ArkOptions> options)
             ark.RetrieveAsync).RunAsync(ct);
     }
 
-    public async Task CancelAsync(JobContext job, CancellationToken ct)
+    public Task CancelTaskAsync(string taskId, CancellationToken ct) => ark.DeleteAsync(taskId, ct);
+
+    public async Task<TaskReport?> RetrieveTaskAsync(EndedTask task, CancellationToken ct)
     {
-        ArgumentNullException.ThrowIfNull(job);
-        if (job.FindTask(0) is { State: ProviderTaskState.Running, TaskId: { } taskId })
-        {
-            await ark.DeleteAsync(taskId, ct);
-        }
+        ArgumentNullException.ThrowIfNull(task);
+        return await ark.RetrieveAsync(task.TaskId, ct);
     }
 }
