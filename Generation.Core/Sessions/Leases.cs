@@ -332,7 +332,7 @@ public sealed class Leases
         Add(command, NpgsqlDbType.Text, taskId);
         Add(command, NpgsqlDbType.Text, requestId);
         Add(command, NpgsqlDbType.Jsonb, result);
-        Add(command, NpgsqlDbType.Text, state == ProviderTaskState.Intent ? null : failure?.Kind.ToString());
+        Add(command, NpgsqlDbType.Text, failure?.Kind.ToString());
         Add(command, NpgsqlDbType.Text, failure?.ProviderCode);
         Add(command, NpgsqlDbType.Text, failure?.Detail);
         Add(command, NpgsqlDbType.Text, failure?.Answer);

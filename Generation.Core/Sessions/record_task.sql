@@ -11,7 +11,7 @@ WITH holder AS ( -- locked: a revocation comes before this statement or after it
 task AS (
     UPDATE provider_tasks AS t
     SET state = $4, task_id = coalesce($5, t.task_id), request_id = coalesce($6, t.request_id), result = coalesce($7, t.result),
-        failure = $8, failure_code = $9, updated_at = now()
+        failure = CASE WHEN $4 IN ('failed', 'unknown', 'rejected') THEN $8 END, failure_code = $9, updated_at = now()
     FROM holder AS s
     WHERE t.provider_task_id = $3 AND t.session_id = s.session_id
     RETURNING t.provider_task_id, s.session_id, s.user_id, t.provider, t.task_id, t.request_id, t.first_ordinal, t.created_at
@@ -25,7 +25,7 @@ booked AS ( -- what its callbacks had to say is said
 reconcile AS (
     INSERT INTO error_events (session_id, user_id, code, message, detail)
     SELECT session_id, user_id, CASE $4 WHEN 'unknown' THEN 'outcome_unknown' ELSE 'output_unusable' END,
-           CASE WHEN $4 = 'failed' THEN 'An output was made and cannot be used (' || $9 || '): ' || $10
+           CASE WHEN $4 <> 'unknown' THEN 'An output was made and cannot be used (' || $9 || '): ' || $10
                 WHEN $11 IS NULL
                 THEN 'A paid call was sent and its outcome is not known. Look it up at the provider before refunding or blaming anybody.'
                 ELSE 'A paid call was answered, and the answer could not be used (' || $9 || '): ' || $10 END,
@@ -33,6 +33,6 @@ reconcile AS (
                'providerTaskId', provider_task_id, 'provider', provider, 'taskId', task_id, 'requestId', request_id, 'ordinal', first_ordinal,
                'sentAt', created_at, 'providerCode', $9, 'problem', $10, 'answer', $11))
     FROM task
-    WHERE $4 = 'unknown' OR ($4 = 'failed' AND $8 = 'OutputUnusable')
+    WHERE $4 = 'unknown' OR ($4 IN ('failed', 'delivered') AND $8 = 'OutputUnusable') -- delivered: one output of a group
 )
 SELECT provider_task_id FROM task

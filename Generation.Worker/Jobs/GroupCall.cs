@@ -56,7 +56,18 @@ public sealed class GroupCall(JobContext job, CallRules rules, Func<Func<GroupOu
             group.Announced.Keys.Where(o => !stored.Contains(o) && !unusable.ContainsKey(o)).Select(o => FetchAsync(group, o, ct)));
         failed.AddRange(fetched.OfType<FailedOutput>().Where(f => f.Failure.IsRetryable));
         failed.AddRange(unusable.Select(u => new FailedOutput(u.Key, u.Value)));
-        return StepOutcome.From(job, failed);
+        var outcome = StepOutcome.From(job, failed);
+        if (group.Task.State == ProviderTaskState.Delivered
+            && outcome is (StepOutcome.Completed or StepOutcome.Failed { Failure.IsRetryable: false })) // else they are fetched again
+        {
+            foreach (var (ordinal, failure) in unusable.OrderBy(u => u.Key))
+            {
+                // the call has delivered all the same; this is for the operator's record
+                await job.RecordTaskAsync(group.Task, group.Task.State, failure: failure with { Detail = $"Output {ordinal}: {failure.Detail}" });
+            }
+        }
+
+        return outcome;
     }
 
     private async Task MakeAsync(GroupRecord group, CancellationToken ct)

@@ -140,7 +140,7 @@ public sealed class JobContext(ActiveJob job, JobDependencies parts, ILogger log
             TaskId = taskId ?? task.TaskId,
             RequestId = requestId ?? task.RequestId,
             Result = result is null ? task.Result : JsonSerializer.SerializeToElement(result),
-            Failure = state == ProviderTaskState.Intent ? null : failure?.Kind,
+            Failure = state is ProviderTaskState.Failed or ProviderTaskState.Unknown or ProviderTaskState.Rejected ? failure?.Kind : null,
             FailureCode = failure?.ProviderCode,
         };
         Remember(now);
