@@ -124,7 +124,12 @@ public sealed class PolledTasks(
         return (await TaskRecord.RecordUnknownAsync(job, interrupted), null);
     }
 
-    private TimeSpan LookUpTimeLeft(ProviderTask task) => task.CreatedAt + rules.CreateTimeout + rules.LookUpTimeout - job.Now;
+    /// <summary>Counted from the creation; one of which no answer is recorded may have been under way for as long as it may take.</summary>
+    private TimeSpan LookUpTimeLeft(ProviderTask task)
+    {
+        var left = task.CreatedAt + (task.FailureCode is null ? rules.CreateTimeout : TimeSpan.Zero) + rules.LookUpTimeout - job.Now;
+        return left > TimeSpan.Zero ? left : TimeSpan.Zero;
+    }
 
     private async Task<(Failure? Failure, Waiting? Waiting)> PollAsync(int ordinal, ProviderTask task, CancellationToken ct)
     {

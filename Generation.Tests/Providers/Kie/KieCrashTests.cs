@@ -37,7 +37,7 @@ public sealed class KieCrashTests
     [Fact]
     public async Task A_task_whose_creation_was_lost_and_that_nobody_calls_back_about_is_of_unknown_outcome()
     {
-        var (system, _) = await StartAsync(timeout: "00:00:00.200", callTimeout: "00:00:01");
+        var (system, _) = await StartAsync(timeout: "00:00:00.200");
         await using var running = system;
         await system.AddWorkerAsync();
         var id = await system.SubmitAsync("nano-banana", new { prompt = "never heard of [fault=server-error-paid][callback-gate=late]" });
@@ -91,15 +91,13 @@ public sealed class KieCrashTests
         await system.AssertAllIsWellAsync();
     }
 
-    private static async Task<(TestSystem System, TestSystemOptions Options)> StartAsync(
-        string timeout = "00:10:00", string callTimeout = "00:00:30")
+    private static async Task<(TestSystem System, TestSystemOptions Options)> StartAsync(string timeout = "00:10:00")
     {
         TestSystemOptions kept = null!;
         var system = await TestSystem.StartAsync(options =>
         {
             (kept, options.Workers, options.IsPublic) = (options, 0, true);
             options.Settings["Providers:Kie:CallbackPatience"] = timeout;
-            options.Settings["Providers:Kie:CallTimeout"] = callTimeout;
         });
         return (system, kept);
     }
