@@ -41,11 +41,13 @@ builder.Services.AddSingleton<UploadResolver>();
 builder.Services.AddSingleton(_ => new Random(RandomNumberGenerator.GetInt32(int.MaxValue)));
 builder.Services.AddSingleton<JobRunner>();
 builder.Services.AddSingleton<LeaseRenewer>();
+builder.Services.AddSingleton<EndedTasks>();
 
 // Stopped in reverse order: leases are renewed until the last job has ended.
 builder.Services.AddHostedService(services => services.GetRequiredService<LeaseRenewer>());
 builder.Services.AddHostedService<LaneConsumer>();
 builder.Services.AddHostedService<HealthReporting>();
+builder.Services.AddHostedService<EndedTaskFollower>();
 
 var app = builder.Build();
 app.MapServiceDefaults();

@@ -62,6 +62,24 @@ public sealed class WorkerOptions
     public TimeSpan OutputWait { get; set; } = TimeSpan.FromMinutes(5);
 
     /// <summary>
+    /// How long the address of a result that is paid for is asked again while it answers that there is none (404, 403, a page instead of a
+    /// picture), with growing pauses; default 2 min. Then the output is given up as <c>output_unusable</c>. The job waits without a slot.
+    /// </summary>
+    public TimeSpan ResultTimeout { get; set; } = TimeSpan.FromMinutes(2);
+
+    /// <summary>
+    /// How often tasks are looked for that a provider works on although their session has ended, and the shortest pause between two questions
+    /// about one; default 30 s, at least 100 ms.
+    /// </summary>
+    public TimeSpan EndedTaskInterval { get; set; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>
+    /// How long such a task is followed; default 3 days, which is longer than a provider keeps one waiting. Then its outcome is unknown, with a
+    /// record for the operator.
+    /// </summary>
+    public TimeSpan EndedTaskTimeout { get; set; } = TimeSpan.FromDays(3);
+
+    /// <summary>
     /// How long running jobs may go on after the stop signal, before they are handed back; default: as long as <c>Shutdown:GracePeriod</c> allows,
     /// less 5 s (or a quarter of a shorter one), which handing back takes. A paid call that is cut off here ends as outcome_unknown, so rather too
     /// long than too short. A worker without such a call leaves as soon as before.
@@ -85,6 +103,9 @@ public sealed class WorkerOptions
         check.AtLeast(nameof(MaxAttempts), MaxAttempts, 1);
         check.Positive(nameof(RetryBackoff), RetryBackoff);
         check.That(MaxRetryBackoff >= RetryBackoff, $"{nameof(MaxRetryBackoff)} must be at least {Section}:{nameof(RetryBackoff)}.");
+        check.Range(nameof(ResultTimeout), ResultTimeout, TimeSpan.Zero, TimeSpan.FromHours(1));
+        check.Range(nameof(EndedTaskInterval), EndedTaskInterval, TimeSpan.FromMilliseconds(100), TimeSpan.FromHours(1));
+        check.Range(nameof(EndedTaskTimeout), EndedTaskTimeout, TimeSpan.Zero, TimeSpan.FromDays(30));
         check.Range(nameof(BreakDuration), BreakDuration, TimeSpan.FromSeconds(1), TimeSpan.FromHours(1));
         check.Range(nameof(OutputWait), OutputWait, TimeSpan.Zero, TimeSpan.FromHours(1));
         check.That(

@@ -120,9 +120,19 @@ public sealed class SweepFailures : Migration
 /// <inheritdoc cref="Pipeline"/>
 [DbContext(typeof(GenerationDbContext))]
 [Migration(Id)]
+public sealed class EndedTaskIndex : Migration
+{
+    public const string Id = "0011_ended_tasks";
+
+    protected override void Up(MigrationBuilder migrationBuilder) => migrationBuilder.Sql(Sql.Text($"Database/Migrations/{Id}.sql"));
+}
+
+/// <inheritdoc cref="Pipeline"/>
+[DbContext(typeof(GenerationDbContext))]
+[Migration(Id)]
 public sealed class ViewsAndActions : Migration
 {
-    public const string Id = "0013_views_and_actions";
+    public const string Id = "0012_views_and_actions";
 
     protected override void Up(MigrationBuilder migrationBuilder) => migrationBuilder.Sql(Sql.Text($"Database/Migrations/{Id}.sql"));
 }

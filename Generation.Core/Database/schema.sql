@@ -655,6 +655,7 @@ CREATE INDEX outbox_session ON public.outbox USING btree (session_id);
 CREATE INDEX outbox_set_aside ON public.outbox USING btree (set_aside_at) WHERE (set_aside_at IS NOT NULL);
 CREATE INDEX outbox_waiting ON public.outbox USING btree (lane, available_at, outbox_id) WHERE ((dispatched_at IS NULL) AND (set_aside_at IS NULL));
 CREATE UNIQUE INDEX provider_tasks_one ON public.provider_tasks USING btree (session_id, first_ordinal) WHERE (state <> 'rejected'::text);
+CREATE INDEX provider_tasks_running ON public.provider_tasks USING btree (updated_at) WHERE (state = 'running'::text);
 CREATE INDEX uploads_user ON public.uploads USING btree (user_id, upload_id DESC);
 CREATE INDEX webhook_inbox_old ON public.webhook_inbox USING btree (received_at);
 CREATE INDEX webhook_inbox_open ON public.webhook_inbox USING btree (provider_task_id) WHERE (booked_at IS NULL);

@@ -15,8 +15,14 @@ public enum MediaFailure
     /// <summary>We do not fetch from there: host not allow-listed, address private, scheme not https, too many redirects.</summary>
     SourceRefused,
 
-    /// <summary>The source says no and will keep saying it: 404, 410, 403 and other 4xx (a signed URL that expired).</summary>
+    /// <summary>The source says no and will keep saying it: 410, a redirect to nowhere.</summary>
     SourceGone,
+
+    /// <summary>
+    /// The source does not have it, or says so instead of sending it: 404, 403, 409, 423 and other 4xx, 202, 204, a page or JSON with 200. It may
+    /// come: an address can be there before its file is.
+    /// </summary>
+    SourceNotReady,
 
     /// <summary>The source cannot answer now: 408, 429, 5xx, no connection, a timeout. Worth a retry.</summary>
     SourceUnavailable,

@@ -79,7 +79,7 @@ public sealed class MediaDownloader : IDisposable
     /// <summary>Requests the URL and reads the headers.</summary>
     /// <param name="url">Absolute. https, or http to a host that may be private.</param>
     /// <param name="allowedHosts">Patterns (<see cref="HostPattern"/>) that the URL and every redirect must match.</param>
-    /// <exception cref="MediaException">SourceRefused, SourceGone or SourceUnavailable.</exception>
+    /// <exception cref="MediaException">SourceRefused, SourceGone, SourceNotReady or SourceUnavailable.</exception>
     public Task<MediaDownload> OpenAsync(Uri url, IReadOnlyList<string> allowedHosts, CancellationToken ct) =>
         OpenAsync(url, allowedHosts, credential: null, ct);
 
@@ -219,8 +219,13 @@ public sealed class MediaDownloader : IDisposable
 
     private static MediaException AnswerOf(Uri url, HttpStatusCode status)
     {
-        var isPassing = (int)status >= 500 || status is HttpStatusCode.RequestTimeout or HttpStatusCode.TooManyRequests;
-        return new MediaException(
-            isPassing ? MediaFailure.SourceUnavailable : MediaFailure.SourceGone, $"{WithoutSecrets(url)} answered {(int)status}.");
+        var failure = status switch
+        {
+            >= HttpStatusCode.InternalServerError or HttpStatusCode.RequestTimeout or HttpStatusCode.TooManyRequests =>
+                MediaFailure.SourceUnavailable,
+            HttpStatusCode.Gone or (>= HttpStatusCode.MultipleChoices and < HttpStatusCode.BadRequest) => MediaFailure.SourceGone,
+            _ => MediaFailure.SourceNotReady,
+        };
+        return new MediaException(failure, $"{WithoutSecrets(url)} answered {(int)status}.");
     }
 }

@@ -146,7 +146,7 @@ public sealed class MediaTransfer(
             await using var body = new MeteredBody(stream, address, declaredBytes, maxBytes, options.Value.IdleTimeout, idle, reportBytes);
             var length = await body.ReadAtLeastAsync(
                 window.AsMemory(0, MediaType.SniffBytes), MediaType.SniffBytes, throwOnEndOfStream: false, either.Token);
-            var type = TypeOf(window.AsSpan(0, length), destination);
+            var type = TypeOf(window.AsSpan(0, length), destination, isRemote: remote is not null);
             using var structure = MediaStructure.Of(type, isStrict: destination.Role == MediaRole.Upload);
             body.Unread(window.AsMemory(0, length), type, structure);
             var key = destination.KeyFor(type);
@@ -179,13 +179,34 @@ public sealed class MediaTransfer(
 
     /// <summary>
     /// The type that the first bytes show. What was paid for is stored also when its format is unknown; a picture that goes along with it,
-    /// or that a user sends, is not.
+    /// or that a user sends, is not. Words where a provider's file should be say that it is not ready.
     /// </summary>
-    private static MediaType TypeOf(ReadOnlySpan<byte> start, MediaDestination destination) =>
-        MediaType.Sniff(start, destination.Kind, takesUnrecognized: destination.Role == MediaRole.Output)
-        ?? throw new MediaException(
-            MediaFailure.WrongType,
-            $"Expected {destination.Kind.Name()}, got {MediaType.Sniff(start)?.ContentType ?? MediaType.Describe(start)}.");
+    private static MediaType TypeOf(ReadOnlySpan<byte> start, MediaDestination destination, bool isRemote)
+    {
+        if (MediaType.Sniff(start, destination.Kind, takesUnrecognized: destination.Role == MediaRole.Output) is { } type)
+        {
+            return type;
+        }
+
+        var other = MediaType.Sniff(start);
+        throw new MediaException(
+            other is null && isRemote && IsText(start) ? MediaFailure.SourceNotReady : MediaFailure.WrongType,
+            $"Expected {destination.Kind.Name()}, got {other?.ContentType ?? MediaType.Describe(start)}.");
+    }
+
+    /// <summary>Words instead of media: a page, JSON, a line of text. No format of media begins without a control character.</summary>
+    private static bool IsText(ReadOnlySpan<byte> start)
+    {
+        foreach (var value in start[..Math.Min(start.Length, MediaType.SniffBytes)])
+        {
+            if (value is < 0x20 and not ((byte)'\t' or (byte)'\n' or (byte)'\r' or (byte)'\f'))
+            {
+                return false;
+            }
+        }
+
+        return start.Length > 0;
+    }
 
     /// <summary>
     /// The source's stream with everything that is checked on the way: cap, declared length, idle time, hash, structure, progress.

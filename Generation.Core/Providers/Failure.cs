@@ -47,8 +47,22 @@ public sealed record Failure(FailureKind Kind, string ProviderCode, string Detai
     /// <summary>The provider's name for the call, for its support.</summary>
     public string? RequestId { get; init; }
 
+    /// <summary>What the provider answered, for operators: status, type and the beginning of the body. Null when no answer came.</summary>
+    public string? Answer { get; init; }
+
+    /// <summary>
+    /// The answer was well-formed, though not what was asked for: the provider is there, and its circuit breaker stays closed.
+    /// </summary>
+    public bool ProviderIsThere { get; init; }
+
     /// <summary>Nothing was sent (a limit of ours, an open breaker, a busy GPU): it comes again, and the attempt does not count.</summary>
     public bool NotTried { get; init; }
+
+    /// <summary>
+    /// The output is paid for, and what its address answers is not it, yet: the address is asked again after <see cref="RetryAfter"/>, which costs
+    /// nothing and no attempt.
+    /// </summary>
+    public bool IsPending { get; init; }
 
     /// <summary>Ends the session although its kind would come again.</summary>
     public bool IsFinal { get; init; }

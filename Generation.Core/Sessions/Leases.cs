@@ -318,10 +318,13 @@ public sealed class Leases
         return await lookup.ExecuteScalarAsync(ct) as Guid?;
     }
 
-    /// <summary>What came of a call. False when the lease was lost: then the result counts for nothing.</summary>
+    /// <summary>
+    /// What came of a call. False when the lease was lost: then the result counts for nothing. Of a call that is still an intent, because it is
+    /// looked up later, only the code of the failure is kept.
+    /// </summary>
     public Task<bool> RecordTaskAsync(
         ClaimedSession session, Guid providerTaskId, ProviderTaskState state, CancellationToken ct,
-        string? taskId = null, string? requestId = null, string? result = null, FailureKind? failure = null, string? failureCode = null) =>
+        string? taskId = null, string? requestId = null, string? result = null, Failure? failure = null) =>
             DataErrors.ExecuteAsync(database, async connection =>
     {
         await using var batch = new NpgsqlBatch(connection);
@@ -335,12 +338,30 @@ public sealed class Leases
         Add(command, NpgsqlDbType.Text, taskId);
         Add(command, NpgsqlDbType.Text, requestId);
         Add(command, NpgsqlDbType.Jsonb, result);
-        Add(command, NpgsqlDbType.Text, failure?.ToString());
-        Add(command, NpgsqlDbType.Text, failureCode);
+        Add(command, NpgsqlDbType.Text, failure?.Kind.ToString());
+        Add(command, NpgsqlDbType.Text, failure?.ProviderCode);
+        Add(command, NpgsqlDbType.Text, failure?.Detail);
+        Add(command, NpgsqlDbType.Text, failure?.Answer);
         await using var reader = await batch.ExecuteReaderAsync(ct);
         await reader.SkipResultsAsync(1, ct);
         return await reader.ReadAsync(ct);
     }, ct);
+
+    /// <summary>The callbacks of a task that are not booked yet, the newest first.</summary>
+    public async Task<IReadOnlyList<string>> ReadCallbacksAsync(Guid providerTaskId, CancellationToken ct)
+    {
+        await using var command = database.CreateCommand(
+            "SELECT body FROM webhook_inbox WHERE provider_task_id = $1 AND booked_at IS NULL ORDER BY inbox_id DESC LIMIT 5");
+        command.Parameters.AddWithValue(providerTaskId);
+        var bodies = new List<string>();
+        await using var reader = await command.ExecuteReaderAsync(ct);
+        while (await reader.ReadAsync(ct))
+        {
+            bodies.Add(reader.GetString(0));
+        }
+
+        return bodies;
+    }
 
     private static ClaimedSession Map(NpgsqlDataReader reader) => new(
         SessionId: reader.Get<Guid>("session_id"),

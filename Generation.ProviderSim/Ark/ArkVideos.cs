@@ -174,6 +174,7 @@ public sealed class ArkVideos(
                 http.Abort();
                 return;
             case "poll-expired": status = "expired"; break;
+            case "poll-unknown": status = "pondering"; break;
             case "poll-cancelled": status = "cancelled"; break;
         }
 

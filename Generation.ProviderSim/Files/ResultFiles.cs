@@ -76,6 +76,8 @@ public sealed class ResultFiles(
             case "html-as-png": await Results.Content(Page, "image/png").ExecuteAsync(http); break;
             case "zip-as-png": await Results.Bytes(Archive(), "image/png").ExecuteAsync(http); break;
             case "dead-url": await RefuseAsync(http, 404, "NoSuchKey", "The specified key does not exist."); break;
+            case "locked-url": await RefuseAsync(http, 423, "Locked", "The object is being written."); break;
+            case "not-ready": await Results.Content("""{"status":"processing"}""", "application/json").ExecuteAsync(http); break;
             case "expired-url": await RefuseAsync(http, 403, "AccessDenied", "Request has expired"); break;
             case "redirect-private": http.Response.Redirect("http://169.254.169.254/latest/meta-data/"); break;
             case "redirect" when !http.Request.Query.ContainsKey("hop"):

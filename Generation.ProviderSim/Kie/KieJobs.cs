@@ -196,6 +196,7 @@ public sealed class KieJobs(
                 http.Abort();
                 return;
             case "poll-expired": state = "expired"; break;
+            case "poll-unknown": state = "pondering"; break;
             case "poll-cancelled": state = "cancelled"; break;
         }
 

@@ -148,7 +148,8 @@ public sealed partial class OpenAiVideos(
         http.Response.ContentType = "application/json";
         // The response for a cancelled video is not documented; it is a failure with a separate code here.
         var givenUp = fault switch { "poll-expired" => "video_expired", "poll-cancelled" => "video_cancelled", _ => null };
-        await http.Response.BodyWriter.WriteAsync(Json(json => Write(json, film, time.GetUtcNow(), givenUp)));
+        await http.Response.BodyWriter.WriteAsync(Json(json => Write(json, film, time.GetUtcNow(), givenUp,
+            fault == "poll-unknown" ? "pondering" : null)));
     }
 
     private async Task ListAsync(HttpContext http)
@@ -285,7 +286,7 @@ public sealed partial class OpenAiVideos(
         return bytes.WrittenMemory;
     }
 
-    private void Write(Utf8JsonWriter json, FilmTask film, DateTimeOffset now, string? givenUp = null)
+    private void Write(Utf8JsonWriter json, FilmTask film, DateTimeOffset now, string? givenUp = null, string? status = null)
     {
         var isOver = now >= film.EndsAt;
         var fails = givenUp is not null || (isOver && film.Fails);
@@ -293,7 +294,8 @@ public sealed partial class OpenAiVideos(
         json.WriteString("id", film.Id);
         json.WriteString("object", "video");
         json.WriteString("model", film.Model);
-        json.WriteString("status", fails ? "failed" : isOver ? "completed" : now < film.StartsAt ? "queued" : "in_progress");
+        json.WriteString(
+            "status", status ?? (fails ? "failed" : isOver ? "completed" : now < film.StartsAt ? "queued" : "in_progress"));
         json.WriteNumber("progress", fails && givenUp is null ? 99 : film.PercentAt(now));
         json.WriteNumber("created_at", film.CreatedAt.ToUnixTimeSeconds());
         Moment("completed_at", isOver && !fails ? film.EndsAt : null);

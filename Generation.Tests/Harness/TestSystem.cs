@@ -125,6 +125,8 @@ public sealed class TestSystem : IAsyncDisposable
             ["Worker:SlotRetries:0"] = "00:00:00.050",
             ["Worker:RetryBackoff"] = "00:00:00.100",
             ["Worker:DrainTimeout"] = "00:00:10",
+            ["Worker:ResultTimeout"] = "00:00:01",
+            ["Worker:EndedTaskInterval"] = "01:00:00",
             ["Api:Reread"] = "00:00:01",
             ["Mock:StageDelay"] = "00:00:00.020",
             ["Mock:OverrideKey"] = "only for tests, long enough",

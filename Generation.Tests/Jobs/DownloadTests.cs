@@ -72,7 +72,7 @@ public sealed class DownloadTests
     public async Task Of_several_pictures_only_the_one_with_a_bad_file_is_not_charged()
     {
         await using var system = await TestSystem.StartAsync();
-        var end = await system.EndOfAsync(await system.SubmitAsync("three files [fault=html-as-png:times=1]", n: 3));
+        var end = await system.EndOfAsync(await system.SubmitAsync("three files [fault=zip-as-png:times=1]", n: 3));
 
         Assert.Equal(("completed", 2), ((string?)end["status"], end["media"]!.AsArray().Count));
         Assert.Equal("output_unusable", (string?)Assert.Single(end["failedOutputs"]!.AsArray())!["code"]);

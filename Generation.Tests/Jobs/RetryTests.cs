@@ -106,6 +106,23 @@ public sealed class RetryTests
         await system.AssertNothingIsLeftBehindAsync();
     }
 
+    /// <summary>The probe of an open breaker counted as no attempt: a provider that always broke down led to no dead letter for a day.</summary>
+    [Fact]
+    public async Task A_probe_that_fails_is_an_attempt_and_a_provider_that_never_recovers_leads_to_a_dead_letter()
+    {
+        await using var system = await TestSystem.StartAsync(o =>
+        {
+            o.Settings["Worker:BreakDuration"] = "00:00:01";
+            o.Settings["Worker:MaxAttempts"] = "5";
+        });
+        var end = await system.EndOfAsync(await system.SubmitAsync("broken for good [fault=server-error]"));
+
+        Assert.Equal(("failed", "provider_unavailable", 4), ((string?)end["status"], (string?)end["error"]!["code"], (int?)end["attempt"]));
+        // two in the slot, twice; the fifth call opens the breaker, and each of the last two attempts is its probe
+        Assert.Equal(7, (await system.CallsAsync("broken for good")).Count);
+        await system.AssertBooksAreCleanAsync();
+    }
+
     /// <summary>Invariant 9, over what one stream showed.</summary>
     private static void AssertNothingGoesBackwards(List<SseEvent> events)
     {

@@ -150,10 +150,14 @@ public sealed class MediaDownloaderTests
     }
 
     [Theory]
-    [InlineData(403, MediaFailure.SourceGone)]
-    [InlineData(404, MediaFailure.SourceGone)]
+    [InlineData(202, MediaFailure.SourceNotReady)]
+    [InlineData(204, MediaFailure.SourceNotReady)]
+    [InlineData(400, MediaFailure.SourceNotReady)]
+    [InlineData(403, MediaFailure.SourceNotReady)]
+    [InlineData(404, MediaFailure.SourceNotReady)]
+    [InlineData(409, MediaFailure.SourceNotReady)]
+    [InlineData(423, MediaFailure.SourceNotReady)]
     [InlineData(410, MediaFailure.SourceGone)]
-    [InlineData(204, MediaFailure.SourceGone)]
     [InlineData(302, MediaFailure.SourceGone)] // without a Location
     [InlineData(408, MediaFailure.SourceUnavailable)]
     [InlineData(429, MediaFailure.SourceUnavailable)]

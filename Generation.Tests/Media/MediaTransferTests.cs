@@ -132,12 +132,13 @@ public sealed class MediaTransferTests
     }
 
     [Fact]
-    public async Task An_html_page_that_calls_itself_a_png_is_refused()
+    public async Task An_html_page_that_calls_itself_a_png_is_refused_and_may_become_one_where_it_has_an_address()
     {
         await using var origin = await MediaOrigin.StartAsync(SampleFiles.Text("<!doctype html><p>Sign in"), "image/png");
         using var bench = new TransferBench();
 
-        var error = await bench.FailAsync(TransferBench.From(origin.Url()), MediaFailure.WrongType);
+        var error = await bench.FailAsync(TransferBench.From(origin.Url()), MediaFailure.SourceNotReady);
+        await bench.FailAsync(new MediaSource.Direct(new MemoryStream(SampleFiles.Text("<!doctype html><p>Sign in"))), MediaFailure.WrongType);
 
         Assert.Contains("HTML", error.Message, StringComparison.Ordinal);
     }

@@ -1,4 +1,5 @@
 using System.Net;
+using Generation.Tests.Faults;
 using Generation.Tests.Harness;
 
 namespace Generation.Tests.Resilience;
@@ -60,6 +61,42 @@ public sealed class DrainTests
         await system.AddWorkerAsync();
 
         Assert.All(await Task.WhenAll(ids.Select(id => system.EndOfAsync(id))), end => Assert.Equal("completed", (string?)end["status"]));
+        await system.AssertAllIsWellAsync();
+    }
+
+    /// <summary>
+    /// A result to fetch can be fetched by another worker, and a call that has not begun be made by it; the call under way is waited for.
+    /// </summary>
+    [Fact]
+    public async Task What_can_be_asked_for_later_is_handed_over_at_once_and_no_new_call_begins()
+    {
+        TestSystemOptions options = null!;
+        await using var system = await TestSystem.StartAsync(o =>
+        {
+            (options = o).Workers = 0;
+            o.Settings["Worker:DrainTimeout"] = "00:10:00"; // were it waited for, the test would not end
+            o.Settings["Worker:LeaseDuration"] = "00:01:00";
+            o.Settings["Providers:Ark:ImageBatch"] = "1";
+        });
+        var worker = await options.AsProcessAsync(system.AddWorkerAsync);
+        var fetching = await system.SubmitAsync("half of a file [download-gate=half]");
+        await system.Sim.WaitAtGateAsync("half");
+        var making = await system.SubmitAsync("one after the other [gate=call]", n: 2);
+        await system.Sim.WaitAtGateAsync("call");
+        var leaving = worker.StopAsync(Killing.MaxWait);
+        await system.UntilAsync($"SELECT status = 'queued' AND attempt = 0 AND lost_leases = 0 FROM generation_sessions "
+            + $"WHERE session_id = '{fetching}'");
+        await system.Sim.OpenGateAsync("half");
+        await system.Sim.OpenGateAsync("call");
+
+        Assert.Equal(0, await leaving);
+        Assert.Equal("1 queued 0", await system.ScalarAsync<string>(
+            $"SELECT (SELECT count(*) FROM media WHERE session_id = '{making}') || ' ' || status || ' ' || attempt FROM generation_sessions "
+            + $"WHERE session_id = '{making}'"));
+        await system.AddWorkerAsync();
+        Assert.All(await Task.WhenAll(system.EndOfAsync(fetching), system.EndOfAsync(making)), end =>
+            Assert.Equal(("completed", 0), ((string?)end["status"], (int?)end["attempt"])));
+        Assert.Equal((1, 2), ((await system.CallsAsync("half of a file")).Count, (await system.CallsAsync("one after the other")).Count));
         await system.AssertAllIsWellAsync();
     }
 

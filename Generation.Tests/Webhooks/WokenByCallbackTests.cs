@@ -18,6 +18,9 @@ public sealed class WokenByCallbackTests(WokenByCallbackTests.CallbackSystem cal
     [InlineData("[fault=callback-duplicate]")]
     [InlineData("[fault=callback-duplicate][latency=500]")]
     [InlineData("[fault=callback-snake]")]
+    [InlineData("[fault=server-error-paid]")] // the creation was answered with 500: the callback names the task
+    [InlineData("[fault=cut-reply][latency=500]")]
+    [InlineData("[fault=no-task-id][fault=callback-snake]")]
     [InlineData("[fault=callback-lying][latency=1500]")] // the first claims success while the task runs
     public async Task A_callback_wakes_its_session_which_ends_once(string words)
     {

@@ -69,4 +69,13 @@ public sealed record TaskRules
 
     /// <summary>Whether the provider calls back; an address is offered when <c>Worker:PublicBaseUrl</c> is set.</summary>
     public bool TakesCallbacks { get; init; }
+
+    /// <summary>
+    /// Reads the provider's id of a task out of the body of its callback; null: none is in it. A task whose creation was not answered is found
+    /// again by it.
+    /// </summary>
+    public Func<string, string?> TaskIdInCallback { get; init; } = _ => null;
+
+    /// <summary>How long the callback of a task whose creation was not answered is waited for.</summary>
+    public TimeSpan LookUpTimeout => CallbackPatience * 4;
 }

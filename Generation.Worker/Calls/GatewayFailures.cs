@@ -19,7 +19,11 @@ internal static class GatewayFailures
     /// <param name="body">Holds no error of the provider's.</param>
     /// <param name="requestId">The provider's, when its headers came.</param>
     /// <param name="now">For delays that are given as a date.</param>
-    public static Failure Of(string section, HttpResponseMessage response, string body, string? requestId, DateTimeOffset now)
+    /// <param name="createsTask">
+    /// The call creates a task, which lives on after it: only a gateway that says that it reached nobody is believed that there is none.
+    /// </param>
+    public static Failure Of(
+        string section, HttpResponseMessage response, string body, string? requestId, DateTimeOffset now, bool createsTask = false)
     {
         var status = (int)response.StatusCode;
         var (kind, check) = status switch
@@ -31,7 +35,7 @@ internal static class GatewayFailures
             408 => (FailureKind.OutcomeUnknown, null), // a gateway gave up waiting, for us or for the provider
             429 => (FailureKind.RateLimited, null),
             < 500 => (FailureKind.InvalidRequest, null), // 413 among them
-            503 when !MayHaveBeenPassedOn(body) => (FailureKind.Unavailable, null),
+            503 when (createsTask ? HasReachedNobody(body) : !MayHaveBeenPassedOn(body)) => (FailureKind.Unavailable, null),
             521 or 523 => (FailureKind.Unavailable, null), // Cloudflare's: the provider is down or out of reach
             _ => (FailureKind.OutcomeUnknown, (string?)null), // 502 and 504 come from between, when the provider has the call already
         };
@@ -59,8 +63,11 @@ internal static class GatewayFailures
 
     /// <summary>Envoy's 503 comes both when it found nobody to pass the call to and when it had passed it on and the connection broke.</summary>
     private static bool MayHaveBeenPassedOn(string body) =>
-        body.Contains("reset before headers", StringComparison.OrdinalIgnoreCase)
-        && !body.Contains("connection failure", StringComparison.OrdinalIgnoreCase)
-        && !body.Contains("connection timeout", StringComparison.OrdinalIgnoreCase)
-        && !body.Contains("overflow", StringComparison.OrdinalIgnoreCase);
+        body.Contains("reset before headers", StringComparison.OrdinalIgnoreCase) && !HasReachedNobody(body);
+
+    private static bool HasReachedNobody(string body) =>
+        body.Contains("no healthy upstream", StringComparison.OrdinalIgnoreCase)
+        || body.Contains("connection failure", StringComparison.OrdinalIgnoreCase)
+        || body.Contains("connection timeout", StringComparison.OrdinalIgnoreCase)
+        || body.Contains("overflow", StringComparison.OrdinalIgnoreCase);
 }

@@ -139,7 +139,8 @@ public sealed class ProviderBreaker
     /// <summary>Counts consecutive failures, and tells whether this one opens the breaker. A cancelled call counts neither way.</summary>
     private bool CountsAsBreak(Outcome<ProviderReply> outcome)
     {
-        if (outcome.Exception is HttpRequestException || outcome.Result?.Failure?.Kind is FailureKind.Unavailable or FailureKind.OutcomeUnknown)
+        if (outcome.Exception is HttpRequestException
+            || outcome.Result?.Failure is { Kind: FailureKind.Unavailable or FailureKind.OutcomeUnknown, ProviderIsThere: false })
         {
             // a failed probe opens it again
             return Interlocked.Increment(ref failuresInARow) >= MaxConsecutiveFailures || State != CircuitState.Closed;

@@ -63,6 +63,8 @@ public sealed record ProviderCall
 /// <summary>The response of a provider, or why there is none. Disposing it ends the call.</summary>
 public sealed class ProviderResponse : IDisposable
 {
+    private const int MaxDescribedChars = 300;
+
     private readonly CancellationTokenSource? timeout;
     private readonly CancellationTokenSource? either;
 
@@ -85,6 +87,24 @@ public sealed class ProviderResponse : IDisposable
 
     /// <summary>For reading a body that was left open: fires on the call's timeout or when the caller is stopped.</summary>
     public CancellationToken ReadCancellation => either?.Token ?? CancellationToken.None;
+
+    /// <summary>What was answered, for an operator's record: status, type and the beginning of the body. Null when no answer came.</summary>
+    public string? Describe()
+    {
+        if (Response is null)
+        {
+            return null;
+        }
+
+        var head = $"{(int)Response.StatusCode} {Response.Content.Headers.ContentType?.MediaType ?? "without a type"}";
+        if (Text is null)
+        {
+            return head; // it broke off, or held the media themselves
+        }
+
+        var text = Text.Length > MaxDescribedChars ? Text[..MaxDescribedChars] : Text;
+        return $"{head}: {string.Concat(text.Select(c => char.IsControl(c) || char.IsSurrogate(c) ? ' ' : c))}";
+    }
 
     /// <summary>Whether the call's time is up.</summary>
     public bool IsOverdue => timeout?.IsCancellationRequested ?? false;
@@ -161,6 +181,7 @@ public sealed class ProviderHttp : IDisposable
         using var answer = await SendInAsync(span, call, ct);
         var status = (int?)answer.Response?.StatusCode;
         var reply = answer.Response is null ? ProviderReply.Failed(answer.TransportFailure!) : await conclude(answer);
+        reply = reply.Describing(answer);
         var outcome = reply.Failure?.Code ?? "ok";
         log.LogInformation(
             LogEvents.ProviderResponse,

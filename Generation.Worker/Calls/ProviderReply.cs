@@ -39,6 +39,12 @@ public sealed record ProviderReply
         ArgumentNullException.ThrowIfNull(failure);
         return new() { Failure = failure, RequestId = failure.RequestId };
     }
+
+    /// <summary>The same, with what was answered, where that is a failure.</summary>
+    internal ProviderReply Describing(ProviderResponse answer) =>
+        Failure is { Answer: null } failure && answer.Response is not null
+            ? this with { Failure = failure with { Answer = answer.Describe() } }
+            : this;
 }
 
 /// <summary>One output of a group, when the provider announces it: an address, or why it will not come.</summary>
@@ -79,6 +85,22 @@ public abstract record TaskReport
 
     /// <summary>The question failed, which says nothing about the task: it is asked for again.</summary>
     public sealed record PollFailed(Failure Failure) : TaskReport;
+
+    /// <summary>The same, with what was answered, where that is a failure.</summary>
+    internal TaskReport Describing(ProviderResponse answer) => this switch
+    {
+        Ended { Failure: { Answer: null } failure } => new Ended(failure with { Answer = answer.Describe() }),
+        PollFailed { Failure: { Answer: null } failure } => new PollFailed(failure with { Answer = answer.Describe() }),
+        _ => this,
+    };
+
+    /// <summary>The task is in a state that has no word in <see cref="TaskStates"/>: only its own questions become rarer.</summary>
+    public static PollFailed UnknownState(string code, string? word, string? requestId) =>
+        new(new Failure(FailureKind.Unavailable, code, $"The task is '{word}', whatever that is.")
+        {
+            RequestId = requestId,
+            ProviderIsThere = true,
+        });
 }
 
 /// <summary>A task to be created.</summary>

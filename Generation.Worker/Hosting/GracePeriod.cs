@@ -1,6 +1,8 @@
 using Generation.ServiceDefaults;
 using Generation.Worker.Providers.Ark;
 using Generation.Worker.Providers.Forge;
+using Generation.Worker.Providers.Google;
+using Generation.Worker.Providers.Kie;
 using Generation.Worker.Providers.OpenAi;
 using Microsoft.Extensions.Options;
 
@@ -8,14 +10,13 @@ namespace Generation.Worker.Hosting;
 
 /// <summary>
 /// The default of <c>Shutdown:GracePeriod</c> outside Development: a deploy must not cut off a paid call that is waited for, which would end as
-/// outcome_unknown. So it covers the longest one that the configured providers allow, and 30 s for what comes after it: the download, the end, the
-/// last flush. What
-/// can be asked for later (a task at a provider) is handed over at once.
+/// outcome_unknown. So it covers the longest one that the configured providers allow, the creation of a task included, and 30 s for what comes
+/// after it: the download, the end, the last flush. What can be asked for later (a task at a provider, a file) is handed over at once.
 /// </summary>
 /// <remarks>The host's own limit (terminationGracePeriodSeconds and its like) must be as long: docs/deployment.md.</remarks>
 public sealed class GracePeriod(
     IConfiguration configuration, IHostEnvironment environment, IOptions<ArkOptions> ark, IOptions<OpenAiOptions> openAi,
-        IOptions<ForgeOptions> forge) : IPostConfigureOptions<ShutdownOptions>
+    IOptions<GoogleOptions> google, IOptions<KieOptions> kie, IOptions<ForgeOptions> forge) : IPostConfigureOptions<ShutdownOptions>
 {
     private static readonly TimeSpan AfterTheCall = TimeSpan.FromSeconds(30);
 
@@ -26,15 +27,21 @@ public sealed class GracePeriod(
             return;
         }
 
-        TimeSpan[] calls =
-        [
-            string.IsNullOrEmpty(ark.Value.ApiKey) ? TimeSpan.Zero : ark.Value.GroupTimeout,
-            string.IsNullOrEmpty(openAi.Value.ApiKey) ? TimeSpan.Zero : openAi.Value.CallTimeout,
-            configuration.GetSection($"{ForgeOptions.Section}:{nameof(ForgeOptions.Endpoints)}").Exists() ? forge.Value.CallTimeout : TimeSpan.Zero,
-        ];
-        if (calls.Max() + AfterTheCall > options.GracePeriod)
+        var longest = new[]
         {
-            options.GracePeriod = calls.Max() + AfterTheCall;
+            With(ark.Value.ApiKey, ark.Value.CallTimeout, ark.Value.GroupTimeout, ark.Value.VideoCallTimeout),
+            With(openAi.Value.ApiKey, openAi.Value.CallTimeout),
+            With(openAi.Value.VideoBaseUrl, openAi.Value.VideoCallTimeout),
+            With(google.Value.ApiKey, google.Value.CallTimeout),
+            With(kie.Value.ApiKey, kie.Value.CallTimeout),
+            configuration.GetSection($"{ForgeOptions.Section}:{nameof(ForgeOptions.Endpoints)}").Exists() ? forge.Value.CallTimeout : TimeSpan.Zero,
+        }.Max();
+        if (longest + AfterTheCall > options.GracePeriod)
+        {
+            options.GracePeriod = longest + AfterTheCall;
         }
     }
+
+    /// <summary>The longest call of a provider that is used, which one without a key or an address is not.</summary>
+    private static TimeSpan With(string? keyOrAddress, params TimeSpan[] calls) => string.IsNullOrEmpty(keyOrAddress) ? TimeSpan.Zero : calls.Max();
 }

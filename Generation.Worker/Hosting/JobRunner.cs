@@ -103,6 +103,7 @@ public sealed class JobRunner(
     /// <summary>Runs the handler; when the provider is unavailable it is tried again in the slot a few times, then through the outbox.</summary>
     private async Task<StepOutcome> StepAsync(IGenerationHandler handler, JobContext context, ActiveJob job)
     {
+        Failure? last = null;
         for (var tried = 0; ; tried++)
         {
             job.Stopped.ThrowIfCancellationRequested();
@@ -118,11 +119,20 @@ public sealed class JobRunner(
                 outcome = new StepOutcome.Failed(new Failure(FailureKind.Unavailable, "handler." + e.GetType().Name, e.Message), []);
             }
 
+            if (outcome is StepOutcome.Failed { Failure: { NotTried: true, IsFinal: false } postponed } later && last is not null)
+            {
+                // This run made a call that failed, such as the probe of a breaker that opened again behind it: it is an attempt, whatever kept the
+                // next try from being made.
+                return later with { Failure = last with { RetryAfter = postponed.RetryAfter } };
+            }
+
             if (outcome is not StepOutcome.Failed { Failure: { Kind: FailureKind.Unavailable, RetryAfter: null, IsRetryable: true } failed }
                 || tried >= SlotRetries.Length)
             {
                 return outcome;
             }
+
+            last = failed;
 
             Activity.Current?.AddEvent(new ActivityEvent(
                 "retry", tags: new() { ["error.type"] = failed.Code, ["generation.provider.failure_code"] = failed.ProviderCode }));

@@ -13,8 +13,9 @@ namespace Generation.Worker.Hosting;
 /// jobs. A message is done once its session is claimed, or cannot be: from then on the lease brings a session back
 /// (docs/decisions/0003), so no message has to live as long as a job.
 /// <para>
-/// Shutdown: receiving stops at the signal, not when the host comes to this service, which is a drain delay later; running jobs go on for
-/// the drain time, counted from the signal; the rest is handed back while the grace period still has time for it.
+/// Shutdown: receiving stops at the signal, not when the host comes to this service, which is a drain delay later; jobs without a paid call under
+/// way are handed back at once, the others go on for the drain time, counted from the signal; the rest is handed back while the grace period
+/// still has time for it.
 /// </para>
 /// </summary>
 public sealed class LaneConsumer(
@@ -122,6 +123,11 @@ public sealed class LaneConsumer(
 
         log.LogInformation(OperationEvents.WorkerDrain, "Lane {Lane} stopped receiving; {Count} jobs are still running", lane,
             running.Keys.Count(job => !job.IsCompleted));
+
+        foreach (var (_, job) in running.Where(r => !r.Key.IsCompleted))
+        {
+            job.HandOver();
+        }
 
         // Only its own jobs: an idle lane arrives here immediately, while the others still wait for theirs.
         var done = Task.WhenAll(running.Keys);

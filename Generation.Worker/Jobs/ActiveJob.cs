@@ -27,6 +27,7 @@ public sealed class ActiveJob(ClaimedSession session, long claimedAt) : IDisposa
     private readonly HashSet<Guid> openCalls = [];
     private int percent = session.Progress;
     private bool hasProgress;
+    private bool isLeaving;
     private DateTimeOffset busyUntil;
 
     public ClaimedSession Session { get; } = session;
@@ -87,14 +88,52 @@ public sealed class ActiveJob(ClaimedSession session, long claimedAt) : IDisposa
         }
     }
 
-    /// <summary>A paid call has started that may take until then; the job counts as making progress meanwhile.</summary>
-    public void CallStarted(Guid providerTaskId, DateTimeOffset until)
+    /// <summary>This worker shuts down: a paid call that is under way is waited for, and no other begins.</summary>
+    public bool IsLeaving
+    {
+        get
+        {
+            lock (gate)
+            {
+                return isLeaving;
+            }
+        }
+    }
+
+    /// <summary>
+    /// A paid call starts that may take until then; the job counts as making progress meanwhile. False when it must not, because this worker
+    /// shuts down.
+    /// </summary>
+    public bool TryStartCall(Guid providerTaskId, DateTimeOffset until)
     {
         lock (gate)
         {
+            if (isLeaving)
+            {
+                return false;
+            }
+
             busyUntil = until > busyUntil ? until : busyUntil;
-            openCalls.Add(providerTaskId);
+            return openCalls.Add(providerTaskId);
         }
+    }
+
+    /// <summary>
+    /// The worker shuts down. What can be asked for later (a task, a file, a GPU that is waited for) is handed over at once; a paid call that is
+    /// under way is waited for, because nobody could learn its outcome.
+    /// </summary>
+    public void HandOver()
+    {
+        lock (gate)
+        {
+            isLeaving = true;
+            if (openCalls.Count > 0 || Reason != StopReason.None || worked.Task.IsCompleted)
+            {
+                return;
+            }
+        }
+
+        Stop(StopReason.Drained);
     }
 
     /// <summary>The outcome of a call is recorded.</summary>

@@ -59,7 +59,18 @@ public sealed class GroupCall(JobContext job, CallRules rules, Func<Func<GroupOu
             group.Announced.Keys.Where(o => !stored.Contains(o) && !unusable.ContainsKey(o)).Select(o => FetchAsync(group, o, ct)));
         failed.AddRange(fetched.OfType<FailedOutput>().Where(f => f.Failure.IsRetryable));
         failed.AddRange(unusable.Select(u => new FailedOutput(u.Key, u.Value)));
-        return StepOutcome.From(job, failed);
+        var outcome = StepOutcome.From(job, failed);
+        if (group.Task.State == ProviderTaskState.Delivered
+            && outcome is (StepOutcome.Completed or StepOutcome.Failed { Failure.IsRetryable: false })) // else they are fetched again
+        {
+            foreach (var (ordinal, failure) in unusable.OrderBy(u => u.Key))
+            {
+                // the call has delivered all the same; this is for the operator's record
+                await job.RecordTaskAsync(group.Task, group.Task.State, failure: failure with { Detail = $"Output {ordinal}: {failure.Detail}" });
+            }
+        }
+
+        return outcome;
     }
 
     private async Task MakeAsync(GroupRecord group, CancellationToken ct)
@@ -84,7 +95,7 @@ public sealed class GroupCall(JobContext job, CallRules rules, Func<Func<GroupOu
                 (output, media) = await StoreAsync(group, output, ct);
             }
 
-            if (!group.TryAdd(output, job.RequestedOutputs, out var ordinal))
+            if (!group.TryAdd(output, job.RequestedOutputs, job.Now, out var ordinal))
             {
                 job.Log.LogWarning("Ignored output {Index} of {Outputs} of {SessionId}, which is out of range or was announced before",
                     output.Index, job.RequestedOutputs, job.Session.SessionId);
@@ -154,7 +165,8 @@ public sealed class GroupCall(JobContext job, CallRules rules, Func<Func<GroupOu
 
     private async Task<FailedOutput?> FetchAsync(GroupRecord group, int ordinal, CancellationToken ct)
     {
-        var failure = await job.Outputs.DeliverAsync(ordinal, rules.Source.Of(group.Announced[ordinal]), usage: null, ct);
+        var (url, at) = (group.Announced[ordinal], group.AnnouncedAt[ordinal]); // before the first await: more are announced meanwhile
+        var failure = TaskRecord.Judge(job, await job.Outputs.DeliverAsync(ordinal, rules.Source.Of(url), usage: null, ct), at);
         ReportStored();
         if (failure is { IsRetryable: false })
         {

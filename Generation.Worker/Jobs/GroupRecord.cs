@@ -8,7 +8,7 @@ namespace Generation.Worker.Jobs;
 
 /// <summary>
 /// What is known of the outputs of a <see cref="GroupCall"/>, kept in <c>provider_tasks.result</c>:
-/// <c>{"outputs":[{"ordinal","url"}],"refused":[{"ordinal","kind","code"}],"rest":{"kind","code"},"usage":{…}}</c>.
+/// <c>{"outputs":[{"ordinal","url","at"}],"refused":[{"ordinal","kind","code"}],"rest":{"kind","code"},"usage":{…}}</c>.
 /// </summary>
 internal sealed class GroupRecord(ProviderTask task)
 {
@@ -16,6 +16,9 @@ internal sealed class GroupRecord(ProviderTask task)
 
     /// <summary>URLs of outputs that were made and billed, by ordinal.</summary>
     public SortedDictionary<int, Uri> Announced { get; } = [];
+
+    /// <summary>When each was announced, by the database's clock.</summary>
+    public Dictionary<int, DateTimeOffset> AnnouncedAt { get; } = [];
 
     /// <summary>Outputs that were not made, and the provider's reasons.</summary>
     public SortedDictionary<int, Failure> Refused { get; } = [];
@@ -28,7 +31,7 @@ internal sealed class GroupRecord(ProviderTask task)
     public bool Knows(int ordinal) => Announced.ContainsKey(ordinal) || Refused.ContainsKey(ordinal);
 
     /// <summary>Adds an announcement; false when its ordinal is out of range or was announced before.</summary>
-    public bool TryAdd(GroupOutput output, int outputs, out int ordinal)
+    public bool TryAdd(GroupOutput output, int outputs, DateTimeOffset now, out int ordinal)
     {
         ordinal = OrdinalOf(output, outputs) ?? -1;
         if (ordinal < 0)
@@ -38,7 +41,7 @@ internal sealed class GroupRecord(ProviderTask task)
 
         if (output.Url is { } url)
         {
-            Announced[ordinal] = url;
+            (Announced[ordinal], AnnouncedAt[ordinal]) = (url, now);
         }
         else
         {
@@ -69,7 +72,12 @@ internal sealed class GroupRecord(ProviderTask task)
 
     public JsonObject ToResult() => new()
     {
-        ["outputs"] = new JsonArray([.. Announced.Select(a => new JsonObject { ["ordinal"] = a.Key, ["url"] = a.Value.AbsoluteUri })]),
+        ["outputs"] = new JsonArray([.. Announced.Select(a => new JsonObject
+        {
+            ["ordinal"] = a.Key,
+            ["url"] = a.Value.AbsoluteUri,
+            ["at"] = AnnouncedAt[a.Key],
+        })]),
         ["refused"] = new JsonArray([.. Refused.Select(r => new JsonObject
         {
             ["ordinal"] = r.Key,
@@ -88,7 +96,9 @@ internal sealed class GroupRecord(ProviderTask task)
         {
             foreach (var output in result.GetProperty("outputs").EnumerateArray())
             {
-                group.Announced[output.GetProperty("ordinal").GetInt32()] = new Uri(output.GetProperty("url").GetString()!);
+                var ordinal = output.GetProperty("ordinal").GetInt32();
+                group.Announced[ordinal] = new Uri(output.GetProperty("url").GetString()!);
+                group.AnnouncedAt[ordinal] = output.TryGetProperty("at", out var at) ? at.GetDateTimeOffset() : task.CreatedAt;
             }
 
             foreach (var output in result.GetProperty("refused").EnumerateArray())

@@ -1,5 +1,7 @@
 using System.Text.Json.Nodes;
 using Generation.Core.Providers;
+using Generation.Core.Sessions;
+using Generation.Worker.Calls;
 
 namespace Generation.Worker.Jobs;
 
@@ -19,8 +21,20 @@ public interface IGenerationHandler
     /// </summary>
     Task<StepOutcome> StepAsync(JobContext job, CancellationToken ct);
 
-    /// <summary>Cancels the running task at the provider, where that is possible. Best effort.</summary>
-    Task CancelAsync(JobContext job, CancellationToken ct) => Task.CompletedTask;
+    /// <summary>Cancels the running tasks of a session at the provider, where that is possible. Best effort.</summary>
+    async Task CancelAsync(JobContext job, CancellationToken ct)
+    {
+        foreach (var task in job.Tasks.Where(task => task is { State: ProviderTaskState.Running, TaskId: not null }))
+        {
+            await CancelTaskAsync(task.TaskId!, ct);
+        }
+    }
+
+    /// <summary>Tells the provider that nobody wants a task any more, where it can be told; also when the session ended without a cancel.</summary>
+    Task CancelTaskAsync(string taskId, CancellationToken ct) => Task.CompletedTask;
+
+    /// <summary>How a task is doing whose session has ended, so that what it cost is known; null where that cannot be asked.</summary>
+    Task<TaskReport?> RetrieveTaskAsync(EndedTask task, CancellationToken ct) => Task.FromResult<TaskReport?>(null);
 }
 
 /// <summary>How a step ended.</summary>
@@ -58,8 +72,11 @@ public abstract record StepOutcome
         failed.Sort((a, b) => a.Ordinal.CompareTo(b.Ordinal));
         var usage = TaskRecord.SumUsage(job.Tasks);
         // a failure that costs an attempt comes before one that does not
-        var retryable = failed.Find(f => f.Failure is { IsRetryable: true, NotTried: false }) ?? failed.Find(f => f.Failure.IsRetryable);
-        return retryable is not null ? new Failed(retryable.Failure, failed) { Usage = usage }
+        var retryable = failed.Find(f => f.Failure is { IsRetryable: true, NotTried: false, IsPending: false })
+            ?? failed.Find(f => f.Failure is { IsRetryable: true, IsPending: false });
+        var pending = failed.Where(f => f.Failure.IsPending).Select(f => f.Failure.RetryAfter!.Value).ToList();
+        return pending.Count > 0 && retryable is null or { Failure.NotTried: true } ? new Suspended(pending.Min())
+            : retryable is not null ? new Failed(retryable.Failure, failed) { Usage = usage }
             : stored.Count == 0 && failed.Count > 0 ? new Failed(common ?? failed[0].Failure, failed) { Usage = usage }
             : new Completed(usage, failed);
     }

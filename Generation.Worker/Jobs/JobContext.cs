@@ -15,6 +15,13 @@ namespace Generation.Worker.Jobs;
 /// </summary>
 public sealed class JobContext(ActiveJob job, JobDependencies parts, ILogger log)
 {
+    /// <summary>No call begins in a worker that shuts down; another takes the session at once.</summary>
+    private static readonly Failure Leaving = new(FailureKind.Unavailable, "worker.leaving", "The worker shuts down; nothing was sent.")
+    {
+        NotTried = true,
+        RetryAfter = TimeSpan.FromMilliseconds(1),
+    };
+
     private readonly Lock gate = new();
     private IReadOnlyList<ProviderTask> tasks = [.. job.Session.Tasks];
 
@@ -46,6 +53,8 @@ public sealed class JobContext(ActiveJob job, JobDependencies parts, ILogger log
     /// <summary>How long the output of a task that is done is waited for.</summary>
     internal TimeSpan OutputWait => parts.Options.OutputWait;
 
+    internal TimeSpan ResultTimeout => parts.Options.ResultTimeout;
+
     /// <summary>Publishes progress. The percentage never falls; 100 is set by the settlement.</summary>
     public void ReportProgress(int percent, string phase) => parts.Progress.Publish(job.Report(percent, phase));
 
@@ -56,21 +65,40 @@ public sealed class JobContext(ActiveJob job, JobDependencies parts, ILogger log
     /// <summary>The request id of the call for an output. It leads from the provider's log to session, output and lease.</summary>
     public string NameOfCall(int ordinal) => $"{Session.SessionId:N}-{ordinal}-{Session.LeaseToken}";
 
-    /// <summary>Records the intent of a paid call. Null when a call for these outputs counts already, and must not be repeated.</summary>
+    /// <summary>
+    /// Records the intent of a paid call. Null when a call for these outputs counts already, and must not be repeated, or when this worker shuts
+    /// down.
+    /// </summary>
     public async Task<ProviderTask?> RecordIntentAsync(int firstOrdinal, int outputCount, TimeSpan deadline, byte[]? callbackTokenHash,
         CancellationToken ct)
     {
         var sameInEveryTry = Guid.CreateVersion7(parts.Time.GetUtcNow());
-        var id = await TransientErrors.RetryAsync(
-            () => parts.Leases.RecordIntentAsync(Session, firstOrdinal, outputCount, deadline, callbackTokenHash, ct, sameInEveryTry), parts.Time,
-            log, job.GivenUp);
+        if (!job.TryStartCall(sameInEveryTry, parts.Time.GetUtcNow() + deadline)) // before the intent: a worker that leaves must not leave one behind
+        {
+            return null;
+        }
+
+        Guid? id = null;
+        try
+        {
+            id = await TransientErrors.RetryAsync(
+                () => parts.Leases.RecordIntentAsync(Session, firstOrdinal, outputCount, deadline, callbackTokenHash, ct, sameInEveryTry), parts.Time,
+                log, job.GivenUp);
+        }
+        finally
+        {
+            if (id is null)
+            {
+                job.CallCompleted(sameInEveryTry);
+            }
+        }
+
         if (id is null)
         {
             return null;
         }
 
         var now = Now;
-        job.CallStarted(id.Value, parts.Time.GetUtcNow() + deadline);
         var task = new ProviderTask
         {
             ProviderTaskId = id.Value,
@@ -84,6 +112,10 @@ public sealed class JobContext(ActiveJob job, JobDependencies parts, ILogger log
         return task;
     }
 
+    /// <summary>The callbacks that came for a task, the newest first.</summary>
+    internal Task<IReadOnlyList<string>> ReadCallbacksAsync(ProviderTask task, CancellationToken ct) => TransientErrors.RetryAsync(
+        () => parts.Leases.ReadCallbacksAsync(task.ProviderTaskId, ct), parts.Time, log, job.GivenUp);
+
     /// <summary>Records the outcome of a paid call. It is not cancelled with the job: what may have been billed must be recorded.</summary>
     /// <exception cref="LeaseLostException">The lease was lost.</exception>
     public async Task<ProviderTask> RecordTaskAsync(
@@ -93,27 +125,33 @@ public sealed class JobContext(ActiveJob job, JobDependencies parts, ILogger log
         ArgumentNullException.ThrowIfNull(task);
         var recorded = await TransientErrors.RetryAsync(
             () => parts.Leases.RecordTaskAsync(
-                Session, task.ProviderTaskId, state, CancellationToken.None, taskId, requestId, result?.ToJsonString(), failure?.Kind,
-                failure?.ProviderCode),
+                Session, task.ProviderTaskId, state, CancellationToken.None, taskId, requestId, result?.ToJsonString(), failure),
             parts.Time, log, job.GivenUp);
         if (!recorded)
         {
             throw new LeaseLostException();
         }
 
-        job.CallCompleted(task.ProviderTaskId);
+        if (state != ProviderTaskState.Intent) // a group's call goes on behind what it has announced
+        {
+            job.CallCompleted(task.ProviderTaskId);
+        }
+
         var now = task with
         {
             State = state,
             TaskId = taskId ?? task.TaskId,
             RequestId = requestId ?? task.RequestId,
             Result = result is null ? task.Result : JsonSerializer.SerializeToElement(result),
-            Failure = failure?.Kind,
+            Failure = state is ProviderTaskState.Failed or ProviderTaskState.Unknown or ProviderTaskState.Rejected ? failure?.Kind : null,
             FailureCode = failure?.ProviderCode,
         };
         Remember(now);
         return now;
     }
+
+    /// <summary>The call of an intent is over, although its outcome is not known yet.</summary>
+    internal void CallAnswered(ProviderTask intent) => job.CallCompleted(intent.ProviderTaskId);
 
     /// <summary>The circuit breaker of the session's provider, or one by its own name.</summary>
     internal ProviderBreaker BreakerOf(string? name = null) => parts.Breakers.Of(name ?? Session.Provider);
@@ -127,6 +165,11 @@ public sealed class JobContext(ActiveJob job, JobDependencies parts, ILogger log
         ProviderBreaker breaker, int firstOrdinal, int outputCount, TimeSpan callTimeout, RateLimit? limit, byte[]? callbackTokenHash,
         CancellationToken ct)
     {
+        if (job.IsLeaving)
+        {
+            return (null, Leaving);
+        }
+
         if (OpenFailure(breaker) is { } open)
         {
             return (null, open);
@@ -139,7 +182,12 @@ public sealed class JobContext(ActiveJob job, JobDependencies parts, ILogger log
 
         try
         {
-            var intent = await RecordIntentAsync(firstOrdinal, outputCount, callTimeout, callbackTokenHash, ct) ?? throw new LeaseLostException();
+            var intent = await RecordIntentAsync(firstOrdinal, outputCount, callTimeout, callbackTokenHash, ct);
+            if (intent is null)
+            {
+                return job.IsLeaving ? (null, Leaving) : throw new LeaseLostException();
+            }
+
             if (parts.Time.GetElapsedTime(job.RenewedAt) < parts.Options.LeaseTrust)
             {
                 return (intent, null);

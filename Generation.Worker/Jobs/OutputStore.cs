@@ -15,6 +15,9 @@ namespace Generation.Worker.Jobs;
 /// </summary>
 public sealed class OutputStore(ActiveJob job, JobDependencies parts, ILogger log)
 {
+    /// <summary>The code of an output whose address answers that it is not there, which may change.</summary>
+    public const string NotReady = $"media.{nameof(MediaFailure.SourceNotReady)}";
+
     private readonly Lock gate = new();
     private readonly Dictionary<int, MediaKey> previews = [];
     private ImmutableHashSet<int> stored = [.. job.Session.StoredOrdinals];

@@ -101,7 +101,7 @@ public sealed class PerOutputCalls(JobContext job, CallRules rules, Func<int, Ca
         }
 
         var delivered = await job.RecordTaskAsync(intent, ProviderTaskState.Delivered, requestId: reply.RequestId,
-            result: TaskRecord.ResultOf(reply.Url!, reply.Usage));
+            result: TaskRecord.ResultOf(reply.Url!, reply.Usage, job.Now));
         return await TaskRecord.FetchAsync(job, ordinal, delivered, rules.Source, ct);
     }
 

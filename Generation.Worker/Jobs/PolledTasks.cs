@@ -10,8 +10,8 @@ namespace Generation.Worker.Jobs;
 /// <summary>
 /// One step of a provider that accepts tasks, one per output, and works on them for minutes. It creates the tasks that are missing, retrieves
 /// those that an earlier step created, stores the outputs of those that are done, and suspends the session until the next is to be retrieved
-/// or its callback arrives. A creation whose outcome is unknown is not repeated. A poll that fails does not fail the session: the task is
-/// polled again, less often the longer it runs, until the session's deadline.
+/// or its callback arrives. A creation whose outcome is unknown is looked up by its callback, and never repeated. A poll that fails does not fail
+/// the session: the task is polled again, less often the longer it runs, until the session's deadline.
 /// </summary>
 /// <param name="job">The job.</param>
 /// <param name="rules">How the provider is used.</param>
@@ -25,6 +25,8 @@ public sealed class PolledTasks(
 
     /// <summary>The longest pause after a poll that failed.</summary>
     private static readonly TimeSpan MaxPollPause = TimeSpan.FromMinutes(2);
+
+    private const int MaxTaskIdLength = 200;
 
     private readonly ProviderBreaker breaker = job.BreakerOf();
 
@@ -48,6 +50,11 @@ public sealed class PolledTasks(
             }
 
             var (failure, waiting) = await AdvanceAsync(ordinal, ct);
+            if (failure is { IsPending: true, RetryAfter: { } later })
+            {
+                (failure, waiting) = (null, new Waiting(later, 90, "storing"));
+            }
+
             if (waiting is { } wait)
             {
                 wakeAfter = wakeAfter is { } sooner && sooner < wait.After ? sooner : wait.After;
@@ -87,7 +94,7 @@ public sealed class PolledTasks(
                 return await CreateAsync(ordinal, ct) is { } problem ? (problem, null)
                     : (null, new Waiting(FirstPause(job.FindTask(ordinal)!), 10, "submitting"));
             case { State: ProviderTaskState.Intent } interrupted:
-                return (await TaskRecord.RecordUnknownAsync(job, interrupted), null);
+                return await LookUpAsync(ordinal, interrupted, ct);
             case { State: ProviderTaskState.Failed or ProviderTaskState.Unknown } over:
                 return (TaskRecord.FailureOf(over), null);
             case { State: ProviderTaskState.Delivered } delivered:
@@ -95,6 +102,38 @@ public sealed class PolledTasks(
             case { } running:
                 return await PollAsync(ordinal, running, ct);
         }
+    }
+
+    /// <summary>
+    /// A creation that was not answered, or whose answer says neither that there is a task nor that there is none. The provider has an address of
+    /// ours: if there is a task, a callback names it. Without one the outcome stays unknown, and no other task is created.
+    /// </summary>
+    private async Task<(Failure? Failure, Waiting? Waiting)> LookUpAsync(int ordinal, ProviderTask interrupted, CancellationToken ct)
+    {
+        if (interrupted.TakesCallbacks)
+        {
+            var callbacks = await job.ReadCallbacksAsync(interrupted, ct);
+            if (callbacks.Select(rules.TaskIdInCallback).FirstOrDefault(id => id is { Length: > 0 and <= MaxTaskIdLength }) is { } taskId)
+            {
+                job.Log.LogInformation("The callback of {SessionId} names task {TaskId}, whose creation was not answered", job.Session.SessionId,
+                    taskId);
+                return await PollAsync(ordinal, await job.RecordTaskAsync(interrupted, ProviderTaskState.Running, taskId: taskId), ct);
+            }
+
+            if (LookUpTimeLeft(interrupted) is var left && left > TimeSpan.Zero)
+            {
+                return (null, new Waiting(left, 10, "submitting"));
+            }
+        }
+
+        return (await TaskRecord.RecordUnknownAsync(job, interrupted), null);
+    }
+
+    /// <summary>Counted from the creation; one of which no answer is recorded may have been under way for as long as it may take.</summary>
+    private TimeSpan LookUpTimeLeft(ProviderTask task)
+    {
+        var left = task.CreatedAt + (task.FailureCode is null ? rules.CreateTimeout : TimeSpan.Zero) + rules.LookUpTimeout - job.Now;
+        return left > TimeSpan.Zero ? left : TimeSpan.Zero;
     }
 
     private async Task<(Failure? Failure, Waiting? Waiting)> PollAsync(int ordinal, ProviderTask task, CancellationToken ct)
@@ -122,7 +161,7 @@ public sealed class PolledTasks(
                 await job.RecordTaskAsync(task, TaskRecord.StateOf(end), requestId: end.RequestId, failure: end);
                 return (end, null);
             case TaskReport.Delivered delivered:
-                var result = TaskRecord.ResultOf(delivered.Url, delivered.Usage, delivered.Poster);
+                var result = TaskRecord.ResultOf(delivered.Url, delivered.Usage, job.Now, delivered.Poster);
                 task = await job.RecordTaskAsync(task, ProviderTaskState.Delivered, result: result);
                 job.ReportProgress(90, "storing");
                 return (await TaskRecord.FetchAsync(job, ordinal, task, rules.Source, ct), null);
@@ -165,7 +204,8 @@ public sealed class PolledTasks(
 
     /// <summary>A provider that calls back is not polled before it had time to.</summary>
     private TimeSpan FirstPause(ProviderTask task) =>
-        task.TakesCallbacks && rules.CallbackPatience > TimeSpan.Zero ? rules.CallbackPatience : rules.PollAfter(TimeSpan.Zero);
+        task.State == ProviderTaskState.Intent ? LookUpTimeLeft(task)
+        : task.TakesCallbacks && rules.CallbackPatience > TimeSpan.Zero ? rules.CallbackPatience : rules.PollAfter(TimeSpan.Zero);
 
     private async Task<Failure?> CreateAsync(int ordinal, CancellationToken ct)
     {
@@ -179,6 +219,14 @@ public sealed class PolledTasks(
         job.ReportProgress(10, "submitting");
         var callback = token is null ? null : new Uri($"{job.PublicBaseUrl!.TrimEnd('/')}/api/webhooks/{job.Session.Provider}/{token}");
         var reply = await breaker.CallAsync(_ => create(new NewTask(ordinal, callback)), CancellationToken.None);
+        if (reply.Failure is { Kind: FailureKind.OutcomeUnknown } lost && intent.TakesCallbacks && rules.LookUpTimeout > TimeSpan.Zero)
+        {
+            await job.RecordTaskAsync(intent, ProviderTaskState.Intent, requestId: reply.RequestId, failure: lost);
+            job.CallAnswered(intent);
+            ct.ThrowIfCancellationRequested();
+            return null; // it is looked up
+        }
+
         if (reply.Failure is { } failure)
         {
             await job.RecordTaskAsync(intent, TaskRecord.StateOf(failure), requestId: reply.RequestId, failure: failure);

@@ -22,10 +22,17 @@ internal static class TaskRecord
     public static Failure FailureOf(ProviderTask task) =>
         new(task.Failure!.Value, task.FailureCode ?? "", "recorded by an earlier run") { RequestId = task.RequestId };
 
+    /// <summary>The longest pause before the address of a result is asked again.</summary>
+    private static readonly TimeSpan MaxResultPause = TimeSpan.FromSeconds(30);
+
     /// <summary>The result of a delivered call whose output is to be fetched.</summary>
-    public static JsonObject ResultOf(Uri url, JsonObject? usage, Uri? poster = null)
+    /// <param name="url">Where it is.</param>
+    /// <param name="usage">What the provider counted.</param>
+    /// <param name="at">When it was delivered, by the database's clock.</param>
+    /// <param name="poster">Where its still picture is.</param>
+    public static JsonObject ResultOf(Uri url, JsonObject? usage, DateTimeOffset at, Uri? poster = null)
     {
-        var result = new JsonObject { ["url"] = url.AbsoluteUri, ["usage"] = usage?.DeepClone() };
+        var result = new JsonObject { ["url"] = url.AbsoluteUri, ["usage"] = usage?.DeepClone(), ["at"] = at };
         if (poster is not null)
         {
             result["poster"] = poster.AbsoluteUri;
@@ -41,7 +48,8 @@ internal static class TaskRecord
         var usage = result.TryGetProperty("usage", out var counted) && counted.ValueKind == JsonValueKind.Object ? JsonObject.Create(counted) : null;
         var poster = result.TryGetProperty("poster", out var still) ? source.Of(new Uri(still.GetString()!)) : null;
         var media = source.Of(new Uri(result.GetProperty("url").GetString()!));
-        var failure = await job.Outputs.DeliverAsync(ordinal, media, usage, ct, poster, endsStep: true);
+        var at = result.TryGetProperty("at", out var delivered) ? delivered.GetDateTimeOffset() : task.CreatedAt; // an older release did not say
+        var failure = Judge(job, await job.Outputs.DeliverAsync(ordinal, media, usage, ct, poster, endsStep: true), at);
         if (failure is { IsRetryable: false })
         {
             await job.RecordTaskAsync(task, ProviderTaskState.Failed, failure: failure);
@@ -50,10 +58,37 @@ internal static class TaskRecord
         return failure;
     }
 
+    /// <summary>
+    /// What a failed download of an output that is paid for means: an address that does not have its file may get it, and is asked again until
+    /// <see cref="WorkerOptions.ResultTimeout"/>, less often the longer it takes.
+    /// </summary>
+    /// <param name="job">The job.</param>
+    /// <param name="failure">Of the download.</param>
+    /// <param name="at">When the provider named the address.</param>
+    public static Failure? Judge(JobContext job, Failure? failure, DateTimeOffset at)
+    {
+        if (failure?.ProviderCode != OutputStore.NotReady)
+        {
+            return failure;
+        }
+
+        var (age, timeout) = (job.Now - at, job.ResultTimeout);
+        if (age >= timeout)
+        {
+            return failure;
+        }
+
+        var first = timeout / 8 < TimeSpan.FromSeconds(1) ? timeout / 8 : TimeSpan.FromSeconds(1);
+        var pause = age / 2 < first ? first : age / 2 > MaxResultPause ? MaxResultPause : age / 2;
+        return failure with { Kind = FailureKind.Unavailable, IsPending = true, RetryAfter = pause < timeout - age ? pause : timeout - age };
+    }
+
     /// <summary>Records that a call was interrupted in an earlier run: it may have been billed, and its outcome cannot be retrieved.</summary>
     public static async Task<Failure> RecordUnknownAsync(JobContext job, ProviderTask interrupted)
     {
-        var unknown = new Failure(FailureKind.OutcomeUnknown, "worker.cut_off", "The worker that made the call did not live to see its answer.");
+        var unknown = interrupted.FailureCode is { } code
+            ? new Failure(FailureKind.OutcomeUnknown, code, "The creation of the task was not answered as it should have been, and no callback came.")
+            : new Failure(FailureKind.OutcomeUnknown, "worker.cut_off", "The worker that made the call did not live to see its answer.");
         await job.RecordTaskAsync(interrupted, ProviderTaskState.Unknown, failure: unknown);
         return unknown;
     }

@@ -18,6 +18,7 @@ public sealed class SeedanceCallbackTests
     [InlineData("[fault=callback-duplicate]")]
     [InlineData("[fault=callback-disordered]")]
     [InlineData("[callback-delay=1500]")]
+    [InlineData("[fault=server-error-paid]")] // nobody knows the task before
     [InlineData("[fault=poll-error:times=1]")] // the callback of the next state asks again
     public async Task A_callback_wakes_a_session_that_nobody_would_ask_for_yet(string words)
     {

@@ -100,7 +100,7 @@ public sealed class SeedanceWireTests
     [InlineData(200, """{"id":""}""", FailureKind.OutcomeUnknown, "ark.no_task_id")]
     [InlineData(200, """{"id":[7]}""", FailureKind.OutcomeUnknown, "ark.no_task_id")]
     [InlineData(200, """{"id":"cgt-""", FailureKind.OutcomeUnknown, "ark.malformed_reply")]
-    [InlineData(200, """{"error":{"code":"InternalServiceError","message":"m"}}""", FailureKind.Unavailable, "InternalServiceError")]
+    [InlineData(200, """{"error":{"code":"InternalServiceError","message":"m"}}""", FailureKind.OutcomeUnknown, "InternalServiceError")]
     // the task may be queued
     [InlineData(500, """{"error":{"code":"InternalServiceError","message":"m"}}""", FailureKind.OutcomeUnknown, "InternalServiceError")]
     [InlineData(400, """{"error":{"code":"ContentSecurityDetectionError","message":"m"}}""", FailureKind.Unavailable,

@@ -20,7 +20,7 @@ public sealed class ProviderFailureTests(ProviderSystem providers) : IClassFixtu
     {
         var words = ProviderRows.All.SelectMany(row => row.Faults.Keys.Select(WordOf))
             .Concat(ProviderRows.All.SelectMany(row => row.Harmless).SelectMany(words => PromptWords.Parse(words).Faults.Select(f => f.Fault.Word)));
-        var elsewhere = new[] { "poll-cancelled" }; // as Ark says it: SeedanceWireTests
+        var elsewhere = new[] { "poll-cancelled", "poll-expired" }; // TaskStatesTests and what each provider's wire tests say of them
         Assert.Equal(
             Fault.All.Where(fault => fault.Stage != FaultStage.Callback).Select(fault => fault.Word).Order(StringComparer.Ordinal),
             words.Concat(elsewhere).Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal));
@@ -53,7 +53,7 @@ public sealed class ProviderFailureTests(ProviderSystem providers) : IClassFixtu
         var events = await system.AllEventsAsync(id);
         var end = events[^1].Data;
 
-        Assert.Equal(("failed", expected.Code, expected.Once is null ? 0 : 1),
+        Assert.Equal(("failed", expected.Code, expected.Attempts),
             ((string?)end["status"], (string?)end["error"]?["code"], (int?)end["attempt"]));
         Assert.Empty(end["media"]!.AsArray());
         Assert.Null(end["placeholder"]);
@@ -96,11 +96,30 @@ public sealed class ProviderFailureTests(ProviderSystem providers) : IClassFixtu
                 $"SELECT string_agg(DISTINCT failure_code, ' ') FROM provider_tasks WHERE session_id = '{id}'"));
         }
 
-        // one record of the failed session, and one of a call to reconcile
-        Assert.Equal((1L, expected.IsUnknown ? 1L : 0L, expected.IsUnknown ? 2L : 1L), (
+        // one record of the failed session, and one of a call to reconcile or an output that was made and is of no use
+        var records = expected.IsUnknown ? 1L : expected.Code == "output_unusable" ? row.Outputs : 0L;
+        Assert.Equal((1L, records, records + 1L), (
             await CountEventsAsync(id, $"code = '{expected.Code}' AND detail ? 'released'"),
             await CountEventsAsync(id, "detail ? 'providerTaskId'"),
             await CountEventsAsync(id, "true")));
+        if (records == 1)
+        {
+            await AssertRecordSaysWhyAsync(id);
+        }
+    }
+
+    /// <summary>An operator reads what was answered and why it was refused, and is sent to the provider only when no answer came.</summary>
+    private async Task AssertRecordSaysWhyAsync(Guid id)
+    {
+        var (code, message) = (
+            await system.ScalarAsync<string>($"SELECT failure_code FROM provider_tasks WHERE session_id = '{id}' AND state <> 'rejected'"),
+            await system.ScalarAsync<string>($"SELECT message FROM error_events WHERE session_id = '{id}' AND detail ? 'providerTaskId'"));
+        Assert.Equal(1L, await CountEventsAsync(id, $"detail ->> 'providerCode' = '{code}' AND length(detail ->> 'problem') > 5"));
+        var mayHaveNoAnswer = code!.EndsWith(".timeout", StringComparison.Ordinal) || code.EndsWith(".no_answer", StringComparison.Ordinal);
+        var wasAnswered = code.StartsWith("media.", StringComparison.Ordinal) || await CountEventsAsync(id, "detail ? 'answer'") == 1;
+        Assert.True(wasAnswered || mayHaveNoAnswer, $"{code} was answered, and the record does not say with what.");
+        Assert.Equal(wasAnswered, message!.Contains($"({code}): ", StringComparison.Ordinal));
+        Assert.Equal(!wasAnswered, message.Contains("Look it up at the provider", StringComparison.Ordinal));
     }
 
     private Task<long> CountEventsAsync(Guid id, string condition) =>

@@ -115,6 +115,9 @@ internal sealed record FaultOutcome(string Code, int Calls, int Paid)
     /// <summary>More for the prompt.</summary>
     public string Words { get; init; } = "";
 
+    /// <summary>How often the session came again through the outbox before it was given up.</summary>
+    public int Attempts => Once is null || Code == "output_unusable" ? 0 : 1;
+
     /// <summary>Whether an operator has a call to reconcile.</summary>
     public bool IsUnknown => Code == "outcome_unknown";
 
@@ -124,6 +127,9 @@ internal sealed record FaultOutcome(string Code, int Calls, int Paid)
 
     /// <summary>It was made, and is of no use: a second download would not help, and a second call would be paid again.</summary>
     public static FaultOutcome Unusable { get; } = new("output_unusable", 1, 1);
+
+    /// <summary>It was made, and its address does not have it, which may pass: asked again for a while, and no attempt is counted.</summary>
+    public static FaultOutcome Pending { get; } = new("output_unusable", 1, 1) { Once = new Passed(1, 1, 0) };
 
     /// <summary>Not executed: again after a pause, through the outbox.</summary>
     public static FaultOutcome Limited { get; } = new("provider_rate_limited", 2, 0) { Once = new Passed(2, 1, 1) };

@@ -36,7 +36,7 @@ internal static class ProviderRows
     /// <summary>Outputs that are fetched from an address.</summary>
     private static readonly (string Word, FaultOutcome Outcome)[] Fetched =
     [
-        ("dead-url", Unusable), ("wrong-type", Unusable), ("oversized", Unusable), ("redirect-private", Unusable), ("cut-body", Torn),
+        ("dead-url", Pending), ("wrong-type", Pending), ("oversized", Unusable), ("redirect-private", Unusable), ("cut-body", Torn),
     ];
 
     private static readonly (string Word, FaultOutcome Outcome)[] Tasks = [("image-500", TaskFailed), ("poll-lost", Unknown(paid: 1))];
@@ -61,10 +61,12 @@ internal static class ProviderRows
             ("empty-data", Unavailable),
             // Ark says that it bills no error of its own; here it does
             ("server-error-paid", Unavailable with { Paid = 4, Once = new Passed(2, 2, 0) }),
-            ("html-as-png", Unusable),
+            ("html-as-png", Pending),
             ("zip-as-png", Unusable),
-            ("expired-url", Unusable),
             ("half-file", Torn),
+            ("expired-url", Pending),
+            ("locked-url", Pending),
+            ("not-ready", Pending),
         ]),
         Harmless = ["[fault=slow-body][bytes=2000]", "[fault=redirect]", "[fault=zipped-file]"],
         Passing = "overload",
@@ -104,7 +106,11 @@ internal static class ProviderRows
             ("server-error-paid", Unknown(paid: 1)),
             ("empty-data", Unusable),
         ]),
-        Harmless = ["[fault=poll-error:times=3]", "[fault=poll-gateway:times=3]", "[fault=poll-rate-limit:times=3]", "[fault=poll-timeout:times=1]"],
+        Harmless =
+        [
+            "[fault=poll-error:times=3]", "[fault=poll-gateway:times=3]", "[fault=poll-rate-limit:times=3]", "[fault=poll-timeout:times=1]",
+            "[fault=poll-unknown:times=2]",
+        ],
         Cancels =
         [
             new("[queued=600000]", "running") { AssertAtProviderAsync = (system, id) => AssertArkSaysAsync(system, id, "cancelled") },
@@ -126,6 +132,10 @@ internal static class ProviderRows
             ("image-error", Refused("moderation_input")), // the operation ends with the refusal
             ("rate-limit in an array", Limited with { Words = "[wrap=array]" }),
             ("quota in an array", Refused("provider_quota_exhausted") with { Words = "[wrap=array]" }),
+            ("server-error", Unknown(paid: 0)), // in Google's words, but an operation may have begun all the same
+            ("overload", Unknown(paid: 0)),
+            ("error-200", Unknown(paid: 0)),
+            ("server-error-paid", Unknown(paid: 1)),
             ("empty-data", Unusable),
         ]),
         Harmless =
@@ -177,8 +187,14 @@ internal static class ProviderRows
 
     private static readonly ProviderRow Sora = new("Sora", "sora-2", 56, CallStyle.Task)
     {
-        Faults = Table(Billed, Fetched, Tasks),
-        Harmless = ["[fault=poll-error:times=3]", "[fault=poll-gateway:times=2]", "[fault=redirect]"],
+        Faults = Table(Billed, Fetched, Tasks,
+        [
+            ("server-error", Unknown(paid: 0)), // in OpenAI's words, but a video may have begun all the same
+            ("overload", Unknown(paid: 0)),
+            ("error-200", Unknown(paid: 0)),
+            ("server-error-paid", Unknown(paid: 1)),
+        ]),
+        Harmless = ["[fault=poll-error:times=3]", "[fault=poll-gateway:times=2]", "[fault=poll-unknown:times=2]", "[fault=redirect]"],
         Cancels = [new("[queued=600000]", "running") { AssertAtProviderAsync = AssertSoraIsDeletedAsync }],
         AfterCall = new(0, 1, 0),
         AfterDownload = new(1, 1, 1),
@@ -191,7 +207,8 @@ internal static class ProviderRows
         [
             ("not-found", Refused("provider_unauthorized")),
             ("disabled", Refused("provider_unauthorized")),
-            ("server-error", Unavailable),
+            ("server-error", Unknown(paid: 0)), // in Kie's words, but a task may be there all the same
+            ("server-error-paid", Unknown(paid: 1)),
             ("image-error", Refused("provider_unavailable")), // code 501 is not tried again
             ("no-task-id", Unknown(paid: 1)),
             ("empty-data", Unusable),
@@ -200,7 +217,7 @@ internal static class ProviderRows
         Harmless =
         [
             "[fault=poll-error:times=3]", "[fault=poll-gateway:times=3]", "[fault=poll-rate-limit:times=1]", "[fault=poll-timeout:times=1]",
-            "[fault=poll-expired:times=2]", // a state that nobody knows
+            "[fault=poll-unknown:times=2]",
             "[fault=late-result]",
         ],
         Cancels = [new("[latency=600000]", "running")], // and the operator still pays for it

@@ -19,6 +19,7 @@ public sealed class ProviderSystem : IAsyncLifetime
         options.Credits = 100_000;
         options.Settings["Worker:MaxAttempts"] = "2";
         options.Settings["Worker:OutputWait"] = "00:00:02";
+        options.Settings["Worker:ResultTimeout"] = "00:00:00.500";
         options.Settings["Media:MaxImageDownloadBytes"] = "200000"; // the simulator's pictures have 20,000
         options.Settings["Media:MaxRemoteDownloadBytes"] = "1000000";
         options.Settings["Providers:Ark:ConnectTimeout"] = "00:00:01";

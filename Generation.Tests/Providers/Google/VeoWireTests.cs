@@ -45,7 +45,8 @@ public sealed class VeoWireTests
     [InlineData("""{"name":"../../admin"}""", FailureKind.OutcomeUnknown, "google.no_operation")]
     [InlineData("{}", FailureKind.OutcomeUnknown, "google.no_operation")]
     [InlineData("""{"name":"mod""", FailureKind.OutcomeUnknown, "google.malformed_reply")]
-    [InlineData("""{"error":{"code":500,"message":"m","status":"INTERNAL"}}""", FailureKind.Unavailable, "INTERNAL")]
+    [InlineData("""{"error":{"code":500,"message":"m","status":"INTERNAL"}}""", FailureKind.OutcomeUnknown, "INTERNAL")]
+    [InlineData("""{"error":{"code":400,"message":"m","status":"INVALID_ARGUMENT"}}""", FailureKind.InvalidRequest, "INVALID_ARGUMENT")]
     public async Task A_200_without_an_operation_says_whether_it_may_have_been_billed(string body, FailureKind kind, string code)
     {
         await using var server = await LocalArk.StartAsync(200, body);
@@ -144,6 +145,30 @@ public sealed class VeoWireTests
             ["error"] = new JsonObject { ["code"] = status, ["message"] = message, ["status"] = name, ["details"] = JsonNode.Parse($"[{details}]") },
         }.ToJsonString());
         Assert.Equal((kind, delayMs), (failure.Kind, (int?)failure.RetryAfter?.TotalMilliseconds));
+    }
+
+    [Theory]
+    [InlineData(500, "INTERNAL", FailureKind.OutcomeUnknown)]
+    [InlineData(503, "UNAVAILABLE", FailureKind.OutcomeUnknown)]
+    [InlineData(499, "CANCELLED", FailureKind.OutcomeUnknown)]
+    [InlineData(409, "ABORTED", FailureKind.Unavailable)]
+    [InlineData(429, "RESOURCE_EXHAUSTED", FailureKind.RateLimited)]
+    [InlineData(400, "INVALID_ARGUMENT", FailureKind.InvalidRequest)]
+    public void A_breakdown_that_answers_a_start_may_have_left_an_operation(int status, string name, FailureKind kind)
+    {
+        using var response = new HttpResponseMessage((HttpStatusCode)status);
+        var body = $$$"""{"error":{"code":{{{status}}},"message":"m","status":"{{{name}}}"}}""";
+        Assert.Equal(kind, GoogleFailures.OfRefusal(response, body, DateTimeOffset.UnixEpoch, createsTask: true).Kind);
+    }
+
+    [Theory]
+    [InlineData(503, "no healthy upstream", FailureKind.Unavailable)]
+    [InlineData(503, "<html>Service Unavailable</html>", FailureKind.OutcomeUnknown)]
+    [InlineData(521, "<html>", FailureKind.Unavailable)]
+    public void A_gateway_that_answers_a_start_is_believed_only_where_it_says_that_it_reached_nobody(int status, string body, FailureKind kind)
+    {
+        using var response = new HttpResponseMessage((HttpStatusCode)status);
+        Assert.Equal(kind, GoogleFailures.OfRefusal(response, body, DateTimeOffset.UnixEpoch, createsTask: true).Kind);
     }
 
     [Theory]

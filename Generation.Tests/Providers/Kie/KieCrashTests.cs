@@ -23,14 +23,33 @@ public sealed class KieCrashTests
         await system.Sim.OpenGateAsync("create");
         await system.AddWorkerAsync();
 
+        await system.UntilAsync($"SELECT phase = 'awaiting_provider' FROM generation_sessions WHERE session_id = '{id}'");
+        Assert.Equal(0, await system.ScalarAsync<long>("SELECT count(*) FROM provider_tasks WHERE task_id IS NOT NULL"));
+        await system.Sim.OpenGateAsync("silent"); // the callback names the task
+        var end = await system.EndOfAsync(id);
+        Assert.Equal(("completed", 4), ((string?)end["status"], (int?)end["receipt"]!["captured"]));
+        Assert.Equal((1, 1), ((await system.CallsAsync("lost at sea")).Count, await system.Sim.PaidAsync("lost at sea")));
+        Assert.Equal(0, await system.ScalarAsync<long>($"SELECT count(*) FROM error_events WHERE session_id = '{id}'"));
+        await system.AssertAllIsWellAsync();
+    }
+
+    [Fact]
+    public async Task A_task_whose_creation_was_lost_and_that_nobody_calls_back_about_is_of_unknown_outcome()
+    {
+        var (system, _) = await StartAsync(timeout: "00:00:00.200");
+        await using var running = system;
+        await system.AddWorkerAsync();
+        var id = await system.SubmitAsync("nano-banana", new { prompt = "never heard of [fault=server-error-paid][callback-gate=late]" });
+
         var end = await system.EndOfAsync(id);
         Assert.Equal(("failed", "outcome_unknown"), ((string?)end["status"], (string?)end["error"]!["code"]));
         Assert.Equal((0, 4), ((int?)end["receipt"]!["captured"], (int?)end["receipt"]!["released"]));
-        Assert.Equal((1, 1), ((await system.CallsAsync("lost at sea")).Count, await system.Sim.PaidAsync("lost at sea")));
-        Assert.Equal(1, await system.ScalarAsync<long>($"SELECT count(*) FROM error_events WHERE session_id = '{id}' AND detail ? 'providerTaskId'"));
+        Assert.Equal((1, 1), ((await system.CallsAsync("never heard of")).Count, await system.Sim.PaidAsync("never heard of")));
+        Assert.Equal("500", await system.ScalarAsync<string>(
+            $"SELECT detail ->> 'providerCode' FROM error_events WHERE session_id = '{id}' AND detail ? 'providerTaskId'"));
 
-        await system.Sim.OpenGateAsync("silent"); // its callback comes after the end
-        Assert.Equal(200, (await system.AnsweredAsync("lost at sea", 1)).Callbacks[0].Status);
+        await system.Sim.OpenGateAsync("late"); // its callback comes after the end
+        Assert.Equal(200, (await system.AnsweredAsync("never heard of", 1)).Callbacks[0].Status);
         Assert.Equal("failed", (string?)(await system.GetAsync(id))["status"]);
         await system.AssertAllIsWellAsync();
     }

@@ -34,6 +34,21 @@ public sealed class KieFailuresTests
     }
 
     [Theory]
+    [InlineData(500, FailureKind.OutcomeUnknown)]
+    [InlineData(599, FailureKind.OutcomeUnknown)]
+    [InlineData(408, FailureKind.OutcomeUnknown)]
+    [InlineData(455, FailureKind.Unavailable)] // maintenance: it has taken nothing
+    [InlineData(501, FailureKind.Unavailable)] // it says itself that the generation failed, and is not tried again
+    [InlineData(429, FailureKind.RateLimited)]
+    [InlineData(422, FailureKind.InvalidRequest)]
+    public void A_breakdown_that_answers_a_creation_may_have_left_a_task(int code, FailureKind kind)
+    {
+        using var response = new HttpResponseMessage();
+
+        Assert.Equal(kind, KieFailures.Of(new KieReply(code, "m", null), response.Headers, Now, createsTask: true).Kind);
+    }
+
+    [Theory]
     [InlineData("422", "Invalid prompt: prompt contains prohibited content", 0, FailureKind.ModerationInput, false)]
     [InlineData("422", "CONTENT_POLICY_BLOCKED: the content was blocked", 0, FailureKind.ModerationOutput, false)]
     [InlineData("501", "The output may contain sensitive content", 0, FailureKind.ModerationOutput, false)]

@@ -91,7 +91,8 @@ public sealed class KieWireTests
     [InlineData(200, """{"code":401,"msg":"You do not have access permissions"}""", FailureKind.Unauthorized, "401")]
     [InlineData(401, """{"code":401,"message":"You do not have access permissions"}""", FailureKind.Unauthorized, "401")]
     [InlineData(500, """{"code":429,"msg":"too fast"}""", FailureKind.RateLimited, "429")] // the body's code counts
-    [InlineData(200, """{"code":500,"msg":"Server Error","data":null}""", FailureKind.Unavailable, "500")]
+    [InlineData(200, """{"code":500,"msg":"Server Error","data":null}""", FailureKind.OutcomeUnknown, "500")] // the task may be there
+    [InlineData(500, """{"code":500,"msg":"Server Error","data":null}""", FailureKind.OutcomeUnknown, "500")]
     [InlineData(200, """{"code":200,"msg":"success","data":{}}""", FailureKind.OutcomeUnknown, "kie.no_task_id")]
     [InlineData(200, """{"code":200,"msg":"success","data":null}""", FailureKind.OutcomeUnknown, "kie.no_task_id")]
     [InlineData(200, """{"code":200,"msg":"success","data":{"taskId":[7]}}""", FailureKind.OutcomeUnknown, "kie.no_task_id")]
@@ -138,6 +139,7 @@ public sealed class KieWireTests
     [InlineData(200, """{"code":401,"msg":"m"}""", "PollFailed", FailureKind.Unauthorized, "401")]
     [InlineData(200, """{"code":200,"msg":"success","data":null}""", "PollFailed", FailureKind.Unavailable, "kie.no_data")]
     [InlineData(200, """{"code":200,"data":{"state":"paused"}}""", "PollFailed", FailureKind.Unavailable, "kie.unknown_state")]
+    [InlineData(200, """{"code":200,"data":{"state":"Canceled","creditsConsumed":0}}""", "Ended", FailureKind.Unavailable, "kie.task_dropped")]
     [InlineData(200, """{"code":200,"da""", "PollFailed", FailureKind.Unavailable, "kie.malformed_reply")]
     [InlineData(502, "<html>", "PollFailed", FailureKind.Unavailable, "http.502")]
     [InlineData(404, "<html>", "PollFailed", FailureKind.Unauthorized, "http.404")]

@@ -54,6 +54,21 @@ public sealed class OpenAiFailuresTests
     }
 
     [Theory]
+    [InlineData(500, "server_error", FailureKind.OutcomeUnknown)]
+    [InlineData(200, "server_error", FailureKind.OutcomeUnknown)]
+    [InlineData(503, "server_is_overloaded", FailureKind.OutcomeUnknown)]
+    [InlineData(500, "something_new", FailureKind.OutcomeUnknown)]
+    [InlineData(409, "something_new", FailureKind.Unavailable)]
+    [InlineData(429, "slow_down", FailureKind.RateLimited)]
+    [InlineData(400, "invalid_value", FailureKind.InvalidRequest)]
+    public void A_breakdown_that_answers_a_creation_may_have_left_a_video(int status, string code, FailureKind kind)
+    {
+        using var response = new HttpResponseMessage((HttpStatusCode)status);
+        response.Headers.TryAddWithoutValidation("x-should-retry", "false"); // says nothing about the video
+        Assert.Equal(kind, OpenAiFailures.Of(response, new OpenAiError(code, "", "m"), Now, createsTask: true).Kind);
+    }
+
+    [Theory]
     [InlineData("input", FailureKind.ModerationInput)]
     [InlineData("output", FailureKind.ModerationOutput)]
     public void Moderation_says_which_side_it_was(string stage, FailureKind kind)

@@ -165,6 +165,7 @@ public sealed class OpenAiWireTests
     [InlineData(200, """{"id":"video_1","status":"failed","error":{"code":"moderation_blocked","message":"m"}}""",
         "Ended ModerationOutput moderation_blocked")]
     [InlineData(200, """{"id":"video_1","status":"failed","error":null}""", "Ended Unavailable openai.video_failed")]
+    [InlineData(200, """{"id":"video_1","status":"cancelled"}""", "Ended Unavailable openai.video_dropped")]
     [InlineData(200, """{"id":"video_1","status":"dreaming"}""", "PollFailed Unavailable openai.unknown_status")]
     [InlineData(200, """{"id":"vid""", "PollFailed Unavailable openai.malformed_reply")]
     [InlineData(404, """{"error":{"message":"Video not found","type":"invalid_request_error","param":"video_id","code":null}}""",

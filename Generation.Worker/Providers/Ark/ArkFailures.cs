@@ -63,20 +63,18 @@ public static partial class ArkFailures
     /// <param name="response">Its status and headers.</param>
     /// <param name="error">From the body.</param>
     /// <param name="now">For delays that are given as a date.</param>
-    /// <param name="createsTask">
-    /// Whether the call creates a task. A picture that Ark says it could not make is not there; but a task lives on after the call, so that
-    /// a breakdown that comes after the task was queued leaves one that runs and is billed. Ark documents nothing that tells the two apart,
-    /// and a lost task cannot be looked up: such an answer is of unknown outcome.
-    /// </param>
+    /// <param name="createsTask">See <see cref="TaskCreation"/>; a lost task cannot be looked up at Ark.</param>
     public static Failure Of(HttpResponseMessage response, ArkError error, DateTimeOffset now, bool createsTask = false)
     {
         ArgumentNullException.ThrowIfNull(response);
         ArgumentNullException.ThrowIfNull(error);
         var status = (int)response.StatusCode;
         var row = Find(error.Code) ?? ByStatus(status, error.Code);
-        if (createsTask && row.Kind == FailureKind.Unavailable && status is 408 or >= 500)
+        if (createsTask && row.Kind == FailureKind.Unavailable)
         {
-            row = row with { Kind = FailureKind.OutcomeUnknown };
+            // A code that Ark has for a refusal is one also inside of a 200, and one for a breakdown is none.
+            var decisive = status < 300 ? row.Status : status;
+            row = row with { Kind = TaskCreation.Judge(new Failure(row.Kind, row.Code, ""), decisive).Kind };
         }
 
         TimeSpan? wait = null;
@@ -90,10 +88,10 @@ public static partial class ArkFailures
     }
 
     /// <summary>An answer that is not a success, with a body that holds no error of Ark's: a gateway's page, nothing, half of something.</summary>
-    public static Failure OfUnrecognized(HttpResponseMessage response, string body, DateTimeOffset now)
+    public static Failure OfUnrecognized(HttpResponseMessage response, string body, DateTimeOffset now, bool createsTask = false)
     {
         ArgumentNullException.ThrowIfNull(response);
-        return GatewayFailures.Of(ArkOptions.Section, response, body, IdOf(response.Headers), now);
+        return GatewayFailures.Of(ArkOptions.Section, response, body, IdOf(response.Headers), now, createsTask);
     }
 
     /// <summary>Ark's name for the call, from <c>x-request-id</c>.</summary>

@@ -139,10 +139,13 @@ public sealed partial class ArkImages : IDisposable
     /// <summary>
     /// No picture and no reason. Where Ark itself counts none, none was billed and asking again is free; where it does not say, one may have been.
     /// </summary>
-    private static Failure Empty(ArkImagesReply reply, string? requestId) => reply.GeneratedImages == 0
+    private static Failure Empty(ArkImagesReply reply, string? requestId) => (reply.GeneratedImages == 0
         ? new Failure(FailureKind.Unavailable, "ark.empty_reply", "Ark made no picture and did not say why.") { RequestId = requestId }
         : ProviderHttp.TransportFailure(mayHaveCost: true, "ark.empty_reply", "The answer has no picture, and does not say that none was made.",
-            requestId);
+            requestId)) with
+    {
+        ProviderIsThere = true,
+    };
 
     /// <summary>
     /// Ark counts a token for 256 pixels. When it counts otherwise our idea of its prices is out of date: worth a line, not a failure.

@@ -145,5 +145,8 @@ public sealed record ArkVideoTask(string Status, Uri? VideoUrl, Uri? LastFrameUr
         ArkError.Of(root),
         ProviderJson.Usage(root, "completion_tokens", "total_tokens"));
 
+    /// <summary>The id in the body of a callback, which is the task as a question about it is answered.</summary>
+    internal static string? IdInCallback(string body) => ProviderJson.Parse(body) is { } root ? ProviderJson.Text(root, "id") : null;
+
     private static Uri? Address(JsonElement root, string name) => ProviderJson.Address(ProviderJson.Object(root, "content"), name);
 }

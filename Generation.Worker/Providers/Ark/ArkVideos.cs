@@ -12,7 +12,7 @@ namespace Generation.Worker.Providers.Ark;
 /// <para>
 /// A task whose creation was not answered cannot be found again: a create takes no token of ours, and the list filters by status, model
 /// and task id alone, one call a second for the whole account. Two equal prompts could not be told apart, so nobody looks: such a task
-/// is of unknown outcome, and no second one is created.
+/// is of unknown outcome, and no second one is created. Where Ark was given an address to call, the callback names the task.
 /// </para>
 /// </summary>
 public sealed class ArkVideos : IDisposable
@@ -60,7 +60,8 @@ public sealed class ArkVideos : IDisposable
     public async Task<TaskReport> RetrieveAsync(string taskId, CancellationToken ct)
     {
         using var answer = await http.SendAsync(Call(HttpMethod.Get, $"{Path}/{Uri.EscapeDataString(taskId)}"), ct);
-        var report = answer.Response is { } response ? Report(taskId, response, answer.Text) : new TaskReport.PollFailed(answer.TransportFailure!);
+        var report = answer.Response is { } response ? Report(taskId, response, answer.Text).Describing(answer)
+            : new TaskReport.PollFailed(answer.TransportFailure!);
         log.LogDebug(LogEvents.ProviderResponse, "Ark answered {Status} for task {TaskId}: {Report}", (int?)answer.Response?.StatusCode, taskId,
             report.GetType().Name);
         return report;
@@ -93,7 +94,7 @@ public sealed class ArkVideos : IDisposable
         {
             return ProviderReply.Failed(
                 text is not null && ArkError.In(text) is { } refusal ? ArkFailures.Of(response, refusal, now, createsTask: true)
-                    : ArkFailures.OfUnrecognized(response, text ?? "", now));
+                    : ArkFailures.OfUnrecognized(response, text ?? "", now, createsTask: true));
         }
 
         var requestId = ArkFailures.IdOf(response.Headers);
@@ -105,9 +106,12 @@ public sealed class ArkVideos : IDisposable
         }
 
         return ProviderJson.Text(root, "id") is { Length: > 0 and <= MaxTaskIdLength } taskId ? ProviderReply.Started(taskId, requestId)
-            : ArkError.Of(root) is { } error ? ProviderReply.Failed(ArkFailures.Of(response, error, now))
+            : ArkError.Of(root) is { } error ? ProviderReply.Failed(ArkFailures.Of(response, error, now, createsTask: true))
             : ProviderReply.Failed(ProviderHttp.TransportFailure(
-                mayHaveCost: true, "ark.no_task_id", "The answer names no task, and does not say that none was created.", requestId));
+                mayHaveCost: true, "ark.no_task_id", "The answer names no task, and does not say that none was created.", requestId) with
+            {
+                ProviderIsThere = true,
+            });
     }
 
     private TaskReport Report(string taskId, HttpResponseMessage response, string? text)
@@ -133,23 +137,23 @@ public sealed class ArkVideos : IDisposable
         }
 
         var task = ArkVideoTask.Read(root);
-        return task.Status switch
+        var state = TaskStates.Read(task.Status);
+        return state switch
         {
-            "queued" => new TaskReport.Running("queued", 15),
-            "running" => new TaskReport.Running("generating", 40),
-            "succeeded" when task.VideoUrl is { } url => new TaskReport.Delivered(url, task.Usage) { Poster = task.LastFrameUrl },
+            TaskState.Queued => new TaskReport.Running("queued", 15),
+            TaskState.Running => new TaskReport.Running("generating", 40),
+            TaskState.Succeeded when task.VideoUrl is { } url => new TaskReport.Delivered(url, task.Usage) { Poster = task.LastFrameUrl },
             // and was billed
-            "succeeded" => new TaskReport.OutputMissing(new Failure(
+            TaskState.Succeeded => new TaskReport.OutputMissing(new Failure(
                 FailureKind.OutputUnusable, "ark.no_video", "The task succeeded without an address that can be fetched.")
             { RequestId = requestId }),
-            "failed" when task.Error is { } error => new TaskReport.Ended(ArkFailures.Of(response, error, now)),
-            "failed" => Ended(FailureKind.Unavailable, "ark.task_failed", "The task failed and Ark did not say why."),
+            TaskState.Failed when task.Error is { } error => new TaskReport.Ended(ArkFailures.Of(response, error, now)),
+            TaskState.Failed => Ended(FailureKind.Unavailable, "ark.task_failed", "The task failed and Ark did not say why."),
 
             // Neither was executed or billed: the first waited too long in Ark's queue, the second somebody cancelled in Ark's console.
-            "expired" or "cancelled" => Ended(FailureKind.Unavailable, $"ark.task_{task.Status}", $"The task is {task.Status}.", DroppedRetryDelay),
-            _ => new TaskReport.PollFailed(new Failure(
-                FailureKind.Unavailable, "ark.unknown_status", $"The task is '{task.Status}', whatever that is.")
-            { RequestId = requestId }),
+            TaskState.Expired => Ended(FailureKind.Unavailable, "ark.task_expired", $"The task is {task.Status}.", DroppedRetryDelay),
+            TaskState.Canceled => Ended(FailureKind.Unavailable, "ark.task_cancelled", $"The task is {task.Status}.", DroppedRetryDelay),
+            _ => TaskReport.UnknownState("ark.unknown_status", task.Status, requestId),
         };
 
         TaskReport.Ended Ended(FailureKind kind, string code, string detail, TimeSpan? retryAfter = null) =>

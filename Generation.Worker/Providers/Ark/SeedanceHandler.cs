@@ -36,6 +36,7 @@ public sealed class SeedanceHandler(ArkVideos ark, IOptions<ArkOptions> options)
                 PollAfter = age => settings.PollAfter(age, job.Tasks.Any(task => task.TakesCallbacks)),
                 TakesCallbacks = true, // unsigned, and believed as little as any: they wake the session, and the task is asked for
                 CallbackPatience = settings.VideoCallbackPatience,
+                TaskIdInCallback = ArkVideoTask.IdInCallback,
                 Source = new ResultSource(settings.SourceHosts),
                 CreateTimeout = settings.VideoCallTimeout,
                 Limit = settings.VideoCreatesPerMinute > 0 ? new RateLimit("video-create", settings.VideoCreatesPerMinute, TimeSpan.FromMinutes(1))
@@ -47,12 +48,11 @@ public sealed class SeedanceHandler(ArkVideos ark, IOptions<ArkOptions> options)
             ark.RetrieveAsync).RunAsync(ct);
     }
 
-    public async Task CancelAsync(JobContext job, CancellationToken ct)
+    public Task CancelTaskAsync(string taskId, CancellationToken ct) => ark.DeleteAsync(taskId, ct);
+
+    public async Task<TaskReport?> RetrieveTaskAsync(EndedTask task, CancellationToken ct)
     {
-        ArgumentNullException.ThrowIfNull(job);
-        if (job.FindTask(0) is { State: ProviderTaskState.Running, TaskId: { } taskId })
-        {
-            await ark.DeleteAsync(taskId, ct);
-        }
+        ArgumentNullException.ThrowIfNull(task);
+        return await ark.RetrieveAsync(task.TaskId, ct);
     }
 }

@@ -175,7 +175,10 @@ public sealed class ForgeWebUis : IDisposable
         // A picture that is stored whole is a picture, whatever becomes of the rest of the answer.
         return stored.Media is { } media ? ProviderReply.Stored(media, new JsonObject { ["pictures"] = 1 }, null)
             : ProviderReply.Failed(broken ?? stored.Problem ?? new Failure(FailureKind.Unavailable, "forge.empty_reply",
-                "The answer has no picture."));
+                "The answer has no picture.")
+            {
+                ProviderIsThere = true,
+            });
     }
 
     private ProviderCall Quick(HttpMethod method, string path, byte[]? json = null) => new()

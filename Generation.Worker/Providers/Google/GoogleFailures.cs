@@ -82,15 +82,20 @@ public static class GoogleFailures
     ];
 
     /// <summary>An answer that is not a success: in Google's words or in somebody else's.</summary>
-    public static Failure OfRefusal(HttpResponseMessage response, string? body, DateTimeOffset now)
+    /// <param name="response">Its status and headers.</param>
+    /// <param name="body">Null when it did not come whole.</param>
+    /// <param name="now">For delays that are given as a date.</param>
+    /// <param name="createsTask">The call begins an operation: see <see cref="TaskCreation"/>.</param>
+    public static Failure OfRefusal(HttpResponseMessage response, string? body, DateTimeOffset now, bool createsTask = false)
     {
         ArgumentNullException.ThrowIfNull(response);
         if (body is null || GoogleError.In(body) is not { } error)
         {
-            return GatewayFailures.Of(GoogleOptions.Section, response, body ?? "", null, now);
+            return GatewayFailures.Of(GoogleOptions.Section, response, body ?? "", null, now, createsTask);
         }
 
         var failure = Of(error, (int)response.StatusCode);
+        failure = createsTask ? TaskCreation.Judge(failure, (int)response.StatusCode) : failure;
         return failure.IsRetryable && failure.RetryAfter is null ? failure with { RetryAfter = GatewayFailures.RetryAfter(response.Headers, now) }
             : failure;
     }

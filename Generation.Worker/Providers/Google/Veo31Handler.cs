@@ -1,4 +1,5 @@
 using Generation.Core.Providers;
+using Generation.Core.Sessions;
 using Generation.Worker.Calls;
 using Generation.Worker.Jobs;
 using Microsoft.Extensions.Options;
@@ -22,5 +23,11 @@ public sealed class Veo31Handler(VeoVideos veo, IOptions<GoogleOptions> options)
                 (operation, token) => veo.RetrieveAsync(operation, request.Parameters.DurationSeconds, token)).RunAsync(ct)
             : new StepOutcome.Failed(new Failure(FailureKind.InvalidRequest, "settings",
                 "The session's settings lack prompt, resolution, duration or providerModel."), []);
+    }
+
+    public async Task<TaskReport?> RetrieveTaskAsync(EndedTask task, CancellationToken ct)
+    {
+        ArgumentNullException.ThrowIfNull(task);
+        return VeoRequest.From(task.Settings) is { } request ? await veo.RetrieveAsync(task.TaskId, request.Parameters.DurationSeconds, ct) : null;
     }
 }

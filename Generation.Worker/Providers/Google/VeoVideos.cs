@@ -98,7 +98,7 @@ public sealed partial class VeoVideos : IDisposable
     public async Task<TaskReport> RetrieveAsync(string operation, int seconds, CancellationToken ct)
     {
         using var answer = await http.SendAsync(Call(HttpMethod.Get, operation), ct);
-        return answer.Response is { } response ? Report(operation, seconds, response, answer.Text)
+        return answer.Response is { } response ? Report(operation, seconds, response, answer.Text).Describing(answer)
             : new TaskReport.PollFailed(answer.TransportFailure!);
     }
 
@@ -111,7 +111,7 @@ public sealed partial class VeoVideos : IDisposable
     {
         if (!response.IsSuccessStatusCode)
         {
-            return ProviderReply.Failed(GoogleFailures.OfRefusal(response, text, time.GetUtcNow()));
+            return ProviderReply.Failed(GoogleFailures.OfRefusal(response, text, time.GetUtcNow(), createsTask: true));
         }
 
         if (text is null || ProviderJson.Parse(text) is not { } operation)
@@ -122,9 +122,13 @@ public sealed partial class VeoVideos : IDisposable
         }
 
         return ProviderJson.Text(operation, "name") is { } name && OperationName().IsMatch(name) ? ProviderReply.Started(name, null)
-            : GoogleError.Of(ProviderJson.Object(operation, "error")) is { } error ? ProviderReply.Failed(GoogleFailures.OfOperation(error))
+            : GoogleError.Of(ProviderJson.Object(operation, "error")) is not null
+                ? ProviderReply.Failed(GoogleFailures.OfRefusal(response, text, time.GetUtcNow(), createsTask: true))
             : ProviderReply.Failed(ProviderHttp.TransportFailure(
-                mayHaveCost: true, "google.no_operation", "The answer names no operation, and does not say that none was begun."));
+                mayHaveCost: true, "google.no_operation", "The answer names no operation, and does not say that none was begun.") with
+            {
+                ProviderIsThere = true,
+            });
     }
 
     private TaskReport Report(string name, int seconds, HttpResponseMessage response, string? text)

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Net.Http.Headers;
 using Generation.Core.Providers;
+using Generation.Worker.Calls;
 
 namespace Generation.Worker.Providers.Kie;
 
@@ -29,6 +30,7 @@ public static class KieFailures
         new(401, FailureKind.Unauthorized, Key),
         new(402, FailureKind.QuotaExhausted, Bill),
         new(404, FailureKind.Unauthorized, Address), // of a creation; that a task is not known is told apart before
+        new(408, FailureKind.Unavailable),
         new(422, FailureKind.InvalidRequest), // four things in one: see Unprocessable
         new(429, FailureKind.RateLimited) { Pause = KieOptions.CreationWindow }, // refused, not queued: a whole window must pass
         new(455, FailureKind.Unavailable) { Pause = MaintenancePause },
@@ -44,11 +46,16 @@ public static class KieFailures
     private static readonly string[] InputWords = ["prompt", "input", "your image", "text contains"];
 
     /// <summary>An answer in Kie's words whose code is not 200.</summary>
-    public static Failure Of(KieReply reply, HttpResponseHeaders headers, DateTimeOffset now)
+    /// <param name="reply">The answer.</param>
+    /// <param name="headers">Its headers.</param>
+    /// <param name="now">For delays that are given as a date.</param>
+    /// <param name="createsTask">See <see cref="TaskCreation"/>; 501 says itself that the generation has failed, which costs nothing.</param>
+    public static Failure Of(KieReply reply, HttpResponseHeaders headers, DateTimeOffset now, bool createsTask = false)
     {
         ArgumentNullException.ThrowIfNull(reply);
         ArgumentNullException.ThrowIfNull(headers);
-        return Finish(Find(reply.Code, reply.Text, isOfTask: false), Code(reply.Code), reply.Text, RetryAfter(headers.RetryAfter, now));
+        var failure = Finish(Find(reply.Code, reply.Text, isOfTask: false), Code(reply.Code), reply.Text, RetryAfter(headers.RetryAfter, now));
+        return createsTask && !failure.IsFinal ? TaskCreation.Judge(failure, reply.Code) : failure;
     }
 
     /// <summary>A task that has failed. Another may be made only after a breakdown that demonstrably cost nothing.</summary>
@@ -64,6 +71,17 @@ public static class KieFailures
 
         return Finish(row, task.FailCode.Length > 0 ? task.FailCode : "kie.task_failed", task.FailText.Length > 0 ? task.FailText
             : "The task failed and Kie did not say why.", null);
+    }
+
+    /// <summary>A task that ended without having been executed, which Kie does not document: as <see cref="OfTask"/>.</summary>
+    public static Failure OfDropped(KieTask task)
+    {
+        ArgumentNullException.ThrowIfNull(task);
+        return new Failure(FailureKind.Unavailable, "kie.task_dropped", $"The task is {task.State}.")
+        {
+            IsFinal = task.CreditsConsumed is not 0,
+            RetryAfter = task.CreditsConsumed is 0 ? MaintenancePause : null,
+        };
     }
 
     /// <summary>An answer that is not Kie's: a gateway's page, nothing, half of something.</summary>

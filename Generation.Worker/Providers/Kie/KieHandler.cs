@@ -1,4 +1,6 @@
 using Generation.Core.Providers;
+using Generation.Core.Sessions;
+using Generation.Worker.Calls;
 using Generation.Worker.Jobs;
 using Microsoft.Extensions.Options;
 
@@ -23,5 +25,11 @@ public sealed class KieHandler(KieJobs kie, IOptions<KieOptions> options) : IGen
             : new StepOutcome.Failed(
                 new Failure(FailureKind.InvalidRequest, "settings",
                     "The session's settings lack something that its model needs, or name no model of Kie's."), []);
+    }
+
+    public async Task<TaskReport?> RetrieveTaskAsync(EndedTask task, CancellationToken ct)
+    {
+        ArgumentNullException.ThrowIfNull(task);
+        return await kie.RetrieveAsync(task.TaskId, ct);
     }
 }

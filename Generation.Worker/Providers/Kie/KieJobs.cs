@@ -7,7 +7,8 @@ namespace Generation.Worker.Providers.Kie;
 
 /// <summary>
 /// Kie's tasks (provider-apis.md §5): created with one call that may cost money and is never sent twice from here, then asked for by id.
-/// Nothing takes a task back, and none can be found without its id: one whose creation was not answered is of unknown outcome.
+/// Nothing takes a task back, and none can be found without its id: one whose creation was not answered is of unknown outcome, unless its
+/// callback names it.
 /// </summary>
 public sealed class KieJobs : IDisposable
 {
@@ -47,7 +48,8 @@ public sealed class KieJobs : IDisposable
     public async Task<TaskReport> RetrieveAsync(string taskId, CancellationToken ct)
     {
         using var answer = await http.SendAsync(Call(HttpMethod.Get, $"{ReadPath}?taskId={Uri.EscapeDataString(taskId)}"), ct);
-        var report = answer.Response is { } response ? Report(taskId, response, answer.Text) : new TaskReport.PollFailed(answer.TransportFailure!);
+        var report = answer.Response is { } response ? Report(taskId, response, answer.Text).Describing(answer)
+            : new TaskReport.PollFailed(answer.TransportFailure!);
         log.LogDebug(LogEvents.ProviderResponse, "Kie answered {Status} for task {TaskId}: {Report}", (int?)answer.Response?.StatusCode, taskId,
             report.GetType().Name);
         return report;
@@ -66,11 +68,12 @@ public sealed class KieJobs : IDisposable
             return ProviderReply.Failed(KieFailures.OfUnrecognized(response, mayHaveCost: true, now));
         }
 
-        return reply.Code != 200 ? ProviderReply.Failed(KieFailures.Of(reply, response.Headers, now))
+        return reply.Code != 200 ? ProviderReply.Failed(KieFailures.Of(reply, response.Headers, now, createsTask: true))
             : reply.Data is { } data && ProviderJson.Text(data, "taskId", "task_id") is { Length: > 0 and <= MaxTaskIdLength } taskId
                 ? ProviderReply.Started(taskId, null)
             : ProviderReply.Failed(new Failure(FailureKind.OutcomeUnknown, "kie.no_task_id",
-                "The answer names no task, and does not say that none was created."));
+                "The answer names no task, and does not say that none was created.")
+            { ProviderIsThere = true });
     }
 
     private TaskReport Report(string taskId, HttpResponseMessage response, string? text)
@@ -90,21 +93,21 @@ public sealed class KieJobs : IDisposable
         {
             return new TaskReport.PollFailed(reply.Code != 200
                 ? KieFailures.Of(reply, response.Headers, now)
-                : new Failure(FailureKind.Unavailable, "kie.no_data", "The answer says nothing of the task."));
+                : new Failure(FailureKind.Unavailable, "kie.no_data", "The answer says nothing of the task.") { ProviderIsThere = true });
         }
 
         var task = KieTask.Read(data);
-        return task.State switch
+        return TaskStates.Read(task.State) switch
         {
-            "waiting" or "queuing" => new TaskReport.Running("queued", 15),
-            "generating" => new TaskReport.Running("generating", task.Progress is { } percent ? 20 + (percent * 65 / 100) : 40),
-            "success" when task.Result is { } url => new TaskReport.Delivered(url, task.Usage?.DeepClone().AsObject()),
+            TaskState.Queued => new TaskReport.Running("queued", 15),
+            TaskState.Running => new TaskReport.Running("generating", task.Progress is { } percent ? 20 + (percent * 65 / 100) : 40),
+            TaskState.Succeeded when task.Result is { } url => new TaskReport.Delivered(url, task.Usage?.DeepClone().AsObject()),
             // and was billed; resultJson may be filled later than the state
-            "success" => new TaskReport.OutputMissing(new Failure(
+            TaskState.Succeeded => new TaskReport.OutputMissing(new Failure(
                 FailureKind.OutputUnusable, "kie.no_result", "The task succeeded without an address that can be fetched.")),
-            "fail" => new TaskReport.Ended(KieFailures.OfTask(task)),
-            _ => new TaskReport.PollFailed(new Failure(
-                FailureKind.Unavailable, "kie.unknown_state", $"The task is '{task.State}', whatever that is.")),
+            TaskState.Failed => new TaskReport.Ended(KieFailures.OfTask(task)),
+            TaskState.Canceled or TaskState.Expired => new TaskReport.Ended(KieFailures.OfDropped(task)),
+            _ => TaskReport.UnknownState("kie.unknown_state", task.State, null),
         };
     }
 }

@@ -60,6 +60,7 @@ public sealed class KieOptions() : HostedProviderOptions("https://api.kie.ai")
         CreateTimeout = CallTimeout,
         Limit = CreationsPerWindow == 0 ? null : new RateLimit("create", CreationsPerWindow, CreationWindow),
         TakesCallbacks = true,
+        TaskIdInCallback = KieTask.IdInCallback,
     };
 
     internal ProviderHttp Open(TimeProvider time, ILogger log) =>

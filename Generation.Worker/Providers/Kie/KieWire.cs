@@ -127,6 +127,11 @@ public sealed record KieTask(string State, Uri? Result, string FailCode, string 
         Usage = ProviderJson.UsageOfAmount(data, "creditsConsumed"),
     };
 
+    /// <summary>The id in the body of a callback, which Kie's own sample calls <c>task_id</c>.</summary>
+    public static string? IdInCallback(string body) => ProviderJson.Parse(body) is { } root && ProviderJson.Object(root, "data") is { } data
+        ? ProviderJson.Text(data, "taskId", "task_id")
+        : null;
+
     /// <summary><c>resultJson</c> is JSON inside of a string; an object is taken as well.</summary>
     private static Uri? FirstAddress(JsonElement data)
     {

@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using Generation.Core.Providers;
+using Generation.Core.Sessions;
 using Generation.Worker.Calls;
 using Generation.Worker.Jobs;
 using Microsoft.Extensions.Options;
@@ -20,13 +21,23 @@ public sealed class SpeechHandler(KieJobs kie, IOptions<KieOptions> options) : I
                 []);
         }
 
-        var characters = request.Input["text"]!.GetValue<string>().EnumerateRunes().Count();
         return await new PolledTasks(
             job, options.Value.RulesFor(job.Session.Kind),
             task => kie.CreateAsync(request, task.CallbackUrl, job.NameOfCall(task.Ordinal), CancellationToken.None),
-            async (taskId, token) => await kie.RetrieveAsync(taskId, token) is var report && report is TaskReport.Delivered delivered
-                ? delivered with { Usage = Counted(delivered.Usage, characters) }
-                : report).RunAsync(ct);
+            (taskId, token) => RetrieveAsync(taskId, request, token)).RunAsync(ct);
+    }
+
+    public async Task<TaskReport?> RetrieveTaskAsync(EndedTask task, CancellationToken ct)
+    {
+        ArgumentNullException.ThrowIfNull(task);
+        return KieRequest.From(task.Settings) is { } request ? await RetrieveAsync(task.TaskId, request, ct) : null;
+    }
+
+    private async Task<TaskReport> RetrieveAsync(string taskId, KieRequest request, CancellationToken ct)
+    {
+        var report = await kie.RetrieveAsync(taskId, ct);
+        return report is TaskReport.Delivered delivered
+            ? delivered with { Usage = Counted(delivered.Usage, request.Input["text"]!.GetValue<string>().EnumerateRunes().Count()) } : report;
     }
 
     private static JsonObject Counted(JsonObject? usage, int characters)

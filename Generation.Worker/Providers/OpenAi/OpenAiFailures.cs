@@ -79,7 +79,8 @@ public static class OpenAiFailures
     /// <param name="response">Its status and headers.</param>
     /// <param name="error">From the body.</param>
     /// <param name="now">For delays that are given as a date.</param>
-    public static Failure Of(HttpResponseMessage response, OpenAiError error, DateTimeOffset now)
+    /// <param name="createsTask">The call creates a video: see <see cref="TaskCreation"/>.</param>
+    public static Failure Of(HttpResponseMessage response, OpenAiError error, DateTimeOffset now, bool createsTask = false)
     {
         ArgumentNullException.ThrowIfNull(response);
         ArgumentNullException.ThrowIfNull(error);
@@ -91,6 +92,7 @@ public static class OpenAiFailures
             RequestId =
             IdOf(response.Headers)
         };
+        failure = createsTask ? TaskCreation.Judge(failure, status) : failure;
         return !failure.IsRetryable ? failure : failure with
         {
             // Told not to come again, we do not.
@@ -100,12 +102,12 @@ public static class OpenAiFailures
     }
 
     /// <summary>An answer that is not a success: in OpenAI's words or in somebody else's.</summary>
-    public static Failure OfRefusal(HttpResponseMessage response, string? body, DateTimeOffset now)
+    public static Failure OfRefusal(HttpResponseMessage response, string? body, DateTimeOffset now, bool createsTask = false)
     {
         ArgumentNullException.ThrowIfNull(response);
         return body is not null && OpenAiError.In(body) is { } error
-            ? Of(response, error, now)
-            : GatewayFailures.Of(OpenAiOptions.Section, response, body ?? "", IdOf(response.Headers), now);
+            ? Of(response, error, now, createsTask)
+            : GatewayFailures.Of(OpenAiOptions.Section, response, body ?? "", IdOf(response.Headers), now, createsTask);
     }
 
     /// <summary>Why a video that was taken on was not made. Failed ones are not billed.</summary>

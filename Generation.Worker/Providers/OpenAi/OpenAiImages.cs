@@ -145,7 +145,7 @@ public sealed class OpenAiImages : IDisposable
             return ProviderReply.Failed(
                 broken
                 ?? (rest is { } end && OpenAiError.Of(end) is { } error ? OpenAiFailures.Of(response, error, now)
-                : Lost("openai.empty_reply", "The answer has no picture, and does not say that none was made.")));
+                : Lost("openai.empty_reply", "The answer has no picture, and does not say that none was made.") with { ProviderIsThere = true }));
         }
 
         private static Uri? AddressIn(JsonElement found) => ProviderJson.Address(found, AddressField) ?? ProviderJson.Address(found, Field);

@@ -16,6 +16,9 @@ public sealed class OpenAiVideos : IDisposable
 {
     private const int MaxIdLength = 200;
 
+    /// <summary>Before a video that was dropped is made anew.</summary>
+    private static readonly TimeSpan DroppedRetryDelay = TimeSpan.FromMinutes(1);
+
     private readonly OpenAiOptions options;
     private readonly TimeProvider time;
     private readonly ILogger<OpenAiVideos> log;
@@ -58,7 +61,8 @@ public sealed class OpenAiVideos : IDisposable
     public async Task<TaskReport> RetrieveAsync(string id, CancellationToken ct)
     {
         using var answer = await http.SendAsync(Call(HttpMethod.Get, $"videos/{Uri.EscapeDataString(id)}"), ct);
-        return answer.Response is { } response ? Report(id, response, answer.Text) : new TaskReport.PollFailed(answer.TransportFailure!);
+        return answer.Response is { } response ? Report(id, response, answer.Text).Describing(answer)
+            : new TaskReport.PollFailed(answer.TransportFailure!);
     }
 
     /// <summary>Gives a video up. Whether a running one is billed all the same is the gateway's affair; a refusal is no error.</summary>
@@ -80,7 +84,7 @@ public sealed class OpenAiVideos : IDisposable
         var now = time.GetUtcNow();
         if (!response.IsSuccessStatusCode)
         {
-            return ProviderReply.Failed(OpenAiFailures.OfRefusal(response, text, now));
+            return ProviderReply.Failed(OpenAiFailures.OfRefusal(response, text, now, createsTask: true));
         }
 
         var requestId = OpenAiFailures.IdOf(response.Headers);
@@ -92,9 +96,12 @@ public sealed class OpenAiVideos : IDisposable
         }
 
         return ProviderJson.Text(video, "id") is { Length: > 0 and <= MaxIdLength } id ? ProviderReply.Started(id, requestId)
-            : OpenAiError.Of(video) is { } error ? ProviderReply.Failed(OpenAiFailures.Of(response, error, now))
+            : OpenAiError.Of(video) is { } error ? ProviderReply.Failed(OpenAiFailures.Of(response, error, now, createsTask: true))
             : ProviderReply.Failed(ProviderHttp.TransportFailure(
-                mayHaveCost: true, "openai.no_video_id", "The answer names no video, and does not say that none was begun.", requestId));
+                mayHaveCost: true, "openai.no_video_id", "The answer names no video, and does not say that none was begun.", requestId) with
+            {
+                ProviderIsThere = true,
+            });
     }
 
     private TaskReport Report(string id, HttpResponseMessage response, string? text)
@@ -116,23 +123,28 @@ public sealed class OpenAiVideos : IDisposable
             { RequestId = requestId });
         }
 
-        switch (ProviderJson.Text(video, "status"))
+        var status = ProviderJson.Text(video, "status");
+        switch (TaskStates.Read(status))
         {
-            case "queued":
+            case TaskState.Queued:
                 return new TaskReport.Running("queued", 15);
-            case "in_progress":
+            case TaskState.Running:
                 return new TaskReport.Running("generating", 15 + (int)(Math.Clamp(ProviderJson.Whole(video, "progress") ?? 0, 0, 100) * 70 / 100));
-            case "completed":
+            case TaskState.Succeeded:
                 var usage = ProviderJson.Count(video, "seconds") is > 0 and var seconds ? new JsonObject { ["seconds"] = seconds } : null;
                 return new TaskReport.Delivered(new Uri(root, $"videos/{Uri.EscapeDataString(id)}/content"), usage);
-            case "failed":
+            case TaskState.Failed:
                 var error = ProviderJson.Object(video, "error");
                 return new TaskReport.Ended(OpenAiFailures.OfVideo(
                     ProviderJson.Text(error, "code"), ProviderJson.Text(error, "message") ?? "The video failed, and nobody said why.", requestId));
-            case var status:
-                return new TaskReport.PollFailed(new Failure(
-                    FailureKind.Unavailable, "openai.unknown_status", $"The video is '{status}', whatever that is.")
-                { RequestId = requestId });
+            case TaskState.Canceled or TaskState.Expired: // as of one that failed, nothing is billed
+                return new TaskReport.Ended(new Failure(FailureKind.Unavailable, "openai.video_dropped", $"The video is {status}.")
+                {
+                    RequestId = requestId,
+                    RetryAfter = DroppedRetryDelay,
+                });
+            default:
+                return TaskReport.UnknownState("openai.unknown_status", status, requestId);
         }
     }
 }

@@ -24,12 +24,11 @@ public sealed class SoraHandler(OpenAiVideos videos, IOptions<OpenAiOptions> opt
                 "The session's settings lack prompt, duration or providerModel."), []);
     }
 
-    public async Task CancelAsync(JobContext job, CancellationToken ct)
+    public Task CancelTaskAsync(string taskId, CancellationToken ct) => videos.DeleteAsync(taskId, ct);
+
+    public async Task<TaskReport?> RetrieveTaskAsync(EndedTask task, CancellationToken ct)
     {
-        ArgumentNullException.ThrowIfNull(job);
-        if (job.FindTask(0) is { State: ProviderTaskState.Running, TaskId: { } id })
-        {
-            await videos.DeleteAsync(id, ct);
-        }
+        ArgumentNullException.ThrowIfNull(task);
+        return await videos.RetrieveAsync(task.TaskId, ct);
     }
 }
