@@ -23,7 +23,8 @@ public sealed partial class RefusalLanguageTests
     public void Every_sentence_of_a_refusal_has_its_Turkish_and_none_is_left_over()
     {
         var said = SourcesThatRefuse().SelectMany(file => Formats(TidyTests.Read(file)))
-            .Where(format => format.Contains(' ', StringComparison.Ordinal)).Except(NotForUsers, StringComparer.Ordinal).Order(StringComparer.Ordinal).ToList();
+            .Where(format => format.Contains(' ', StringComparison.Ordinal)).Except(NotForUsers, StringComparer.Ordinal)
+            .Order(StringComparer.Ordinal).ToList();
         Assert.Equal(said, Refusals.InTurkish.Keys.Order(StringComparer.Ordinal));
         Assert.All(Refusals.InTurkish, words =>
         {

@@ -1,5 +1,4 @@
 using System.Net;
-using Generation.Tests.Faults;
 using Generation.Tests.Harness;
 
 namespace Generation.Tests.Resilience;
