@@ -66,7 +66,7 @@ internal static class ProviderRows
             ("expired-url", Unusable),
             ("half-file", Torn),
         ]),
-        Harmless = ["[fault=slow-body][bytes=2000]", "[fault=redirect]", "[fault=zipped-file]"],
+        Harmless = ["[fault=slow-body][bytes=6000]", "[fault=redirect]", "[fault=zipped-file]"],
         Passing = "overload",
         RefusesOne = "image-error",
         Cancels = [new("[gate=", "unknown")],

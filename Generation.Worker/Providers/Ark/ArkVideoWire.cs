@@ -145,5 +145,5 @@ public sealed record ArkVideoTask(string Status, Uri? VideoUrl, Uri? LastFrameUr
         ArkError.Of(root),
         ProviderJson.Usage(root, "completion_tokens", "total_tokens"));
 
-    private static Uri? Address(JsonElement root, string name) => ProviderJson.Address(ProviderJson.Object(root, "content"), name);
+    private static Uri? Address(JsonElement root, string name) => ProviderJson.Address(ProviderJson.Child(root, "content"), name);
 }
