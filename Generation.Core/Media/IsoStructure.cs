@@ -161,15 +161,15 @@ internal sealed class IsoStructure : MediaStructure
     {
         var (flags, samples) = (U32(box, 0), U32(box, 4));
         var at = 8 + ((flags & 1) != 0 ? 4 : 0) + ((flags & 4) != 0 ? 4 : 0);
-        var size = 4 * ((flags >> 8 & 1) + (flags >> 9 & 1) + (flags >> 10 & 1) + (flags >> 11 & 1));
+        var sampleBytes = 4 * ((flags >> 8 & 1) + (flags >> 9 & 1) + (flags >> 10 & 1) + (flags >> 11 & 1));
         double ticks = (double)samples * track.FragmentTicks;
         if ((flags & 0x100) != 0 && at < box.Length && samples > 0)
         {
-            var seen = (int)Math.Min(samples, (box.Length - at) / size);
+            var seen = (int)Math.Min(samples, (box.Length - at) / sampleBytes);
             double sum = 0;
             for (var i = 0; i < seen; i++)
             {
-                sum += U32(box, at + (i * (int)size));
+                sum += U32(box, at + (i * (int)sampleBytes));
             }
 
             ticks = seen == 0 ? 0 : sum * samples / seen;

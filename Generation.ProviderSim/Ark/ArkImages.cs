@@ -103,7 +103,8 @@ public sealed partial class ArkImages(
         var ticketWords = words.ForDownload + downloadWords;
         if (options.Value.PictureBytes > 0 && words.Bytes is null)
         {
-            ticketWords += $"[bytes={options.Value.PictureBytes}]";
+            var whole = GreyPicture.File(request.Format, request.Width, request.Height).Length;
+            ticketWords += $"[bytes={Math.Max(options.Value.PictureBytes, whole)}]"; // a file that is cut would be fetched again
         }
 
         for (var index = 0; index < count; index++)

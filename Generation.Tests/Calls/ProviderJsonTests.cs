@@ -84,7 +84,7 @@ public sealed class ProviderJsonTests
     [InlineData("""{"x":{"y":"in"}}""")]
     [InlineData("""{"x":"{\"y\":\"in\"}"}""")]
     public void An_object_may_be_written_as_a_string(string json) =>
-        Assert.Equal("in", ProviderJson.Text(ProviderJson.Object(ProviderJson.Parse(json), "x"), "y"));
+        Assert.Equal("in", ProviderJson.Text(ProviderJson.Child(ProviderJson.Parse(json), "x"), "y"));
 
     [Theory]
     [InlineData("[\"a\",\"b\"]", 2)]

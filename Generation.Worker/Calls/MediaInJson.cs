@@ -46,8 +46,8 @@ public sealed class MediaInJson
         Stream json, Predicate<string> isMedia, Func<string, Stream, Task> onMedia, int maxRestBytes, CancellationToken ct)
     {
         ArgumentNullException.ThrowIfNull(json);
-        using var feed = new LookaheadReader(json);
-        return await ReadAsync(feed, isMedia, onMedia, maxRestBytes, onText: null, ct);
+        using var source = new LookaheadReader(json);
+        return await ReadAsync(source, isMedia, onMedia, maxRestBytes, onText: null, ct);
     }
 
     /// <inheritdoc cref="ReadAsync(Stream, Predicate{string}, Func{string, Stream, Task}, int, CancellationToken)"/>

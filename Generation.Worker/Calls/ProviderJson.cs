@@ -40,7 +40,7 @@ public static class ProviderJson
     }
 
     /// <summary>An object, also one that is written as a string.</summary>
-    public static JsonElement? Object(JsonElement? parent, string name) => Field(parent, name) switch
+    public static JsonElement? Child(JsonElement? parent, string name) => Field(parent, name) switch
     {
         { ValueKind: JsonValueKind.Object } found => found,
         { ValueKind: JsonValueKind.String } text when Raw(text).AsSpan().TrimStart().StartsWith("{", StringComparison.Ordinal) =>
@@ -136,11 +136,11 @@ public static class ProviderJson
         var (counted, ignored) = (new JsonObject(), new JsonObject());
         foreach (var name in names)
         {
-            if (Count(Object(root, "usage"), name) is { } count)
+            if (Count(Child(root, "usage"), name) is { } count)
             {
                 counted[name] = count;
             }
-            else if (Field(Object(root, "usage"), name) is { ValueKind: not JsonValueKind.Null } strange)
+            else if (Field(Child(root, "usage"), name) is { ValueKind: not JsonValueKind.Null } strange)
             {
                 ignored[name] = Clean(strange.GetRawText(), 100);
             }

@@ -68,7 +68,7 @@ internal static class ProviderRows
             ("locked-url", Pending),
             ("not-ready", Pending),
         ]),
-        Harmless = ["[fault=slow-body][bytes=2000]", "[fault=redirect]", "[fault=zipped-file]"],
+        Harmless = ["[fault=slow-body][bytes=6000]", "[fault=redirect]", "[fault=zipped-file]"],
         Passing = "overload",
         RefusesOne = "image-error",
         Cancels = [new("[gate=", "unknown")],

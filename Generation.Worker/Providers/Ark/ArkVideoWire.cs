@@ -148,5 +148,5 @@ public sealed record ArkVideoTask(string Status, Uri? VideoUrl, Uri? LastFrameUr
     /// <summary>The id in the body of a callback, which is the task as a question about it is answered.</summary>
     internal static string? IdInCallback(string body) => ProviderJson.Parse(body) is { } root ? ProviderJson.Text(root, "id") : null;
 
-    private static Uri? Address(JsonElement root, string name) => ProviderJson.Address(ProviderJson.Object(root, "content"), name);
+    private static Uri? Address(JsonElement root, string name) => ProviderJson.Address(ProviderJson.Child(root, "content"), name);
 }

@@ -114,7 +114,7 @@ public sealed record ArkError(string Code, string Message)
 
     /// <summary>The <c>error</c> of an object; null without one, or when it has no code.</summary>
     internal static ArkError? Of(JsonElement parent) =>
-        ProviderJson.Object(parent, "error") is { } error && ProviderJson.Text(error, "code", "type") is { Length: > 0 } code
+        ProviderJson.Child(parent, "error") is { } error && ProviderJson.Text(error, "code", "type") is { Length: > 0 } code
             ? new ArkError(code, ProviderJson.Text(error, "message") ?? "")
             : null;
 }

@@ -22,7 +22,7 @@ public sealed record GoogleError(string Status, string Message, string? Reason =
     ];
 
     /// <summary>The error that a body holds, also one inside an array of one; null when it is none of Google's.</summary>
-    public static GoogleError? In(string body) => Of(ProviderJson.Object(ProviderJson.Parse(body), "error"));
+    public static GoogleError? In(string body) => Of(ProviderJson.Child(ProviderJson.Parse(body), "error"));
 
     /// <summary>An error object; null when it says nothing about itself.</summary>
     public static GoogleError? Of(JsonElement? error)

@@ -122,7 +122,7 @@ public sealed partial class VeoVideos : IDisposable
         }
 
         return ProviderJson.Text(operation, "name") is { } name && OperationName().IsMatch(name) ? ProviderReply.Started(name, null)
-            : GoogleError.Of(ProviderJson.Object(operation, "error")) is not null
+            : GoogleError.Of(ProviderJson.Child(operation, "error")) is not null
                 ? ProviderReply.Failed(GoogleFailures.OfRefusal(response, text, time.GetUtcNow(), createsTask: true))
             : ProviderReply.Failed(ProviderHttp.TransportFailure(
                 mayHaveCost: true, "google.no_operation", "The answer names no operation, and does not say that none was begun.") with
@@ -151,12 +151,12 @@ public sealed partial class VeoVideos : IDisposable
             return new TaskReport.Running("generating", 40);
         }
 
-        if (GoogleError.Of(ProviderJson.Object(operation, "error")) is { } error)
+        if (GoogleError.Of(ProviderJson.Child(operation, "error")) is { } error)
         {
             return new TaskReport.Ended(GoogleFailures.OfOperation(error));
         }
 
-        var videos = ProviderJson.Object(ProviderJson.Object(operation, "response"), "generateVideoResponse");
+        var videos = ProviderJson.Child(ProviderJson.Child(operation, "response"), "generateVideoResponse");
         var samples = ProviderJson.Items(videos, "generatedSamples").Concat(ProviderJson.Items(videos, "generatedVideos"));
         if (samples.Select(s => ProviderJson.Address(s, "video")).FirstOrDefault(found => found is not null) is { } uri)
         {

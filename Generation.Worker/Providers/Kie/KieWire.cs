@@ -100,7 +100,7 @@ public sealed record KieReply(int Code, string Text, JsonElement? Data)
     /// <summary>Null when the text is no answer of Kie's: a gateway's page, half of something.</summary>
     public static KieReply? Read(string? body) => ProviderJson.Parse(body) is { } root && ProviderJson.Whole(root, "code") is >= int.MinValue
         and <= int.MaxValue and var code
-        ? new KieReply((int)code, ProviderJson.Text(root, "msg", "message") ?? "", ProviderJson.Object(root, "data"))
+        ? new KieReply((int)code, ProviderJson.Text(root, "msg", "message") ?? "", ProviderJson.Child(root, "data"))
         : null;
 }
 
@@ -128,14 +128,14 @@ public sealed record KieTask(string State, Uri? Result, string FailCode, string 
     };
 
     /// <summary>The id in the body of a callback, which Kie's own sample calls <c>task_id</c>.</summary>
-    public static string? IdInCallback(string body) => ProviderJson.Parse(body) is { } root && ProviderJson.Object(root, "data") is { } data
+    public static string? IdInCallback(string body) => ProviderJson.Parse(body) is { } root && ProviderJson.Child(root, "data") is { } data
         ? ProviderJson.Text(data, "taskId", "task_id")
         : null;
 
     /// <summary><c>resultJson</c> is JSON inside of a string; an object is taken as well.</summary>
     private static Uri? FirstAddress(JsonElement data)
     {
-        var result = ProviderJson.Object(data, "resultJson") ?? data;
+        var result = ProviderJson.Child(data, "resultJson") ?? data;
         return ProviderJson.Address(result, "resultUrls") ?? ProviderJson.Address(result, "resultUrl");
     }
 }

@@ -18,7 +18,7 @@ public sealed record OpenAiError(string? Code, string Type, string Message, stri
     /// <summary>The <c>error</c> of an object; null without one, or when it says nothing about itself.</summary>
     public static OpenAiError? Of(JsonElement parent)
     {
-        if (ProviderJson.Object(parent, "error") is not { } error)
+        if (ProviderJson.Child(parent, "error") is not { } error)
         {
             return null;
         }
@@ -26,7 +26,7 @@ public sealed record OpenAiError(string? Code, string Type, string Message, stri
         var (code, type) = (ProviderJson.Text(error, "code"), ProviderJson.Text(error, "type"));
         return code is { Length: > 0 } || type is { Length: > 0 }
             ? new OpenAiError(code is { Length: > 0 } ? code : null, type ?? "", ProviderJson.Text(error, "message")
-                ?? "", ProviderJson.Text(ProviderJson.Object(error, "moderation_details"), "moderation_stage"))
+                ?? "", ProviderJson.Text(ProviderJson.Child(error, "moderation_details"), "moderation_stage"))
             : null;
     }
 }

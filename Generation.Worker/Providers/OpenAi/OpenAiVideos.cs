@@ -134,7 +134,7 @@ public sealed class OpenAiVideos : IDisposable
                 var usage = ProviderJson.Count(video, "seconds") is > 0 and var seconds ? new JsonObject { ["seconds"] = seconds } : null;
                 return new TaskReport.Delivered(new Uri(root, $"videos/{Uri.EscapeDataString(id)}/content"), usage);
             case TaskState.Failed:
-                var error = ProviderJson.Object(video, "error");
+                var error = ProviderJson.Child(video, "error");
                 return new TaskReport.Ended(OpenAiFailures.OfVideo(
                     ProviderJson.Text(error, "code"), ProviderJson.Text(error, "message") ?? "The video failed, and nobody said why.", requestId));
             case TaskState.Canceled or TaskState.Expired: // as of one that failed, nothing is billed
