@@ -193,6 +193,6 @@ public sealed partial class RefusalLanguageTests
     [GeneratedRegex(@"\{\d+\}", RegexOptions.None, 10_000)]
     private static partial Regex Hole();
 
-    [GeneratedRegex(@"(errors|Errors)\[[^\n]*\] = \[\$?""[^\n]*", RegexOptions.None, 10_000)]
+    [GeneratedRegex(@"(?:errors|Errors)\[[^\n]*\] = \[\$?""[^\n]*", RegexOptions.None, 10_000)]
     private static partial Regex UntranslatedError();
 }

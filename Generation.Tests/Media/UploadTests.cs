@@ -4,7 +4,6 @@ using System.Security.Cryptography;
 using System.Text;
 using Generation.Core.Media;
 using Generation.Tests.Harness;
-using Generation.Tests.Media;
 
 namespace Generation.Tests.Media;
 
