@@ -115,8 +115,8 @@ public sealed record UnreadableSession(Guid SessionId, Guid UserId, long LeaseTo
 /// <summary>What became of an output's row.</summary>
 /// <param name="Version">Of the session, now.</param>
 /// <param name="IsDuplicate">The ordinal had another object, which stays.</param>
-/// <param name="ReservationId">The hold of its session.</param>
-public readonly record struct Stored(long Version, bool IsDuplicate, Guid ReservationId);
+/// <param name="ReservationId">The hold of its session; null when nobody asked for it.</param>
+public readonly record struct Stored(long Version, bool IsDuplicate, Guid? ReservationId);
 
 /// <summary>
 /// Invariant 6, one holder writes: every statement here that changes a session compares the lease token under the row lock, and answers
@@ -405,7 +405,8 @@ public sealed class Leases
         await reader.SkipResultsAsync(1);
         while (await reader.ReadAsync())
         {
-            stored[reader.GetInt64(0) - 1] = new Stored(reader.GetInt64(1), reader.GetBoolean(2), reader.GetGuid(3));
+            stored[reader.GetInt64(0) - 1] = new Stored(
+                reader.GetInt64(1), reader.GetBoolean(2), await reader.IsDBNullAsync(3) ? null : reader.GetGuid(3));
         }
 
         await reader.FinishAsync();

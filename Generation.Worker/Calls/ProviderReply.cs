@@ -91,6 +91,7 @@ public abstract record TaskReport
     {
         Ended { Failure: { Answer: null } failure } => new Ended(failure with { Answer = answer.Describe() }),
         PollFailed { Failure: { Answer: null } failure } => new PollFailed(failure with { Answer = answer.Describe() }),
+        OutputMissing { Failure: { Answer: null } failure } => new OutputMissing(failure with { Answer = answer.Describe() }),
         _ => this,
     };
 

@@ -97,7 +97,7 @@ public sealed class EndedTaskFollower(
                     result: null, end, ct);
                 break;
             case var report when task.IsOverdue:
-                var last = (report as TaskReport.PollFailed)?.Failure;
+                var last = (report as TaskReport.PollFailed)?.Failure ?? (report as TaskReport.OutputMissing)?.Failure;
                 await tasks.RecordAsync(
                     task, ProviderTaskState.Unknown, result: null,
                     new Failure(FailureKind.OutcomeUnknown, last?.ProviderCode ?? "task.still_running",

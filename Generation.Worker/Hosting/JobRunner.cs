@@ -240,13 +240,14 @@ public sealed class JobRunner(
             failure.ProviderCode);
     }
 
-    /// <summary>Logs that the provider rejects the key or the account, also when some outputs were made before.</summary>
+    /// <summary>
+    /// Logs that the provider rejects us (the key, the account, an address or a model id that is not there), also when some outputs were made before.
+    /// </summary>
     private void LogAccountRefusal(ClaimedSession session, IEnumerable<Failure> failures)
     {
         if (failures.FirstOrDefault(f => f.Kind is FailureKind.Unauthorized or FailureKind.QuotaExhausted) is { } refusal)
         {
-            log.LogCritical("{Provider} rejected the key or the account ({ProviderCode}): check Providers:{Section}:ApiKey and the account",
-                session.Provider, refusal.ProviderCode, session.Provider);
+            log.LogCritical("{Provider} rejects our calls ({ProviderCode}): {Detail}", session.Provider, refusal.ProviderCode, refusal.Detail);
         }
     }
 

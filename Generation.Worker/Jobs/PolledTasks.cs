@@ -192,8 +192,8 @@ public sealed class PolledTasks(
         if (failure.Kind is FailureKind.Unauthorized or FailureKind.QuotaExhausted && breaker.TryMarkRefused())
         {
             // The task may be done and paid for; it is lost if its deadline comes before an operator has resolved this.
-            job.Log.LogCritical("{Provider} rejected a task query ({ProviderCode}): check Providers:{Section}:ApiKey and the account",
-                job.Session.Provider, failure.ProviderCode, job.Session.Provider);
+            job.Log.LogCritical("{Provider} rejected a task query ({ProviderCode}): {Detail}", job.Session.Provider, failure.ProviderCode,
+                failure.Detail); // says what to check
         }
 
         job.Log.LogWarning("Could not retrieve task {TaskId} of {SessionId}: {Code} {ProviderCode} {Detail}", task.TaskId, job.Session.SessionId,

@@ -78,7 +78,7 @@ public sealed class ForgeWebUisTests
     {
         await using var server = await LocalArk.StartAsync(async context =>
         {
-            await context.Response.WriteAsync("""{"images":["AQIDAQIDAQIDAQID""");
+            await context.Response.WriteAsync($$"""{"images":["{{string.Concat(Enumerable.Repeat("AQID", 200))}}""");
             await context.Response.Body.FlushAsync();
             await Task.Delay(Timeout.InfiniteTimeSpan, TimeProvider.System, context.RequestAborted)
                 .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
