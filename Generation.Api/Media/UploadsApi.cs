@@ -29,7 +29,7 @@ public sealed record UploadView(Guid UploadId, string Reference, string ContentT
 /// </summary>
 public static class UploadsApi
 {
-    /// <summary>What the strictest provider takes (Ark, provider-apis.md §1.1).</summary>
+    /// <summary>What the strictest provider takes (Ark).</summary>
     public const long MaxBytes = 30L << 20;
 
     private const int MinSide = 15;

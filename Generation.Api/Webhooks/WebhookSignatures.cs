@@ -7,7 +7,7 @@ using Generation.Core.Localization;
 namespace Generation.Api.Webhooks;
 
 /// <summary>
-/// Checks the callbacks of providers that sign them. Kie (provider-apis.md §5.3): <c>X-Webhook-Signature</c> is the base64 HMAC-SHA256 of
+/// Checks the callbacks of providers that sign them. Kie: <c>X-Webhook-Signature</c> is the base64 HMAC-SHA256 of
 /// <c>taskId.timestamp</c>; it says nothing about the rest of the body, which is therefore not believed. Ark does not sign.
 /// </summary>
 public sealed class WebhookSignatures(IConfiguration configuration, TimeProvider time)

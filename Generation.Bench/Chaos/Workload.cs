@@ -28,6 +28,11 @@ internal sealed record Plan(int Number, int User, string Tool, string Model, Jso
     /// <summary>The error code that the script in its prompt leads to; null: it is to be completed.</summary>
     public string? ScriptedCode { get; init; }
 
+    /// <summary>
+    /// The answer to the creation is lost, and the provider may call back: then the task is found by its callback, and the session completes.
+    /// </summary>
+    public bool MayBeLookedUp { get; init; }
+
     /// <summary>Watched over SSE; else asked for now and then.</summary>
     public bool Watches { get; init; }
 
@@ -155,6 +160,7 @@ internal sealed class Workload(int seed)
             IsMock = chosen.Way == Way.Mock,
             IsFree = chosen.Way == Way.Gpu,
             ScriptedCode = code,
+            MayBeLookedUp = code == "outcome_unknown" && chosen.Way is (Way.KieTask or Way.ArkTask),
             Watches = random.Next(3) > 0,
             AsksTwice = random.Next(12) == 0,
             CancelAfter = random.Next(14) == 0 ? TimeSpan.FromMilliseconds(random.Next(0, 2_000)) : null,

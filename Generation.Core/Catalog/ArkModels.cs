@@ -40,7 +40,7 @@ public static class ArkModels
     private static readonly Rule[] FramesOrReferences = [.. Frames, new Excludes(["first_frame", "last_frame"], ["reference_images"])];
 
     /// <summary>
-    /// Limits of Seedream: provider-apis.md §1.1, of Seedance: §2.1. Left out of what Seedance can do: durations
+    /// Limits: BytePlus' documentation of Ark. Left out of what Seedance can do: durations
     /// that the model chooses (they have no price) and 4k, a 10-bit H.265 that most browsers do not play. Left out altogether: Seedance 2.5,
     /// of which neither a price nor the pixels that its tokens follow from are known, and Seedream 5 flash, of which no price is. The ids of
     /// Seedream 5 have no date here, because none is documented: Providers:Ark:Models exchanges them for those of the account.

@@ -4,7 +4,7 @@ namespace Generation.Core.Catalog;
 public static class GoogleModels
 {
     /// <summary>
-    /// Limits: provider-apis.md §4. Left out: pictures to begin with, which Google wants as bytes, and 4k. Ids of previews retire;
+    /// Limits: Google's documentation. Left out: pictures to begin with, which Google wants as bytes, and 4k. Ids of previews retire;
     /// <c>Providers:Google:Models</c> sends another in their place.
     /// </summary>
     public static readonly Model[] All = [Veo("veo-3.1", "veo-3.1-generate-preview"), Veo("veo-3.1-fast", "veo-3.1-fast-generate-preview")];

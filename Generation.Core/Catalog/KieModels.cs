@@ -1,7 +1,7 @@
 namespace Generation.Core.Catalog;
 
 /// <summary>
-/// Models of Kie's market, among them ElevenLabs' for speech and sounds. Limits: provider-apis.md §5.6. The market changes from month to
+/// Models of Kie's market, among them ElevenLabs' for speech and sounds. Limits: the pages of Kie's market. The market changes from month to
 /// month: <c>Providers:Kie:Models</c> sends another id in a model's place.
 /// </summary>
 public static class KieModels

@@ -8,7 +8,7 @@ public static class OpenAiModels
     private static readonly TextParameter Prompt = new("prompt", "What is to be seen.", 1, 4000) { Required = true };
 
     /// <summary>
-    /// Limits: provider-apis.md §3. Sizes are those whose cost is bounded: <c>auto</c> is not, and above 2560x1440 OpenAI calls them
+    /// Limits: OpenAI's documentation. Sizes are those whose cost is bounded: <c>auto</c> is not, and above 2560x1440 OpenAI calls them
     /// experimental. Ids retire every few months; <c>Providers:OpenAi:Models</c> sends another in their place.
     /// </summary>
     public static readonly Model[] All =

@@ -145,7 +145,7 @@ public sealed record SizeParameter(string Name, string Description, string[] Key
     /// <summary>Shortest and longest side in pixels, where the model has such limits.</summary>
     public (int Min, int Max)? Sides { get; init; }
 
-    /// <summary>Neither side may be longer than this many times the other (provider-apis: [1/16, 16]).</summary>
+    /// <summary>Neither side may be longer than this many times the other ([1/16, 16]).</summary>
     private const int MaxRatio = 16;
 
     public override string? Check(JsonElement value)

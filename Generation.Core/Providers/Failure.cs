@@ -26,7 +26,7 @@ public enum FailureKind
     /// <summary>Not executed, or failed without being billed. Again after 1, 2, 4 s, then through the outbox.</summary>
     Unavailable,
 
-    /// <summary>The call was sent and its outcome is not known: it may have been billed. Never repeated unless it can be asked for.</summary>
+    /// <summary>Sent, and its outcome is not known: it may have been billed. Never repeated; a task is looked up by its callback.</summary>
     OutcomeUnknown,
 
     /// <summary>
@@ -64,7 +64,7 @@ public sealed record Failure(FailureKind Kind, string ProviderCode, string Detai
     /// </summary>
     public bool IsPending { get; init; }
 
-    /// <summary>Ends the session although its kind would come again.</summary>
+    /// <summary>Not tried again, although the kind is retryable: it may have been billed, or the provider advises against it.</summary>
     public bool IsFinal { get; init; }
 
     /// <summary>Whether the same call may be made again by us.</summary>

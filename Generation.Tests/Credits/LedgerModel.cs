@@ -11,8 +11,9 @@ internal sealed record ModelPrice(string Name, long Listed, decimal? CreditsPerT
 internal sealed record ModelEntry(string User, string Type, string From, string To, long Amount, string? Session, string? Lot);
 
 /// <summary>
-/// What the ledger should do, written from the design (§2, §8, §9) and knowing nothing of SQL: sums are summed, never stored, so that
-/// it cannot make the mistakes it is to find. Its clock counts minutes and stands still unless a jump moves it. Calls answer what Core should.
+/// What the ledger should do, written from docs/ledger.md and docs/state-machine.md, and knowing nothing of SQL: sums are summed, never stored,
+/// so that it cannot make the mistakes it is to find. Its clock counts minutes and stands still unless a jump moves it. Calls answer what Core
+/// should.
 /// </summary>
 internal sealed class LedgerModel
 {

@@ -151,7 +151,7 @@ public sealed class RulesTests
     [Fact]
     public async Task No_video_of_Seedance_costs_more_by_its_tokens_than_was_held_for_it()
     {
-        // The most pixels of each resolution (provider-apis.md §2.2); those of 1.0 with the ratios that are documented elsewhere.
+        // The most pixels of each resolution; those of 1.0 with the ratios that are documented elsewhere.
         Dictionary<(bool IsFirst, string Resolution), long> mostPixels = new()
         {
             [(false, "480p")] = 864 * 496,

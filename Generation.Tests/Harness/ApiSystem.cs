@@ -62,7 +62,7 @@ internal sealed record Reply(HttpStatusCode Status, JsonObject Body, HttpRespons
         }
     }
 
-    /// <summary>The whole of design §11's problem, and the stable code.</summary>
+    /// <summary>The whole problem (RFC 9457), and the stable code.</summary>
     public Reply AssertProblem(HttpStatusCode status, string code)
     {
         Assert.True(status == Status && code == Code, $"Wanted {(int)status} {code}, got {(int)Status} {Body}");

@@ -12,7 +12,7 @@ namespace Generation.Tests.Maintenance;
 public sealed class DrainReadsTests
 {
     private const int Users = 50;
-    private const int Jobs = 10_000;
+    private const int Jobs = 5_000;
 
     /// <summary>
     /// Up to 115 of a table were seen, most of them of the index of a user's sessions, which serves as well as the key while there are none. With

@@ -8,7 +8,7 @@ using Microsoft.AspNetCore.Http;
 
 namespace Generation.Tests.ProviderSim;
 
-/// <summary>Ark's callbacks (provider-apis.md §2.5), the last frame of a video, and a stream of pictures that breaks off.</summary>
+/// <summary>Ark's callbacks, the last frame of a video, and a stream of pictures that breaks off.</summary>
 public sealed class ArkCallbackTests(ArkVideosTests.VideoSim sim) : IClassFixture<ArkVideosTests.VideoSim>
 {
     private const string Model = "dreamina-seedance-2-0-260128";

@@ -5,7 +5,7 @@ using Generation.Core.Media;
 
 namespace Generation.Tests.ProviderSim;
 
-/// <summary>The wire shapes and the clock of Ark's video tasks, against the samples of its documentation (provider-apis.md §2).</summary>
+/// <summary>The wire shapes and the clock of Ark's video tasks, against the samples of its documentation.</summary>
 public sealed class ArkVideosTests(ArkVideosTests.VideoSim sim) : IClassFixture<ArkVideosTests.VideoSim>
 {
     private const string Model = "dreamina-seedance-2-0-260128";

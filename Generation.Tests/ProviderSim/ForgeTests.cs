@@ -7,7 +7,7 @@ using System.Text.Json.Nodes;
 
 namespace Generation.Tests.ProviderSim;
 
-/// <summary>The wire shapes of a Stable Diffusion WebUI and the one card behind it (provider-apis.md §6).</summary>
+/// <summary>The wire shapes of a Stable Diffusion WebUI and the one card behind it.</summary>
 public sealed class ForgeTests(SimApp sim) : IClassFixture<SimApp>
 {
     private const string Txt2Img = "/sdapi/v1/txt2img";

@@ -6,7 +6,7 @@ using Generation.Core.Media;
 
 namespace Generation.Tests.ProviderSim;
 
-/// <summary>The wire shapes and the clock of Kie's tasks, against the samples of its documentation (provider-apis.md §5).</summary>
+/// <summary>The wire shapes and the clock of Kie's tasks, against the samples of its documentation.</summary>
 public sealed class KieTests(KieTests.KieSim sim) : IClassFixture<KieTests.KieSim>
 {
     private const string Banana = "google/nano-banana";

@@ -5,7 +5,7 @@ using Generation.Core.Media;
 
 namespace Generation.Tests.ProviderSim;
 
-/// <summary>The wire shapes of OpenAI's image endpoint, against the samples of its documentation (provider-apis.md §3.1).</summary>
+/// <summary>The wire shapes of OpenAI's image endpoint, against the samples of its documentation.</summary>
 public sealed class OpenAiImagesTests : IClassFixture<SimApp>, IDisposable
 {
     private const string Model = "gpt-image-2";

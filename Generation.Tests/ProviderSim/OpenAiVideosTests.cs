@@ -5,7 +5,7 @@ using Generation.Core.Media;
 
 namespace Generation.Tests.ProviderSim;
 
-/// <summary>The wire shapes and the clock of <c>/v1/videos</c> (provider-apis.md §3.2).</summary>
+/// <summary>The wire shapes and the clock of <c>/v1/videos</c>.</summary>
 public sealed class OpenAiVideosTests : IClassFixture<OpenAiVideosTests.VideoSim>, IDisposable
 {
     private const string Route = "/v1/videos";

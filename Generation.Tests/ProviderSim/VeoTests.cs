@@ -5,7 +5,7 @@ using Generation.Core.Media;
 
 namespace Generation.Tests.ProviderSim;
 
-/// <summary>The wire shapes and the clock of Veo on the Gemini API (provider-apis.md §4).</summary>
+/// <summary>The wire shapes and the clock of Veo on the Gemini API.</summary>
 [Trait("tier", "slow")]
 public sealed class VeoTests : IClassFixture<OpenAiVideosTests.VideoSim>, IDisposable
 {

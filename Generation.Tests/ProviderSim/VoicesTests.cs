@@ -4,7 +4,7 @@ using System.Text.Json.Nodes;
 
 namespace Generation.Tests.ProviderSim;
 
-/// <summary>ElevenLabs' list of voices (provider-apis.md §8).</summary>
+/// <summary>ElevenLabs' list of voices.</summary>
 public sealed class VoicesTests(SimApp sim) : IClassFixture<SimApp>
 {
     [Fact]

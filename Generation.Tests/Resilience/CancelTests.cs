@@ -3,7 +3,7 @@ using Generation.Tests.Harness;
 
 namespace Generation.Tests.Resilience;
 
-/// <summary>The cancel protocol of design §8, wherever the session is when the wish comes.</summary>
+/// <summary>The cancel protocol (docs/state-machine.md), wherever the session is when the request comes.</summary>
 [Trait("tier", "process")]
 public sealed class CancelTests
 {

@@ -5,7 +5,7 @@ namespace Generation.Tests.Tidy;
 /// <summary>Where things are: which folder may know which, what a file is called, and that every statement has one home.</summary>
 public sealed partial class LayoutTests
 {
-    /// <summary>The floors of the worker, from the top.</summary>
+    /// <summary>The layers of the worker, from the top.</summary>
     private static readonly string[] Floors = ["Hosting", "Providers", "Jobs", "Calls"];
 
     [Fact]
@@ -18,14 +18,14 @@ public sealed partial class LayoutTests
         where there >= 0 && there < here || name.StartsWith("Providers.", StringComparison.Ordinal) && here == 1
             && !file.StartsWith(FolderOf(name), StringComparison.Ordinal)
         select $"{file} imports {name}",
-        "Hosting runs jobs, Providers know the wire of one provider each, Jobs know what a handler may do, Calls send: each knows only the floors "
+        "Hosting runs jobs, Providers know the wire of one provider each, Jobs know what a handler may do, Calls send: each knows only the layers "
             + "below it, and no provider another.");
 
     [Fact]
-    public void The_worker_has_nothing_beside_its_floors_but_its_options() => TidyTests.Empty(
+    public void The_worker_has_nothing_beside_its_layers_but_its_options() => TidyTests.Empty(
         TidyTests.Sources.Where(file => file.StartsWith("Generation.Worker/", StringComparison.Ordinal) && Floor(file) < 0 && file is not (
             "Generation.Worker/Program.cs" or "Generation.Worker/WorkerOptions.cs")),
-        "What stands in the root is seen by every floor.");
+        "What stands in the root is seen by every layer.");
 
     [Theory]
     [InlineData("Generation.Core")]
@@ -101,8 +101,8 @@ public sealed partial class LayoutTests
 
     private static int Uses(string text, string path) => Regex.Count(text, $"\"{Regex.Escape(path)}\"", RegexOptions.None, TimeSpan.FromSeconds(1));
 
-    private static int Floor(string file) => file.StartsWith("Generation.Worker/", StringComparison.Ordinal) && file.Split('/') is [_, var floor, _,
-        ..] ? Array.IndexOf(Floors, floor) : -1;
+    private static int Floor(string file) => file.StartsWith("Generation.Worker/", StringComparison.Ordinal) && file.Split('/') is [_, var layer, _,
+        ..] ? Array.IndexOf(Floors, layer) : -1;
 
     private static string FolderOf(string name) => $"Generation.Worker/{name.Replace('.', '/')}/";
 

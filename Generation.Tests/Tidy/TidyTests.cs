@@ -206,6 +206,10 @@ public sealed partial class TidyTests
         Assert.Equal(matches, pattern.IsMatch(text));
     }
 
+    [Fact]
+    public void Nothing_refers_to_a_section_of_a_document_that_is_not_here() => Empty(
+        Lines([.. Files.Where(file => !IsTidy(file))], OutsideSection()), "A reader of this repository cannot open it: link a page, or say it here.");
+
     internal static void Empty(IEnumerable<string> offenders, string reason)
     {
         var found = offenders.ToList();
@@ -267,6 +271,9 @@ public sealed partial class TidyTests
     [GeneratedRegex(@"\bDateTime(Offset)?\.(Utc)?(Now|Today)\b|\bThread\.Sleep\b|\bRandom\.Shared\b|\bnew Random\(\)|Task\.Delay\([^,()]*\)",
         RegexOptions.ExplicitCapture)]
     private static partial Regex BannedClock();
+
+    [GeneratedRegex("provider-apis|\\bdesign §", RegexOptions.None, 10_000)]
+    private static partial Regex OutsideSection();
 
     [GeneratedRegex(@"^(Utils?|Utilities|Helpers?|Services?|Common|Constants?|Misc|Managers?)$", RegexOptions.IgnoreCase
         | RegexOptions.ExplicitCapture)]

@@ -12,15 +12,18 @@ namespace Generation.Worker.Jobs;
 /// </summary>
 internal static class TaskRecord
 {
-    /// <summary>The state of a call that failed. A retryable failure was not billed, so another call may follow.</summary>
+    /// <summary>
+    /// The state of a call that failed. A retryable failure was not billed, so another call may follow; after one that is final none may, whatever
+    /// its kind.
+    /// </summary>
     public static ProviderTaskState StateOf(Failure failure) =>
-        failure.IsRetryable || failure.IsFinal ? ProviderTaskState.Rejected
+        failure.IsRetryable ? ProviderTaskState.Rejected
         : failure.Kind == FailureKind.OutcomeUnknown ? ProviderTaskState.Unknown
         : ProviderTaskState.Failed;
 
     /// <summary>The recorded failure of a call that failed for good.</summary>
     public static Failure FailureOf(ProviderTask task) =>
-        new(task.Failure!.Value, task.FailureCode ?? "", "recorded by an earlier run") { RequestId = task.RequestId };
+        new(task.Failure!.Value, task.FailureCode ?? "", "recorded by an earlier run") { RequestId = task.RequestId, IsFinal = true };
 
     /// <summary>The longest pause before the address of a result is asked again.</summary>
     private static readonly TimeSpan MaxResultPause = TimeSpan.FromSeconds(30);

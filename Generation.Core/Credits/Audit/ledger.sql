@@ -32,7 +32,7 @@ WITH broken AS MATERIALIZED (
     ) AS t
     WHERE impossible OR hold_differs OR amount_differs OR lot_differs OR action_differs
 )
-SELECT 'row-is-possible' AS rule, transaction_id::text AS id, 'a booking of design §5, with its cause' AS expected,
+SELECT 'row-is-possible' AS rule, transaction_id::text AS id, 'a booking that docs/ledger.md knows, with its cause' AS expected,
        format('%s of %s from %s to %s%s%s%s', type, amount, from_bucket, to_bucket, ', hold ' || reservation_id, ', lot ' || lot_id,
            ', action ' || admin_action_id) AS actual
 FROM broken WHERE impossible

@@ -4,7 +4,7 @@ using Generation.Worker.Providers.Ark;
 
 namespace Generation.Tests.Providers.Ark;
 
-/// <summary>Every error that Ark documents (provider-apis.md §1.4), and what follows from it.</summary>
+/// <summary>Every error that Ark documents, and what follows from it.</summary>
 public sealed class ArkFailuresTests
 {
     private static readonly DateTimeOffset Now = new(2026, 5, 11, 13, 50, 0, TimeSpan.Zero);

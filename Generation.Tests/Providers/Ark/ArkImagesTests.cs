@@ -10,7 +10,7 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Generation.Tests.Providers.Ark;
 
-/// <summary>What goes over the wire to Ark and what comes back (provider-apis.md §1.1, §1.2, §1.4).</summary>
+/// <summary>What goes over the wire to Ark and what comes back.</summary>
 public sealed partial class ArkImagesTests
 {
     /// <summary>The sample of §1.2: its first picture.</summary>

@@ -5,7 +5,7 @@ using Generation.Worker.Providers.Ark;
 
 namespace Generation.Tests.Providers.Ark;
 
-/// <summary>What goes over the wire to Ark's video tasks and what comes back (provider-apis.md §2).</summary>
+/// <summary>What goes over the wire to Ark's video tasks and what comes back.</summary>
 public sealed class SeedanceWireTests
 {
     /// <summary>The sample of §2.2.</summary>

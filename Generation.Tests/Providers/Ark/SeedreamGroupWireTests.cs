@@ -6,7 +6,7 @@ using Microsoft.AspNetCore.Http;
 
 namespace Generation.Tests.Providers.Ark;
 
-/// <summary>What goes over the wire for groups, references and Seedream 3 and 5, and how a stream is read (provider-apis.md §1.1, §1.3).</summary>
+/// <summary>What goes over the wire for groups, references and Seedream 3 and 5, and how a stream is read.</summary>
 public sealed class SeedreamGroupWireTests
 {
     private const string First =

@@ -6,7 +6,7 @@ using Generation.Worker.Providers.Forge;
 
 namespace Generation.Tests.Providers.Forge;
 
-/// <summary>Every error that a WebUI documents, in both of its dialects (provider-apis.md §6), and what follows from it.</summary>
+/// <summary>Every error that a WebUI documents, in both of its dialects, and what follows from it.</summary>
 public sealed class ForgeFailuresTests
 {
     private static readonly DateTimeOffset Now = new(2026, 11, 22, 7, 0, 0, TimeSpan.Zero);

@@ -5,7 +5,7 @@ using Generation.Worker.Providers.Forge;
 
 namespace Generation.Tests.Providers.Forge;
 
-/// <summary>What goes over the wire, in both directions (provider-apis.md §6).</summary>
+/// <summary>What goes over the wire, in both directions.</summary>
 public sealed class ForgeWireTests
 {
     [Fact]

@@ -10,7 +10,7 @@ using Microsoft.Extensions.Options;
 
 namespace Generation.Tests.Providers.Google;
 
-/// <summary>What goes over the wire to Veo and what comes back, and every documented error (provider-apis.md §4).</summary>
+/// <summary>What goes over the wire to Veo and what comes back, and every documented error.</summary>
 public sealed class VeoWireTests
 {
     private const string Key = "test-key-0123";

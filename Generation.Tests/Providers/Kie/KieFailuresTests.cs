@@ -4,7 +4,7 @@ using Generation.Worker.Providers.Kie;
 
 namespace Generation.Tests.Providers.Kie;
 
-/// <summary>Every code that Kie documents (provider-apis.md §5.2, §5.4), and what follows from it.</summary>
+/// <summary>Every code that Kie documents, and what follows from it.</summary>
 public sealed class KieFailuresTests
 {
     private static readonly DateTimeOffset Now = new(2026, 11, 22, 12, 0, 0, TimeSpan.Zero);

@@ -9,7 +9,7 @@ using Microsoft.Extensions.Options;
 
 namespace Generation.Tests.Providers.Kie;
 
-/// <summary>What goes over the wire to Kie and what comes back (provider-apis.md §5).</summary>
+/// <summary>What goes over the wire to Kie and what comes back.</summary>
 public sealed class KieWireTests
 {
     private const string Created = """{"code":200,"msg":"success","data":{"taskId":"281e5b0f39b9"}}""";

@@ -4,7 +4,7 @@ using Generation.Worker.Providers.OpenAi;
 
 namespace Generation.Tests.Providers.OpenAi;
 
-/// <summary>Every error that OpenAI documents (provider-apis.md §3), and what follows from it.</summary>
+/// <summary>Every error that OpenAI documents, and what follows from it.</summary>
 public sealed class OpenAiFailuresTests
 {
     private static readonly DateTimeOffset Now = new(2026, 11, 11, 13, 50, 0, TimeSpan.Zero);

@@ -11,7 +11,7 @@ using Microsoft.Extensions.Options;
 
 namespace Generation.Tests.Providers.OpenAi;
 
-/// <summary>What goes over the wire to OpenAI and what comes back (provider-apis.md §3).</summary>
+/// <summary>What goes over the wire to OpenAI and what comes back.</summary>
 public sealed class OpenAiWireTests
 {
     private const string Key = "test-key-0123";

@@ -8,7 +8,7 @@ using Generation.Worker.Calls;
 namespace Generation.Worker.Providers.Ark;
 
 /// <summary>
-/// Ark's errors, sorted (provider-apis.md §1.4; images and video share them). The code decides; the status only where the code is
+/// Ark's errors, sorted (images and video share them). The code decides; the status only where the code is
 /// not known. What must never be got wrong is whether a call may have been billed: Ark bills a picture that was made, so an error
 /// in Ark's own words bills nothing, and an error in somebody else's words after the call was sent says nothing about it.
 /// </summary>

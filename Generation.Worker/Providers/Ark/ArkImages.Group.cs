@@ -5,7 +5,7 @@ using Generation.Worker.Calls;
 
 namespace Generation.Worker.Providers.Ark;
 
-/// <content>Groups: one call, announced picture by picture (provider-apis.md §1.3).</content>
+/// <content>Groups: one call, announced picture by picture.</content>
 public sealed partial class ArkImages
 {
     /// <summary>No event of Ark's but a preview is longer.</summary>

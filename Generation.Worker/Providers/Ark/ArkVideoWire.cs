@@ -7,7 +7,7 @@ using Generation.Worker.Calls;
 namespace Generation.Worker.Providers.Ark;
 
 /// <summary>
-/// The body of <c>POST contents/generations/tasks</c> (provider-apis.md §2.1). Everything that decides the price is always said in it:
+/// The body of <c>POST contents/generations/tasks</c>. Everything that decides the price is always said in it:
 /// what a body leaves out, Ark would read from flags in the prompt, or choose itself.
 /// </summary>
 public sealed record ArkVideoRequest
@@ -130,7 +130,7 @@ public static partial class ArkPrompt
     private static partial Regex Hyphens();
 }
 
-/// <summary>What Ark says of a task (provider-apis.md §2.2). Every field may be missing: nothing is believed that is not there.</summary>
+/// <summary>What Ark says of a task. Every field may be missing: nothing is believed that is not there.</summary>
 /// <param name="Status"><c>queued, running, succeeded, failed, cancelled, expired</c>, or whatever else comes.</param>
 /// <param name="VideoUrl">The video's address, when it is one that can be fetched.</param>
 /// <param name="LastFrameUrl">The last frame's address, when it was asked for.</param>

@@ -7,7 +7,7 @@ using Microsoft.Extensions.Options;
 namespace Generation.Worker.Providers.Ark;
 
 /// <summary>
-/// Ark's video tasks (provider-apis.md §2): created with one call that may cost money and is never sent twice from here, then asked for
+/// Ark's video tasks: created with one call that may cost money and is never sent twice from here, then asked for
 /// by id. Only a task that succeeds is billed.
 /// <para>
 /// A task whose creation was not answered cannot be found again: a create takes no token of ours, and the list filters by status, model

@@ -6,7 +6,7 @@ using Generation.Worker.Calls;
 namespace Generation.Worker.Providers.Ark;
 
 /// <summary>
-/// The body of <c>POST images/generations</c> (provider-apis.md §1.1). One picture a call: Ark has no <c>n</c>. In a group the model itself
+/// The body of <c>POST images/generations</c>. One picture a call: Ark has no <c>n</c>. In a group the model itself
 /// decides how many come, up to <c>max_images</c>. What a model does not take is null and not sent: Ark refuses it.
 /// </summary>
 public sealed record ArkImageRequest
@@ -136,7 +136,7 @@ public sealed record ArkPicture(int? Index, string? Address, Uri? Url, string? S
 }
 
 /// <summary>
-/// What a 200 says (provider-apis.md §1.2), and the end of a stream (§1.3). Every field may be missing: nothing is believed that is not there.
+/// What a 200 says, and the end of a stream. Every field may be missing: nothing is believed that is not there.
 /// </summary>
 /// <param name="Pictures">In order.</param>
 /// <param name="Error">Of the whole request.</param>

@@ -3,7 +3,7 @@ using Generation.Core.Providers;
 namespace Generation.Worker.Providers.Forge;
 
 /// <summary>
-/// A WebUI's errors, sorted (provider-apis.md §6). Nothing here is billed and everything may be made twice, so that a missing response is no worse
+/// A WebUI's errors, sorted. Nothing here is billed and everything may be made twice, so that a missing response is no worse
 /// than a refusal: there is no unknown outcome. What must be told apart is what would fail again (the request, our settings) from what
 /// may go better later.
 /// </summary>

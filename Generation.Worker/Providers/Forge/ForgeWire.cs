@@ -7,7 +7,7 @@ using Generation.Worker.Calls;
 namespace Generation.Worker.Providers.Forge;
 
 /// <summary>
-/// The body of <c>POST /sdapi/v1/txt2img</c> (provider-apis.md §6). One picture a call: each is stored as it comes, and after a crash only
+/// The body of <c>POST /sdapi/v1/txt2img</c>. One picture a call: each is stored as it comes, and after a crash only
 /// what is missing is made again. Nothing is saved on the WebUI's own disk, which also keeps it from making a grid of the pictures.
 /// </summary>
 public sealed record ForgeImageRequest

@@ -49,7 +49,7 @@ public sealed record GoogleError(string Status, string Message, string? Reason =
 }
 
 /// <summary>
-/// Google's errors, sorted (provider-apis.md §4). A call that was refused and an operation that failed are not billed; a call that ran into
+/// Google's errors, sorted. A call that was refused and an operation that failed are not billed; a call that ran into
 /// Google's own deadline may have begun an operation.
 /// </summary>
 public static class GoogleFailures

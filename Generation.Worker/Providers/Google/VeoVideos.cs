@@ -11,7 +11,7 @@ using Microsoft.Extensions.Options;
 namespace Generation.Worker.Providers.Google;
 
 /// <summary>
-/// The body of <c>predictLongRunning</c> (provider-apis.md §4). Everything that decides the price is always said in it.
+/// The body of <c>predictLongRunning</c>. Everything that decides the price is always said in it.
 /// <c>personGeneration</c> is left out: the only value that is allowed differs by region, and is the default there.
 /// </summary>
 public sealed record VeoRequest(IReadOnlyList<VeoInstance> Instances, VeoParameters Parameters)

@@ -6,13 +6,13 @@ using Generation.Worker.Calls;
 namespace Generation.Worker.Providers.Kie;
 
 /// <summary>
-/// Kie's codes, sorted (provider-apis.md §5.4). They come in the body, mostly under HTTP 200, as the refusal of a call and as the end of a
+/// Kie's codes, sorted. They come in the body, mostly under HTTP 200, as the refusal of a call and as the end of a
 /// task. A refusal bills nothing; a task that failed bills nothing either, but only where its <c>creditsConsumed</c> says so may another
 /// be made. An answer that is not Kie's says nothing about whether a call was executed.
 /// </summary>
 public static class KieFailures
 {
-    /// <summary>A provider that asks for more than this would hold a session past any patience.</summary>
+    /// <summary>A provider that asks for more than this would hold a session longer than it should wait.</summary>
     public static readonly TimeSpan MaxRetryAfter = TimeSpan.FromMinutes(10);
 
     private static readonly TimeSpan MaintenancePause = TimeSpan.FromMinutes(1);

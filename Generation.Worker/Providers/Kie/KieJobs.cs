@@ -6,7 +6,7 @@ using Microsoft.Extensions.Options;
 namespace Generation.Worker.Providers.Kie;
 
 /// <summary>
-/// Kie's tasks (provider-apis.md §5): created with one call that may cost money and is never sent twice from here, then asked for by id.
+/// Kie's tasks: created with one call that may cost money and is never sent twice from here, then asked for by id.
 /// Nothing takes a task back, and none can be found without its id: one whose creation was not answered is of unknown outcome, unless its
 /// callback names it.
 /// </summary>

@@ -7,7 +7,7 @@ using Generation.Worker.Calls;
 namespace Generation.Worker.Providers.Kie;
 
 /// <summary>
-/// The body of <c>POST api/v1/jobs/createTask</c> (provider-apis.md §5.1): what to make in the words of its model (§5.6), and where to call back.
+/// The body of <c>POST api/v1/jobs/createTask</c>: what to make in the words of its model, and where to call back.
 /// </summary>
 /// <param name="Model">Kie's model id.</param>
 /// <param name="Input">That model's fields.</param>
@@ -104,7 +104,7 @@ public sealed record KieReply(int Code, string Text, JsonElement? Data)
         : null;
 }
 
-/// <summary>What Kie says of a task (provider-apis.md §5.2). Every field may be missing: nothing is believed that is not there.</summary>
+/// <summary>What Kie says of a task. Every field may be missing: nothing is believed that is not there.</summary>
 /// <param name="State"><c>waiting, queuing, generating, success, fail</c>, or whatever else comes.</param>
 /// <param name="Result">The first address in <c>resultJson</c>, when it is one that can be fetched.</param>
 /// <param name="FailCode">A number as text, or text; empty: none.</param>

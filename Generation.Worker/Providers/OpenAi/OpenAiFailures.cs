@@ -32,7 +32,7 @@ public sealed record OpenAiError(string? Code, string Type, string Message, stri
 }
 
 /// <summary>
-/// OpenAI's errors, sorted (provider-apis.md §3). The code decides, then the type, and the status only where neither is known. An error in
+/// OpenAI's errors, sorted. The code decides, then the type, and the status only where neither is known. An error in
 /// OpenAI's own words bills nothing.
 /// </summary>
 public static class OpenAiFailures

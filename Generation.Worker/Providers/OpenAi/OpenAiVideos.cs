@@ -8,7 +8,7 @@ using Microsoft.Extensions.Options;
 namespace Generation.Worker.Providers.OpenAi;
 
 /// <summary>
-/// Videos from a gateway that speaks what OpenAI's <c>/videos</c> was (provider-apis.md §3.2): created with one call that may cost money
+/// Videos from a gateway that speaks what OpenAI's <c>/videos</c> was: created with one call that may cost money
 /// and is never sent twice from here, then asked for by id, then fetched with the key. A creation takes no token of ours and a list says
 /// nothing that tells two equal prompts apart, so a video whose creation was not answered is of unknown outcome.
 /// </summary>

@@ -6,7 +6,7 @@ using Generation.Worker.Calls;
 namespace Generation.Worker.Providers.OpenAi;
 
 /// <summary>
-/// The body of <c>POST images/generations</c> (provider-apis.md §3.1). One picture a call: so one that is refused takes no other with it,
+/// The body of <c>POST images/generations</c>. One picture a call: so one that is refused takes no other with it,
 /// and a stream is always of one. There is no <c>response_format</c>: these models refuse it and always answer in base64.
 /// </summary>
 public sealed record OpenAiImageRequest
@@ -66,7 +66,7 @@ public sealed record OpenAiImageRequest
     public byte[] ToUtf8Json() => JsonSerializer.SerializeToUtf8Bytes(this, Json);
 }
 
-/// <summary>What OpenAI counts for a picture (provider-apis.md §3.1).</summary>
+/// <summary>What OpenAI counts for a picture.</summary>
 internal static class OpenAiUsage
 {
     /// <summary>
@@ -75,7 +75,7 @@ internal static class OpenAiUsage
     public static JsonObject? In(JsonElement answer) => ProviderJson.Usage(answer, "total_tokens", "input_tokens", "output_tokens");
 }
 
-/// <summary>The body of <c>POST videos</c> (provider-apis.md §3.2).</summary>
+/// <summary>The body of <c>POST videos</c>.</summary>
 public sealed record OpenAiVideoRequest
 {
     /// <summary><c>sora-2</c>, or what a gateway calls it.</summary>
