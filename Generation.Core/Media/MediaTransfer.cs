@@ -219,7 +219,7 @@ public sealed class MediaTransfer(
         long maxBytes,
         TimeSpan idleTimeout,
         CancellationTokenSource idle,
-        Action<long>? reportBytes) : Stream
+        Action<long>? reportBytes) : ForwardStream
     {
         private readonly IncrementalHash hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         private ReadOnlyMemory<byte> unread;
@@ -227,20 +227,6 @@ public sealed class MediaTransfer(
         private MediaStructure? structure;
 
         public long BytesRead { get; private set; }
-
-        public override bool CanRead => true;
-
-        public override bool CanSeek => false;
-
-        public override bool CanWrite => false;
-
-        public override long Length => throw new NotSupportedException();
-
-        public override long Position
-        {
-            get => throw new NotSupportedException();
-            set => throw new NotSupportedException();
-        }
 
         public static MediaException TooLarge(long bytes, long maxBytes) => new(
             MediaFailure.TooLarge,
@@ -296,21 +282,6 @@ public sealed class MediaTransfer(
             reportBytes?.Invoke(BytesRead);
             return read;
         }
-
-        public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken ct) =>
-            ReadAsync(buffer.AsMemory(offset, count), ct).AsTask();
-
-        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException("Read asynchronously.");
-
-        public override void Flush()
-        {
-        }
-
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-        public override void SetLength(long value) => throw new NotSupportedException();
-
-        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
         protected override void Dispose(bool disposing)
         {

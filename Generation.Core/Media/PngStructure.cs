@@ -100,21 +100,11 @@ internal sealed class PngStructure(bool isStrict) : MediaStructure
     }
 
     /// <summary>A stream of the piece that is passing.</summary>
-    private sealed class Passing : Stream
+    private sealed class Passing : ForwardStream
     {
         private readonly byte[] piece = new byte[8 << 10];
         private int start;
         private int end;
-
-        public override bool CanRead => true;
-
-        public override bool CanSeek => false;
-
-        public override bool CanWrite => false;
-
-        public override long Length => throw new NotSupportedException();
-
-        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
 
         /// <summary>Takes as many bytes as there is room for.</summary>
         public int Take(ReadOnlySpan<byte> bytes)
@@ -136,15 +126,5 @@ internal sealed class PngStructure(bool isStrict) : MediaStructure
             start += count;
             return count;
         }
-
-        public override void Flush()
-        {
-        }
-
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-        public override void SetLength(long value) => throw new NotSupportedException();
-
-        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
     }
 }

@@ -3,6 +3,7 @@ using System.Buffers.Text;
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
+using Generation.Core.Media;
 
 namespace Generation.Worker.Calls;
 
@@ -252,7 +253,7 @@ public sealed class MediaInJson
     /// The bytes that a JSON string says in base64, up to its closing quote. Slashes and plus signs may be escaped, as some writers do; white
     /// space is passed over, both alphabets are read (RFC 4648 §4 and §5), and padding may be missing.
     /// </summary>
-    private sealed class Base64Text(LookaheadReader feed) : Stream
+    private sealed class Base64Text(LookaheadReader feed) : ForwardStream
     {
         /// <summary>Kept back until more is known: only the last four letters may be padded.</summary>
         private const int Tail = 4;
@@ -270,16 +271,6 @@ public sealed class MediaInJson
         private bool isBegun;
         private bool isEnded;
         private bool isDisposed;
-
-        public override bool CanRead => true;
-
-        public override bool CanSeek => false;
-
-        public override bool CanWrite => false;
-
-        public override long Length => throw new NotSupportedException();
-
-        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
 
         /// <summary>To the closing quote, undecoded.</summary>
         public async Task SkipAsync(CancellationToken ct)
@@ -313,21 +304,6 @@ public sealed class MediaInJson
             next += count;
             return count;
         }
-
-        public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken ct) =>
-            ReadAsync(buffer.AsMemory(offset, count), ct).AsTask();
-
-        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException("Read it asynchronously.");
-
-        public override void Flush()
-        {
-        }
-
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-        public override void SetLength(long value) => throw new NotSupportedException();
-
-        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
         protected override void Dispose(bool disposing)
         {

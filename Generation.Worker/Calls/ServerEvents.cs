@@ -1,4 +1,5 @@
 using System.Text;
+using Generation.Core.Media;
 
 namespace Generation.Worker.Calls;
 
@@ -66,18 +67,8 @@ public static class ServerEvents
     }
 
     /// <summary>A part of the feed that is read once and forwards.</summary>
-    private abstract class Part : Stream
+    private abstract class Part : ForwardStream
     {
-        public override bool CanRead => true;
-
-        public override bool CanSeek => false;
-
-        public override bool CanWrite => false;
-
-        public override long Length => throw new NotSupportedException();
-
-        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-
         public async ValueTask SkipAsync(CancellationToken ct)
         {
             var rest = new byte[1024];
@@ -87,21 +78,6 @@ public static class ServerEvents
         }
 
         public abstract override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken ct = default);
-
-        public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken ct) =>
-            ReadAsync(buffer.AsMemory(offset, count), ct).AsTask();
-
-        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException("Read it asynchronously.");
-
-        public override void Flush()
-        {
-        }
-
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-        public override void SetLength(long value) => throw new NotSupportedException();
-
-        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
     }
 
     /// <summary>What is left of the current line.</summary>
