@@ -35,7 +35,7 @@ public sealed class EndedTaskFollower(
                         log.LogInformation(OperationEvents.ServiceRecovered, "{Service} recovered", nameof(EndedTaskFollower));
                     }
                 }
-                catch (Exception e) when (e is not OperationCanceledException) // any: a look that fails must not be the last one
+                catch (Exception e) when (!stoppingToken.IsCancellationRequested) // any: a look that fails must not be the last one
                 {
                     if (outage.Report())
                     {
