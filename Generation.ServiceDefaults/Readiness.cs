@@ -17,8 +17,8 @@ internal sealed record SchemaCheck(Func<NpgsqlConnection, CancellationToken, Tas
 /// <summary>What <c>/readyz</c> answers.</summary>
 /// <param name="Status"><c>ready</c>, <c>degraded</c> (works without Redis), <c>unready</c>, or <c>draining</c>.</param>
 /// <param name="Checks">
-/// <c>postgres</c>: ok, unreachable. <c>schema</c>: ok, outdated, unknown (Postgres is unavailable). <c>redis</c>: ok, read-only (a replica, out of memory, or still loading), unreachable.
-/// A check that the service has not registered is missing.
+/// <c>postgres</c>: ok, unreachable. <c>schema</c>: ok, outdated, unknown (Postgres is unavailable). <c>redis</c>: ok, read-only (a
+/// replica, out of memory, or still loading), unreachable. A check that the service has not registered is missing.
 /// </param>
 public sealed record ReadinessReport(string Status, IReadOnlyDictionary<string, string> Checks)
 {

@@ -70,7 +70,7 @@ public sealed record VoiceLanguage(string? Language, string? Accent, string? Loc
 public sealed record VoiceListing(IReadOnlyList<Voice> Voices, bool IsComplete, DateTimeOffset ReadAt);
 
 /// <summary>
-/// ElevenLabs' voices, kept for a few minutes. Whoever comes while they are read waits for the same reading. While
+/// ElevenLabs' voices, kept for a few minutes. Requests that come while they are read wait for the same reading. While
 /// ElevenLabs is unavailable the last list goes on being handed out.
 /// </summary>
 public sealed class VoiceList : IDisposable

@@ -216,7 +216,7 @@ public static class EventStream
         }
 
         /// <summary>
-        /// Whoever reaches Redis can publish progress; only what is a preview of this very session is signed, and anything else is not shown.
+        /// Any client of Redis can publish progress; only what is a preview of this very session is signed, and anything else is not shown.
         /// </summary>
         private PreviewView? SignPreview(Preview look) =>
             MediaKey.TryParse(look.ObjectKey, out var key) && key.Role == MediaRole.Preview && key.UserId == shown.UserId

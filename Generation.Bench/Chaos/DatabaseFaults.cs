@@ -29,7 +29,7 @@ internal sealed class DatabaseFaults(NpgsqlDataSource database)
         ("lot", "SELECT lot_id FROM credit_lots WHERE held > 0 LIMIT 1 FOR UPDATE SKIP LOCKED"),
     ];
 
-    /// <summary>What was locked, for whoever judges how sessions ended; ids of other rows are no session's.</summary>
+    /// <summary>What was locked, for the judgement of how sessions ended; ids of other rows are no session's.</summary>
     public ConcurrentQueue<LockedSession> LockedSessions { get; } = new();
 
     /// <summary>Locks one row for a while.</summary>

@@ -23,7 +23,7 @@ public sealed class Sentence
         values = new object?[formattedCount];
     }
 
-    /// <summary>The language of the request that is being answered; of whoever has not set one, English.</summary>
+    /// <summary>The language of the request that is being answered; English where none was set.</summary>
     public static string Language
     {
         get => Spoken.Value ?? UserMessages.DefaultLanguage;

@@ -27,7 +27,7 @@ reconcile AS (
     SELECT session_id, user_id, CASE $4 WHEN 'unknown' THEN 'outcome_unknown' ELSE 'output_unusable' END,
            CASE WHEN $4 <> 'unknown' THEN 'An output was made and cannot be used (' || $9 || '): ' || $10
                 WHEN $11 IS NULL
-                THEN 'A paid call was sent and its outcome is not known. Look it up at the provider before refunding or blaming anybody.'
+                THEN 'A paid call was sent and its outcome is not known. Look it up at the provider before refunding.'
                 ELSE 'A paid call was answered, and the answer could not be used (' || $9 || '): ' || $10 END,
            jsonb_strip_nulls(jsonb_build_object(
                'providerTaskId', provider_task_id, 'provider', provider, 'taskId', task_id, 'requestId', request_id, 'ordinal', first_ordinal,

@@ -188,12 +188,12 @@ shortfall_event AS ( -- the cost exceeded the hold and the rest was not charged:
     INSERT INTO error_events (session_id, user_id, code, message, detail)
     SELECT session_id, user_id, 'cost_shortfall',
         'The work cost more than was held for it; ' || shortfall || ' credits of it were not charged. Check the price.',
-           jsonb_build_object('cost', cost, 'held', held, 'charged', capture
-               + extra, 'shortfall', shortfall, 'priceVersion', price_version, 'providerUsage', provider_usage)
+           jsonb_build_object('cost', cost, 'held', held, 'charged', capture + extra, 'shortfall', shortfall, 'priceVersion', price_version,
+               'providerUsage', provider_usage)
     FROM paid
     WHERE shortfall > 0
 ),
-failure AS ( -- what an operator is asked about at night
+failure AS ( -- an error event for operators
     INSERT INTO error_events (session_id, user_id, code, message, detail)
     SELECT session_id, user_id, error_code, coalesce(error_message, error_code), jsonb_build_object('released', held)
     FROM paid
@@ -216,7 +216,7 @@ interrupted_call AS ( -- a paid call that is under way while its session ends (c
 reconcile AS ( -- the same record as record_task.sql writes
     INSERT INTO error_events (session_id, user_id, code, message, detail)
     SELECT session_id, user_id, 'outcome_unknown',
-        'A paid call was under way when its session ended as ' || status || '. Look it up at the provider before refunding or blaming anybody.',
+        'A paid call was under way when its session ended as ' || status || '. Look it up at the provider before refunding.',
            jsonb_build_object('providerTaskId', provider_task_id, 'provider', provider, 'requestId', request_id, 'ordinal', first_ordinal, 'sentAt',
                created_at)
     FROM interrupted_call

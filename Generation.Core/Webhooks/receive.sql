@@ -1,6 +1,6 @@
 -- A callback comes in: kept once, and the session that waits for it is woken, in one transaction. Runs after lock_task.sql. Says what became of
 -- it; no row means that no task has this token. Nothing is kept for a task that has ended, nor more than $5 bodies of one task: a callback is a
--- hint, and whoever holds the token could send a new one every time.
+-- hint, and a holder of the token could send a new one every time.
 -- $1 provider · $2 token hash · $3 body hash · $4 body · $5 how many bodies of a task are kept
 WITH task AS (
     SELECT t.provider_task_id, t.session_id, s.traceparent, t.state IN ('intent', 'running') AND s.completed_at IS NULL AS is_open,

@@ -99,7 +99,8 @@ public sealed class SweepTests(TestS3 s3)
             INSERT INTO error_events (code, message, created_at, resolved_at)
                 VALUES ('outcome_unknown', 'resolved', now() - interval '91 days', now());
             INSERT INTO outbox (event_type, lane, session_id, set_aside_at, set_aside_reason)
-            VALUES ('gen.lost', 'image', '{Guid.CreateVersion7()}', now() - interval '31 days', 'old'), ('gen.lost', 'image', '{ended}', now() - interval '29 days', 'young');
+            VALUES ('gen.lost', 'image', '{Guid.CreateVersion7()}', now() - interval '31 days', 'old'),
+                ('gen.lost', 'image', '{ended}', now() - interval '29 days', 'young');
             INSERT INTO outbox (event_type, lane, session_id, set_aside_at, set_aside_reason)
             SELECT 'gen.lost', 'image', session_id, now(), 'strange' FROM generation_sessions WHERE completed_at IS NULL LIMIT 1
             """);
@@ -110,7 +111,8 @@ public sealed class SweepTests(TestS3 s3)
         await system.UntilAsync("SELECT expired = 50 FROM credit_lots WHERE reference = 'overdue'");
         await system.UntilAsync("SELECT count(*) = 2 AND bool_and(booked_at IS NOT NULL) FROM webhook_inbox");
         await system.UntilAsync("SELECT string_agg(message, ',' ORDER BY message) = 'open,young' FROM error_events WHERE session_id IS NULL");
-        await system.UntilAsync("SELECT string_agg(set_aside_reason, ',' ORDER BY set_aside_reason) = 'strange,young' FROM outbox WHERE set_aside_at IS NOT NULL");
+        await system.UntilAsync(
+            "SELECT string_agg(set_aside_reason, ',' ORDER BY set_aside_reason) = 'strange,young' FROM outbox WHERE set_aside_at IS NOT NULL");
         Assert.Equal(40, await system.ScalarAsync<long>("SELECT count(*) FROM outbox WHERE set_aside_at IS NULL"));
         Assert.Equal(1, await system.ScalarAsync<long>("SELECT count(*) FROM error_events WHERE code = 'hold_abandoned'"));
         await system.AssertBooksAreCleanAsync();

@@ -22,7 +22,7 @@ public sealed record ResultSource(IReadOnlyList<string> Hosts)
 /// </summary>
 /// <param name="Name">Of the limit, such as <c>create</c>; the provider's name stands before it.</param>
 /// <param name="Calls">At most so many in any window.</param>
-/// <param name="Window">Slides.</param>
+/// <param name="Window">Length of the sliding window.</param>
 public sealed record RateLimit(string Name, int Calls, TimeSpan Window);
 
 /// <summary>How a provider is used that makes one output a call and answers in it.</summary>
@@ -31,10 +31,10 @@ public sealed record CallRules
     /// <summary>Calls at once.</summary>
     public int Parallel { get; init; } = 1;
 
-    /// <summary>For replies that are an address.</summary>
+    /// <summary>Where results may be fetched from, when a reply is an address.</summary>
     public ResultSource Source { get; init; } = new([]);
 
-    /// <summary>Of one call, for the record.</summary>
+    /// <summary>Timeout of one call, as its intent records it.</summary>
     public required TimeSpan CallTimeout { get; init; }
 
     public RateLimit? Limit { get; init; }
@@ -58,13 +58,13 @@ public sealed record TaskRules
     /// <summary>Where results may be fetched from.</summary>
     public required ResultSource Source { get; init; }
 
-    /// <summary>Of a creation, for the record.</summary>
+    /// <summary>Timeout of a creation, as its intent records it.</summary>
     public required TimeSpan CreateTimeout { get; init; }
 
-    /// <summary>Of creations.</summary>
+    /// <summary>Limit on creations.</summary>
     public RateLimit? Limit { get; init; }
 
-    /// <summary>Of questions. A task whose turn it is not is asked for a little later.</summary>
+    /// <summary>Limit on polls. A task that does not get one is polled a little later.</summary>
     public RateLimit? ReadLimit { get; init; }
 
     /// <summary>Whether the provider calls back; an address is offered when <c>Worker:PublicBaseUrl</c> is set.</summary>

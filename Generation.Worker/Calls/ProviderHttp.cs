@@ -18,7 +18,7 @@ public sealed record ProviderAddress
     /// <summary>Where its settings are, such as <c>Providers:Ark</c>; named in failures.</summary>
     public required string Section { get; init; }
 
-    /// <summary>What paths are below.</summary>
+    /// <summary>The base of relative paths.</summary>
     public required string BaseUrl { get; init; }
 
     /// <summary>After this there is no connection, and the call was not made.</summary>
