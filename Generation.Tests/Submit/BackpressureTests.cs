@@ -131,6 +131,7 @@ public sealed class BackpressureTests
             await system.UntilAsync("EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep')");
             await act();
             await Stall.LetGoAsync(holder);
+            await Task.WhenAll(waiting); // none still asks whether it may go on when the next stall begins
         }
     }
 
