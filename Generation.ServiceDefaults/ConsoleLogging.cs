@@ -133,7 +133,7 @@ public sealed class ReadableLines(TimeProvider time) : ConsoleFormatter(Formatte
         textWriter.Write(Paint(label, color));
         textWriter.Write($" {logEntry.EventId.Name ?? "",-18} {message}");
         textWriter.WriteLine(Paint($"  ({category})", 90));
-        if (logEntry.Exception is { } exception)
+        if (logEntry.Exception is { } exception && SettingsErrors.Sentences(exception).Count == 0) // they are told at the end
         {
             textWriter.WriteLine(exception);
         }

@@ -108,18 +108,19 @@ public sealed record DatabaseConnections(string Login, string Service, string De
         var given = configuration.GetConnectionString(name);
         if (string.IsNullOrWhiteSpace(given))
         {
-            throw new InvalidOperationException($"{setting} is not set (environment: ConnectionStrings__{name})");
+            throw new SettingException($"{setting} is not set (environment: ConnectionStrings__{name})");
         }
 
         try
         {
-            return new NpgsqlConnectionStringBuilder(given);
+            var parsed = new NpgsqlConnectionStringBuilder(given);
+            return string.IsNullOrWhiteSpace(parsed.Host) ? throw new ArgumentException("It has no Host.", name) : parsed;
         }
         catch (Exception e) when (e is ArgumentException or FormatException)
         {
             // Without the inner exception: it may quote the value, password included.
 #pragma warning disable MA0054
-            throw new InvalidOperationException(
+            throw new SettingException(
                 $"{setting} is not a valid Npgsql connection string (Host=…;Port=…;Username=…;Password=…;Database=…)");
 #pragma warning restore MA0054
         }

@@ -23,9 +23,16 @@ public sealed class ShutdownOptions
     /// </summary>
     public TimeSpan? DrainDelay { get; set; }
 
+    /// <summary>
+    /// Default 2 s. How long the remaining traces, metrics and logs are flushed after everything else has stopped. Too short for a slow collector:
+    /// what it has not taken by then is lost.
+    /// </summary>
+    public TimeSpan TelemetryFlush { get; set; } = TimeSpan.FromSeconds(2);
+
     internal void Check(SettingsCheck check)
     {
         check.Range(nameof(GracePeriod), GracePeriod, TimeSpan.FromSeconds(1), TimeSpan.FromHours(1));
+        check.Range(nameof(TelemetryFlush), TelemetryFlush, TimeSpan.Zero, TimeSpan.FromMinutes(1));
         check.That(
             DrainDelay is null || (DrainDelay >= TimeSpan.Zero && DrainDelay < GracePeriod),
             $"{nameof(DrainDelay)} must be at least 0 and shorter than {Section}:{nameof(GracePeriod)} ({GracePeriod}); it is {DrainDelay}.");

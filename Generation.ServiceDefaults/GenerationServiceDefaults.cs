@@ -41,6 +41,7 @@ public static class GenerationServiceDefaults
     public static TBuilder AddServiceDefaults<TBuilder>(this TBuilder builder)
         where TBuilder : IHostApplicationBuilder
     {
+        SettingsErrors.ExitWithSentence();
         builder.Configuration.Sources.Insert(0, new MemoryConfigurationSource { InitialData = QuietCategories });
         builder.Configuration.AddFlatNames();
         builder.Configuration.IgnoreEmptyVariables();
@@ -81,7 +82,7 @@ public static class GenerationServiceDefaults
         builder.Services.AddDbContext<GenerationDbContext>((services, options) =>
         {
             var owner = DatabaseConnections.ReadOwner(services.GetRequiredService<IConfiguration>(), services.GetRequiredService<IHostEnvironment>());
-            GenerationDbContext.Configure(options, owner ?? throw new InvalidOperationException(
+            GenerationDbContext.Configure(options, owner ?? throw new SettingException(
                 $"ConnectionStrings:{DatabaseConnections.OwnerConnectionName} is not set"));
             options.UseApplicationServiceProvider(new WithoutDataSource(services));
         });

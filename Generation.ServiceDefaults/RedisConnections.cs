@@ -1,5 +1,6 @@
 using System.Net;
 using Generation.Core.Queue;
+using Generation.Core.Settings;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
@@ -124,12 +125,22 @@ public sealed class RedisConnections(
         var given = configuration.GetConnectionString(ConnectionName);
         if (string.IsNullOrWhiteSpace(given))
         {
-            throw new InvalidOperationException($"ConnectionStrings:{ConnectionName} is not set (environment: ConnectionStrings__{ConnectionName})");
+            throw new SettingException($"ConnectionStrings:{ConnectionName} is not set (environment: ConnectionStrings__{ConnectionName})");
         }
 
-        var options = ConfigurationOptions.Parse(given);
-        Harden(options, clientName);
-        return options;
+        try
+        {
+            var options = ConfigurationOptions.Parse(given);
+            Harden(options, clientName);
+            return options;
+        }
+        catch (ArgumentException)
+        {
+            // Without the inner exception: it may quote the value, password included.
+#pragma warning disable MA0054
+            throw new SettingException($"ConnectionStrings:{ConnectionName} is not valid (host:port,password=…,ssl=true)");
+#pragma warning restore MA0054
+        }
     }
 
     internal static void Harden(ConfigurationOptions options, string clientName)

@@ -1,5 +1,6 @@
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Options;
 using OpenTelemetry.Logs;
 using OpenTelemetry.Metrics;
 using OpenTelemetry.Trace;
@@ -7,16 +8,13 @@ using OpenTelemetry.Trace;
 namespace Generation.ServiceDefaults;
 
 /// <summary>
-/// Flushes the remaining telemetry when everything else has stopped, for at most <see cref="Limit"/>, whatever the collector
+/// Flushes the remaining telemetry when everything else has stopped, for at most <see cref="ShutdownOptions.TelemetryFlush"/>, whatever the collector
 /// does. The SDK's own way out gives each signal five seconds and more, one after the other, and an export that repeats itself
 /// (<c>OTEL_DOTNET_EXPERIMENTAL_OTLP_RETRY=in_memory</c>, which Aspire sets) keeps to no limit at all: with a collector that was not there every
 /// service took 12 to 16 s to stop. A provider that was shut down here is only disposed of later.
 /// </summary>
-internal sealed class TelemetryFlush(IServiceProvider services, TimeProvider time) : IHostedLifecycleService
+internal sealed class TelemetryFlush(IServiceProvider services, IOptions<ShutdownOptions> options, TimeProvider time) : IHostedLifecycleService
 {
-    /// <summary>From the end of everything else.</summary>
-    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(2);
-
     private readonly Lock gate = new();
     private TracerProvider? traces;
     private MeterProvider? metrics;
@@ -50,12 +48,13 @@ internal sealed class TelemetryFlush(IServiceProvider services, TimeProvider tim
         // The traces' own shutdown keeps to its limit. It ends the instrumentation first, and is waited for: a provider that is disposed of meanwhile
         // trips over that. That of the metrics makes one more export on the calling thread, as long as that takes: it is left behind, and nobody
         // waits for threads of the pool at the process's end.
-        var milliseconds = (int)Limit.TotalMilliseconds;
+        var limit = options.Value.TelemetryFlush;
+        var milliseconds = (int)limit.TotalMilliseconds;
         var tracing = Task.Run(() => traces?.Shutdown(milliseconds), CancellationToken.None);
         var others = Task.WhenAll(
             Task.Run(() => metrics?.Shutdown(milliseconds), CancellationToken.None),
             Task.Run(() => logs?.Shutdown(milliseconds), CancellationToken.None));
-        await Task.WhenAny(others, Task.Delay(Limit, time, CancellationToken.None));
+        await Task.WhenAny(others, Task.Delay(limit, time, CancellationToken.None));
         await tracing;
     }
 }

@@ -134,6 +134,9 @@ internal sealed class Injector(ChaosSystem system, History history)
             await InsistOnAsync("REPLICAOF NO ONE", CancellationToken.None);
         }),
         FaultKind.HangProvider => OrderAsync(new { fault = "poll-timeout", count = 3 }, "the next 3 questions", tell, ct),
+        FaultKind.AbsurdNumbers => OrderAsync(new { fault = "absurd-usage", count = 6 }, "the next 6 calls", tell, ct),
+        FaultKind.PaidServerError => OrderAsync(
+            new { fault = "server-error-paid", count = 3, prompt = Workload.TaskWord }, "the next 3 creations of a task", tell, ct),
         FaultKind.SlowPostgres => SlowAsync(system.PostgresNetwork, injection, 0, tell, ct),
         FaultKind.SlowRedis => SlowAsync(system.RedisNetwork, injection, 0, tell, ct),
         FaultKind.SlowStorage => SlowAsync(system.StorageNetwork, injection, SlowStorageBytesPerSecond, tell, ct),

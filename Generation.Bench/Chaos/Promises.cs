@@ -41,6 +41,9 @@ internal sealed partial class Promises(ChaosSystem system, Client client, Histor
 
     private readonly ConcurrentDictionary<Promise, ConcurrentQueue<string>> broken = new();
     private readonly ConcurrentDictionary<Guid, bool> suspects = new();
+    /// <summary>How the providers' 500 to a creation is recorded.</summary>
+    private static readonly string[] ServerErrors = ["ark.internalserviceerror", "google.internal", "kie.500", "openai.server_error"];
+
     private readonly SortedDictionary<string, int> excuses = new(StringComparer.Ordinal);
 
     /// <summary>What was billed for calls that the database cannot know of, by tag.</summary>
@@ -253,31 +256,32 @@ internal sealed partial class Promises(ChaosSystem system, Client client, Histor
     }
 
     /// <summary>
-    /// Calls of unknown outcome, by session, that nobody could have saved: their worker was killed or paused while they were under way, or
-    /// their session was locked for longer than the lease. A worker that was asked to stop is no excuse, because it hands its leases back, nor is
-    /// a database that was unavailable, because it goes on.
+    /// Calls of unknown outcome, by session, that nobody could have saved: their worker was killed or paused while they were under way, their
+    /// session was locked for longer than the lease, or the provider answered a creation with 500 and never called back. A worker
+    /// that was asked to stop is no excuse, because it hands its leases back, nor is a database that was unavailable, because it goes on.
     /// </summary>
     private async Task<IReadOnlyDictionary<Guid, int>> ExcusedAsync(CancellationToken ct)
     {
         var cuts = system.Workers.Cuts.ToLookup(cut => $"{Environment.MachineName}:{cut.ProcessId}", StringComparer.Ordinal);
         var unknown = await history.ReadAsync(
             """
-            SELECT t.session_id, coalesce(h.lease_owner, ''), t.created_at, t.updated_at
+            SELECT t.session_id, coalesce(h.lease_owner, ''), t.created_at, t.updated_at, t.failure_code
             FROM provider_tasks AS t
             LEFT JOIN LATERAL (
                 SELECT lease_owner FROM chaos.history AS h WHERE h.session_id = t.session_id AND h.lease_token = t.lease_token
                     AND lease_owner IS NOT NULL LIMIT 1) AS h ON true
             WHERE t.state = 'unknown'
             """,
-            r => (SessionId: r.GetGuid(0), Owner: r.GetString(1), From: r.GetFieldValue<DateTimeOffset>(2), To: r.GetFieldValue<DateTimeOffset>(3)),
-                ct);
+            r => (SessionId: r.GetGuid(0), Owner: r.GetString(1), From: r.GetFieldValue<DateTimeOffset>(2), To: r.GetFieldValue<DateTimeOffset>(3),
+                Code: r.GetString(4)), ct);
         var excused = new Dictionary<Guid, int>();
         foreach (var call in unknown)
         {
             var cut = cuts[call.Owner].FirstOrDefault(cut => call.From <= cut.From + ClockTolerance && cut.From <= call.To);
             var isLocked = system.DatabaseFaults.LockedSessions.Any(locked =>
                 locked.SessionId == call.SessionId && call.From <= locked.To && locked.From <= call.To + ClockTolerance);
-            var excuse = cut is { To: null } ? "killed" : cut is not null ? "paused" : isLocked ? "locked" : null;
+            var excuse = cut is { To: null } ? "killed" : cut is not null ? "paused" : isLocked ? "locked"
+                : ServerErrors.Contains(call.Code, StringComparer.OrdinalIgnoreCase) ? "answered with 500" : null;
             if (excuse is null)
             {
                 continue;

@@ -51,6 +51,12 @@ internal enum FaultKind
 
     /// <summary>A provider takes questions about tasks and does not answer.</summary>
     HangProvider,
+
+    /// <summary>Usage, cost and progress that a provider reports are beyond sense: 1e300, -9223372036854775808.</summary>
+    AbsurdNumbers,
+
+    /// <summary>A creation is answered with 500 although the task was made, and will be billed.</summary>
+    PaidServerError,
 }
 
 /// <summary>One fault of the schedule.</summary>

@@ -55,6 +55,9 @@ internal sealed class Workload(int seed)
     /// <summary>In the prompts of those whose files are a few kilobytes: half a kilobyte at a time they still come in seconds.</summary>
     public const string SmallWord = "a small picture";
 
+    /// <summary>In the prompts of those whose creation makes a task, which a 500 says nothing about.</summary>
+    public const string TaskWord = "takes its time";
+
     private static readonly Offer[] Offers =
     [
         new("seedream4", "seedream-4", Way.Answer) { MaxCount = 3, Weight = 4, Size = "1K" },
@@ -119,6 +122,10 @@ internal sealed class Workload(int seed)
         if (chosen.Way is Way.Answer or Way.Inline or Way.Gpu)
         {
             words += " " + AnswersWord;
+        }
+        else if (chosen.Way is Way.KieTask or Way.ArkTask or Way.Task)
+        {
+            words += " " + TaskWord;
         }
 
         if (random.Next(10) == 0 && chosen.Way is Way.Answer or Way.KieTask)

@@ -1,4 +1,5 @@
 using System.Reflection;
+using Generation.Core.Settings;
 using Microsoft.Extensions.Configuration;
 
 namespace Generation.Core.Catalog;
@@ -50,7 +51,7 @@ public sealed class ToolAssemblies
         }
         catch (Exception e) when (e is IOException or BadImageFormatException)
         {
-            throw new InvalidOperationException($"{Setting} names {path}, which cannot be loaded: {e.Message}", e);
+            throw new SettingException($"{Setting} names {path}, which cannot be loaded: {e.Message}", e);
         }
     }
 

@@ -131,8 +131,8 @@ public sealed class MediaTransfer(
         var address = download?.Address ?? "the handler";
         var maxBytes = destination.MaxBytes ?? options.Value.MaxBytes(destination.Kind);
         logger.LogInformation(
-            LogEvents.StorageStreamStart, "Streaming output {Ordinal} of {SessionId} from {Source}, {DeclaredBytes} bytes declared",
-            destination.Ordinal, destination.SessionId, address, declaredBytes);
+            LogEvents.StorageStreamStart, "Streaming output {Ordinal} of {SessionId} from {Source}, declared length {DeclaredBytes}",
+            destination.Ordinal, destination.SessionId, address, (object?)declaredBytes ?? "unknown");
         if (declaredBytes > maxBytes)
         {
             throw MeteredBody.TooLarge(declaredBytes.Value, maxBytes);

@@ -63,11 +63,11 @@ public static class FlatNames
         {
             "true" or "1" or "yes" or "on" => "true",
             "false" or "0" or "no" or "off" => "false",
-            _ => throw new InvalidOperationException($"{flat.Name} must be true or false (or 1, 0, yes, no, on, off), not '{value}'"),
+            _ => throw new SettingException($"{flat.Name} must be true or false (or 1, 0, yes, no, on, off), not '{value}'"),
         },
         Kind.Number => long.TryParse(value, out var number)
             ? number.ToString()
-            : throw new InvalidOperationException($"{flat.Name} must be a whole number, not '{value}'"),
+            : throw new SettingException($"{flat.Name} must be a whole number, not '{value}'"),
         _ => value.Trim(),
     };
 

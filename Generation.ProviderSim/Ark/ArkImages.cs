@@ -287,6 +287,15 @@ public sealed partial class ArkImages(
         var pixels = work.Items.Where(item => item.Ticket is not null).Sum(item => (long)item.Ticket!.Recipe.Width * item.Ticket.Recipe.Height);
         var tokens = (long)Math.Round(pixels / 256.0, MidpointRounding.AwayFromZero);
         json.WriteStartObject("usage");
+        if (work.Is(Fault.AbsurdUsage))
+        {
+            Fault.WriteAbsurd(json, "generated_images", "-9223372036854775808");
+            Fault.WriteAbsurd(json, "output_tokens");
+            Fault.WriteAbsurd(json, "total_tokens");
+            json.WriteEndObject();
+            return;
+        }
+
         json.WriteNumber("generated_images", work.Items.Count(item => item.Ticket is not null));
         json.WriteNumber("output_tokens", tokens);
         json.WriteNumber("total_tokens", tokens);

@@ -94,6 +94,7 @@ public sealed class ArkVideos(
             },
             verdict.Fault?.Word == "empty-data")
         {
+            HasAbsurdUsage = verdict.Fault?.Word == Fault.AbsurdUsage,
             FileName = $"{ticket.ToId(now)}_0.{ticket.Extension}",
             LastFrameName = request.LastFrame ? $"{lastFrame.ToId(now)}_0.{lastFrame.Extension}" : null,
             FileHost = files.HostFor(http.Request),
@@ -277,8 +278,17 @@ public sealed class ArkVideos(
 
             json.WriteEndObject();
             json.WriteStartObject("usage");
-            json.WriteNumber("completion_tokens", request.Tokens);
-            json.WriteNumber("total_tokens", request.Tokens);
+            if (task.HasAbsurdUsage)
+            {
+                Fault.WriteAbsurd(json, "completion_tokens");
+                Fault.WriteAbsurd(json, "total_tokens", "-9223372036854775808");
+            }
+            else
+            {
+                json.WriteNumber("completion_tokens", request.Tokens);
+                json.WriteNumber("total_tokens", request.Tokens);
+            }
+
             json.WriteEndObject();
         }
 

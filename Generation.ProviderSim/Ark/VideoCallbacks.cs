@@ -13,7 +13,7 @@ namespace Generation.ProviderSim.Ark;
 public sealed class VideoCallbacks(VideoTasks tasks, FaultDesk faults, Gates gates, ResultFiles files, TimeProvider time) : BackgroundService
 {
     private const int Retries = 3;
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan AnswerTimeout = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan RetryPause = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan Look = TimeSpan.FromMilliseconds(50);
 
@@ -138,7 +138,7 @@ public sealed class VideoCallbacks(VideoTasks tasks, FaultDesk faults, Gates gat
 
         using var request = new HttpRequestMessage(HttpMethod.Post, task.Request.CallbackUrl) { Content = new ByteArrayContent(body.ToArray()) };
         request.Content.Headers.ContentType = new("application/json");
-        using var limit = new CancellationTokenSource(Patience, time);
+        using var limit = new CancellationTokenSource(AnswerTimeout, time);
         using var timeout = CancellationTokenSource.CreateLinkedTokenSource(ct, limit.Token);
         try
         {

@@ -16,6 +16,8 @@ internal sealed record VideoTask(
 
     public DateTimeOffset? CancelledAt { get; set; }
 
+    public bool HasAbsurdUsage { get; init; }
+
     /// <summary>Name of the film, without the model.</summary>
     public string FileName { get; init; } = "";
 

@@ -1,3 +1,4 @@
+using System.Text.Json;
 using System.Text.RegularExpressions;
 
 namespace Generation.ProviderSim.Faults;
@@ -30,6 +31,8 @@ public enum FaultStage
 /// <param name="Says">What the caller sees.</param>
 public sealed record Fault(string Word, FaultStage Stage, string Says)
 {
+    public const string AbsurdUsage = "absurd-usage";
+
     public static readonly IReadOnlyList<Fault> All =
     [
         new("moderation-input", FaultStage.Refusal, "400 InputTextSensitiveContentDetected"),
@@ -49,6 +52,7 @@ public sealed record Fault(string Word, FaultStage Stage, string Says)
         new("image-error", FaultStage.Outcome, "200, the first image is an OutputImageSensitiveContentDetected error inside data[]"),
         new("image-500", FaultStage.Outcome, "200, the first image is an InternalServiceError inside data[], the rest is not attempted"),
         new("empty-data", FaultStage.Outcome, "200 with an empty data[]"),
+        new(AbsurdUsage, FaultStage.Outcome, "it is made, and every number about it is beyond sense; not Veo and Forge, which tell none; paid"),
         new("malformed-result", FaultStage.Outcome, "Kie: a task that succeeds, with a resultJson that breaks off; paid"),
         new("late-result", FaultStage.Outcome, "Kie: a task that succeeds, with an empty resultJson for the first two times that this is said; paid"),
         new("no-task-id", FaultStage.Reply, "Kie: code 200 without a task id; paid"),
@@ -94,6 +98,13 @@ public sealed record Fault(string Word, FaultStage Stage, string Says)
     private static readonly Dictionary<string, Fault> ByWord = All.ToDictionary(fault => fault.Word, StringComparer.Ordinal);
 
     public static Fault? Find(string word) => ByWord.GetValueOrDefault(word);
+
+    /// <summary>A number of <see cref="AbsurdUsage"/>: no counter holds it.</summary>
+    public static void WriteAbsurd(Utf8JsonWriter json, string name, string number = "1e300")
+    {
+        json.WritePropertyName(name);
+        json.WriteRawValue(number);
+    }
 }
 
 /// <summary>A fault as a prompt asks for it.</summary>

@@ -11,7 +11,7 @@ public sealed record FilmTask(string Id, string Key, string Model, string Prompt
     DateTimeOffset StartsAt, DateTimeOffset EndsAt, Fault? Fault)
 {
     /// <summary>It ends without a film, and is not billed. A film that is only missing from the answer is.</summary>
-    public bool Fails => Fault is { Stage: FaultStage.Outcome, Word: not "empty-data" };
+    public bool Fails => Fault is { Stage: FaultStage.Outcome, Word: not ("empty-data" or Fault.AbsurdUsage) };
 
     /// <summary>Whole percent of its time, 0…99 before the end and 100 at it; never falls.</summary>
     public int PercentAt(DateTimeOffset now) =>

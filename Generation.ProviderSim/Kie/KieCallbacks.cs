@@ -18,7 +18,7 @@ namespace Generation.ProviderSim.Kie;
 public sealed class KieCallbacks : BackgroundService
 {
     private const int SentAtOnce = 64;
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(15);
+    private static readonly TimeSpan AnswerTimeout = TimeSpan.FromSeconds(15);
     private static readonly TimeSpan StaleBy = TimeSpan.FromHours(1);
 
     private readonly KieTasks tasks;
@@ -27,7 +27,7 @@ public sealed class KieCallbacks : BackgroundService
     private readonly ResultFiles files;
     private readonly SimOptions options;
     private readonly TimeProvider time;
-    private readonly HttpClient client = new() { Timeout = Patience };
+    private readonly HttpClient client = new() { Timeout = AnswerTimeout };
     private readonly SemaphoreSlim senders = new(SentAtOnce);
     private readonly Channel<Planned> plans = Channel.CreateUnbounded<Planned>();
 

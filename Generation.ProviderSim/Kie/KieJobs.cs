@@ -119,6 +119,7 @@ public sealed class KieJobs(
         {
             FileName = $"{ticket.ToId(now)}_0.{ticket.Extension}",
             FileHost = files.HostFor(http.Request),
+            HasAbsurdUsage = verdict.Fault?.Word == Fault.AbsurdUsage,
             ResultFault = verdict.Fault?.Word is "empty-data" or "malformed-result" or "late-result" ? verdict.Fault.Word : null,
         };
     }

@@ -27,6 +27,8 @@ internal sealed record KieTask(
     /// </summary>
     public string? ResultFault { get; init; }
 
+    public bool HasAbsurdUsage { get; init; }
+
     /// <summary>How often it was said that it has succeeded.</summary>
     public int SuccessesTold { get; set; }
 
@@ -274,6 +276,13 @@ public sealed class KieTasks
         json.WriteNumber("updateTime", (isOver ? task.EndsAt : task.StartsAt <= now ? task.StartsAt : task.CreatedAt).ToUnixTimeMilliseconds());
         if (isOld)
         {
+            return;
+        }
+
+        if (task.HasAbsurdUsage)
+        {
+            Fault.WriteAbsurd(json, "progress", "-9223372036854775808");
+            Fault.WriteAbsurd(json, "creditsConsumed");
             return;
         }
 

@@ -158,7 +158,7 @@ public sealed class OpenAiImages(
         }
 
         await Task.Delay(Latency(work) / (request.PartialImages + 1), time, lifetime.ApplicationStopping);
-        if (work.Fault is { Stage: FaultStage.Outcome } outcome)
+        if (work.Fault is { Stage: FaultStage.Outcome, Word: not Fault.AbsurdUsage } outcome)
         {
             var error = OpenAiError.For(outcome.Word, request.Model, call.Id);
             if (error is not null)
@@ -319,6 +319,15 @@ public sealed class OpenAiImages(
     {
         var textTokens = work.Request.TextTokens;
         json.WriteStartObject("usage");
+        if (work.Is(Fault.AbsurdUsage))
+        {
+            Fault.WriteAbsurd(json, "total_tokens");
+            Fault.WriteAbsurd(json, "input_tokens", "-9223372036854775808");
+            Fault.WriteAbsurd(json, "output_tokens");
+            json.WriteEndObject();
+            return;
+        }
+
         json.WriteNumber("total_tokens", textTokens + imageTokens);
         json.WriteNumber("input_tokens", textTokens);
         json.WriteNumber("output_tokens", imageTokens);

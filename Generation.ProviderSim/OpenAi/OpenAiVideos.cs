@@ -296,7 +296,15 @@ public sealed partial class OpenAiVideos(
         json.WriteString("model", film.Model);
         json.WriteString(
             "status", status ?? (fails ? "failed" : isOver ? "completed" : now < film.StartsAt ? "queued" : "in_progress"));
-        json.WriteNumber("progress", fails && givenUp is null ? 99 : film.PercentAt(now));
+        if (film.Fault?.Word == Fault.AbsurdUsage)
+        {
+            Fault.WriteAbsurd(json, "progress");
+        }
+        else
+        {
+            json.WriteNumber("progress", fails && givenUp is null ? 99 : film.PercentAt(now));
+        }
+
         json.WriteNumber("created_at", film.CreatedAt.ToUnixTimeSeconds());
         Moment("completed_at", isOver && !fails ? film.EndsAt : null);
         Moment("expires_at", isOver && !fails ? ExpiresAt(film) : null);

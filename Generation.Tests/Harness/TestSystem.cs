@@ -395,6 +395,8 @@ public sealed class TestSystem : IAsyncDisposable
         }
 
         folder.Delete(recursive: true);
+        Assert.DoesNotContain(Apis.Concat(Relays).Concat(Workers).SelectMany(service => service.Log), line =>
+            line.Contains("(null)", StringComparison.Ordinal)); // a log line says what is not known
     }
 
     public static async Task<JsonObject> ReadAsync(HttpResponseMessage response)

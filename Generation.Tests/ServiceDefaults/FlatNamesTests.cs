@@ -88,7 +88,7 @@ public sealed class FlatNamesTests
     {
         var configuration = new ConfigurationBuilder();
         configuration.AddFlatNames(Given((name, value)));
-        var refused = Assert.Throws<InvalidOperationException>(() => configuration.Build());
+        var refused = Assert.Throws<SettingException>(() => configuration.Build());
         Assert.Contains($"{name} must be", refused.Message, StringComparison.Ordinal);
         Assert.Contains($"'{value}'", refused.Message, StringComparison.Ordinal);
     }

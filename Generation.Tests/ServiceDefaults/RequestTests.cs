@@ -141,6 +141,7 @@ public sealed class RequestTests
             ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.App.Urls.Single()),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
             ("OTEL_SERVICE_NAME", "name-from-the-environment"),
+            ("Shutdown:TelemetryFlush", "00:00:30"), // the collector shares this machine with other tests
         ]);
         await Spans.RequestAsync(service, "/things/7"); // as a caller elsewhere: the client of this process is nobody's request, and says so
         await Spans.RequestAsync(service, "/refused");

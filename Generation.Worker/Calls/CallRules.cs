@@ -53,7 +53,7 @@ public sealed record TaskRules
     public required Func<TimeSpan, TimeSpan> PollAfter { get; init; }
 
     /// <summary>With callbacks: how long one is waited for before the first question.</summary>
-    public TimeSpan CallbackPatience { get; init; }
+    public TimeSpan CallbackWait { get; init; }
 
     /// <summary>Where results may be fetched from.</summary>
     public required ResultSource Source { get; init; }
@@ -77,5 +77,5 @@ public sealed record TaskRules
     public Func<string, string?> TaskIdInCallback { get; init; } = _ => null;
 
     /// <summary>How long the callback of a task whose creation was not answered is waited for.</summary>
-    public TimeSpan LookUpTimeout => CallbackPatience * 4;
+    public TimeSpan LookUpTimeout => CallbackWait * 4;
 }

@@ -185,9 +185,9 @@ public sealed class ProviderHttp : IDisposable
         var outcome = reply.Failure?.Code ?? "ok";
         log.LogInformation(
             LogEvents.ProviderResponse,
-                "{Provider} answered {Status} for {Model} after {DurationMs} ms: {Outcome} {ProviderCode} {TaskId} (request {RequestId})",
-            address.Name, status, model, (long)time.GetElapsedTime(started).TotalMilliseconds, outcome, reply.Failure?.ProviderCode, reply.TaskId,
-                reply.RequestId);
+                "{Provider} answered {Status} for {Model} after {DurationMs} ms: {Outcome} (code {ProviderCode}, task {TaskId}, request {RequestId})",
+            address.Name, (object?)status ?? "nothing", model, (long)time.GetElapsedTime(started).TotalMilliseconds, outcome,
+                reply.Failure?.ProviderCode ?? "none", reply.TaskId ?? "none", reply.RequestId ?? "unknown");
         span?.SetTag("gen_ai.response.id", reply.TaskId ?? reply.RequestId).SetTag("generation.provider.request_id", reply.RequestId);
         if (reply.Failure is { } failure)
         {

@@ -191,7 +191,7 @@ public sealed class JobRunner(
                 Conclude("failed", failure);
                 LogAccountRefusal(session, failed.FailedOutputs.Select(f => f.Failure).Append(failure));
                 log.LogWarning("{SessionId} failed: {Code} {ProviderCode} {Detail} (request {RequestId})",
-                    session.SessionId, failure.Code, failure.ProviderCode, failure.Detail, failure.RequestId);
+                    session.SessionId, failure.Code, failure.ProviderCode, failure.Detail, failure.RequestId ?? "unknown");
                 await SettleAsync(job, context, new Settle(session.SessionId, SettleGuard.Fenced)
                 {
                     ErrorCode = failure.Code,

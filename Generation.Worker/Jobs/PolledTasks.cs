@@ -205,7 +205,7 @@ public sealed class PolledTasks(
     /// <summary>A provider that calls back is not polled before it had time to.</summary>
     private TimeSpan FirstPause(ProviderTask task) =>
         task.State == ProviderTaskState.Intent ? LookUpTimeLeft(task)
-        : task.TakesCallbacks && rules.CallbackPatience > TimeSpan.Zero ? rules.CallbackPatience : rules.PollAfter(TimeSpan.Zero);
+        : task.TakesCallbacks && rules.CallbackWait > TimeSpan.Zero ? rules.CallbackWait : rules.PollAfter(TimeSpan.Zero);
 
     private async Task<Failure?> CreateAsync(int ordinal, CancellationToken ct)
     {

@@ -52,7 +52,9 @@ public sealed class ProviderRetryTests(ProviderSystem providers) : IClassFixture
         var end = await system.EndOfAsync(id);
 
         Assert.Equal(("completed", 0), ((string?)end["status"], (int?)end["attempt"]));
-        Assert.Equal(row.Cost, (int?)end["receipt"]!["captured"]);
+
+        // Where the provider's account of its usage cannot be believed, the listed price counts.
+        Assert.Equal(words.Contains("absurd", StringComparison.Ordinal) ? row.UnitPrice : row.Cost, (int?)end["receipt"]!["captured"]);
         var call = Assert.Single(await system.CallsAsync(name));
         Assert.True(call.Paid || !row.IsBilled);
         await AssertNothingIsAmissAsync(id);

@@ -68,7 +68,7 @@ internal static class ProviderRows
             ("locked-url", Pending),
             ("not-ready", Pending),
         ]),
-        Harmless = ["[fault=slow-body][bytes=6000]", "[fault=redirect]", "[fault=zipped-file]"],
+        Harmless = ["[fault=slow-body][bytes=6000]", "[fault=redirect]", "[fault=zipped-file]", "[fault=absurd-usage]"],
         Passing = "overload",
         RefusesOne = "image-error",
         Cancels = [new("[gate=", "unknown")],
@@ -108,6 +108,7 @@ internal static class ProviderRows
         ]),
         Harmless =
         [
+            "[fault=absurd-usage]",
             "[fault=poll-error:times=3]", "[fault=poll-gateway:times=3]", "[fault=poll-rate-limit:times=3]", "[fault=poll-timeout:times=1]",
             "[fault=poll-unknown:times=2]",
         ],
@@ -169,6 +170,7 @@ internal static class ProviderRows
             ("zip-as-png", Unusable),
             ("oversized", Unusable),
         ]),
+        Harmless = ["[fault=absurd-usage]"],
         Passing = "server-error",
         RefusesOne = "moderation-output",
         Cancels = [new("[gate=", "unknown")],
@@ -178,6 +180,7 @@ internal static class ProviderRows
     private static readonly ProviderRow OpenAiStream = new("OpenAI, streamed", "gpt-image-2", 11, CallStyle.Each, ("previews", 1))
     {
         Cost = 7,
+        Harmless = ["[fault=absurd-usage]"],
         Faults = OpenAiImages.Faults,
         AfterCall = new(0, 1, 0),
         AfterDownload = new(0, 1, 0),
@@ -194,7 +197,8 @@ internal static class ProviderRows
             ("error-200", Unknown(paid: 0)),
             ("server-error-paid", Unknown(paid: 1)),
         ]),
-        Harmless = ["[fault=poll-error:times=3]", "[fault=poll-gateway:times=2]", "[fault=poll-unknown:times=2]", "[fault=redirect]"],
+        Harmless = ["[fault=poll-error:times=3]", "[fault=poll-gateway:times=2]", "[fault=poll-unknown:times=2]", "[fault=redirect]",
+            "[fault=absurd-usage]"],
         Cancels = [new("[queued=600000]", "running") { AssertAtProviderAsync = AssertSoraIsDeletedAsync }],
         AfterCall = new(0, 1, 0),
         AfterDownload = new(1, 1, 1),
@@ -216,6 +220,7 @@ internal static class ProviderRows
         ]),
         Harmless =
         [
+            "[fault=absurd-usage]",
             "[fault=poll-error:times=3]", "[fault=poll-gateway:times=3]", "[fault=poll-rate-limit:times=1]", "[fault=poll-timeout:times=1]",
             "[fault=poll-unknown:times=2]",
             "[fault=late-result]",

@@ -52,10 +52,11 @@ public sealed class ArkOptions() : HostedProviderOptions("https://ark.ap-southea
     /// Where Ark calls back: how long that is waited for before a new task is asked for; default 30 s. A callback that got lost delays the video by
     /// at most this.
     /// </summary>
-    public TimeSpan VideoCallbackPatience { get; set; } = TimeSpan.FromSeconds(30);
+    [ConfigurationKeyName("VideoCallbackPatience")] // the key of older deployments
+    public TimeSpan VideoCallbackWait { get; set; } = TimeSpan.FromSeconds(30);
 
     /// <summary>
-    /// Questions about tasks a second, over all workers; default 20, which is what Ark allows an account (§2.4). 0: as many as there are.
+    /// Questions about tasks a second, over all workers; default 20, which is what Ark allows an account. 0: no limit of ours.
     /// </summary>
     public int VideoReadsPerSecond { get; set; } = 20;
 
@@ -100,7 +101,7 @@ public sealed class ArkOptions() : HostedProviderOptions("https://ark.ap-southea
             $"{nameof(GroupTimeout)} must be at least {Section}:{nameof(CallTimeout)} ({CallTimeout}) and at most 01:00:00; it is {GroupTimeout}.");
         check.Range(nameof(VideoPollInterval), VideoPollInterval, TimeSpan.FromMilliseconds(100), TimeSpan.FromMinutes(10));
         check.Timeout(nameof(VideoCallTimeout), VideoCallTimeout, TimeSpan.FromMinutes(10));
-        check.Range(nameof(VideoCallbackPatience), VideoCallbackPatience, TimeSpan.Zero, TimeSpan.FromMinutes(10));
+        check.Range("VideoCallbackPatience", VideoCallbackWait, TimeSpan.Zero, TimeSpan.FromMinutes(10));
         check.Range(nameof(VideoReadsPerSecond), VideoReadsPerSecond, 0, 10_000);
         check.Range(nameof(VideoCreatesPerMinute), VideoCreatesPerMinute, 0, 100_000);
     }

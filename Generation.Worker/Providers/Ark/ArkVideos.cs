@@ -77,7 +77,7 @@ public sealed class ArkVideos : IDisposable
         var deleted = answer.Response?.IsSuccessStatusCode ?? false;
         log.LogInformation(
             LogEvents.ProviderResponse, "Ark answered {Status} to the cancel of task {TaskId}: {Outcome}",
-            (int?)answer.Response?.StatusCode, taskId, deleted ? "taken back" : answer.TransportFailure?.ProviderCode
+            (object?)(int?)answer.Response?.StatusCode ?? "nothing", taskId, deleted ? "taken back" : answer.TransportFailure?.ProviderCode
                 ?? "it runs and will be billed");
         return deleted;
     }

@@ -35,7 +35,7 @@ public sealed class SeedanceHandler(ArkVideos ark, IOptions<ArkOptions> options)
             {
                 PollAfter = age => settings.PollAfter(age, job.Tasks.Any(task => task.TakesCallbacks)),
                 TakesCallbacks = true, // unsigned, and believed as little as any: they wake the session, and the task is asked for
-                CallbackPatience = settings.VideoCallbackPatience,
+                CallbackWait = settings.VideoCallbackWait,
                 TaskIdInCallback = ArkVideoTask.IdInCallback,
                 Source = new ResultSource(settings.SourceHosts),
                 CreateTimeout = settings.VideoCallTimeout,

@@ -48,7 +48,7 @@ public sealed class ForgeHandler(
                 });
             }
 
-            await using var slot = await GpuSlot.TakeAsync(slots, job, closed, options.Value.SlotPatience, time, log, ct);
+            await using var slot = await GpuSlot.TakeAsync(slots, job, closed, options.Value.SlotWait, time, log, ct);
             if (slot is null)
             {
                 return Failed(job, Busy("No GPU came free."));

@@ -40,7 +40,8 @@ public sealed class ForgeOptions : ProviderOptions
     /// How long a job waits for a free GPU before it gives its place in the worker to another and comes again; default 5 s. Longer is
     /// fairer to who came first and lets a queue for the GPU fill the worker.
     /// </summary>
-    public TimeSpan SlotPatience { get; set; } = TimeSpan.FromSeconds(5);
+    [ConfigurationKeyName("SlotPatience")] // the key of older deployments
+    public TimeSpan SlotWait { get; set; } = TimeSpan.FromSeconds(5);
 
     /// <summary>The checkpoint to ask for; null: whichever is loaded.</summary>
     public string? CheckpointOf(string model) => IdOf(model) is { Length: > 0 } checkpoint ? checkpoint : null;
@@ -68,7 +69,7 @@ public sealed class ForgeOptions : ProviderOptions
         check.Timeout(nameof(CallTimeout), CallTimeout, nameof(ConnectTimeout), ConnectTimeout, TimeSpan.FromMinutes(30));
         check.Range(nameof(PollInterval), PollInterval, TimeSpan.FromMilliseconds(20), TimeSpan.FromMinutes(1));
         check.Timeout(nameof(PollTimeout), PollTimeout, TimeSpan.FromMinutes(1));
-        check.Range(nameof(SlotPatience), SlotPatience, TimeSpan.Zero, TimeSpan.FromMinutes(5));
+        check.Range("SlotPatience", SlotWait, TimeSpan.Zero, TimeSpan.FromMinutes(5));
     }
 }
 

@@ -119,7 +119,7 @@ public sealed class ForgeWebUis : IDisposable
 
         using var answer = await byEndpoint[endpoint].SendAsync(Quick(HttpMethod.Post, "sdapi/v1/interrupt"), ct);
         log.LogInformation(OperationEvents.ProviderInterrupt, "Interrupted {TaskId} at {Endpoint}: {Status}", taskId, endpoint,
-            (int?)answer.Response?.StatusCode);
+            (object?)(int?)answer.Response?.StatusCode ?? "no answer");
         return answer.Response is { IsSuccessStatusCode: true };
     }
 

@@ -37,10 +37,12 @@ public sealed class KieOptions() : HostedProviderOptions("https://api.kie.ai")
     /// How long the callback of a picture or a sound is waited for before the task is asked for; default 30 s. Without callbacks
     /// (<c>Worker:PublicBaseUrl</c>) it is not used.
     /// </summary>
-    public TimeSpan CallbackPatience { get; set; } = TimeSpan.FromSeconds(30);
+    [ConfigurationKeyName("CallbackPatience")] // the key of older deployments
+    public TimeSpan CallbackWait { get; set; } = TimeSpan.FromSeconds(30);
 
     /// <summary>The same for a video; default 3 min.</summary>
-    public TimeSpan VideoCallbackPatience { get; set; } = TimeSpan.FromMinutes(3);
+    [ConfigurationKeyName("VideoCallbackPatience")] // the key of older deployments
+    public TimeSpan VideoCallbackWait { get; set; } = TimeSpan.FromMinutes(3);
 
     /// <summary>
     /// Tasks that all workers together create in any ten seconds; default 20, which is what Kie allows an account; 0: no limit of ours. A
@@ -55,7 +57,7 @@ public sealed class KieOptions() : HostedProviderOptions("https://api.kie.ai")
     internal TaskRules RulesFor(MediaKind kind) => new()
     {
         PollAfter = PollAfter,
-        CallbackPatience = kind == MediaKind.Video ? VideoCallbackPatience : CallbackPatience,
+        CallbackWait = kind == MediaKind.Video ? VideoCallbackWait : CallbackWait,
         Source = new ResultSource(SourceHosts),
         CreateTimeout = CallTimeout,
         Limit = CreationsPerWindow == 0 ? null : new RateLimit("create", CreationsPerWindow, CreationWindow),
@@ -78,8 +80,8 @@ public sealed class KieOptions() : HostedProviderOptions("https://api.kie.ai")
         check.Hosts(nameof(SourceHosts), SourceHosts);
         check.Timeout(nameof(CallTimeout), CallTimeout, TimeSpan.FromMinutes(10));
         check.Range(nameof(PollInterval), PollInterval, TimeSpan.FromMilliseconds(50), TimeSpan.FromMinutes(1));
-        check.Range(nameof(CallbackPatience), CallbackPatience, TimeSpan.Zero, TimeSpan.FromHours(1));
-        check.Range(nameof(VideoCallbackPatience), VideoCallbackPatience, TimeSpan.Zero, TimeSpan.FromHours(1));
+        check.Range("CallbackPatience", CallbackWait, TimeSpan.Zero, TimeSpan.FromHours(1));
+        check.Range("VideoCallbackPatience", VideoCallbackWait, TimeSpan.Zero, TimeSpan.FromHours(1));
         check.Range(nameof(CreationsPerWindow), CreationsPerWindow, 0, 10_000);
     }
 }

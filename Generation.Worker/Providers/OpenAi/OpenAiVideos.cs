@@ -70,8 +70,8 @@ public sealed class OpenAiVideos : IDisposable
     {
         using var answer = await http.SendAsync(Call(HttpMethod.Delete, $"videos/{Uri.EscapeDataString(id)}"), ct);
         log.LogInformation(
-            Generation.Core.LogEvents.ProviderResponse, "The gateway answered {Status} to the cancel of video {TaskId} {ProviderCode}",
-            (int?)answer.Response?.StatusCode, id, answer.TransportFailure?.ProviderCode);
+            Generation.Core.LogEvents.ProviderResponse, "The gateway answered {Status} to the cancel of video {TaskId}",
+            (object?)(int?)answer.Response?.StatusCode ?? answer.TransportFailure?.ProviderCode ?? "nothing", id);
     }
 
     public void Dispose() => http.Dispose();
