@@ -32,6 +32,7 @@ app.UseStatusCodePages(Problems.BareStatusAsync);
 app.Use(Problems.RefuseUnstorableQueryAsync);
 app.Use(SessionTag.SetAsync);
 app.Use(DatabaseCircuit.RefuseWhileOpenAsync); // before authentication, which reads the key's owner
+app.Use(DatabaseCircuit.RepeatReadAsync);
 app.Use(LoadShedding.ShedAsync);
 app.UseAuthentication();
 app.UseAuthorization();

@@ -129,13 +129,18 @@ public sealed class Readiness(IServiceProvider services, DrainState drain, TimeP
         using var timeout = new SafeTimeout(PostgresTimeout, time);
         try
         {
-            await using var connection = await postgres.OpenConnectionAsync(timeout.Token);
-            await using var command = new NpgsqlCommand("SELECT 1", connection);
-            await command.ExecuteScalarAsync(timeout.Token);
-            checks["postgres"] = "ok";
-            if (schema is not null)
+            // That the connection of the last probe is gone says nothing about the server: this one may have been ended alone.
+            var isCurrent = await TransientErrors.RepeatOnDisconnectAsync(async () =>
             {
-                checks["schema"] = await schema.IsCurrent(connection, timeout.Token) ? "ok" : "outdated";
+                await using var connection = await postgres.OpenConnectionAsync(timeout.Token);
+                await using var command = new NpgsqlCommand("SELECT 1", connection);
+                await command.ExecuteScalarAsync(timeout.Token);
+                return schema is null ? (bool?)null : await schema.IsCurrent(connection, timeout.Token);
+            });
+            checks["postgres"] = "ok";
+            if (isCurrent is { } current)
+            {
+                checks["schema"] = current ? "ok" : "outdated";
             }
         }
         catch (PostgresException e) when (IsMissingSchema(e))

@@ -1,4 +1,5 @@
 using Generation.Api.Errors;
+using Generation.Core.Database;
 using Generation.ServiceDefaults;
 
 namespace Generation.Api.Overload;
@@ -29,6 +30,26 @@ public sealed class DatabaseCircuit(Readiness readiness, TimeProvider time, ILog
             ? Problems.RetryLater(context, ProblemCodes.DatabaseUnavailable,
                 $"The database does not answer at the moment. Nothing was lost; try again.").ExecuteAsync(context)
             : next(context);
+    }
+
+    /// <summary>
+    /// Middleware: a GET whose connection to the database turns out to be gone is answered by running it once more. A pool finds out that a
+    /// connection was ended only when it is used.
+    /// </summary>
+    public static async Task RepeatReadAsync(HttpContext context, RequestDelegate next)
+    {
+        ArgumentNullException.ThrowIfNull(context);
+        ArgumentNullException.ThrowIfNull(next);
+        try
+        {
+            await next(context);
+        }
+        catch (Exception e) when (TransientErrors.IsDisconnect(e) && !context.Response.HasStarted && !context.RequestAborted.IsCancellationRequested
+            && (HttpMethods.IsGet(context.Request.Method) || HttpMethods.IsHead(context.Request.Method)))
+        {
+            context.Response.Clear();
+            await next(context);
+        }
     }
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)

@@ -42,7 +42,7 @@ internal sealed partial class Promises(ChaosSystem system, Client client, Histor
     private readonly ConcurrentDictionary<Promise, ConcurrentQueue<string>> broken = new();
     private readonly ConcurrentDictionary<Guid, bool> suspects = new();
     /// <summary>How the providers' 500 to a creation is recorded.</summary>
-    private static readonly string[] ServerErrors = ["ark.internalserviceerror", "google.internal", "kie.500", "openai.server_error"];
+    private static readonly string[] ServerErrors = ["InternalServiceError", "INTERNAL", "500", "server_error"];
 
     private readonly SortedDictionary<string, int> excuses = new(StringComparer.Ordinal);
 
@@ -281,7 +281,7 @@ internal sealed partial class Promises(ChaosSystem system, Client client, Histor
             var isLocked = system.DatabaseFaults.LockedSessions.Any(locked =>
                 locked.SessionId == call.SessionId && call.From <= locked.To && locked.From <= call.To + ClockTolerance);
             var excuse = cut is { To: null } ? "killed" : cut is not null ? "paused" : isLocked ? "locked"
-                : ServerErrors.Contains(call.Code, StringComparer.OrdinalIgnoreCase) ? "answered with 500" : null;
+                : ServerErrors.Contains(call.Code) ? "answered with 500" : null;
             if (excuse is null)
             {
                 continue;

@@ -34,6 +34,32 @@ public static class TransientErrors
     };
 
     /// <summary>
+    /// Whether the connection is gone rather than the database slow or unwilling: an operator, a proxy or a failover ended it, perhaps while it
+    /// idled in the pool. On another one the same statement may succeed at once.
+    /// </summary>
+    public static bool IsDisconnect(Exception e) => e switch
+    {
+        PostgresException refusal => refusal.SqlState.StartsWith("57P", StringComparison.Ordinal),
+        NpgsqlException => e.InnerException is not TimeoutException,
+        ObjectDisposedException or IOException => true,
+        _ => false,
+    };
+
+    /// <summary>Runs a statement, and once more where its connection turns out to be gone.</summary>
+    public static async Task<T> RepeatOnDisconnectAsync<T>(Func<Task<T>> statement)
+    {
+        ArgumentNullException.ThrowIfNull(statement);
+        try
+        {
+            return await statement();
+        }
+        catch (Exception e) when (IsDisconnect(e))
+        {
+            return await statement();
+        }
+    }
+
+    /// <summary>
     /// Runs <paramref name="statement"/> until it succeeds, fails for good, or <paramref name="giveUp"/> fires (it then gets one last try).
     /// The first retry is immediate, because the connection may have died while idle; then the delay grows exponentially, with jitter.
     /// </summary>

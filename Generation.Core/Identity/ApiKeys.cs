@@ -2,6 +2,7 @@ using System.Buffers.Text;
 using System.Collections.Concurrent;
 using System.Security.Cryptography;
 using System.Text;
+using Generation.Core.Database;
 using Generation.Core.Settings;
 using Microsoft.Extensions.Hosting;
 using Npgsql;
@@ -48,6 +49,18 @@ public sealed class ApiKeys(NpgsqlDataSource database, SettingsOptions options, 
             return known.Caller;
         }
 
+        var caller = await TransientErrors.RepeatOnDisconnectAsync(() => ReadAsync(hash, name, ct));
+        if (cache.Count >= MaxCached)
+        {
+            cache.Clear();
+        }
+
+        cache[name] = (caller, time.GetTimestamp());
+        return caller;
+    }
+
+    private async Task<Caller?> ReadAsync(byte[] hash, string name, CancellationToken ct)
+    {
         await using var command = database.CreateCommand(
             """
             SELECT u.user_id, u.handle, u.role
@@ -57,18 +70,8 @@ public sealed class ApiKeys(NpgsqlDataSource database, SettingsOptions options, 
             """);
         command.Parameters.AddWithValue(hash);
         await using var reader = await command.ExecuteReaderAsync(ct);
-        var caller = await reader.ReadAsync(ct) ? new Caller(reader.GetGuid(0), reader.GetString(1), reader.GetString(2) == "admin")
-        {
-            KeyName =
-            name
-        } : null;
-
-        if (cache.Count >= MaxCached)
-        {
-            cache.Clear();
-        }
-
-        cache[name] = (caller, time.GetTimestamp());
-        return caller;
+        return await reader.ReadAsync(ct)
+            ? new Caller(reader.GetGuid(0), reader.GetString(1), reader.GetString(2) == "admin") { KeyName = name }
+            : null;
     }
 }

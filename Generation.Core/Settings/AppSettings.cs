@@ -170,7 +170,7 @@ public sealed class Cached<T>(Func<CancellationToken, Task<T>> read, TimeSpan li
                 return value;
             }
 
-            value = await read(ct);
+            value = await TransientErrors.RepeatOnDisconnectAsync(() => read(ct));
             return value;
         }
         catch (Exception e) when (value is not null && (e is NpgsqlException || TransientErrors.IsTransient(e)))

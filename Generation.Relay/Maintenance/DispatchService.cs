@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using Generation.Core;
+using Generation.Core.Database;
 using Generation.Core.Outbox;
 using Generation.Core.Queue;
 using Generation.Core.Realtime;
@@ -156,7 +157,8 @@ public sealed class DispatchService(OutboxDispatcher dispatcher, RelayOptions op
 
         try
         {
-            var result = await dispatcher.DispatchAsync(lane, options.OutboxBatch, options.DispatchWindow, ct);
+            var result = await TransientErrors.RepeatOnDisconnectAsync(() =>
+                dispatcher.DispatchAsync(lane, options.OutboxBatch, options.DispatchWindow, ct));
             if (outages.TryRemove(lane, out var over) && over.Log.Recovered())
             {
                 log.LogInformation(OperationEvents.QueueRecovered, "Lane {Lane} is dispatched again", lane);

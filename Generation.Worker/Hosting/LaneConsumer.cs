@@ -1,4 +1,5 @@
 using Generation.Core;
+using Generation.Core.Database;
 using Generation.Core.Queue;
 using Generation.Core.Sessions;
 using Generation.Core.Settings;
@@ -157,9 +158,9 @@ public sealed class LaneConsumer(
         }
 
         var claimedAt = time.GetTimestamp();
-        var claimed = await leases.ClaimAsync(
+        var claimed = await TransientErrors.RepeatOnDisconnectAsync(() => leases.ClaimAsync(
             [.. messages.Select(d => d.Message.SessionId).Distinct()], [.. messages.Select(d => d.Message.OutboxId)],
-            worker, options.LeaseDuration, CancellationToken.None);
+            worker, options.LeaseDuration, CancellationToken.None));
         foreach (var unreadable in claimed.Unreadable)
         {
             _ = runner.FailUnreadableAsync(unreadable);
