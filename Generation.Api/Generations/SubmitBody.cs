@@ -9,7 +9,11 @@ namespace Generation.Api.Generations;
 /// <param name="Model">The id of a model, from <c>GET /api/models</c>.</param>
 /// <param name="Params">The model's parameters; <c>GET /api/models</c> has their JSON Schema.</param>
 /// <param name="ClientKey">The idempotency key, when it is not sent as a header.</param>
-public sealed record SubmitBody(string Model, JsonElement Params, string? ClientKey = null);
+/// <param name="Priority">
+/// <c>interactive</c> (default), or <c>batch</c>: beside the caller's interactive generations it gets a quarter of what they get.
+/// </param>
+public sealed record SubmitBody(
+    string Model, JsonElement Params, string? ClientKey = null, [property: AllowedValues("interactive", "batch")] string? Priority = null);
 
 /// <summary>The parameters of a model beside <c>model</c> and <c>clientKey</c>, as older clients send them.</summary>
 /// <param name="Model">The id of a model; without it the tool's first.</param>

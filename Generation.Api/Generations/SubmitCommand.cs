@@ -1,5 +1,6 @@
 using System.Text.Json;
 using Generation.Api.Errors;
+using Generation.Core.Submit;
 using Microsoft.AspNetCore.Http.HttpResults;
 
 namespace Generation.Api.Generations;
@@ -12,6 +13,8 @@ namespace Generation.Api.Generations;
 public sealed record SubmitCommand(string ClientKey, string Model, JsonElement Params, Dictionary<string, string[]> Errors)
 {
     public byte[] Fingerprint { get; } = Core.Submit.Fingerprint.Of(Model, Params);
+
+    public Priority Priority { get; init; }
 
     /// <summary>The owner of the session, when that is not the caller.</summary>
     public Guid? UserId { get; init; }

@@ -3,6 +3,7 @@ using System.Text.Json.Nodes;
 using Generation.Api.Errors;
 using Generation.Core.Catalog;
 using Generation.Core.Localization;
+using Generation.Core.Submit;
 using Microsoft.AspNetCore.Http.HttpResults;
 
 namespace Generation.Api.Generations;
@@ -46,12 +47,24 @@ public sealed class SubmitCommandReader(ModelRegistry registry, ApiOptions optio
             given = sent;
         }
 
-        foreach (var field in body.EnumerateObject().Where(f => f.Name is not ("model" or "params" or "clientKey")))
+        var priority = Priority.Interactive;
+        if (body.TryGetProperty("priority", out var wanted) && wanted.ValueKind != JsonValueKind.Null)
         {
-            errors[field.Name] = [Refusals.Say($"is not a field of this request, which has model, params and clientKey")];
+            switch (wanted.ValueKind == JsonValueKind.String ? wanted.GetString() : null)
+            {
+                case "interactive": break;
+                case "batch": priority = Priority.Batch; break;
+                default: errors["priority"] = [Refusals.Say($"must be interactive or batch")]; break;
+            }
         }
 
-        return Frame(context, body, model, given, errors);
+        foreach (var field in body.EnumerateObject().Where(f => f.Name is not ("model" or "params" or "clientKey" or "priority")))
+        {
+            errors[field.Name] = [Refusals.Say($"is not a field of this request, which has model, params, clientKey and priority")];
+        }
+
+        var (command, problem) = Frame(context, body, model, given, errors);
+        return (command is null ? null : command with { Priority = priority }, problem);
     }
 
     /// <summary>Reads the flat form of the aliases: the parameters beside an optional <c>model</c> and <c>clientKey</c>.</summary>

@@ -100,6 +100,7 @@ public sealed class SubmitHandler(
             Price = quoted.Quote.PerOutput,
             Lifetime = options.SessionLifetime,
             RetryOf = command.RetryOf,
+            Priority = command.Priority,
             TraceParent = Telemetry.CurrentTraceParent,
         }, null);
     }

@@ -48,13 +48,23 @@ CREATE TABLE public.credit_accounts (
     reserved bigint DEFAULT 0 NOT NULL,
     frozen_at timestamp with time zone,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    share double precision DEFAULT 1 NOT NULL,
+    image_finish double precision DEFAULT 0 NOT NULL,
+    video_finish double precision DEFAULT 0 NOT NULL,
+    gpu_finish double precision DEFAULT 0 NOT NULL,
+    image_batch_finish double precision DEFAULT 0 NOT NULL,
+    video_batch_finish double precision DEFAULT 0 NOT NULL,
+    gpu_batch_finish double precision DEFAULT 0 NOT NULL,
     CONSTRAINT credit_accounts_available_check CHECK ((available >= 0)),
-    CONSTRAINT credit_accounts_reserved_check CHECK ((reserved >= 0))
+    CONSTRAINT credit_accounts_reserved_check CHECK ((reserved >= 0)),
+    CONSTRAINT credit_accounts_share_check CHECK (((share >= (0.01)::double precision) AND (share <= (100)::double precision)))
 )
 WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='1000');
 COMMENT ON TABLE public.credit_accounts IS 'A user''s balance; locked after sessions and before lots.';
 COMMENT ON COLUMN public.credit_accounts.available IS 'The sum of the lots'' available.';
 COMMENT ON COLUMN public.credit_accounts.reserved IS 'The sum of the open holds.';
+COMMENT ON COLUMN public.credit_accounts.share IS 'Weight of the user''s work in the order; 2 is twice the slots of others while all wait.';
+COMMENT ON COLUMN public.credit_accounts.image_finish IS 'Virtual time at which the user''s last request of this lane and priority is done: the rank of the next at the earliest.';
 CREATE TABLE public.credit_lots (
     lot_id uuid NOT NULL,
     user_id uuid NOT NULL,
@@ -229,6 +239,9 @@ CREATE TABLE public.generation_sessions (
     callback_at timestamp with time zone,
     progress_at timestamp with time zone,
     traceparent text,
+    priority text DEFAULT 'interactive'::text NOT NULL,
+    work double precision,
+    rank double precision,
     CONSTRAINT a_lease_has_an_owner CHECK (((lease_owner IS NULL) = (lease_until IS NULL))),
     CONSTRAINT a_lease_is_for_work CHECK (((lease_until IS NOT NULL) = ((status = 'processing'::text) AND (phase <> 'awaiting_provider'::text)))),
     CONSTRAINT a_traceparent_is_short CHECK (((length(traceparent) >= 55) AND (length(traceparent) <= 128))),
@@ -245,13 +258,16 @@ CREATE TABLE public.generation_sessions (
     CONSTRAINT generation_sessions_kind_check CHECK ((kind = ANY (ARRAY['image'::text, 'video'::text, 'audio'::text]))),
     CONSTRAINT generation_sessions_lane_check CHECK ((lane = ANY (ARRAY['image'::text, 'video'::text, 'gpu'::text]))),
     CONSTRAINT generation_sessions_lost_leases_check CHECK ((lost_leases >= 0)),
+    CONSTRAINT generation_sessions_priority_check CHECK ((priority = ANY (ARRAY['interactive'::text, 'batch'::text]))),
     CONSTRAINT generation_sessions_progress_check CHECK (((progress >= 0) AND (progress <= 100))),
+    CONSTRAINT generation_sessions_rank_check CHECK (((rank >= (0)::double precision) AND (rank < 'Infinity'::double precision))),
     CONSTRAINT generation_sessions_request_hash_check CHECK ((octet_length(request_hash) = 32)),
     CONSTRAINT generation_sessions_requested_outputs_check CHECK (((requested_outputs >= 1) AND (requested_outputs <= 100))),
     CONSTRAINT generation_sessions_shortfall_credits_check CHECK ((shortfall_credits >= 0)),
     CONSTRAINT generation_sessions_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'processing'::text, 'completed'::text, 'failed'::text, 'canceled'::text]))),
     CONSTRAINT generation_sessions_unit_price_check CHECK ((unit_price > 0)),
     CONSTRAINT generation_sessions_version_check CHECK ((version > 0)),
+    CONSTRAINT generation_sessions_work_check CHECK (((work > (0)::double precision) AND (work < 'Infinity'::double precision))),
     CONSTRAINT waiting_has_a_timer CHECK (((NOT ((status = 'processing'::text) AND (phase = 'awaiting_provider'::text))) OR (wake_at IS NOT NULL))),
     CONSTRAINT work_has_started CHECK (((status <> 'processing'::text) OR (started_at IS NOT NULL)))
 )
@@ -278,6 +294,9 @@ COMMENT ON COLUMN public.generation_sessions.shortfall_credits IS 'Of the cost, 
 COMMENT ON COLUMN public.generation_sessions.callback_at IS 'The last callback; whichever of callback and suspension comes second sees the other.';
 COMMENT ON COLUMN public.generation_sessions.progress_at IS 'When its worker last moved on; a renewed lease without this is a job that hangs.';
 COMMENT ON COLUMN public.generation_sessions.traceparent IS 'W3C trace context of the submit: everything that happens later continues it.';
+COMMENT ON COLUMN public.generation_sessions.priority IS 'interactive, or batch: a quarter of the user''s share.';
+COMMENT ON COLUMN public.generation_sessions.work IS 'Expected slot-seconds: the model''s typical seconds for each output.';
+COMMENT ON COLUMN public.generation_sessions.rank IS 'Its place in the lane: virtual start time. Kept over retries; null from the release before.';
 CREATE TABLE public.gpu_slots (
     endpoint text NOT NULL,
     session_id uuid,
@@ -367,6 +386,20 @@ CREATE VIEW public.images WITH (security_invoker='true') AS
    FROM (public.media m
      JOIN public.generation_sessions s ON ((s.session_id = m.session_id)))
   WHERE (m.kind = 'image'::text);
+CREATE TABLE public.lanes (
+    lane text NOT NULL,
+    clock double precision DEFAULT 0 NOT NULL,
+    clocked_at timestamp with time zone DEFAULT now() NOT NULL,
+    paused_at timestamp with time zone,
+    paused_by text,
+    CONSTRAINT a_pause_has_an_author CHECK (((paused_at IS NULL) = (paused_by IS NULL))),
+    CONSTRAINT lanes_clock_check CHECK (((clock >= (0)::double precision) AND (clock < 'Infinity'::double precision))),
+    CONSTRAINT lanes_lane_check CHECK ((lane = ANY (ARRAY['image'::text, 'video'::text, 'gpu'::text])))
+)
+WITH (fillfactor='10', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000');
+COMMENT ON TABLE public.lanes IS 'One row a lane: its virtual time, and whether an operator has paused it.';
+COMMENT ON COLUMN public.lanes.clock IS 'The lane''s virtual time: the largest rank that was dispatched, at most a tenth of a second old.';
+COMMENT ON COLUMN public.lanes.paused_at IS 'Nothing is dispatched since then; what is under way goes on.';
 CREATE TABLE public.model_pricing (
     price_version bigint DEFAULT nextval('public.price_version'::regclass) NOT NULL,
     model text NOT NULL,
@@ -403,8 +436,10 @@ CREATE TABLE public.outbox (
     set_aside_at timestamp with time zone,
     set_aside_reason text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    rank double precision,
     CONSTRAINT dispatched_has_a_message CHECK (((dispatched_at IS NULL) = (message_id IS NULL))),
     CONSTRAINT outbox_lane_check CHECK ((lane = ANY (ARRAY['image'::text, 'video'::text, 'gpu'::text]))),
+    CONSTRAINT outbox_rank_check CHECK (((rank >= ('-1'::integer)::double precision) AND (rank < 'Infinity'::double precision))),
     CONSTRAINT set_aside_has_a_reason CHECK (((set_aside_at IS NULL) = (set_aside_reason IS NULL)))
 )
 WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_cost_delay='0');
@@ -412,6 +447,7 @@ COMMENT ON TABLE public.outbox IS 'The only way into the queue. A row is deleted
 COMMENT ON COLUMN public.outbox.available_at IS 'Not sent before: retries and timers wait here.';
 COMMENT ON COLUMN public.outbox.dispatched_at IS 'Sent as message_id, and not claimed yet.';
 COMMENT ON COLUMN public.outbox.set_aside_at IS 'It could not be made into a message: for an operator.';
+COMMENT ON COLUMN public.outbox.rank IS 'Rows of a lane are taken by (rank, outbox_id); -1 goes on with work that was begun; null waits for available_at.';
 ALTER TABLE public.outbox ALTER COLUMN outbox_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.outbox_outbox_id_seq
     START WITH 1
@@ -600,6 +636,8 @@ ALTER TABLE ONLY public.gpu_slots
     ADD CONSTRAINT gpu_slots_pkey PRIMARY KEY (endpoint);
 ALTER TABLE ONLY public.image_variant_pricing
     ADD CONSTRAINT image_variant_pricing_pkey PRIMARY KEY (price_version);
+ALTER TABLE ONLY public.lanes
+    ADD CONSTRAINT lanes_pkey PRIMARY KEY (lane);
 ALTER TABLE ONLY public.media
     ADD CONSTRAINT media_pkey PRIMARY KEY (media_id);
 ALTER TABLE ONLY public.media
@@ -650,10 +688,11 @@ CREATE INDEX generation_sessions_user ON public.generation_sessions USING btree 
 CREATE UNIQUE INDEX image_variant_pricing_current ON public.image_variant_pricing USING btree (model, resolution, quality) WHERE (retired_at IS NULL);
 CREATE INDEX media_user ON public.media USING btree (user_id, media_id DESC);
 CREATE UNIQUE INDEX model_pricing_current ON public.model_pricing USING btree (model) WHERE (retired_at IS NULL);
+CREATE INDEX outbox_delayed ON public.outbox USING btree (lane, available_at) WHERE ((dispatched_at IS NULL) AND (set_aside_at IS NULL) AND (rank IS NULL));
 CREATE INDEX outbox_in_queue ON public.outbox USING btree (lane, dispatched_at) WHERE (dispatched_at IS NOT NULL);
 CREATE INDEX outbox_session ON public.outbox USING btree (session_id);
 CREATE INDEX outbox_set_aside ON public.outbox USING btree (set_aside_at) WHERE (set_aside_at IS NOT NULL);
-CREATE INDEX outbox_waiting ON public.outbox USING btree (lane, available_at, outbox_id) WHERE ((dispatched_at IS NULL) AND (set_aside_at IS NULL));
+CREATE INDEX outbox_waiting ON public.outbox USING btree (lane, rank, outbox_id) WHERE ((dispatched_at IS NULL) AND (set_aside_at IS NULL) AND (rank IS NOT NULL));
 CREATE UNIQUE INDEX provider_tasks_one ON public.provider_tasks USING btree (session_id, first_ordinal) WHERE (state <> 'rejected'::text);
 CREATE INDEX provider_tasks_running ON public.provider_tasks USING btree (updated_at) WHERE (state = 'running'::text);
 CREATE INDEX uploads_user ON public.uploads USING btree (user_id, upload_id DESC);
@@ -750,6 +789,7 @@ GRANT SELECT,INSERT,UPDATE ON TABLE public.media TO generation_service;
 GRANT SELECT ON TABLE public.media TO generation_reader;
 GRANT SELECT ON TABLE public.images TO generation_service;
 GRANT SELECT ON TABLE public.images TO generation_reader;
+GRANT SELECT,UPDATE ON TABLE public.lanes TO generation_service;
 GRANT SELECT,INSERT ON TABLE public.model_pricing TO generation_service;
 GRANT UPDATE(retired_at) ON TABLE public.model_pricing TO generation_service;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.outbox TO generation_service;

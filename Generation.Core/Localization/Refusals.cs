@@ -155,8 +155,8 @@ public static class Refusals
             "sessionIds (liste), filter (nesne) ve all (true) alanlarından birini verin",
         ["is not a field of the filter (code, model, provider, before), or not of its type"] =
             "filtrenin bir alanı değil (code, model, provider, before) ya da türü yanlış",
-        ["is not a field of this request, which has model, params and clientKey"] =
-            "bu isteğin bir alanı değil; alanları model, params ve clientKey",
+        ["is not a field of this request, which has model, params, clientKey and priority"] =
+            "bu isteğin bir alanı değil; alanları model, params, clientKey ve priority",
         ["is not a field of this request, which has {0}"] =
             "bu isteğin bir alanı değil; alanları: {0}",
         ["is not a model of the tool '{0}'"] =
@@ -213,6 +213,8 @@ public static class Refusals
             "her kenarı en az {0} piksel olmalı; boyutu {1}x{2}",
         ["must be at most {0} beside {1} {2} when {3} is true"] =
             "{3} true iken {1} {2} yanında en çok {0} olmalı",
+        ["must be interactive or batch"] =
+            "interactive ya da batch olmalı",
         ["must be one of {0}"] =
             "şunlardan biri olmalı: {0}",
         ["must be queued, processing, completed, failed or canceled"] =

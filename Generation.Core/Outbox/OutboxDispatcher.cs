@@ -13,11 +13,12 @@ namespace Generation.Core.Outbox;
 public readonly record struct DispatchResult(int Published, bool HasMore, bool IsQueueLost, bool IsWindowFull = false);
 
 /// <summary>
-/// Publishes outbox rows to the queue. Any number may run concurrently: a row is locked from its read until it is marked, and others skip
-/// it. Publishing happens under those row locks, in one call of at most two seconds; a crash in between publishes the batch twice, and the
-/// claim ignores the second message.
+/// Publishes outbox rows to the queue in the order of their ranks. Any number may run concurrently: one at a time has the right to a lane, and the
+/// others leave the lane to it. Publishing happens under that lock and those of the rows, in one call of at most two seconds; a crash in between
+/// publishes the batch twice, and the claim ignores the second message. Whoever stands still in the middle loses the right after three.
 /// </summary>
-public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue, TimeProvider time, ILogger<OutboxDispatcher> log)
+public sealed class OutboxDispatcher(
+    NpgsqlDataSource database, IJobQueue queue, QueueOptions options, TimeProvider time, ILogger<OutboxDispatcher> log)
 {
     /// <summary>Messages checked in one call, during which Redis serves nobody else.</summary>
     private const int LostBatch = 5_000;
@@ -46,10 +47,10 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
         var rows = (int)Math.Min(maxRows, room);
         await using var connection = await database.OpenConnectionAsync(ct);
         await using var transaction = await connection.BeginTransactionAsync(ct);
-        var due = await ReadDueAsync(connection, lane, rows, ct);
+        var (ranked, due) = await ReadDueAsync(connection, lane, rows, ct);
         if (due.Count == 0)
         {
-            return default;
+            return default; // nothing is due, or another relay has the lane, or it is paused
         }
 
         // Set aside, not deleted: a newer release may know the event type.
@@ -74,6 +75,8 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
                 new() { Value = obsolete.Select(d => d.Message.OutboxId).ToArray() },
                 new() { Value = unknown.Select(d => d.Message.OutboxId).ToArray() },
                 new() { Value = unknown.Select(d => $"'{d.EventType}' is not what its session is for").ToArray() },
+                new() { Value = lane },
+                new() { Value = dispatched.Count == 0 ? 0 : dispatched.Max(d => d.Rank) },
             },
         };
         await mark.ExecuteNonQueryAsync(ct);
@@ -106,7 +109,7 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
         }
 
         var windowIsFull = dispatched.Count < live.Count || dispatched.Count == room;
-        return new DispatchResult(dispatched.Count, due.Count == rows && !windowIsFull, sent.IsQueueLost, windowIsFull);
+        return new DispatchResult(dispatched.Count, (due.Count == rows || ranked == rows) && !windowIsFull, sent.IsQueueLost, windowIsFull);
     }
 
     /// <summary>
@@ -192,7 +195,8 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
         return reader.GetInt32(0);
     }
 
-    private static async Task<List<Due>> ReadDueAsync(NpgsqlConnection connection, string lane, int rows, CancellationToken ct)
+    /// <summary>How many delayed rows got a rank, and the first of the lane. Both none when it cannot be dispatched now.</summary>
+    private async Task<(int Ranked, List<Due> Due)> ReadDueAsync(NpgsqlConnection connection, string lane, int rows, CancellationToken ct)
     {
         var due = new List<Due>();
         await using var command = new NpgsqlBatch(connection);
@@ -201,25 +205,30 @@ public sealed class OutboxDispatcher(NpgsqlDataSource database, IJobQueue queue,
         // a mark that a database crash loses is a batch that is published twice, as after a crash of the relay.
         command.BatchCommands.Add(PlannerSettings.Command());
         command.BatchCommands.Add(new NpgsqlBatchCommand(
-            "SELECT set_config('enable_sort', 'off', true), set_config('synchronous_commit', 'off', true)"));
-        command.BatchCommands.Add(new NpgsqlBatchCommand(
-            Sql.Text("Outbox/due.sql"))
-        { Parameters = { new() { Value = lane }, new() { Value = rows } } });
+            "SELECT set_config('enable_sort', 'off', true), set_config('synchronous_commit', 'off', true), "
+            + "set_config('idle_in_transaction_session_timeout', $1, true)")
+        {
+            Parameters = { new() { Value = $"{(int)(1.5 * options.SendTimeout.TotalMilliseconds)}ms" } },
+        });
+        command.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Outbox/lock_lane.sql")) { Parameters = { new() { Value = lane } } });
+        var rank = new NpgsqlBatchCommand(Sql.Text("Outbox/rank_due.sql")) { Parameters = { new() { Value = rows } } };
+        command.BatchCommands.Add(rank);
+        command.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Outbox/due.sql")) { Parameters = { new() { Value = rows } } });
         await using var reader = await command.ExecuteReaderAsync(ct);
-        await reader.SkipResultsAsync(2, ct);
+        await reader.SkipResultsAsync(3, ct); // planner settings, two; the lock. The ranks have no result
         while (await reader.ReadAsync(ct))
         {
             var trace = await reader.IsDBNullAsync(3, ct) ? null : reader.GetString(3);
             due.Add(new Due(
                 reader.GetString(1), reader.GetFieldValue<DateTimeOffset>(4), !await reader.IsDBNullAsync(5, ct)
-                    && reader.GetBoolean(5), reader.GetBoolean(6),
-                new JobMessage(reader.GetInt64(0), reader.GetGuid(2), reader.GetString(7), trace)));
+                    && reader.GetBoolean(5), reader.GetBoolean(7), reader.GetDouble(6),
+                new JobMessage(reader.GetInt64(0), reader.GetGuid(2), reader.GetString(8), trace)));
         }
 
-        return due;
+        return ((int)rank.RecordsAffected, due);
     }
 
     private sealed record Expected(long OutboxId, string MessageId, bool IsClaimed, DateTimeOffset DispatchedAt);
 
-    private sealed record Due(string EventType, DateTimeOffset AvailableAt, bool Obsolete, bool Unknown, JobMessage Message);
+    private sealed record Due(string EventType, DateTimeOffset AvailableAt, bool Obsolete, bool Unknown, double Rank, JobMessage Message);
 }

@@ -1,9 +1,8 @@
--- What of a lane is to be dispatched next, locked until it is marked; other relays pass over it. The message is made from the
+-- What of a lane is to be dispatched next, locked until it is marked. Runs after lock_lane.sql. The message is made from the
 -- session as it is now: parameters are inlined up to 8 KiB, else the worker has them from its claim.
--- Oldest first: this order is the queue's order.
--- a release before this one wrote rows without
+-- By rank (decision 0022): this order is the queue's order. A release before this one wrote no traceparent to sessions.
 SELECT o.outbox_id, o.event_type, o.session_id, coalesce(s.traceparent, o.traceparent) AS traceparent, o.available_at,
-       s.completed_at IS NOT NULL AS obsolete,
+       s.completed_at IS NOT NULL AS obsolete, o.rank,
        s.job_type IS DISTINCT FROM o.event_type AS unknown, -- the session says what is to be done, not a list of tools: a new one needs no new relay
        json_build_object(
            'payloadVersion', 1, 'jobType', o.event_type, 'sessionId', o.session_id, 'outboxId', o.outbox_id, 'attempt', s.attempt,
@@ -12,10 +11,11 @@ SELECT o.outbox_id, o.event_type, o.session_id, coalesce(s.traceparent, o.tracep
                                      'model', s.model, 'mock', s.mock))::text AS envelope
 FROM outbox AS o
 LEFT JOIN LATERAL (SELECT * FROM generation_sessions AS s WHERE s.session_id = o.session_id OFFSET 0) AS s ON true -- a look-up each, in every plan
-WHERE o.lane = $1
+WHERE o.lane = current_setting('generation.lane')
   AND o.dispatched_at IS NULL
   AND o.set_aside_at IS NULL
-  AND o.available_at <= now()
-ORDER BY o.available_at, o.outbox_id
-LIMIT $2
+  AND o.rank IS NOT NULL
+  AND o.available_at <= now() -- the release before put ranked rows off without taking their rank
+ORDER BY o.rank, o.outbox_id
+LIMIT $1
 FOR UPDATE OF o SKIP LOCKED

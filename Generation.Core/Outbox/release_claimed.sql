@@ -13,7 +13,7 @@ WITH done AS MATERIALIZED (
 ),
 again AS (
     UPDATE outbox
-    SET dispatched_at = NULL, message_id = NULL, available_at = now() + interval '1 second'
+    SET dispatched_at = NULL, message_id = NULL, rank = NULL, available_at = now() + interval '1 second'
     WHERE outbox_id = ANY (ARRAY(SELECT outbox_id FROM done WHERE is_locked))
 )
 DELETE FROM outbox

@@ -25,8 +25,9 @@ WITH request AS MATERIALIZED (
 -- DECIDE --------------------------------------------------------------------------------------------------------------------------------
 ending AS MATERIALIZED ( -- the cost is the sum of what was stored; beyond the hold it is the policy's ($2)
     SELECT DISTINCT ON (s.session_id) -- a session that is asked for twice in a batch ends once, by the first request that may end it
-           s.session_id, s.user_id, v.reservation_id, v.amount AS held, s.price_version, r.error_code, r.error_message, r.error_retryable,
-           r.provider_usage, r.failed_outputs,
+           s.session_id, s.user_id, v.reservation_id, v.amount AS held, s.price_version,
+           CASE WHEN s.started_at IS NULL AND s.rank IS NOT NULL THEN s.work END AS unserved, s.lane, s.priority,
+           r.error_code, r.error_message, r.error_retryable, r.provider_usage, r.failed_outputs,
            CASE WHEN coalesce(r.provider_usd, billed.usd) IS NOT NULL -- a provider's number is no reason not to end
                 THEN least(greatest(coalesce(r.provider_usd, billed.usd), 0), 999999) END AS provider_usd,
            stored.credits AS cost, stored.version,
@@ -167,14 +168,33 @@ ledger AS (
     WINDOW booking AS (PARTITION BY e.user_id ORDER BY e.session_id, e.n)
     ORDER BY e.user_id, e.session_id, e.n
 ),
+unserved AS MATERIALIZED ( -- who cancels what never started gives its work back, or stays behind what will never run (decision 0022)
+    SELECT e.user_id,
+           sum(e.unserved) FILTER (WHERE e.lane = 'image' AND e.priority <> 'batch') AS image,
+           sum(e.unserved) FILTER (WHERE e.lane = 'video' AND e.priority <> 'batch') AS video,
+           sum(e.unserved) FILTER (WHERE e.lane = 'gpu' AND e.priority <> 'batch') AS gpu,
+           sum(e.unserved) FILTER (WHERE e.lane = 'image' AND e.priority = 'batch') AS image_batch,
+           sum(e.unserved) FILTER (WHERE e.lane = 'video' AND e.priority = 'batch') AS video_batch,
+           sum(e.unserved) FILTER (WHERE e.lane = 'gpu' AND e.priority = 'batch') AS gpu_batch
+    FROM ending AS e
+    WHERE e.unserved IS NOT NULL
+    GROUP BY e.user_id
+),
 account AS (
     UPDATE credit_accounts AS a
-    SET available = a.available + d.available, reserved = a.reserved + d.reserved, updated_at = now()
+    SET available = a.available + d.available, reserved = a.reserved + d.reserved, updated_at = now(),
+        image_finish = a.image_finish - coalesce(u.image / a.share, 0),
+        video_finish = a.video_finish - coalesce(u.video / a.share, 0),
+        gpu_finish = a.gpu_finish - coalesce(u.gpu / a.share, 0),
+        image_batch_finish = a.image_batch_finish - coalesce(u.image_batch / a.share * 4, 0),
+        video_batch_finish = a.video_batch_finish - coalesce(u.video_batch / a.share * 4, 0),
+        gpu_batch_finish = a.gpu_batch_finish - coalesce(u.gpu_batch / a.share * 4, 0)
     FROM (
         SELECT user_id, sum(available_delta)::bigint AS available, sum(reserved_delta)::bigint AS reserved
         FROM entry
         GROUP BY user_id
     ) AS d
+    LEFT JOIN unserved AS u USING (user_id)
     WHERE a.user_id = ANY (ARRAY[d.user_id])
 ),
 reservation AS (

@@ -33,8 +33,20 @@ public sealed record SubmitRequest
 
     public Guid? RetryOf { get; init; }
 
+    public Priority Priority { get; init; }
+
     /// <summary>W3C trace context of the request, which the session keeps.</summary>
     public string? TraceParent { get; init; }
+}
+
+/// <summary>Which of a user's own requests come first; between users, shares decide.</summary>
+public enum Priority
+{
+    /// <summary>Somebody waits for it.</summary>
+    Interactive,
+
+    /// <summary>Nobody does: it gets a quarter of the user's share.</summary>
+    Batch,
 }
 
 public enum SubmitOutcome

@@ -289,6 +289,8 @@ public sealed class SubmitWriter : IHostedService, IDisposable
             LifetimeSeconds = request.Lifetime.TotalSeconds,
             request.RetryOf,
             Traceparent = request.TraceParent,
+            Priority = request.Priority.Name(),
+            Work = request.Model.TypicalSeconds * request.Outputs,
         };
     }
 

@@ -1,6 +1,6 @@
 -- Last statement of a submit batch: idempotency, hold, session and outbox row of every request in it, or a reason per request.
 --
--- Phases: READ the requests, their accounts, and the sessions of known keys · DECIDE which fit · ALLOCATE their holds to lots
+-- Phases: READ the requests, their accounts, and the sessions of known keys · DECIDE which fit · RANK them · ALLOCATE their holds to lots
 -- · WRITE lots, accounts, sessions, holds, ledger, outbox · ANSWER every request.
 --
 -- $1 the requests, at most one of a (user, client key) · $2 open sessions that a user may have
@@ -18,10 +18,11 @@ WITH request AS MATERIALIZED (
         n bigint, user_id uuid, client_key text, request_hash bytea, session_id uuid, reservation_id uuid,
         model text, tool text, provider text, job_type text, lane text, kind text,
         params text, input_settings text, mock boolean, outputs integer, unit_price bigint, price_version bigint,
-        lifetime_seconds double precision, retry_of uuid, traceparent text)
+        lifetime_seconds double precision, retry_of uuid, traceparent text, priority text, work double precision)
 ),
 account AS MATERIALIZED (
-    SELECT user_id, available, reserved, frozen_at,
+    SELECT user_id, available, reserved, frozen_at, share,
+           image_finish, video_finish, gpu_finish, image_batch_finish, video_batch_finish, gpu_batch_finish,
            $2 - (SELECT count(*) FROM (SELECT FROM credit_reservations AS v WHERE v.user_id = a.user_id
                AND v.status = 'held' LIMIT $2) AS open) AS room
     FROM credit_accounts AS a
@@ -61,6 +62,35 @@ held AS MATERIALIZED (
     GROUP BY user_id
 ),
 
+-- RANK: start-time fair queuing (decision 0022): a request starts when its user's last one of this lane and priority is done, or now -----
+served AS MATERIALIZED (
+    SELECT c.n, c.user_id, c.lane, c.priority,
+           c.work / (a.share * CASE c.priority WHEN 'batch' THEN 0.25 ELSE 1 END) AS duration,
+           greatest(l.clock, CASE c.priority
+               WHEN 'batch' THEN CASE c.lane WHEN 'image' THEN a.image_batch_finish WHEN 'video' THEN a.video_batch_finish ELSE a.gpu_batch_finish END
+               ELSE CASE c.lane WHEN 'image' THEN a.image_finish WHEN 'video' THEN a.video_finish ELSE a.gpu_finish END
+           END) AS start
+    FROM accepted AS c
+    JOIN account AS a USING (user_id)
+    JOIN lanes AS l ON l.lane = c.lane
+),
+ranked AS MATERIALIZED (
+    SELECT n, user_id, lane, priority, start + sum(duration) OVER flow AS finish, start + sum(duration) OVER flow - duration AS rank
+    FROM served
+    WINDOW flow AS (PARTITION BY user_id, lane, priority ORDER BY n)
+),
+finished AS MATERIALIZED (
+    SELECT user_id,
+           max(finish) FILTER (WHERE lane = 'image' AND priority <> 'batch') AS image,
+           max(finish) FILTER (WHERE lane = 'video' AND priority <> 'batch') AS video,
+           max(finish) FILTER (WHERE lane = 'gpu' AND priority <> 'batch') AS gpu,
+           max(finish) FILTER (WHERE lane = 'image' AND priority = 'batch') AS image_batch,
+           max(finish) FILTER (WHERE lane = 'video' AND priority = 'batch') AS video_batch,
+           max(finish) FILTER (WHERE lane = 'gpu' AND priority = 'batch') AS gpu_batch
+    FROM ranked
+    GROUP BY user_id
+),
+
 -- ALLOCATE: docs/ledger.md has an example ------------------------------------------------------------------------------------------------
 lot AS MATERIALIZED ( -- the user's credits laid end to end, in the order in which they are drawn
     SELECT h.user_id, l.lot_id, l.upto - l.available AS since, l.upto
@@ -88,17 +118,26 @@ lot_drawn AS (
 ),
 account_held AS (
     UPDATE credit_accounts AS a
-    SET available = a.available - h.amount, reserved = a.reserved + h.amount, updated_at = now()
+    SET available = a.available - h.amount, reserved = a.reserved + h.amount, updated_at = now(),
+        image_finish = coalesce(f.image, a.image_finish),
+        video_finish = coalesce(f.video, a.video_finish),
+        gpu_finish = coalesce(f.gpu, a.gpu_finish),
+        image_batch_finish = coalesce(f.image_batch, a.image_batch_finish),
+        video_batch_finish = coalesce(f.video_batch, a.video_batch_finish),
+        gpu_batch_finish = coalesce(f.gpu_batch, a.gpu_batch_finish)
     FROM held AS h
+    JOIN finished AS f USING (user_id)
     WHERE a.user_id = h.user_id
 ),
 session AS (
     INSERT INTO generation_sessions
         (session_id, user_id, client_key, request_hash, model, tool, provider, job_type, lane, kind, params, input_settings, mock,
-         requested_outputs, unit_price, price_version, held_credits, deadline, retry_of, traceparent)
-    SELECT session_id, user_id, client_key, request_hash, model, tool, provider, job_type, lane, kind, params::jsonb, input_settings::jsonb, mock,
-           outputs, unit_price, price_version, amount, now() + make_interval(secs => lifetime_seconds), retry_of, traceparent
-    FROM accepted
+         requested_outputs, unit_price, price_version, held_credits, deadline, retry_of, traceparent, priority, work, rank)
+    SELECT c.session_id, c.user_id, c.client_key, c.request_hash, c.model, c.tool, c.provider, c.job_type, c.lane, c.kind, c.params::jsonb,
+           c.input_settings::jsonb, c.mock, c.outputs, c.unit_price, c.price_version, c.amount, now() + make_interval(secs => c.lifetime_seconds),
+           c.retry_of, c.traceparent, c.priority, c.work, r.rank
+    FROM accepted AS c
+    JOIN ranked AS r USING (n)
 ),
 reservation AS (
     INSERT INTO credit_reservations (reservation_id, session_id, user_id, amount, expires_at)
@@ -118,10 +157,11 @@ ledger AS (
     ORDER BY n
 ),
 dispatch AS (
-    INSERT INTO outbox (event_type, lane, session_id, traceparent)
-    SELECT job_type, lane, session_id, traceparent
-    FROM accepted
-    ORDER BY n
+    INSERT INTO outbox (event_type, lane, session_id, traceparent, rank)
+    SELECT c.job_type, c.lane, c.session_id, c.traceparent, r.rank
+    FROM accepted AS c
+    JOIN ranked AS r USING (n)
+    ORDER BY c.n
 )
 
 -- ANSWER --------------------------------------------------------------------------------------------------------------------------------

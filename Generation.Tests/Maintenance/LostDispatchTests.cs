@@ -120,7 +120,7 @@ public sealed class LostDispatchTests : IAsyncLifetime
         var queue = new RedisJobQueue(
             redis, () => throw new InvalidOperationException("A relay receives nothing."), options, TimeProvider.System,
                 NullLogger<RedisJobQueue>.Instance);
-        return new OutboxDispatcher(db, queue, TimeProvider.System, NullLogger<OutboxDispatcher>.Instance);
+        return new OutboxDispatcher(db, queue, options, TimeProvider.System, NullLogger<OutboxDispatcher>.Instance);
     }
 
     /// <summary>Dispatches until the window is full.</summary>
@@ -142,8 +142,8 @@ public sealed class LostDispatchTests : IAsyncLifetime
 
     /// <summary>The rows that go out next.</summary>
     private async Task<List<long>> NextAsync(int count) => [.. await db.ScalarAsync<long[]>(
-        "SELECT array_agg(outbox_id ORDER BY available_at, outbox_id) FROM (SELECT * FROM outbox WHERE dispatched_at IS NULL ORDER BY "
-            + $"available_at, outbox_id LIMIT {count}) AS o")];
+        "SELECT array_agg(outbox_id ORDER BY rank, outbox_id) FROM (SELECT * FROM outbox WHERE dispatched_at IS NULL ORDER BY "
+            + $"rank, outbox_id LIMIT {count}) AS o")];
 
     /// <summary>The very versions of the rows that wait: nobody has written to one while this stays the same.</summary>
     private Task<string> WaitingAsync(int sinceFirst = 0) => db.ScalarAsync<string>(

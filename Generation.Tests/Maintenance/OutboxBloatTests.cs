@@ -34,8 +34,9 @@ public sealed class OutboxBloatTests
         {
             await db.ExecuteAsync(
                 $"""
-                INSERT INTO outbox (event_type, lane, session_id, traceparent)
-                SELECT 'gen.seedream4', 'image', session_id, '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
+                INSERT INTO outbox (event_type, lane, session_id, traceparent, rank)
+                SELECT 'gen.seedream4', 'image', session_id, '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01',
+                       (SELECT coalesce(max(rank), 0) FROM outbox) + row_number() OVER ()
                 FROM generation_sessions, generate_series(1, {RowsPerRound / Backlog + 1})
                 LIMIT {RowsPerRound}
                 """);
@@ -43,7 +44,7 @@ public sealed class OutboxBloatTests
                 $"""
                 UPDATE outbox SET dispatched_at = now(), message_id = '1760000000000-' || outbox_id
                 WHERE outbox_id IN (SELECT outbox_id FROM outbox WHERE lane = 'image' AND dispatched_at IS NULL AND set_aside_at IS NULL
-                                    ORDER BY available_at, outbox_id LIMIT {RowsPerRound})
+                                    ORDER BY rank, outbox_id LIMIT {RowsPerRound})
                 """);
             await db.ExecuteAsync("DELETE FROM outbox WHERE dispatched_at IS NOT NULL");
             await db.ExecuteAsync("SELECT pg_stat_force_next_flush()"); // else the server counts a second later
@@ -64,8 +65,13 @@ public sealed class OutboxBloatTests
     /// <summary>Pages that the dispatcher's own statement touches to find the next 500 rows.</summary>
     private static async Task<long> BuffersOfADispatchAsync(NpgsqlDataSource db)
     {
-        await using var command = db.CreateCommand("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + Sql.Text("Outbox/due.sql"));
-        command.Parameters.AddWithValue("image");
+        await using var connection = await db.OpenConnectionAsync();
+        await using (var lane = new NpgsqlCommand("SELECT set_config('generation.lane', 'image', false)", connection))
+        {
+            await lane.ExecuteScalarAsync();
+        }
+
+        await using var command = new NpgsqlCommand("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + Sql.Text("Outbox/due.sql"), connection);
         command.Parameters.AddWithValue(500);
         var plan = JsonNode.Parse((string)(await command.ExecuteScalarAsync())!)![0]!["Plan"]!;
         Assert.Equal(500, (int)plan["Actual Rows"]!);

@@ -29,15 +29,15 @@ internal static class Rows
         WITH made AS (
             INSERT INTO generation_sessions (session_id, user_id, client_key, request_hash, model, tool, provider, job_type, lane, kind, params,
                 input_settings,
-                                             requested_outputs, unit_price, price_version, held_credits, deadline, created_at, updated_at)
+                                             requested_outputs, unit_price, price_version, held_credits, deadline, created_at, updated_at, work, rank)
             SELECT gen_random_uuid(), '{UserId}', 'backlog ' || i, sha256('backlog'), 'seedream-4', 'seedream4', 'ark', 'gen.seedream4', 'image', 'image',
-                   '{"{}"}', '{"{}"}', 1, 4, 1, 4, now() + interval '1 day', at, at
+                   '{"{}"}', '{"{}"}', 1, 4, 1, 4, now() + interval '1 day', at, at, 10, 10 * i
             FROM generate_series(1, {sessions}) AS i
             CROSS JOIN LATERAL (SELECT now() - interval '{age}' + i * interval '1 s') AS t (at)
-            RETURNING session_id, created_at
+            RETURNING session_id, created_at, rank
         )
-        INSERT INTO outbox (event_type, lane, session_id, available_at, created_at)
-        SELECT 'gen.seedream4', 'image', session_id, created_at, created_at
+        INSERT INTO outbox (event_type, lane, session_id, available_at, created_at, rank)
+        SELECT 'gen.seedream4', 'image', session_id, created_at, created_at, rank
         FROM made
         ORDER BY created_at
         """);

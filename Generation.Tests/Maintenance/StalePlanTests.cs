@@ -70,7 +70,7 @@ public sealed class StalePlanTests
         await using var db = NpgsqlDataSource.Create(database.ConnectionString + ";Maximum Pool Size=1;Max Auto Prepare=64");
         await db.AddUserAsync();
         await EmptyOutboxAsync(db, keepsPages);
-        var relay = new OutboxDispatcher(db, new RoomyQueue(), TimeProvider.System, NullLogger<OutboxDispatcher>.Instance);
+        var relay = new OutboxDispatcher(db, new RoomyQueue(), new QueueOptions(), TimeProvider.System, NullLogger<OutboxDispatcher>.Instance);
         for (var i = 0; i < 20; i++) Assert.Equal(0, (await relay.DispatchAsync("image", Batch, Backlog, CancellationToken.None)).Published);
 
         await db.AddBacklogAsync(Backlog, TimeSpan.FromHours(6));

@@ -21,7 +21,7 @@ public sealed class LaneOutageTests
         var clock = new FakeTimeProvider();
         var queue = new LeavingQueue();
         await using var nowhere = NpgsqlDataSource.Create("Host=127.0.0.1;Port=1"); // not asked: the window is full, or the queue away
-        var dispatcher = new OutboxDispatcher(nowhere, queue, clock, NullLogger<OutboxDispatcher>.Instance);
+        var dispatcher = new OutboxDispatcher(nowhere, queue, new QueueOptions(), clock, NullLogger<OutboxDispatcher>.Instance);
         using var lost = new LostDispatchSweep(dispatcher, Settings, clock, NullLogger<LostDispatchSweep>.Instance);
         using var dispatch = new DispatchService(dispatcher, Settings, lost, clock, NullLogger<DispatchService>.Instance);
 
@@ -59,7 +59,7 @@ public sealed class LaneOutageTests
         var clock = new FakeTimeProvider();
         var queue = new LeavingQueue();
         await using var nowhere = NpgsqlDataSource.Create("Host=127.0.0.1;Port=1"); // not asked: the window is full
-        var dispatcher = new OutboxDispatcher(nowhere, queue, clock, NullLogger<OutboxDispatcher>.Instance);
+        var dispatcher = new OutboxDispatcher(nowhere, queue, new QueueOptions(), clock, NullLogger<OutboxDispatcher>.Instance);
         using var lost = new LostDispatchSweep(dispatcher, Settings, clock, NullLogger<LostDispatchSweep>.Instance);
         using var dispatch = new DispatchService(dispatcher, Settings, lost, clock, NullLogger<DispatchService>.Instance);
 

@@ -36,6 +36,9 @@ internal sealed class WriterUnderTest : IAsyncDisposable
     /// <summary>The database as its superuser.</summary>
     public NpgsqlDataSource Db { get; }
 
+    /// <summary>The database as a service has it.</summary>
+    public NpgsqlDataSource Service => service;
+
     public static async Task<WriterUnderTest> CreateAsync(SubmitOptions? options = null, TimeProvider? time = null)
     {
         TestPostgres.Migrate = connectionString => DatabaseMigrator.MigrateAsync(connectionString, CancellationToken.None);
@@ -55,14 +58,15 @@ internal sealed class WriterUnderTest : IAsyncDisposable
     /// <summary>Asks for pictures of 4 credits each; <paramref name="body"/> tells bodies of one key apart.</summary>
     public Task<SubmitResult> SubmitAsync(
         Guid user, string key, int outputs = 1, string body = "a lighthouse", string @params = """{"prompt": "a lighthouse"}""",
-            CancellationToken ct = default) =>
+            Model? model = null, Priority priority = Priority.Interactive, CancellationToken ct = default) =>
         writer.SubmitAsync(
             new SubmitRequest
             {
                 UserId = user,
                 ClientKey = key,
                 RequestHash = ApiKeys.Hash(body),
-                Model = ModelRegistry.BuiltIn[0],
+                Model = model ?? ModelRegistry.BuiltIn[0],
+                Priority = priority,
                 Params = @params,
                 InputSettings = "{}",
                 Mock = false,
