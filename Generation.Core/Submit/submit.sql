@@ -72,7 +72,7 @@ served AS MATERIALIZED (
            END) AS start
     FROM accepted AS c
     JOIN account AS a USING (user_id)
-    JOIN lanes AS l ON l.lane = c.lane
+    LEFT JOIN lanes AS l ON l.lane = c.lane -- greatest() passes over a null: what is held has a session, whatever this table says
 ),
 ranked AS MATERIALIZED (
     SELECT n, user_id, lane, priority, start + sum(duration) OVER flow AS finish, start + sum(duration) OVER flow - duration AS rank

@@ -10,6 +10,31 @@ public sealed class SubmitTests
 {
     private const string Lighthouse = """{"model":"seedream-4","params":{"prompt":"a lighthouse at dusk","size":"2K","n":2}}""";
 
+    [Theory]
+    [InlineData("", "interactive")]
+    [InlineData(",\"priority\":null", "interactive")]
+    [InlineData(",\"priority\":\"interactive\"", "interactive")]
+    [InlineData(",\"priority\":\"batch\"", "batch")]
+    public async Task A_submit_has_the_priority_it_asks_for(string field, string priority)
+    {
+        var system = await ApiSystem.Queued;
+        var user = await system.NewUserAsync();
+        var reply = (await user.SubmitAsync(Lighthouse[..^1] + field + "}")).AssertStatus(HttpStatusCode.Accepted);
+        Assert.Equal($"{priority} 20", await system.ScalarAsync<string>(
+            $"SELECT priority || ' ' || work FROM generation_sessions WHERE session_id = '{reply.SessionId}'"));
+    }
+
+    [Theory]
+    [InlineData("\"urgent\"")]
+    [InlineData("1")]
+    public async Task A_priority_that_there_is_not_is_refused_by_its_name(string priority)
+    {
+        var system = await ApiSystem.Queued;
+        var user = await system.NewUserAsync();
+        var reply = (await user.SubmitAsync(Lighthouse[..^1] + $",\"priority\":{priority}}}")).AssertStatus(HttpStatusCode.BadRequest);
+        Assert.Equal("must be interactive or batch", (string?)reply.Body["errors"]!["priority"]![0]);
+    }
+
     [Fact]
     public async Task A_202_commits_session_hold_and_outbox_row_together()
     {
