@@ -39,11 +39,11 @@ internal sealed partial class Promises(ChaosSystem system, Client client, Histor
     private static readonly TimeSpan ClockTolerance = TimeSpan.FromMilliseconds(500); // between a row's transaction and our look at the clock
     private const int MaxStories = 20;
 
-    private readonly ConcurrentDictionary<Promise, ConcurrentQueue<string>> broken = new();
-    private readonly ConcurrentDictionary<Guid, bool> suspects = new();
     /// <summary>How the providers' 500 to a creation is recorded.</summary>
     private static readonly string[] ServerErrors = ["InternalServiceError", "INTERNAL", "500", "server_error"];
 
+    private readonly ConcurrentDictionary<Promise, ConcurrentQueue<string>> broken = new();
+    private readonly ConcurrentDictionary<Guid, bool> suspects = new();
     private readonly SortedDictionary<string, int> excuses = new(StringComparer.Ordinal);
 
     /// <summary>What was billed for calls that the database cannot know of, by tag.</summary>

@@ -13,9 +13,10 @@ namespace Generation.Core.Outbox;
 public readonly record struct DispatchResult(int Published, bool HasMore, bool IsQueueLost, bool IsWindowFull = false);
 
 /// <summary>
-/// Publishes outbox rows to the queue in the order of their ranks. Any number may run concurrently: one at a time has the right to a lane, and the
-/// others leave the lane to it. Publishing happens under that lock and those of the rows, in one call of at most two seconds; a crash in between
-/// publishes the batch twice, and the claim ignores the second message. Whoever stands still in the middle loses the right after three.
+/// Publishes outbox rows to the queue in the order of their ranks. Any number may run concurrently: one at a time holds the lock of a lane, the
+/// others skip that lane. Publishing happens under that lock and those of the rows, in one call of at most <c>Queue:SendTimeout</c>; a crash in
+/// between publishes the batch twice, and the claim ignores the second message. A dispatcher that freezes in between loses its transaction, and
+/// with it the lock, after one and a half times that.
 /// </summary>
 public sealed class OutboxDispatcher(
     NpgsqlDataSource database, IJobQueue queue, QueueOptions options, TimeProvider time, ILogger<OutboxDispatcher> log)

@@ -1,6 +1,6 @@
--- The right to dispatch a lane, until the transaction ends: generation.lane is the lane, or empty when another relay has the right or the lane is
--- paused. What follows asks it. With two at a time ranks would be published out of order. An advisory lock, because whoever locks the lane's row
--- (an operator, a forgotten transaction) must not stop it.
+-- Takes the lock of a lane until the transaction ends: generation.lane is the lane, or empty when another relay holds the lock or the lane is paused.
+-- The next statements read it. Two dispatchers at once would publish ranks out of order. An advisory lock, so that a transaction which locks the
+-- lane's row does not stop the lane.
 -- $1 the lane
 SELECT set_config('generation.lane', CASE
     WHEN EXISTS (SELECT FROM lanes WHERE lane = $1 AND paused_at IS NOT NULL) THEN ''

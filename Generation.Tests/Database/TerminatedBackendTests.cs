@@ -1,11 +1,11 @@
 using System.Net;
 using Generation.Tests.Harness;
 
-namespace Generation.Tests.Submit;
+namespace Generation.Tests.Database;
 
 /// <summary>
-/// An operator, a proxy or a failover ends single connections. The database is there: nobody is refused for it, and no job waits until somebody
-/// gets over it.
+/// An operator, a proxy or a failover ends single connections while the database is available: no request is refused and no job delayed
+/// because of it.
 /// </summary>
 [Trait("tier", "slow")]
 public sealed class TerminatedBackendTests

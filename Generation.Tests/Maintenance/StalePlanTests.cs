@@ -5,6 +5,7 @@ using Generation.Core.Realtime;
 using Generation.Core.Sessions;
 using Generation.Tests.Credits;
 using Generation.Tests.Harness;
+using Generation.Tests.Outbox;
 using Generation.Tests.Resilience;
 using Microsoft.Extensions.Logging.Abstractions;
 using Npgsql;
@@ -70,7 +71,7 @@ public sealed class StalePlanTests
         await using var db = NpgsqlDataSource.Create(database.ConnectionString + ";Maximum Pool Size=1;Max Auto Prepare=64");
         await db.AddUserAsync();
         await EmptyOutboxAsync(db, keepsPages);
-        var relay = new OutboxDispatcher(db, new RoomyQueue(), new QueueOptions(), TimeProvider.System, NullLogger<OutboxDispatcher>.Instance);
+        var relay = new OutboxDispatcher(db, new RecordingQueue(), new QueueOptions(), TimeProvider.System, NullLogger<OutboxDispatcher>.Instance);
         for (var i = 0; i < 20; i++) Assert.Equal(0, (await relay.DispatchAsync("image", Batch, Backlog, CancellationToken.None)).Published);
 
         await db.AddBacklogAsync(Backlog, TimeSpan.FromHours(6));
@@ -181,26 +182,5 @@ public sealed class StalePlanTests
             Assert.Empty(await sessions.ReadNewerAsync([watched], [1], CancellationToken.None));
             Assert.Single(await sessions.ReadAsync([watched], CancellationToken.None));
         }
-    }
-
-    /// <summary>Takes everything.</summary>
-    private sealed class RoomyQueue : IJobQueue
-    {
-        public string MessagingSystem => "test";
-
-        public Task<long> DepthAsync(string lane, CancellationToken ct) => Task.FromResult(0L);
-
-        public Task<Sent> SendAsync(string lane, IReadOnlyList<JobMessage> messages, int window, CancellationToken ct) =>
-            Task.FromResult(new Sent([.. messages.Select(message => $"{message.OutboxId}")], IsQueueLost: false));
-
-        public Task<IReadOnlyList<Delivery>> ReceiveAsync(string lane, int max, TimeSpan wait, CancellationToken ct) =>
-            throw new NotSupportedException();
-
-        public Task CompleteAsync(string lane, IReadOnlyList<string> receipts, CancellationToken ct) => throw new NotSupportedException();
-
-        public Task DeadLetterAsync(string lane, Delivery delivery, string reason, CancellationToken ct) => throw new NotSupportedException();
-
-        public Task<IReadOnlyList<string>> FindMissingAsync(string lane, IReadOnlyList<string> messageIds, CancellationToken ct) =>
-            throw new NotSupportedException();
     }
 }

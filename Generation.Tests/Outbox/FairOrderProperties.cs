@@ -1,9 +1,7 @@
-using System.Globalization;
 using FsCheck;
 using FsCheck.Fluent;
 using Generation.Core.Catalog;
 using Generation.Core.Credits;
-using Generation.Core.Database;
 using Generation.Core.Outbox;
 using Generation.Core.Queue;
 using Generation.Core.Realtime;
@@ -12,13 +10,12 @@ using Generation.Core.Submit;
 using Generation.Tests.Harness;
 using Generation.Tests.Submit;
 using Microsoft.Extensions.Logging.Abstractions;
-using Npgsql;
 
 namespace Generation.Tests.Outbox;
 
 /// <summary>
-/// Random submits, dispatches and cancels of a few users against a model of start-time fair queuing in a dozen lines; and its bound: whoever had
-/// nothing waiting is overtaken by at most one later request of every other. The same sequences in every run.
+/// Random submits, dispatches and cancels of a few users, compared with a model of start-time fair queuing; and its bound: a user with nothing
+/// waiting is overtaken by at most one later request of each other user. The same sequences in every run.
 /// </summary>
 [Trait("tier", "slow")]
 public sealed class FairOrderProperties
@@ -89,7 +86,7 @@ public sealed class FairOrderProperties
                 });
             }
 
-            var positions = await PositionsAsync();
+            var positions = (await writer.PositionsAsync(waiting.Select(row => row.Session))).ConvertAll(place => place.Session);
             await DispatchAsync(1_000);
             Assert.Equal(positions, dispatched.TakeLast(positions.Count).Select(row => row.Session));
             return dispatched.Sum(row => OvertakesOf(row));
@@ -144,22 +141,6 @@ public sealed class FairOrderProperties
             }
 
             return overtaking.Count;
-        }
-
-        private async Task<List<Guid>> PositionsAsync()
-        {
-            var places = new List<(Guid Session, long Ahead)>();
-            await using var connection = await writer.Db.OpenConnectionAsync();
-            foreach (var row in waiting)
-            {
-                await using var command = new NpgsqlCommand(Sql.Text("Sessions/position.sql"), connection)
-                {
-                    Parameters = { new() { Value = row.Session } },
-                };
-                places.Add((row.Session, Convert.ToInt64(await command.ExecuteScalarAsync(), CultureInfo.InvariantCulture)));
-            }
-
-            return [.. places.OrderBy(place => place.Ahead).Select(place => place.Session)];
         }
     }
 }

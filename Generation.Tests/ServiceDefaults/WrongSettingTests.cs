@@ -2,7 +2,7 @@ using Generation.LocalServers;
 
 namespace Generation.Tests.ServiceDefaults;
 
-/// <summary>Who mistypes a setting reads which one, and no stack trace.</summary>
+/// <summary>A mistyped setting is named, without a stack trace.</summary>
 [Trait("tier", "process")]
 public sealed class WrongSettingTests
 {
@@ -13,7 +13,7 @@ public sealed class WrongSettingTests
     };
 
     [Theory]
-    [InlineData("Generation.Api", "Submit__Patience", "soon", "Submit:Patience")] // no TimeSpan
+    [InlineData("Generation.Api", "Submit__StandingWait", "soon", "Submit:StandingWait")] // not a TimeSpan
     [InlineData("Generation.Api", "Submit__QueueLength", "-1", "Submit:QueueLength")] // out of range
     [InlineData("Generation.Worker", "Providers__Ark__BaseUrl", "nowhere", "Providers:Ark:BaseUrl")]
     [InlineData("Generation.Worker", "Worker__Concurrency", "many", "Worker:Concurrency")]

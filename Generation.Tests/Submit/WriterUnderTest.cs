@@ -88,6 +88,20 @@ internal sealed class WriterUnderTest : IAsyncDisposable
         await command.ExecuteNonQueryAsync();
     }
 
+    /// <summary>The sessions that are in line, first to last, each with the position that it is shown at.</summary>
+    public async Task<List<(Guid Session, long Ahead)>> PositionsAsync(IEnumerable<Guid> sessions)
+    {
+        var places = new List<(Guid Session, long Ahead)>();
+        await using var connection = await Db.OpenConnectionAsync();
+        foreach (var session in sessions)
+        {
+            await using var command = new NpgsqlCommand(Sql.Text("Sessions/position.sql"), connection) { Parameters = { new() { Value = session } } };
+            places.Add((session, (long)(await command.ExecuteScalarAsync())!));
+        }
+
+        return [.. places.OrderBy(place => place.Ahead)];
+    }
+
     /// <summary>A batch stands still from now on, until this is disposed.</summary>
     public async Task<NpgsqlConnection> StallAsync()
     {
