@@ -144,6 +144,11 @@ internal sealed class Injector(ChaosSystem system, History history)
     };
 
     /// <summary>
+    /// Fewer than open a circuit breaker, with one of a prompt's own: when all meet one provider, its sessions would have to fail.
+    /// </summary>
+    private static int ProviderFaultCount(string fault) => fault is "server-error" or "overload" ? 3 : 6;
+
+    /// <summary>
     /// A 500 only where it says that nothing was made: elsewhere it may have cost something, and nobody could repeat it. And no overload
     /// for Kie, which says "maintenance" then and is left alone for a minute.
     /// </summary>
@@ -152,7 +157,7 @@ internal sealed class Injector(ChaosSystem system, History history)
             new
             {
                 fault,
-                count = 6,
+                count = ProviderFaultCount(fault),
                 prompt = fault switch
                 {
                     "server-error" or "overload" => Workload.AnswersWord,
@@ -160,7 +165,7 @@ internal sealed class Injector(ChaosSystem system, History history)
                     _ => null
                 }
             },
-            $"{fault}, 6 times", tell, ct);
+            $"{fault}, {ProviderFaultCount(fault)} times", tell, ct);
 
     private async Task OrderAsync(object order, string on, Action<string> tell, CancellationToken ct)
     {
