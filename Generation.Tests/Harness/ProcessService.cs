@@ -157,8 +157,34 @@ public sealed class ProcessService : ITestService
         return process.ExitCode;
     }
 
-    /// <summary>SIGSTOP: it exists, but does nothing.</summary>
-    public void Pause() => Signal("STOP");
+    /// <summary>
+    /// SIGSTOP: it exists, but does nothing. Returns when every thread has stopped: the signal is given to one of them, and the others run until
+    /// it is scheduled.
+    /// </summary>
+    public void Pause()
+    {
+        Signal("STOP");
+        var deadline = Stopwatch.StartNew();
+        while (!Directory.GetDirectories($"/proc/{process.Id}/task").All(IsStopped))
+        {
+            Assert.True(deadline.Elapsed < TimeSpan.FromSeconds(30), "The process did not stop.");
+            Thread.Sleep(1);
+        }
+    }
+
+    /// <summary>Whether a thread is stopped, or has ended meanwhile. Its state follows its name, which is in parentheses.</summary>
+    private static bool IsStopped(string thread)
+    {
+        try
+        {
+            var stat = File.ReadAllText(Path.Combine(thread, "stat"));
+            return stat[stat.LastIndexOf(')') + 2] is 'T' or 't' or 'X' or 'Z';
+        }
+        catch (IOException)
+        {
+            return true;
+        }
+    }
 
     /// <summary>SIGCONT.</summary>
     public void Resume() => Signal("CONT");
