@@ -146,3 +146,13 @@ public sealed class FairOrder : Migration
 
     protected override void Up(MigrationBuilder migrationBuilder) => migrationBuilder.Sql(Sql.Text($"Database/Migrations/{Id}.sql"));
 }
+
+/// <inheritdoc cref="Pipeline"/>
+[DbContext(typeof(GenerationDbContext))]
+[Migration(Id)]
+public sealed class PositionsAndSlots : Migration
+{
+    public const string Id = "0014_positions_and_slots";
+
+    protected override void Up(MigrationBuilder migrationBuilder) => migrationBuilder.Sql(Sql.Text($"Database/Migrations/{Id}.sql"));
+}

@@ -260,7 +260,6 @@ CREATE TABLE public.generation_sessions (
     CONSTRAINT generation_sessions_lost_leases_check CHECK ((lost_leases >= 0)),
     CONSTRAINT generation_sessions_priority_check CHECK ((priority = ANY (ARRAY['interactive'::text, 'batch'::text]))),
     CONSTRAINT generation_sessions_progress_check CHECK (((progress >= 0) AND (progress <= 100))),
-    CONSTRAINT generation_sessions_rank_check CHECK (((rank >= (0)::double precision) AND (rank < 'Infinity'::double precision))),
     CONSTRAINT generation_sessions_request_hash_check CHECK ((octet_length(request_hash) = 32)),
     CONSTRAINT generation_sessions_requested_outputs_check CHECK (((requested_outputs >= 1) AND (requested_outputs <= 100))),
     CONSTRAINT generation_sessions_shortfall_credits_check CHECK ((shortfall_credits >= 0)),
@@ -302,9 +301,13 @@ CREATE TABLE public.gpu_slots (
     session_id uuid,
     lease_token bigint,
     taken_at timestamp with time zone,
+    reserved_by text,
+    reserved_until timestamp with time zone,
+    CONSTRAINT a_reservation_has_an_end CHECK (((reserved_by IS NULL) = (reserved_until IS NULL))),
     CONSTRAINT taken_by_a_lease CHECK ((((session_id IS NULL) = (lease_token IS NULL)) AND ((session_id IS NULL) = (taken_at IS NULL))))
 );
 COMMENT ON TABLE public.gpu_slots IS 'One job a GPU: a slot is taken as long as the session named here has its lease under this token (decision 0009).';
+COMMENT ON COLUMN public.gpu_slots.reserved_by IS 'The worker that is about to claim a job for it, until reserved_until.';
 CREATE SEQUENCE public.price_version
     START WITH 1
     INCREMENT BY 1
@@ -437,9 +440,12 @@ CREATE TABLE public.outbox (
     set_aside_reason text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     rank double precision,
+    provider text,
+    work double precision,
     CONSTRAINT dispatched_has_a_message CHECK (((dispatched_at IS NULL) = (message_id IS NULL))),
     CONSTRAINT outbox_lane_check CHECK ((lane = ANY (ARRAY['image'::text, 'video'::text, 'gpu'::text]))),
     CONSTRAINT outbox_rank_check CHECK (((rank >= ('-1'::integer)::double precision) AND (rank < 'Infinity'::double precision))),
+    CONSTRAINT outbox_work_check CHECK (((work > (0)::double precision) AND (work < 'Infinity'::double precision))),
     CONSTRAINT set_aside_has_a_reason CHECK (((set_aside_at IS NULL) = (set_aside_reason IS NULL)))
 )
 WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_cost_delay='0');
@@ -448,6 +454,8 @@ COMMENT ON COLUMN public.outbox.available_at IS 'Not sent before: retries and ti
 COMMENT ON COLUMN public.outbox.dispatched_at IS 'Sent as message_id, and not claimed yet.';
 COMMENT ON COLUMN public.outbox.set_aside_at IS 'It could not be made into a message: for an operator.';
 COMMENT ON COLUMN public.outbox.rank IS 'Rows of a lane are taken by (rank, outbox_id); -1 goes on with work that was begun; null waits for available_at.';
+COMMENT ON COLUMN public.outbox.provider IS 'Of the session: a provider that holds more than its share of a lane''s slots is passed over.';
+COMMENT ON COLUMN public.outbox.work IS 'Of the session, in slot-seconds: what waits before a row says when it starts.';
 ALTER TABLE public.outbox ALTER COLUMN outbox_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.outbox_outbox_id_seq
     START WITH 1
@@ -630,6 +638,8 @@ ALTER TABLE ONLY public.error_events
     ADD CONSTRAINT error_events_pkey PRIMARY KEY (error_event_id);
 ALTER TABLE ONLY public.generation_sessions
     ADD CONSTRAINT generation_sessions_pkey PRIMARY KEY (session_id);
+ALTER TABLE public.generation_sessions
+    ADD CONSTRAINT generation_sessions_rank_check CHECK (((rank > ('-1'::integer)::double precision) AND (rank < 'Infinity'::double precision))) NOT VALID;
 ALTER TABLE ONLY public.generation_sessions
     ADD CONSTRAINT generation_sessions_user_id_client_key_key UNIQUE (user_id, client_key);
 ALTER TABLE ONLY public.gpu_slots
@@ -692,7 +702,7 @@ CREATE INDEX outbox_delayed ON public.outbox USING btree (lane, available_at) WH
 CREATE INDEX outbox_in_queue ON public.outbox USING btree (lane, dispatched_at) WHERE (dispatched_at IS NOT NULL);
 CREATE INDEX outbox_session ON public.outbox USING btree (session_id);
 CREATE INDEX outbox_set_aside ON public.outbox USING btree (set_aside_at) WHERE (set_aside_at IS NOT NULL);
-CREATE INDEX outbox_waiting ON public.outbox USING btree (lane, rank, outbox_id) WHERE ((dispatched_at IS NULL) AND (set_aside_at IS NULL) AND (rank IS NOT NULL));
+CREATE INDEX outbox_waiting ON public.outbox USING btree (lane, rank, outbox_id) INCLUDE (work) WHERE ((dispatched_at IS NULL) AND (set_aside_at IS NULL) AND (rank IS NOT NULL));
 CREATE UNIQUE INDEX provider_tasks_one ON public.provider_tasks USING btree (session_id, first_ordinal) WHERE (state <> 'rejected'::text);
 CREATE INDEX provider_tasks_running ON public.provider_tasks USING btree (updated_at) WHERE (state = 'running'::text);
 CREATE INDEX uploads_user ON public.uploads USING btree (user_id, upload_id DESC);

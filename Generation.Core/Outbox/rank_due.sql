@@ -15,7 +15,8 @@ UPDATE outbox AS o
 SET rank = CASE
                WHEN s.status = 'processing' OR s.phase = 'recovering' THEN -1
                ELSE coalesce(s.rank, (SELECT clock FROM lanes WHERE lane = o.lane))
-           END
+           END,
+    provider = s.provider, work = s.work
 FROM due
 LEFT JOIN LATERAL (SELECT * FROM generation_sessions AS s WHERE s.session_id = due.session_id OFFSET 0) AS s ON true -- a look-up each
 WHERE o.outbox_id = ANY (ARRAY[due.outbox_id])

@@ -16,8 +16,41 @@ namespace Generation.Core.Providers;
 public sealed record ProviderReport(
     string Provider, string State, double? OpenForSeconds, int Calls, int Errors, double? P50Ms, double? P95Ms, string? LastError);
 
-/// <summary>One worker's report, published every five seconds.</summary>
-public sealed record WorkerReport(string Worker, DateTimeOffset At, IReadOnlyList<ProviderReport> Providers);
+/// <summary>A lane in one worker.</summary>
+/// <param name="Lane">Its name.</param>
+/// <param name="Slots">Jobs that it runs at once; in <c>gpu</c> the GPUs that it could use now.</param>
+/// <param name="Running">Jobs that hold a slot.</param>
+/// <param name="Providers">By provider.</param>
+public sealed record LaneReport(string Lane, int Slots, int Running, IReadOnlyList<LaneProviderReport> Providers);
+
+/// <summary>A provider's jobs of a lane in one worker.</summary>
+/// <param name="Provider">Its name.</param>
+/// <param name="Running">Jobs that hold a slot.</param>
+/// <param name="Claimed">Jobs since the worker started; only differences say something.</param>
+/// <param name="Work">Slot-seconds that were expected of these jobs, since the worker started.</param>
+public sealed record LaneProviderReport(string Provider, int Running, long Claimed, double Work);
+
+/// <summary>How long a worker's last jobs of one kind took from claim to end, in seconds.</summary>
+/// <param name="Model">Its name.</param>
+/// <param name="Variant">What the duration depends on beside the model: size, quality, seconds, outputs.</param>
+/// <param name="Count">Jobs that were measured, at most the last 200.</param>
+/// <param name="P20">A fifth were quicker.</param>
+/// <param name="P50">Half were.</param>
+/// <param name="P90">Nine tenths were.</param>
+public sealed record DurationReport(string Model, string Variant, int Count, double P20, double P50, double P90);
+
+/// <summary>One worker's report.</summary>
+/// <param name="Worker">Its name.</param>
+/// <param name="At">When it was made.</param>
+/// <param name="Providers">As it finds them.</param>
+public sealed record WorkerReport(string Worker, DateTimeOffset At, IReadOnlyList<ProviderReport> Providers)
+{
+    /// <summary>Those that it serves; null from a worker of the release before.</summary>
+    public IReadOnlyList<LaneReport>? Lanes { get; init; }
+
+    /// <summary>Of the kinds of jobs that it has done lately.</summary>
+    public IReadOnlyList<DurationReport> Durations { get; init; } = [];
+}
 
 /// <summary>The workers' reports on their providers, for operators. Kept in Redis and expiring; nothing depends on them.</summary>
 public sealed class ProviderHealth(IConnectionMultiplexer redis, QueueOptions options)

@@ -157,8 +157,8 @@ ledger AS (
     ORDER BY n
 ),
 dispatch AS (
-    INSERT INTO outbox (event_type, lane, session_id, traceparent, rank)
-    SELECT c.job_type, c.lane, c.session_id, c.traceparent, r.rank
+    INSERT INTO outbox (event_type, lane, session_id, traceparent, rank, provider, work)
+    SELECT c.job_type, c.lane, c.session_id, c.traceparent, r.rank, c.provider, c.work
     FROM accepted AS c
     JOIN ranked AS r USING (n)
     ORDER BY c.n
