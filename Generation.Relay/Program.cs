@@ -17,6 +17,7 @@ services.AddSingleton(_ => new Random(RandomNumberGenerator.GetInt32(int.MaxValu
 
 // Hosted services start in this order: nothing runs on an old schema.
 services.AddHostedService<MigrationService>();
+services.AddSingleton<LaneWindows>();
 services.AddPeriodicService<DispatchService>();
 services.AddPeriodicService<QueueMetricsService>();
 services.AddPeriodicService<LedgerAuditService>();

@@ -14,10 +14,16 @@ public sealed class RelayOptions
     public int OutboxBatch { get; set; } = 500;
 
     /// <summary>
-    /// Unclaimed messages a lane in the queue; default 1,000. The rest waits in Postgres, where order, position and cancel are; a small
+    /// The most unclaimed messages a lane in the queue; default 1,000. The rest waits in Postgres, where order, position and cancel are; a small
     /// window makes a lost queue a small loss, a very small one lets workers run dry.
     /// </summary>
     public int DispatchWindow { get; set; } = 1_000;
+
+    /// <summary>
+    /// So many seconds of work are sent ahead of the workers, measured by what they have claimed lately; default 2. What is sent has its place: a user
+    /// who comes later waits for all of it. 0 always fills <see cref="DispatchWindow"/>.
+    /// </summary>
+    public double WindowSeconds { get; set; } = 2;
 
     /// <summary>How often the outbox is looked at when no notification comes; default 500 ms. Also the grain of delayed retries.</summary>
     public TimeSpan PollInterval { get; set; } = TimeSpan.FromMilliseconds(500);
@@ -119,6 +125,7 @@ public sealed class RelayOptions
         ArgumentNullException.ThrowIfNull(check);
         check.Range("OutboxBatch (OUTBOX_BATCH)", OutboxBatch, 1, 10_000);
         check.Range(nameof(DispatchWindow), DispatchWindow, 1, 1_000_000);
+        check.That(WindowSeconds is >= 0 and <= 60, $"{nameof(WindowSeconds)} must be from 0 to 60.");
         check.AtLeast(nameof(UnknownObjectAge), UnknownObjectAge, TimeSpan.FromDays(1));
         check.AtLeast(nameof(ErrorEventsKept), ErrorEventsKept, TimeSpan.FromDays(1));
         foreach (var (setting, duration) in Durations())

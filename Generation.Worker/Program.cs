@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using Generation.Core.Catalog;
 using Generation.Core.Hosting;
+using Generation.Core.Outbox;
 using Generation.Core.Sessions;
 using Generation.Core.Settings;
 using Generation.ServiceDefaults;
@@ -41,6 +42,8 @@ builder.Services.AddSingleton<UploadResolver>();
 builder.Services.AddSingleton(_ => new Random(RandomNumberGenerator.GetInt32(int.MaxValue)));
 builder.Services.AddSingleton<JobRunner>();
 builder.Services.AddSingleton<LeaseRenewer>();
+builder.Services.AddSingleton<LaneActivity>();
+builder.Services.AddSingleton<LaneBypass>();
 builder.Services.AddSingleton<EndedTasks>();
 
 // Stopped in reverse order: leases are renewed until the last job has ended.

@@ -21,7 +21,11 @@ public sealed record ProviderReport(
 /// <param name="Slots">Jobs that it runs at once; in <c>gpu</c> the GPUs that it could use now.</param>
 /// <param name="Running">Jobs that hold a slot.</param>
 /// <param name="Providers">By provider.</param>
-public sealed record LaneReport(string Lane, int Slots, int Running, IReadOnlyList<LaneProviderReport> Providers);
+public sealed record LaneReport(string Lane, int Slots, int Running, IReadOnlyList<LaneProviderReport> Providers)
+{
+    /// <summary>In <c>gpu</c>: the GPUs that it could use now, which other workers may share.</summary>
+    public IReadOnlyList<string>? Gpus { get; init; }
+}
 
 /// <summary>A provider's jobs of a lane in one worker.</summary>
 /// <param name="Provider">Its name.</param>
@@ -56,9 +60,9 @@ public sealed record WorkerReport(string Worker, DateTimeOffset At, IReadOnlyLis
 public sealed class ProviderHealth(IConnectionMultiplexer redis, QueueOptions options)
 {
     /// <summary>How often a worker reports.</summary>
-    public static readonly TimeSpan Interval = TimeSpan.FromSeconds(5);
+    public static readonly TimeSpan Interval = TimeSpan.FromSeconds(1);
 
-    private static readonly TimeSpan Lifetime = Interval * 3;
+    private static readonly TimeSpan Lifetime = TimeSpan.FromSeconds(15);
 
     private string Index => $"{options.Prefix}:workers";
 
@@ -71,7 +75,7 @@ public sealed class ProviderHealth(IConnectionMultiplexer redis, QueueOptions op
         await database.SetAddAsync(Index, report.Worker);
     }
 
-    /// <summary>For a worker that stops; the report of one that is killed expires after <see cref="Interval"/> times three.</summary>
+    /// <summary>For a worker that stops; the report of one that is killed expires after 15 seconds.</summary>
     /// <exception cref="RedisException">Redis is unavailable.</exception>
     public Task ForgetAsync(string worker) => redis.GetDatabase().KeyDeleteAsync($"{Index}:{worker}");
 

@@ -25,6 +25,9 @@ public sealed record ClaimedSession(
 
     /// <summary>The trace context of the request that made the session, which everything that is done for it continues.</summary>
     public string? TraceParent { get; init; }
+
+    /// <summary>Expected slot-seconds; 1 where the release before did not say.</summary>
+    public double Work { get; init; } = 1;
 }
 
 public enum ProviderTaskState
@@ -388,6 +391,7 @@ public sealed class Leases
     {
         TimesStuck = reader.Get<int>("times_stuck"),
         TraceParent = reader.GetText("traceparent"),
+        Work = reader.GetNullable<double>("work") ?? 1,
     };
 
     private Task<IReadOnlyList<GroupAnswer<Stored?>>> StoreAsync(IReadOnlyList<StoredOutput> group) =>

@@ -33,4 +33,4 @@ RETURNING s.session_id, s.user_id, s.model, s.provider, s.job_type, s.lane, s.ki
            WHERE t.session_id = s.session_id AND t.state <> 'rejected') AS tasks,
           CASE WHEN s.lost_leases > 0 THEN (
               SELECT count(*)::integer FROM error_events AS e WHERE e.session_id = s.session_id AND e.code = 'stuck') ELSE 0 END AS times_stuck,
-          now() AS claimed_at, s.traceparent
+          now() AS claimed_at, s.traceparent, s.work

@@ -1,6 +1,10 @@
--- Whoever wants a slot waits here for whoever is taking one, so that take_gpu_slot.sql sees what that one took: its snapshot is newer.
-SELECT NULL::text
-FROM gpu_slots
-WHERE endpoint = ANY ($1)
-ORDER BY endpoint
-FOR UPDATE
+-- Locks those slots of $1 that nobody else has locked, and says which: the statement after it reads generation.gpus, and its newer snapshot sees what
+-- was done with them before. One that is locked elsewhere is about to be taken.
+SELECT set_config('generation.gpus', coalesce(json_agg(endpoint)::text, '[]'), true)
+FROM (
+    SELECT endpoint
+    FROM gpu_slots
+    WHERE endpoint = ANY ($1)
+    ORDER BY endpoint
+    FOR UPDATE SKIP LOCKED
+) AS slot

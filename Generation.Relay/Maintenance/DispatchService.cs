@@ -12,8 +12,8 @@ namespace Generation.Relay.Maintenance;
 /// Dispatches due outbox rows to the queue, lane by lane; woken by NOTIFY, and by its interval when a notification was missed. Between polls only
 /// the lanes that were named are read: at hundreds of submits a second reading all of them cost more than the dispatches.
 /// </summary>
-public sealed class DispatchService(OutboxDispatcher dispatcher, RelayOptions options, LostDispatchSweep lost, TimeProvider time,
-    ILogger<DispatchService> log)
+public sealed class DispatchService(
+    OutboxDispatcher dispatcher, LaneWindows windows, RelayOptions options, LostDispatchSweep lost, TimeProvider time, ILogger<DispatchService> log)
     : PeriodicService(options.PollInterval, time, log)
 {
     /// <summary>At 50,000 jobs a second workers consume a quarter of the default window in this time.</summary>
@@ -157,8 +157,8 @@ public sealed class DispatchService(OutboxDispatcher dispatcher, RelayOptions op
 
         try
         {
-            var result = await TransientErrors.RepeatOnDisconnectAsync(() =>
-                dispatcher.DispatchAsync(lane, options.OutboxBatch, options.DispatchWindow, ct));
+            var window = await windows.OfAsync(lane, ct);
+            var result = await TransientErrors.RepeatOnDisconnectAsync(() => dispatcher.DispatchAsync(lane, options.OutboxBatch, window, ct));
             if (outages.TryRemove(lane, out var over) && over.Log.Recovered())
             {
                 log.LogInformation(OperationEvents.QueueRecovered, "Lane {Lane} is dispatched again", lane);

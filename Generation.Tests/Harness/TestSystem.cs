@@ -113,6 +113,7 @@ public sealed class TestSystem : IAsyncDisposable
             ["Providers:ElevenLabs:BaseUrl"] = sim.Address.ToString(),
             ["Providers:ElevenLabs:ApiKey"] = "sim-elevenlabs-key",
             ["Relay:PollInterval"] = "00:00:00.100",
+            ["Relay:WindowSeconds"] = options.Workers == 0 ? "0" : "2", // without workers next to nothing would be sent
             ["Relay:LostDispatchInterval"] = "00:00:00.250",
             ["Relay:DeadLeaseInterval"] = "00:00:00.250",
             ["Relay:LeaseGrace"] = "00:00:01",

@@ -12,7 +12,7 @@ namespace Generation.Tests.Queue;
 /// <summary>Which lanes a relay looks at, and whose trouble it is when a lane's queue is unavailable: its own, or everybody's.</summary>
 public sealed class LaneOutageTests
 {
-    private static readonly RelayOptions Settings = new() { PollInterval = TimeSpan.FromMilliseconds(50) };
+    private static readonly RelayOptions Settings = new() { PollInterval = TimeSpan.FromMilliseconds(50), WindowSeconds = 0 };
 
     /// <summary>Looking at all of them at every submit took a relay a millisecond of processor each.</summary>
     [Fact]
@@ -23,7 +23,9 @@ public sealed class LaneOutageTests
         await using var nowhere = NpgsqlDataSource.Create("Host=127.0.0.1;Port=1"); // not asked: the window is full, or the queue away
         var dispatcher = new OutboxDispatcher(nowhere, queue, new QueueOptions(), clock, NullLogger<OutboxDispatcher>.Instance);
         using var lost = new LostDispatchSweep(dispatcher, Settings, clock, NullLogger<LostDispatchSweep>.Instance);
-        using var dispatch = new DispatchService(dispatcher, Settings, lost, clock, NullLogger<DispatchService>.Instance);
+        using var dispatch = new DispatchService(
+            dispatcher, new LaneWindows(null!, Settings, clock, NullLogger<LaneWindows>.Instance), Settings, lost, clock,
+            NullLogger<DispatchService>.Instance);
 
         Assert.Equal(["gpu", "image", "video"], await LookedAtAsync()); // the first time
         Assert.Empty(await LookedAtAsync());
@@ -61,7 +63,9 @@ public sealed class LaneOutageTests
         await using var nowhere = NpgsqlDataSource.Create("Host=127.0.0.1;Port=1"); // not asked: the window is full
         var dispatcher = new OutboxDispatcher(nowhere, queue, new QueueOptions(), clock, NullLogger<OutboxDispatcher>.Instance);
         using var lost = new LostDispatchSweep(dispatcher, Settings, clock, NullLogger<LostDispatchSweep>.Instance);
-        using var dispatch = new DispatchService(dispatcher, Settings, lost, clock, NullLogger<DispatchService>.Instance);
+        using var dispatch = new DispatchService(
+            dispatcher, new LaneWindows(null!, Settings, clock, NullLogger<LaneWindows>.Instance), Settings, lost, clock,
+            NullLogger<DispatchService>.Instance);
 
         queue.Unavailable.Add("image");
         await dispatch.RunOnceAsync(CancellationToken.None); // the other lanes go on

@@ -4,33 +4,39 @@ using StackExchange.Redis;
 
 namespace Generation.Worker.Hosting;
 
-/// <summary>Says every five seconds how this worker finds its providers.</summary>
-public sealed class HealthReporting(ProviderBreakers breakers, ProviderHealth health, TimeProvider time, ILogger<HealthReporting> log)
-    : BackgroundService
+/// <summary>Says every second what this worker does, and every five how it finds its providers.</summary>
+public sealed class HealthReporting(
+    ProviderBreakers breakers, LaneActivity lanes, ProviderHealth health, TimeProvider time, ILogger<HealthReporting> log) : BackgroundService
 {
+    /// <summary>Reports that repeat the same figures of providers, which are read from the calls of five minutes.</summary>
+    private const int ReportsPerReading = 5;
+
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         using var timer = new PeriodicTimer(ProviderHealth.Interval, time);
+        IReadOnlyList<ProviderReport> providers = [];
         try
         {
-            do
+            for (var n = 0; ; n++)
             {
                 try
                 {
-                    await health.PublishAsync(new WorkerReport(LaneConsumer.WorkerName, time.GetUtcNow(), breakers.Report()));
+                    providers = n % ReportsPerReading == 0 ? breakers.Report() : providers;
+                    await health.PublishAsync(new WorkerReport(lanes.Worker, time.GetUtcNow(), providers) { Lanes = lanes.Report() });
                 }
                 catch (Exception e) when (e is RedisException or TimeoutException or ObjectDisposedException)
                 {
                     log.LogDebug(e, "Could not publish the report on providers");
                 }
+
+                await timer.WaitForNextTickAsync(stoppingToken);
             }
-            while (await timer.WaitForNextTickAsync(stoppingToken));
         }
         catch (OperationCanceledException)
         {
             try
             {
-                await health.ForgetAsync(LaneConsumer.WorkerName);
+                await health.ForgetAsync(lanes.Worker);
             }
             catch (Exception e) when (e is RedisException or TimeoutException or ObjectDisposedException)
             {

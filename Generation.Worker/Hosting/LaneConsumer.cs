@@ -1,11 +1,13 @@
 using Generation.Core;
 using Generation.Core.Database;
+using Generation.Core.Outbox;
 using Generation.Core.Queue;
 using Generation.Core.Sessions;
 using Generation.Core.Settings;
 using Generation.ServiceDefaults;
 using Generation.Worker.Jobs;
 using Microsoft.Extensions.Options;
+using Npgsql;
 
 namespace Generation.Worker.Hosting;
 
@@ -14,14 +16,19 @@ namespace Generation.Worker.Hosting;
 /// jobs. A message is done once its session is claimed, or cannot be: from then on the lease brings a session back
 /// (docs/decisions/0003), so no message has to live as long as a job.
 /// <para>
+/// Bulkhead: while a provider holds half of a full lane's slots or more, jobs of others run beside them, half as many again as there are slots, and
+/// are taken past the queue. In the lane <c>gpu</c> a job is received when a GPU is reserved for it, so that what waits for one keeps its place.
+/// </para>
+/// <para>
 /// Shutdown: receiving stops at the signal, not when the host comes to this service, which is a drain delay later; jobs without a paid call under
 /// way are handed back at once, the others go on for the drain time, counted from the signal; the rest is handed back while the grace period
 /// still has time for it.
 /// </para>
 /// </summary>
 public sealed class LaneConsumer(
-    IJobQueue queue, Leases leases, LeaseRenewer active, JobRunner runner, AppSettings settings, WorkerOptions options, DrainState drain,
-    IOptions<ShutdownOptions> shutdown, TimeProvider time, ILogger<LaneConsumer> log) : BackgroundService
+    IJobQueue queue, Leases leases, LeaseRenewer active, JobRunner runner, LaneActivity activity, LaneBypass bypass, GpuSlots gpuSlots,
+    IGpuEndpoints gpus, AppSettings settings, WorkerOptions options, DrainState drain, IOptions<ShutdownOptions> shutdown, TimeProvider time,
+    ILogger<LaneConsumer> log) : BackgroundService
 {
     private const int MaxReceive = 64;
 
@@ -35,10 +42,16 @@ public sealed class LaneConsumer(
 
     private static readonly TimeSpan MaxHandBackTime = TimeSpan.FromSeconds(5);
 
-    /// <summary>This process, as leases and reports name it.</summary>
-    public static readonly string WorkerName = $"{Environment.MachineName}:{Environment.ProcessId}";
+    /// <summary>Of a GPU by a worker that waits for a job; one that dies keeps it so long from others.</summary>
+    private static readonly TimeSpan GpuReservation = TimeSpan.FromSeconds(10);
 
-    private readonly string worker = WorkerName;
+    /// <summary>Between two attempts to reserve a GPU, unless a job of our own ends.</summary>
+    private static readonly TimeSpan GpuPause = TimeSpan.FromMilliseconds(250);
+
+    private static readonly string GpuLane = Lane.Gpu.Name();
+
+    private readonly string worker = activity.Worker;
+    private (string Endpoint, long At)? reserved; // of the lane gpu alone
 
     /// <summary>From the stop signal; the rest of the grace period is for handing back.</summary>
     private TimeSpan DrainTime
@@ -84,22 +97,29 @@ public sealed class LaneConsumer(
                 }
 
                 var slots = await settings.WorkerConcurrencyAsync(ct) ?? options.Concurrency;
+                activity.Serve(lane, slots);
                 var working = running.Where(r => !r.Value.Worked.IsCompleted && !r.Key.IsCompleted).ToList();
-                if (working.Count >= slots || running.Count >= slots + MaxEnding)
+                var room = running.Count >= slots + MaxEnding ? 0 : Math.Min(slots - working.Count, MaxReceive);
+                var (most, gpu) = room > 0 && lane == GpuLane ? await ReserveGpuAsync(room, ct) : (room, null);
+                if (most <= 0)
                 {
-                    var pause = Task.Delay(ReceiveWait, time, ct);
-                    await Task.WhenAny(working.Count >= slots ? [.. working.Select(r => r.Value.Worked), .. working.Select(r => r.Key), pause]
-                        : [.. running.Keys, pause]);
+                    var past = working.Count >= slots && lane != GpuLane ? await TakePastQueueAsync(lane, slots, working.ConvertAll(r => r.Value), ct)
+                        : [];
+                    past.ForEach(taken => running.Add(taken.Task, taken.Job));
+                    if (past.Count == 0)
+                    {
+                        var pause = Task.Delay(room > 0 ? GpuPause : ReceiveWait, time, ct);
+                        await Task.WhenAny(working.Count >= slots || room > 0
+                            ? [.. working.Select(r => r.Value.Worked), .. working.Select(r => r.Key), pause] : [.. running.Keys, pause]);
+                    }
+
                     continue;
                 }
 
-                var deliveries = await queue.ReceiveAsync(lane, Math.Min(slots - working.Count, MaxReceive), ReceiveWait, CancellationToken.None);
-                if (deliveries.Count > 0)
+                var deliveries = await queue.ReceiveAsync(lane, most, ReceiveWait, CancellationToken.None);
+                foreach (var (job, task) in await TakeAsync(lane, deliveries, gpu))
                 {
-                    foreach (var (job, task) in await TakeAsync(lane, deliveries))
-                    {
-                        running.Add(task, job);
-                    }
+                    running.Add(task, job);
                 }
 
                 if (outage.Recovered())
@@ -120,6 +140,11 @@ public sealed class LaneConsumer(
 
                 await Task.Delay(TimeSpan.FromSeconds(1), time, ct).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
+        }
+
+        if (lane == GpuLane)
+        {
+            await FreeAsync(() => gpuSlots.CancelReservationAsync(worker, CancellationToken.None));
         }
 
         log.LogInformation(OperationEvents.WorkerDrain, "Lane {Lane} stopped receiving; {Count} jobs are still running", lane,
@@ -143,7 +168,55 @@ public sealed class LaneConsumer(
         await done;
     }
 
-    private async Task<List<(ActiveJob Job, Task Task)>> TakeAsync(string lane, IReadOnlyList<Delivery> deliveries)
+    /// <summary>
+    /// How many jobs of the lane <c>gpu</c> may be received, and the GPU that is reserved for one. Without a GPU that anybody could use there is
+    /// nothing to wait for: jobs are received all the same, and end with a placeworker or a failure.
+    /// </summary>
+    private async Task<(int Most, string? Endpoint)> ReserveGpuAsync(int room, CancellationToken ct)
+    {
+        var usable = gpus.Usable;
+        if (reserved is { } mine && usable.Contains(mine.Endpoint) && time.GetElapsedTime(mine.At) < GpuReservation / 2)
+        {
+            return (1, mine.Endpoint);
+        }
+
+        if (usable.Count > 0)
+        {
+            var askedAt = time.GetTimestamp();
+            var endpoint = await gpuSlots.ReserveAsync(worker, usable, GpuReservation, ct);
+            reserved = endpoint is null ? null : (endpoint, askedAt);
+            return endpoint is null ? (0, null) : (1, endpoint);
+        }
+
+        return await gpuSlots.AreUsedByOthersAsync(worker, gpus.All, ct) ? (0, null) : (room, null);
+    }
+
+    /// <summary>
+    /// Jobs for a full lane in which a provider holds half of the slots or more: of other providers, up to half as many again as there are slots.
+    /// </summary>
+    private async Task<List<(ActiveJob Job, Task Task)>> TakePastQueueAsync(string lane, int slots, List<ActiveJob> working, CancellationToken ct)
+    {
+        var share = Math.Max(1, (slots + 1) / 2);
+        var full = working.CountBy(job => job.Session.Provider).Where(p => p.Value >= share).Select(p => p.Key).ToList();
+        var room = Math.Min(slots + share - working.Count, MaxReceive);
+        return full.Count == 0 || room <= 0 ? [] : await TakeAsync(lane, await bypass.FindAsync(lane, full, room, ct), gpu: null, isPastQueue: true);
+    }
+
+    /// <summary>Best effort: what is not freed is free when the lease or the reservation ends.</summary>
+    private async Task FreeAsync(Func<Task> free)
+    {
+        try
+        {
+            await free();
+        }
+        catch (Exception e) when (e is NpgsqlException or TimeoutException or ObjectDisposedException)
+        {
+            log.LogDebug(e, "Could not free a GPU; it is free when its lease ends");
+        }
+    }
+
+    private async Task<List<(ActiveJob Job, Task Task)>> TakeAsync(
+        string lane, IReadOnlyList<Delivery> deliveries, string? gpu, bool isPastQueue = false)
     {
         foreach (var broken in deliveries.Where(d => d.Message.SessionId == Guid.Empty))
         {
@@ -166,15 +239,25 @@ public sealed class LaneConsumer(
             _ = runner.FailUnreadableAsync(unreadable);
         }
 
-        var started = claimed.Sessions.Select(session =>
+        var jobs = claimed.Sessions.Select(session => active.Add(session, claimedAt)).ToList();
+        jobs.ForEach(job => activity.Claimed(job.Session));
+        if (gpu is not null && jobs is [var first, ..])
         {
-            var job = active.Add(session, claimedAt);
-            var delivery = messages.First(m => m.Message.SessionId == session.SessionId);
+            reserved = null;
+            await FreeAsync(() => gpuSlots.AssignAsync(worker, gpu, first.Session, CancellationToken.None)); // or the handler waits for one
+        }
+
+        var started = jobs.ConvertAll(job =>
+        {
+            var delivery = messages.First(m => m.Message.SessionId == job.Session.SessionId);
             return (job, Task.Run(() => RunAsync(job, lane, delivery)));
-        }).ToList();
+        });
         try
         {
-            await queue.CompleteAsync(lane, [.. messages.Select(d => d.Receipt)], CancellationToken.None);
+            if (!isPastQueue)
+            {
+                await queue.CompleteAsync(lane, [.. messages.Select(d => d.Receipt)], CancellationToken.None);
+            }
         }
         catch (QueueException e)
         {
@@ -213,6 +296,10 @@ public sealed class LaneConsumer(
         {
             active.Remove(job);
             job.Dispose();
+            if (lane == GpuLane)
+            {
+                await FreeAsync(() => gpuSlots.ReleaseAsync(session, CancellationToken.None));
+            }
         }
     }
 }

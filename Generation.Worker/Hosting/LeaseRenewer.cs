@@ -30,6 +30,9 @@ public sealed class LeaseRenewer(Leases leases, WorkerOptions options, TimeProvi
         return job;
     }
 
+    /// <summary>Jobs that hold a slot.</summary>
+    public IEnumerable<ActiveJob> Working() => jobs.Values.Where(job => !job.Worked.IsCompleted);
+
     public void Remove(ActiveJob job) => jobs.TryRemove(KeyValuePair.Create(job.Session.SessionId, job));
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)

@@ -1,5 +1,6 @@
 using Generation.Tests.Harness;
 using Generation.Tests.Resilience;
+using Npgsql;
 
 namespace Generation.Tests.Providers.Forge;
 
@@ -25,20 +26,69 @@ public sealed class ForgeSlotTests
         await system.AssertAllIsWellAsync();
     }
 
+    /// <summary>Workers claimed them and raced for the slot: eight ended 1, 6, 7, 4, 3, 8, 5, 2.</summary>
     [Fact]
-    public async Task Who_finds_every_GPU_busy_waits_without_an_attempt_and_without_a_place_in_the_worker()
+    public async Task Who_waits_for_a_GPU_stays_in_line_unclaimed_and_eight_end_in_the_order_of_their_submits()
     {
-        await using var system = await TestSystem.StartAsync(
-            o => (o.Settings["Worker:Concurrency"], o.Settings["Providers:Forge:SlotPatience"]) = ("2", "00:00:00"));
+        await using var system = await TestSystem.StartAsync(o => o.Workers = 2);
         var first = await system.SubmitForgeAsync("has it [gate=half]");
         await system.Sim.WaitAtGateAsync("half");
-        var second = await system.SubmitForgeAsync("waits for it");
-        await system.UntilAsync($"SELECT phase = 'waiting' AND status = 'queued' FROM generation_sessions WHERE session_id = '{second}'");
-        await system.Sim.OpenGateAsync("half");
+        var waiting = new List<Guid>();
+        for (var i = 0; i < 8; i++)
+        {
+            waiting.Add(await system.SubmitForgeAsync($"in line {i}"));
+        }
 
-        Assert.All(await Task.WhenAll(system.EndOfAsync(first), system.EndOfAsync(second)), end =>
-            Assert.Equal(("completed", 0), ((string?)end["status"], (int?)end["attempt"])));
-        Assert.Equal((2, 1), (await system.Sim.GpuAsync()) is var gpu ? (gpu.Jobs, gpu.MostInside) : default);
+        Assert.Equal(Enumerable.Range(0, 8), await PositionsAsync());
+        Assert.Equal(8, await system.ScalarAsync<long>("SELECT count(*) FROM generation_sessions WHERE status = 'queued' AND lease_token = 0"));
+        await system.Sim.OpenGateAsync("half");
+        var ends = await Task.WhenAll(waiting.Prepend(first).Select(id => system.EndOfAsync(id)));
+
+        Assert.All(ends, end => Assert.Equal(("completed", 0), ((string?)end["status"], (int?)end["attempt"])));
+        Assert.Equal(waiting.Prepend(first), await InOrderOfAsync("started_at"));
+        Assert.Equal(waiting.Prepend(first), await InOrderOfAsync("completed_at"));
+        Assert.Equal(9, await system.ScalarAsync<long>("SELECT count(*) FROM generation_sessions WHERE lease_token = 2")); // a claim and an end
+        Assert.Equal((9, 1), await system.Sim.GpuAsync() is var gpu ? (gpu.Jobs, gpu.MostInside) : default);
+
+        async Task<IEnumerable<int>> PositionsAsync()
+        {
+            var views = await Task.WhenAll(waiting.Select(id => system.GetAsync(id)));
+            return views.Select(view => (int)view["queuePosition"]!);
+        }
+
+        async Task<Guid[]> InOrderOfAsync(string column) =>
+            (await system.ScalarAsync<Guid[]>($"SELECT array_agg(session_id ORDER BY {column}) FROM generation_sessions"))!;
+    }
+
+    [Fact]
+    [Trait("tier", "process")]
+    public async Task A_GPU_that_a_killed_worker_had_reserved_goes_to_another_when_the_reservation_is_over()
+    {
+        TestSystemOptions options = null!;
+        await using var system = await TestSystem.StartAsync(o => (options = o).Workers = 0);
+        var worker = await options.AsProcessAsync(system.AddWorkerAsync);
+        await system.UntilAsync("SELECT count(*) = 1 FROM gpu_slots WHERE reserved_until > now()");
+        await worker.KillAsync();
+        await system.AddWorkerAsync();
+
+        Assert.Equal("completed", (string?)(await system.EndOfAsync(await system.SubmitForgeAsync("behind a dead one")))["status"]);
+        await system.AssertSlotsAreFreeAsync();
+    }
+
+    [Fact]
+    public async Task A_slot_whose_row_is_locked_is_busy_and_holds_up_no_job_of_another_GPU()
+    {
+        await using var second = await TestSim.StartAsync();
+        await using var first = await TestSim.StartAsync();
+        await using var system = await TestSystem.StartAsync(o => o.Settings["Providers:Forge:Endpoints"] = $"{first.Address},{second.Address}");
+        await system.UntilAsync("SELECT count(*) = 2 AND count(reserved_by) = 1 FROM gpu_slots");
+        await using var connection = await system.Db.OpenConnectionAsync();
+        await using var transaction = await connection.BeginTransactionAsync();
+        await using var holdReserved = new NpgsqlCommand("SELECT FROM gpu_slots WHERE reserved_by IS NOT NULL FOR UPDATE", connection, transaction);
+        await holdReserved.ExecuteNonQueryAsync();
+
+        Assert.Equal("completed", (string?)(await system.EndOfAsync(await system.SubmitForgeAsync("elsewhere")))["status"]);
+        Assert.Equal(1, (await second.GpuAsync()).Jobs);
     }
 
     [Fact]

@@ -14,7 +14,7 @@ namespace Generation.Worker.Providers.Forge;
 /// failure or with a placeholder, whichever it asked for.
 /// </summary>
 public sealed class ForgeHandler(
-    ForgeWebUis webUis, GpuSlots slots, ProviderBreakers breakers, IOptions<ForgeOptions> options, TimeProvider time, ILogger<ForgeHandler> log)
+    ForgeWebUis webUis, GpuSlots slots, ForgeGpus gpus, IOptions<ForgeOptions> options, TimeProvider time, ILogger<ForgeHandler> log)
     : IGenerationHandler
 {
     /// <summary>Leases before ours whose tasks may still run: each death takes two, the lease and its revocation.</summary>
@@ -36,11 +36,8 @@ public sealed class ForgeHandler(
 
         while (true)
         {
-            var closed = options.Value.Endpoints
-                .Where(endpoint => BreakerAt(endpoint).OpenFor is null)
-                .OrderBy(endpoint => BreakerAt(endpoint).ConsecutiveFailures) // a retry goes to another machine first, if there is one
-                .ToList();
-            if (closed.Count == 0)
+            var usable = gpus.Usable;
+            if (usable.Count == 0)
             {
                 return Failed(job, new Failure(FailureKind.Unavailable, "breaker.open", "Every WebUI failed too often and is left alone.")
                 {
@@ -48,15 +45,15 @@ public sealed class ForgeHandler(
                 });
             }
 
-            await using var slot = await GpuSlot.TakeAsync(slots, job, closed, options.Value.SlotWait, time, log, ct);
+            await using var slot = await GpuSlot.TakeAsync(slots, job, usable, options.Value.SlotWait, time, log, ct);
             if (slot is null)
             {
                 return Failed(job, Busy("No GPU came free."));
             }
 
-            if (BreakerAt(slot.Endpoint).OpenFor is null) // whoever had the slot before may have met the last failure
+            if (gpus.BreakerAt(slot.Endpoint).OpenFor is null) // whoever had the slot before may have met the last failure
             {
-                var rules = new CallRules { CallTimeout = options.Value.CallTimeout, IsRepeatable = true, Breaker = BreakerOf(slot.Endpoint) };
+                var rules = new CallRules { CallTimeout = options.Value.CallTimeout, IsRepeatable = true, Breaker = ForgeGpus.BreakerName(slot.Endpoint) };
                 var outcome = await new PerOutputCalls(
                     job, rules, (ordinal, token) => MakeAsync(job, slot.Endpoint, ordinal, token)).RunAsync(ct);
 
@@ -173,10 +170,6 @@ public sealed class ForgeHandler(
     }
 
     private static string NameOfTask(JobContext job, int ordinal, long leaseToken) => $"{job.Session.SessionId:N}-{ordinal}-{leaseToken}";
-
-    private ProviderBreaker BreakerAt(string endpoint) => breakers.Of(BreakerOf(endpoint));
-
-    private static string BreakerOf(string endpoint) => $"forge {new Uri(endpoint).Authority}";
 
     private static Failure Busy(string detail) => new(FailureKind.Unavailable, "gpu.busy", detail) { NotTried = true, RetryAfter = BusyPause };
 

@@ -1,5 +1,6 @@
 using Generation.Core.Settings;
 using Generation.Worker.Calls;
+using Generation.Worker.Jobs;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 
 namespace Generation.Worker.Providers.Forge;
@@ -37,8 +38,8 @@ public sealed class ForgeOptions : ProviderOptions
     public TimeSpan PollTimeout { get; set; } = TimeSpan.FromSeconds(5);
 
     /// <summary>
-    /// How long a job waits for a free GPU before it gives its place in the worker to another and comes again; default 5 s. Longer is
-    /// fairer to who came first and lets a queue for the GPU fill the worker.
+    /// How long a job whose GPU failed, or was lost while the worker stood still, waits for another before it goes back into the line; default 5 s.
+    /// Every other job has its GPU before it begins.
     /// </summary>
     [ConfigurationKeyName("SlotPatience")] // the key of older deployments
     public TimeSpan SlotWait { get; set; } = TimeSpan.FromSeconds(5);
@@ -80,6 +81,8 @@ public static class ForgeRegistration
     {
         services.AddProviderOptions<ForgeOptions>(configuration, ForgeOptions.Section);
         services.TryAddSingleton<ForgeWebUis>();
+        services.TryAddSingleton<ForgeGpus>();
+        services.TryAddSingleton<IGpuEndpoints>(s => s.GetRequiredService<ForgeGpus>());
         return services;
     }
 }

@@ -20,9 +20,9 @@ internal sealed class GpuSlot : IAsyncDisposable
     /// <summary>The endpoint of the GPU.</summary>
     public string Endpoint { get; }
 
-    /// <summary>Waits for a free GPU; null when none came free within <paramref name="maxWait"/>.</summary>
+    /// <summary>The GPU that was reserved for the job, or the next that is free; null when none came free within <paramref name="maxWait"/>.</summary>
     /// <param name="slots">The slots of all workers.</param>
-    /// <param name="job">Takes the GPU, and occupies a slot of the worker while it waits.</param>
+    /// <param name="job">Takes the GPU; it waits only where its own failed or its reservation ran out.</param>
     /// <param name="endpoints">The GPUs, in order of preference.</param>
     /// <param name="maxWait">The longest wait.</param>
     /// <param name="time">The clock.</param>
@@ -53,7 +53,7 @@ internal sealed class GpuSlot : IAsyncDisposable
     {
         try
         {
-            await slots.ReleaseAsync(session, Endpoint, CancellationToken.None);
+            await slots.ReleaseAsync(session, CancellationToken.None);
         }
         catch (Exception e) when (e is NpgsqlException or TimeoutException)
         {
