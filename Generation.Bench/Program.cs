@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Reflection;
 using Generation.Bench;
 using Generation.Bench.Chaos;
+using Generation.Bench.Fairness;
 using Generation.Bench.Ledger;
 using Generation.Bench.Overload;
 using Generation.Bench.Pipeline;
@@ -12,7 +13,7 @@ using Spectre.Console;
 Benchmark[] benchmarks =
 [
     SubmitBenchmark.Entry, GrowthBenchmark.Entry, LedgerBenchmark.Entry, AuditBenchmark.Entry, PipelineBenchmark.Entry, OverloadBenchmark.Entry,
-        PressureBenchmark.Entry, MediaBenchmark.Entry,
+        PressureBenchmark.Entry, FairnessBenchmark.Entry, MediaBenchmark.Entry,
 ];
 
 if (args is ["chaos", .. var words] && ChaosOptions.Parse(words) is { } chaos)

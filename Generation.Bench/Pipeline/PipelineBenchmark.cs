@@ -32,7 +32,7 @@ internal static class PipelineBenchmark
         // A window that holds the whole backlog: with the default one the relay would wait for a worker, and nothing would be measured.
         await using (var system = await StartAsync(folder, "starting Postgres, Redis and relay", BenchScope.Submits, new(
             StringComparer.Ordinal)
-        { ["Relay:DispatchWindow"] = "1000000" }, ct))
+        { ["Relay:DispatchWindow"] = "1000000", ["Relay:WindowSeconds"] = "0" }, ct))
         {
             await system.Api.DisposeAsync();
             await using var database = NpgsqlDataSource.Create(system.OwnerConnectionString + ";Command Timeout=600");
