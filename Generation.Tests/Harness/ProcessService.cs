@@ -161,14 +161,14 @@ public sealed class ProcessService : ITestService
     /// SIGSTOP: it exists, but does nothing. Returns when every thread has stopped: the signal is given to one of them, and the others run until
     /// it is scheduled.
     /// </summary>
-    public void Pause()
+    public async Task PauseAsync()
     {
         Signal("STOP");
-        var deadline = Stopwatch.StartNew();
+        var started = TimeProvider.System.GetTimestamp();
         while (!Directory.GetDirectories($"/proc/{process.Id}/task").All(IsStopped))
         {
-            Assert.True(deadline.Elapsed < TimeSpan.FromSeconds(30), "The process did not stop.");
-            Thread.Sleep(1);
+            Assert.True(TimeProvider.System.GetElapsedTime(started) < TimeSpan.FromSeconds(30), "The process did not stop.");
+            await Task.Delay(TimeSpan.FromMilliseconds(1), TimeProvider.System, CancellationToken.None);
         }
     }
 

@@ -1,5 +1,4 @@
 using Generation.Core.Providers;
-using Generation.Core.Queue;
 using Generation.Relay;
 using Generation.Relay.Maintenance;
 using Generation.Tests.Harness;

@@ -17,7 +17,7 @@ public sealed class ApiCrashTests
         await using var commit = await StandStill.AtAsync(system, "AFTER INSERT ON outbox DEFERRABLE INITIALLY DEFERRED FOR EACH ROW");
         var lost = Enumerable.Range(0, 50).Select(i => PostAsync(system, first, i)).ToList();
         await commit.ReachedAsync();
-        api.Pause(); // it will not see the commit
+        await api.PauseAsync(); // it will not see the commit
         await commit.LetGoAsync();
         await system.UntilAsync("SELECT count(*) > 0 FROM generation_sessions");
         await api.KillAsync();

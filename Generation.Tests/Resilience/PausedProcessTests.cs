@@ -47,7 +47,7 @@ public sealed class PausedProcessTests(TestS3 s3)
             "BEFORE INSERT ON media FOR EACH ROW WHEN (slept_at(NEW.session_id, 'behind the output'))");
         var standing = await SubmitAsync(system, Points.Where(p => !p.Contains('[', StringComparison.Ordinal)));
         await still.ReachedAsync(standing.Count - 1); // two outputs may share a statement
-        sleeper.Pause();
+        await sleeper.PauseAsync();
         await still.LetGoAsync();
         var all = gated.Concat(standing).ToList();
         await system.UntilAsync("SELECT count(*) = 10 FROM generation_sessions WHERE status = 'queued' AND lease_token = 2"); // its leases are over

@@ -51,7 +51,7 @@ public sealed class RelayCrashTests
         var ids = await Task.WhenAll(Enumerable.Range(0, 3).Select(i => system.SubmitAsync($"slept upon {i}")));
         var sleeper = await options.AsProcessAsync(system.AddRelayAsync);
         await mark.ReachedAsync();
-        sleeper.Pause();
+        await sleeper.PauseAsync();
         await mark.LetGoAsync();
         await system.AddRelayAsync();
         await system.UntilAsync("SELECT count(*) = 3 FROM outbox WHERE dispatched_at IS NOT NULL");

@@ -37,7 +37,7 @@ public sealed class WorkerCrashTests
         var sleeper = await options.AsProcessAsync(system.AddWorkerAsync);
         var id = await system.SubmitAsync("slept over [download-gate=half]");
         await system.Sim.WaitAtGateAsync("half");
-        sleeper.Pause();
+        await sleeper.PauseAsync();
         await system.AddWorkerAsync();
         // 1 the sleeper's, 2 the revocation, 3 the second worker's
         await system.UntilAsync("SELECT lease_token = 3 AND status = 'processing' FROM generation_sessions");

@@ -26,7 +26,7 @@ namespace Generation.Worker.Hosting;
 /// </para>
 /// </summary>
 public sealed class LaneConsumer(
-    IJobQueue queue, Leases leases, LeaseRenewer active, JobRunner runner, LaneActivity activity, LaneBypass bypass, GpuSlots gpuSlots,
+    IJobQueue queue, Leases leases, LeaseRenewer active, JobRunner runner, LaneActivity lanes, LaneBypass bypass, GpuSlots gpuSlots,
     IGpuEndpoints gpus, AppSettings settings, WorkerOptions options, DrainState drain, IOptions<ShutdownOptions> shutdown, TimeProvider time,
     ILogger<LaneConsumer> log) : BackgroundService
 {
@@ -50,7 +50,7 @@ public sealed class LaneConsumer(
 
     private static readonly string GpuLane = Lane.Gpu.Name();
 
-    private readonly string worker = activity.Worker;
+    private readonly string worker = lanes.Worker;
     private (string Endpoint, long At)? reserved; // of the lane gpu alone
 
     /// <summary>From the stop signal; the rest of the grace period is for handing back.</summary>
@@ -71,9 +71,9 @@ public sealed class LaneConsumer(
         log.LogInformation(LogEvents.WorkerInit, "Worker {Worker} starts on lanes {Lanes}", worker, string.Join(", ", Lanes));
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(stoppingToken, drain.Draining);
         var drained = DrainedAsync(stop.Token);
-        var lanes = Lanes.Select(lane => Task.Run(() => ConsumeAsync(lane, drained, stop.Token), CancellationToken.None)).ToList();
+        var loops = Lanes.Select(lane => Task.Run(() => ConsumeAsync(lane, drained, stop.Token), CancellationToken.None)).ToList();
         log.LogInformation(LogEvents.WorkerReady, "Worker {Worker} is ready", worker);
-        await Task.WhenAll(lanes);
+        await Task.WhenAll(loops);
     }
 
     /// <summary>Over when the drain time is.</summary>
@@ -97,7 +97,7 @@ public sealed class LaneConsumer(
                 }
 
                 var slots = await settings.WorkerConcurrencyAsync(ct) ?? options.Concurrency;
-                activity.Serve(lane, slots);
+                lanes.Serve(lane, slots);
                 var working = running.Where(r => !r.Value.Worked.IsCompleted && !r.Key.IsCompleted).ToList();
                 var room = running.Count >= slots + MaxEnding ? 0 : Math.Min(slots - working.Count, MaxReceive);
                 var (most, gpu) = room > 0 && lane == GpuLane ? await ReserveGpuAsync(room, ct) : (room, null);
@@ -240,7 +240,7 @@ public sealed class LaneConsumer(
         }
 
         var jobs = claimed.Sessions.Select(session => active.Add(session, claimedAt)).ToList();
-        jobs.ForEach(job => activity.Claimed(job.Session));
+        jobs.ForEach(job => lanes.Claimed(job.Session));
         if (gpu is not null && jobs is [var first, ..])
         {
             reserved = null;

@@ -123,7 +123,7 @@ public sealed class ProviderCrashTests
         await using var crash = await CrashingWorker.StartAsync(row);
         var system = crash.System;
         var id = await crash.StoreFirstAsync(row, "slept over");
-        crash.Worker.Pause();
+        await crash.Worker.PauseAsync();
         await system.AddWorkerAsync();
         await system.UntilAsync("SELECT lease_token >= 3 FROM generation_sessions");
         await row.UntilTakenOverAsync(system);

@@ -36,7 +36,7 @@ public sealed class ForgeSlotTests
         var waiting = new List<Guid>();
         for (var i = 0; i < 8; i++)
         {
-            waiting.Add(await system.SubmitForgeAsync($"in line {i}"));
+            waiting.Add(await system.SubmitForgeAsync($"in line {i} [latency=150]"));
         }
 
         Assert.Equal(Enumerable.Range(0, 8), await PositionsAsync());
