@@ -24,6 +24,9 @@ internal sealed class RecordingQueue : IJobQueue
     /// <summary>Runs before a batch is taken.</summary>
     public Func<Task> BeforeAsync { get; set; } = () => Task.CompletedTask;
 
+    /// <summary>Runs when a batch was taken.</summary>
+    public Func<Task> AfterAsync { get; set; } = () => Task.CompletedTask;
+
     public async Task<Sent> SendAsync(string lane, IReadOnlyList<JobMessage> messages, int window, CancellationToken ct)
     {
         await BeforeAsync();
@@ -32,6 +35,7 @@ internal sealed class RecordingQueue : IJobQueue
             sent.AddRange(messages.Select(message => message.SessionId));
         }
 
+        await AfterAsync();
         return new Sent([.. messages.Select(message => $"{message.OutboxId}")], IsQueueLost: false);
     }
 
