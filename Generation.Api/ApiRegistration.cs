@@ -7,6 +7,7 @@ using Generation.Api.Media;
 using Generation.Api.Overload;
 using Generation.Api.Webhooks;
 using Generation.Core.Credits;
+using Generation.Core.Ordering;
 using Generation.Core.Sessions;
 using Generation.Core.Settings;
 using Generation.Core.Submit;
@@ -41,7 +42,9 @@ internal static class ApiRegistration
             .AddSingleton<WebhookSignatures>()
             .AddSingleton<DeadLetters>()
             .AddSingleton<CreditReader>()
-            .AddSingleton<CreditAdministration>();
+            .AddSingleton<CreditAdministration>()
+            .AddSingleton<QueueReader>()
+            .AddSingleton<QueueAdministration>();
     }
 
     /// <summary>What users call, what providers call, and what operators call.</summary>
@@ -59,6 +62,7 @@ internal static class ApiRegistration
 
         app.MapCreditAdministration();
         app.MapLedgerAudit();
+        app.MapQueues();
         app.MapProviders();
         MockOverrides.Map(app);
     }

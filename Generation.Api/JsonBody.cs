@@ -78,14 +78,24 @@ public sealed class Fields(JsonElement body)
             : Wrong(name, $"is required: a text of 1 to {maxLength} characters", "");
     }
 
-    /// <summary>One of some words.</summary>
-    public string Choice(string name, string fallback, params string[] choices)
+    /// <summary>One of some words; required without a fallback.</summary>
+    public string Choice(string name, string? fallback, params string[] choices)
     {
         var found = Find(name);
-        return found is null ? fallback
+        return found is null && fallback is not null ? fallback
             : found is { ValueKind: JsonValueKind.String } value && choices.Contains(value.GetString(), StringComparer.Ordinal) ? value.GetString()!
-            : Wrong(name, $"must be one of {string.Join(", ", choices)}", fallback);
+            : Wrong(name, $"must be one of {string.Join(", ", choices)}", fallback ?? "");
     }
+
+    /// <summary>The id of a generation; required.</summary>
+    public Guid SessionId(string name) =>
+        Find(name) is { ValueKind: JsonValueKind.String } value && value.TryGetGuid(out var id) ? id
+        : Wrong(name, $"must be the id of a generation", Guid.Empty);
+
+    /// <summary>A number; required.</summary>
+    public double Number(string name, double min, double max) =>
+        Find(name) is { ValueKind: JsonValueKind.Number } value && value.TryGetDouble(out var number) && number >= min && number <= max ? number
+        : Wrong(name, $"is required: a number from {min} to {max}", min);
 
     /// <summary>A whole number; required without a fallback.</summary>
     public long Whole(string name, long min, long max, long? fallback = null)

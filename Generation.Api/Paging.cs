@@ -24,16 +24,24 @@ internal static class Paging
     }
 
     /// <summary>The id that the page before ended with; null for the first page, for which an empty one is sent too.</summary>
-    public static Guid? Cursor(string? cursor, Dictionary<string, string[]> errors)
+    public static Guid? Cursor(string? cursor, Dictionary<string, string[]> errors) =>
+        Cursor<Guid>(cursor, text => Guid.TryParse(text, out var id) ? id : null, errors);
+
+    /// <summary>
+    /// Where the page before ended, as <paramref name="parse"/> reads it (null for what is none of ours); null for the first page, for which an
+    /// empty one is sent too.
+    /// </summary>
+    public static T? Cursor<T>(string? cursor, Func<string, T?> parse, Dictionary<string, string[]> errors)
+        where T : struct
     {
         if (string.IsNullOrEmpty(cursor))
         {
             return null;
         }
 
-        if (Guid.TryParse(cursor, out var id))
+        if (parse(cursor) is { } place)
         {
-            return id;
+            return place;
         }
 
         errors["cursor"] = [Refusals.Say($"must be the nextCursor of the page before")];

@@ -6,7 +6,6 @@ using Generation.Api.Description;
 using Generation.Api.Errors;
 using Generation.Api.Identity;
 using Generation.Core.Credits;
-using Generation.Core.Submit;
 using Microsoft.AspNetCore.Http.HttpResults;
 
 namespace Generation.Api.Admin;
@@ -29,17 +28,21 @@ public sealed record AdjustmentBody(string User, long Amount, string Reason);
 /// <param name="Reason">Recorded with the action.</param>
 public sealed record ReasonBody(string Reason);
 
-/// <summary>What an admin action did; the same again for the same idempotency key.</summary>
+/// <param name="Share">The weight of their work in the order, 0.01 to 100; 1 is the usual.</param>
+/// <param name="Reason">Recorded with the action.</param>
+public sealed record UserChangeBody(double Share, string Reason);
+
+/// <summary>What an admin action did to an account; the same again for the same idempotency key.</summary>
 /// <param name="ActionId">Its audit row.</param>
-/// <param name="Action"><c>grant</c>, <c>adjustment</c>, <c>freeze</c> or <c>unfreeze</c>.</param>
+/// <param name="Action"><c>grant</c>, <c>adjustment</c>, <c>freeze</c>, <c>unfreeze</c> or <c>set_share</c>.</param>
 /// <param name="UserId">Whose account.</param>
 /// <param name="Reason">As given.</param>
 /// <param name="Available">Credits before it.</param>
 /// <param name="Reserved">Holds before it.</param>
 /// <param name="Frozen">Whether the account is frozen.</param>
 public sealed record AdminActionReceipt(
-    Guid ActionId, [property: AllowedValues("grant", "adjustment", "freeze", "unfreeze")] string Action, Guid UserId, string Reason, long Available,
-        long Reserved, bool Frozen)
+    Guid ActionId, [property: AllowedValues("grant", "adjustment", "freeze", "unfreeze", "set_share")] string Action, Guid UserId, string Reason,
+        long Available, long Reserved, bool Frozen)
 {
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public long? Amount { get; init; }
@@ -55,6 +58,9 @@ public sealed record AdminActionReceipt(
 
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public DateTimeOffset? ExpiresAt { get; init; }
+
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public double? Share { get; init; }
 }
 
 /// <param name="Actions">Newest first.</param>
@@ -62,33 +68,37 @@ public sealed record AdminActionReceipt(
 public sealed record AdminActionPage(IReadOnlyList<AdminActionView> Actions, Guid? NextCursor);
 
 /// <summary>
-/// What administrators do to credits. Every admin action wants an <c>Idempotency-Key</c> and a reason, is done once however often it is sent, and
+/// What administrators do to accounts. Every admin action wants an <c>Idempotency-Key</c> and a reason, is done once however often it is sent, and
 /// leaves an audit row: <c>GET /api/admin/actions</c>.
 /// </summary>
 public static class CreditAdminApi
 {
-    private const int MaxBodyBytes = 16 << 10;
     private const int MaxPage = 200;
-    private const int MaxReasonLength = 1000;
     private const int MaxNameLength = 100;
-    private static readonly ProblemCode[] Refusals = [ProblemCodes.ValidationFailed, ProblemCodes.IdempotencyKeyReused];
 
     public static void MapCreditAdministration(this IEndpointRouteBuilder routes)
     {
         var admin = routes.MapGroup("/api/admin").RequireAuthorization(ApiKeyAuthentication.AdminPolicy);
         admin.MapPost("/credits/grants", GrantAsync)
-            .Describe("grantCredits", ApiTags.Admin, "Give credits as a new lot", [.. Refusals, ProblemCodes.UserNotFound])
+            .Describe("grantCredits", ApiTags.Admin, "Give credits as a new lot", [.. AdminActionRequest.Refusals, ProblemCodes.UserNotFound])
             .TakesJson<GrantBody>().RequiresIdempotencyKey().Produces<AdminActionReceipt>();
         admin.MapPost("/credits/adjustments", AdjustAsync)
             .Describe("adjustCredits", ApiTags.Admin, "Correct a balance: positive gives, negative takes",
-                [.. Refusals, ProblemCodes.UserNotFound, ProblemCodes.AdjustmentExceedsCredits])
+                [.. AdminActionRequest.Refusals, ProblemCodes.UserNotFound, ProblemCodes.AdjustmentExceedsCredits])
             .TakesJson<AdjustmentBody>().RequiresIdempotencyKey().Produces<AdminActionReceipt>();
         admin.MapPost("/users/{user}/freeze", FreezeAsync)
-            .Describe("freezeUser", ApiTags.Admin, "A frozen user may read and not spend", [.. Refusals, ProblemCodes.UserNotFound])
+            .Describe("freezeUser", ApiTags.Admin, "A frozen user may read and not spend",
+                [.. AdminActionRequest.Refusals, ProblemCodes.UserNotFound])
             .TakesJson<ReasonBody>().RequiresIdempotencyKey().Produces<AdminActionReceipt>();
         admin.MapPost("/users/{user}/unfreeze", UnfreezeAsync)
-            .Describe("unfreezeUser", ApiTags.Admin, "End a freeze", [.. Refusals, ProblemCodes.UserNotFound])
+            .Describe("unfreezeUser", ApiTags.Admin, "End a freeze", [.. AdminActionRequest.Refusals, ProblemCodes.UserNotFound])
             .TakesJson<ReasonBody>().RequiresIdempotencyKey().Produces<AdminActionReceipt>();
+        admin.MapGet("/users/{user}", UserAsync)
+            .Describe("getUser", ApiTags.Admin, "A user: role, weight in the order, credits", ProblemCodes.NotFound);
+        admin.MapPatch("/users/{user}", SetShareAsync)
+            .Describe("updateUser", ApiTags.Admin, "Weigh a user's later requests in the order",
+                [.. AdminActionRequest.Refusals, ProblemCodes.UserNotFound])
+            .TakesJson<UserChangeBody>().RequiresIdempotencyKey().Produces<AdminActionReceipt>();
         admin.MapGet("/actions", ActionsAsync)
             .Describe("listAdminActions", ApiTags.Admin, "Who changed what, and why", ProblemCodes.ValidationFailed, ProblemCodes.NotFound);
     }
@@ -130,57 +140,46 @@ public static class CreditAdminApi
         DoAsync(context, administration, frozen ? "freeze" : "unfreeze", user, _ => adminAction =>
             administration.FreezeAsync(adminAction, frozen, ct), ct);
 
+    private static Task<Results<Ok<JsonElement>, ProblemHttpResult>> SetShareAsync(string user, HttpContext context,
+        CreditAdministration administration, CancellationToken ct) =>
+        DoAsync(context, administration, "set_share", user, fields =>
+        {
+            var share = fields.Number("share", CreditAdministration.MinShare, CreditAdministration.MaxShare);
+            return adminAction => administration.SetShareAsync(adminAction, share, ct);
+        }, ct);
+
+    private static async Task<Results<Ok<UserView>, ProblemHttpResult>> UserAsync(string user, CreditAdministration administration,
+        CancellationToken ct) =>
+        await administration.UserAsync(user, ct) is { } found ? TypedResults.Ok(found) : Problems.NoSuchUser();
+
     private static async Task<Results<Ok<JsonElement>, ProblemHttpResult>> DoAsync(
         HttpContext context, CreditAdministration administration, string action, string? user, Func<Fields, Func<AdminAction,
             Task<AdminActionResult>>> read, CancellationToken ct)
     {
-        var (body, refusal) = await JsonBody.ReadAsync(context, MaxBodyBytes, ct);
+        var (request, act, refusal) = await AdminActionRequest.ReadAsync(
+            context, fields => (Whom: user ?? fields.Text("user", MaxNameLength), Do: read(fields)), ct);
         if (refusal is not null)
         {
             return refusal;
         }
 
-        var fields = new Fields(body);
-        var whom = user ?? fields.Text("user", MaxNameLength);
-        var act = read(fields);
-        var reason = fields.Text("reason", MaxReasonLength);
-        fields.RefuseOthers();
-        var key = IdempotencyKey.Read(context, fields.Errors);
-        if (key is null && !fields.Errors.ContainsKey(IdempotencyKey.Header))
+        if (await administration.FindUserAsync(act.Whom, ct) is not { } userId)
         {
-            fields.Wrong(IdempotencyKey.Header, $"is required, a header of 1 to {IdempotencyKey.MaxLength} printable ASCII characters: "
-                + $"with it a request that is sent twice is done once", "");
+            return Problems.Of(ProblemCodes.UserNotFound, $"There is no user '{act.Whom}'. Name one by id or by handle.");
         }
 
-        if (fields.Errors.Count > 0)
+        var result = await act.Do(request!.Of($"{action} {userId}", userId));
+        if (result.Outcome == AdminActionOutcome.NotEnough)
         {
-            return Problems.Invalid(fields.Errors);
+            (string, object?)[] balance = [("available", result.Available), ("held", result.Reserved)];
+            return result.Reserved > 0
+                ? Problems.Of(ProblemCodes.AdjustmentExceedsCredits, $"Only {result.Available} credits are available; {result.Reserved} more are "
+                    + $"held by running jobs and cannot be taken. Nothing was changed.", balance)
+                : Problems.Of(ProblemCodes.AdjustmentExceedsCredits,
+                    $"Only {result.Available} credits are available. Nothing was changed.", balance);
         }
 
-        if (await administration.FindUserAsync(whom, ct) is not { } userId)
-        {
-            return Problems.Of(ProblemCodes.UserNotFound, $"There is no user '{whom}'. Name one by id or by handle.");
-        }
-
-        var answer = await act(new AdminAction(key!, Fingerprint.Of($"{action} {userId}", body), context.Caller().UserId, userId, reason));
-        switch (answer.Outcome)
-        {
-            case AdminActionOutcome.KeyReused:
-                return Problems.Of(ProblemCodes.IdempotencyKeyReused,
-                    $"This idempotency key was used for another request. Use a new key for a new request.");
-            case AdminActionOutcome.NotEnough:
-                (string, object?)[] balance = [("available", answer.Available), ("held", answer.Reserved)];
-                return answer.Reserved > 0
-                    ? Problems.Of(ProblemCodes.AdjustmentExceedsCredits, $"Only {answer.Available} credits are available; {answer.Reserved} more are "
-                        + $"held by running jobs and cannot be taken. Nothing was changed.", balance)
-                    : Problems.Of(ProblemCodes.AdjustmentExceedsCredits,
-                        $"Only {answer.Available} credits are available. Nothing was changed.", balance);
-            case AdminActionOutcome.Replayed:
-                context.Response.Headers["Idempotent-Replayed"] = "true";
-                break;
-        }
-
-        return TypedResults.Ok(answer.Result);
+        return AdminActionRequest.Answer(context, result);
     }
 
     private static async Task<Results<Ok<AdminActionPage>, ProblemHttpResult>> ActionsAsync(CreditAdministration administration,

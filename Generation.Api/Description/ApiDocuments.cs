@@ -49,7 +49,7 @@ internal static class ApiDocuments
             Title = name == Operators ? "Generation for operators" : "Generation",
             Version = "1",
             Description = name == Operators
-                ? "Credits, ledger, providers and dead letters. Every change wants an `Idempotency-Key` and a reason, and leaves an audit row."
+                ? "Credits, ledger, queues, providers, dead letters. Every change wants an `Idempotency-Key` and a reason, and leaves an audit row."
                 : "Pictures, films and sound. A submit holds credits and answers at once; what is delivered is captured, the rest is released.\n\n"
                 + "Every refusal is a problem (RFC 9457) with a stable `code`; wrong fields stand in `errors` by their path. `503` and `429` come "
                     + "with `Retry-After`, and a request that is repeated with its `Idempotency-Key` is done once.",

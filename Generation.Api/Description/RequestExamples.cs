@@ -15,6 +15,10 @@ internal static class RequestExamples
         ["grantCredits"] = """{ "user": "demo", "amount": 100, "kind": "bonus", "reason": "sorry for the outage" }""",
         ["adjustCredits"] = """{ "user": "demo", "amount": -20, "reason": "charged back" }""",
         ["freezeUser"] = """{ "reason": "stolen card" }""",
+        ["pauseLane"] = """{ "reason": "the provider does maintenance" }""",
+        ["reprioritize"] = """{ "sessionId": "01990000-0000-7000-8000-000000000000", "to": "front", "reason": "the deadline of ticket 4711" }""",
+        ["resumeLane"] = """{ "reason": "the provider is back" }""",
+        ["updateUser"] = """{ "share": 2, "reason": "the plan with priority" }""",
         ["unfreezeUser"] = """{ "reason": "the card was found" }""",
     };
 
@@ -23,6 +27,7 @@ internal static class RequestExamples
     {
         "tool" => "seedream4",
         "user" => "demo",
+        "lane" => "image",
         _ => null,
     };
 

@@ -34,7 +34,13 @@ public static class ProblemCodes
 
     /// <summary>An administrator takes more than is available.</summary>
     public static readonly ProblemCode AdjustmentExceedsCredits = new("insufficient_credits", 409);
+
+    /// <summary>An administrator moves a generation in a lane that it is not in.</summary>
+    public static readonly ProblemCode LaneMismatch = new("lane_mismatch", 409);
     public static readonly ProblemCode NotRetryable = new("not_retryable", 409);
+
+    /// <summary>An administrator moves a generation that was dispatched, or has ended.</summary>
+    public static readonly ProblemCode NotWaiting = new("not_waiting", 409);
     public static readonly ProblemCode TooManyUploads = new("too_many_uploads", 409);
     public static readonly ProblemCode ModelRetired = new("model_retired", 410);
     public static readonly ProblemCode BodyTooLarge = new("body_too_large", 413);

@@ -1,17 +1,17 @@
+using System.ComponentModel.DataAnnotations;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
-using Generation.Core.Database;
 using Npgsql;
 using NpgsqlTypes;
 
 namespace Generation.Core.Credits;
 
-/// <summary>An administrator's change to credits. The same idempotency key with the same hash is the same admin action.</summary>
+/// <summary>An administrator's change. The same idempotency key with the same hash is the same admin action.</summary>
 /// <param name="Key">The idempotency key, unique over all administrators.</param>
 /// <param name="RequestHash">SHA-256 of what is asked for.</param>
 /// <param name="ActorId">The administrator.</param>
-/// <param name="UserId">Whose credits; the user must exist, an account is made when there is none.</param>
+/// <param name="UserId">Whom it is about; the user must exist, an account is made when there is none.</param>
 /// <param name="Reason">Recorded with the action.</param>
 public sealed record AdminAction(string Key, byte[] RequestHash, Guid ActorId, Guid UserId, string Reason);
 
@@ -28,13 +28,27 @@ public enum AdminActionOutcome
 
     /// <summary>More is to be taken than is available. Nothing was written.</summary>
     NotEnough,
+
+    /// <summary>The session that is to be moved does not wait. Nothing was written.</summary>
+    NotWaiting,
 }
 
 /// <param name="Outcome">What became of it.</param>
 /// <param name="Result">The answer, as JSON, for <c>Done</c> and <c>Replayed</c>.</param>
 /// <param name="Available">Credits available before, for <c>NotEnough</c>.</param>
 /// <param name="Reserved">Credits held.</param>
-public sealed record AdminActionResult(AdminActionOutcome Outcome, JsonElement Result, long Available, long Reserved);
+public sealed record AdminActionResult(AdminActionOutcome Outcome, JsonElement Result, long Available = 0, long Reserved = 0);
+
+/// <summary>A user as administrators see them.</summary>
+/// <param name="UserId">Their id.</param>
+/// <param name="Handle">Their name for people.</param>
+/// <param name="Role"><c>user</c> or <c>admin</c>.</param>
+/// <param name="Share">The weight of their work in the order, 0.01 to 100; 1 is the usual, 2 is twice the work of others while all wait.</param>
+/// <param name="Available">Credits that can be spent.</param>
+/// <param name="Reserved">Credits that open generations hold.</param>
+/// <param name="Frozen">Whether they may read and not spend.</param>
+public sealed record UserView(
+    Guid UserId, string Handle, [property: AllowedValues("user", "admin")] string Role, double Share, long Available, long Reserved, bool Frozen);
 
 /// <summary>An audit row.</summary>
 public sealed record AdminActionView(
@@ -51,6 +65,12 @@ public sealed class CreditAdministration(NpgsqlDataSource database, TimeProvider
     /// <summary>An upper bound against typing errors.</summary>
     public const long MaxAmount = 1_000_000_000;
 
+    /// <summary>The least weight of a user in the order, as the table's check has it.</summary>
+    public const double MinShare = 0.01;
+
+    /// <summary>The greatest.</summary>
+    public const double MaxShare = 100;
+
     /// <summary>The user of an id or a handle; null when there is none.</summary>
     public async Task<Guid?> FindUserAsync(string idOrHandle, CancellationToken ct)
     {
@@ -64,6 +84,29 @@ public sealed class CreditAdministration(NpgsqlDataSource database, TimeProvider
         command.Parameters.AddWithValue(Guid.TryParse(idOrHandle, out var id) ? id : Guid.Empty);
         command.Parameters.AddWithValue(idOrHandle);
         return await command.ExecuteScalarAsync(ct) as Guid?;
+    }
+
+    /// <summary>The user of an id or a handle; null when there is none.</summary>
+    public async Task<UserView?> UserAsync(string idOrHandle, CancellationToken ct)
+    {
+        if (await FindUserAsync(idOrHandle, ct) is not { } userId)
+        {
+            return null;
+        }
+
+        await using var command = database.CreateCommand(
+            """
+            SELECT u.user_id, u.handle, u.role, coalesce(a.share, 1), coalesce(a.available, 0), coalesce(a.reserved, 0), a.frozen_at IS NOT NULL
+            FROM users AS u
+            LEFT JOIN credit_accounts AS a ON a.user_id = u.user_id
+            WHERE u.user_id = $1
+            """);
+        command.Parameters.AddWithValue(userId);
+        await using var reader = await command.ExecuteReaderAsync(ct);
+        return await reader.ReadAsync(ct)
+            ? new UserView(reader.GetGuid(0), reader.GetString(1), reader.GetString(2), reader.GetDouble(3), reader.GetInt64(4), reader.GetInt64(5),
+                reader.GetBoolean(6))
+            : null;
     }
 
     /// <summary>A new lot. Kind <c>purchase</c> is booked as such, the others as <c>bonus</c>.</summary>
@@ -88,6 +131,10 @@ public sealed class CreditAdministration(NpgsqlDataSource database, TimeProvider
     /// <summary>A frozen account submits nothing; what runs goes on to its end.</summary>
     public Task<AdminActionResult> FreezeAsync(AdminAction adminAction, bool frozen, CancellationToken ct) =>
         DoAsync(adminAction, () => Statement("Credits/freeze.sql", adminAction, new NpgsqlParameter { Value = frozen }), ct);
+
+    /// <summary>The weight of a user's later requests in the order, <see cref="MinShare"/> to <see cref="MaxShare"/>.</summary>
+    public Task<AdminActionResult> SetShareAsync(AdminAction adminAction, double share, CancellationToken ct) =>
+        DoAsync(adminAction, () => Statement("Credits/set_share.sql", adminAction, new NpgsqlParameter { Value = share }), ct);
 
     /// <summary>
     /// The audit row of what an administrator did that is not about one user's credits; the administrator is its user. Written before it is
@@ -158,39 +205,11 @@ public sealed class CreditAdministration(NpgsqlDataSource database, TimeProvider
         new() { Value = ledgerType },
         new() { Value = action });
 
-    private NpgsqlBatchCommand Statement(string file, AdminAction adminAction, params NpgsqlParameter[] more)
-    {
-        var statement = new NpgsqlBatchCommand(Sql.Text(file))
-        {
-            Parameters =
-            {
-                new() { Value = Guid.CreateVersion7(time.GetUtcNow()) },
-                new() { Value = adminAction.Key },
-                new() { Value = adminAction.RequestHash },
-                new() { Value = adminAction.ActorId },
-                new() { Value = adminAction.UserId },
-                new() { Value = adminAction.Reason },
-            },
-        };
-        foreach (var parameter in more)
-        {
-            statement.Parameters.Add(parameter);
-        }
+    private NpgsqlBatchCommand Statement(string file, AdminAction adminAction, params NpgsqlParameter[] more) =>
+        AdminActionBatch.Command(file, Guid.CreateVersion7(time.GetUtcNow()), adminAction, more);
 
-        return statement;
-    }
-
-    private async Task<AdminActionResult> DoAsync(AdminAction adminAction, Func<NpgsqlBatchCommand> statement, CancellationToken ct)
-    {
-        try
-        {
-            return await TryAsync(adminAction, statement, ct);
-        }
-        catch (PostgresException e) when (e.SqlState == PostgresErrorCodes.UniqueViolation)
-        {
-            return await TryAsync(adminAction, statement, ct); // the key was used for another user at this moment; now it can be read
-        }
-    }
+    private Task<AdminActionResult> DoAsync(AdminAction adminAction, Func<NpgsqlBatchCommand> statement, CancellationToken ct) =>
+        AdminActionBatch.DoAsync(() => TryAsync(adminAction, statement, ct));
 
     private async Task<AdminActionResult> TryAsync(AdminAction adminAction, Func<NpgsqlBatchCommand> statement, CancellationToken ct)
     {
@@ -220,15 +239,8 @@ public sealed class CreditAdministration(NpgsqlDataSource database, TimeProvider
         await reader.NextResultAsync(ct); // the account; the statements in between have no rows
         await reader.ReadAsync(ct);
         var (available, reserved) = (reader.GetInt64(3), reader.GetInt64(4));
-        if (await reader.IsDBNullAsync(0, ct))
-        {
-            return new AdminActionResult(AdminActionOutcome.NotEnough, default, available, reserved);
-        }
-
-        var outcome = reader.GetGuid(0) == (Guid)act.Parameters[0].Value! ? AdminActionOutcome.Done
-            : reader.GetFieldValue<byte[]>(1).AsSpan().SequenceEqual(adminAction.RequestHash) ? AdminActionOutcome.Replayed
-            : AdminActionOutcome.KeyReused;
-        var result = outcome == AdminActionOutcome.KeyReused ? default : JsonSerializer.Deserialize<JsonElement>(reader.GetString(2));
-        return new AdminActionResult(outcome, result, available, reserved);
+        return await reader.IsDBNullAsync(0, ct)
+            ? new AdminActionResult(AdminActionOutcome.NotEnough, default, available, reserved)
+            : AdminActionBatch.Read(reader, act, adminAction, available, reserved);
     }
 }

@@ -16,7 +16,7 @@ public static class DatabaseMigrator
     private const long LockKey = 0x67656e657261746e;
 
     /// <summary>The newest migration of this build: what <see cref="IsCurrentAsync"/> looks for.</summary>
-    public const string LatestMigration = PositionsAndSlots.Id;
+    public const string LatestMigration = QueueActions.Id;
 
     /// <summary>Applies what is missing, as the database's owner. Returns the names of the migrations applied.</summary>
     /// <exception cref="NpgsqlException">Also when the database becomes unavailable: transient, so that the caller may retry.</exception>

@@ -19,7 +19,7 @@ CREATE TABLE public.admin_actions (
     reason text NOT NULL,
     result jsonb NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT admin_actions_action_check CHECK ((action = ANY (ARRAY['grant'::text, 'adjustment'::text, 'freeze'::text, 'unfreeze'::text, 'create_admin'::text, 'redrive'::text, 'mock_override'::text]))),
+    CONSTRAINT admin_actions_action_check CHECK ((action ~ '^[a-z][a-z_]{0,49}$'::text)),
     CONSTRAINT admin_actions_idempotency_key_check CHECK (((length(idempotency_key) >= 1) AND (length(idempotency_key) <= 200))),
     CONSTRAINT admin_actions_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 1000))),
     CONSTRAINT admin_actions_request_hash_check CHECK ((octet_length(request_hash) = 32))

@@ -60,6 +60,10 @@ public static class Refusals
             "Veritabanı şu anda yanıt vermiyor. Hiçbir şey kaybolmadı; yeniden deneyin.",
         ["The database does not answer at the moment. Try again with the same key: it cannot be charged twice."] =
             "Veritabanı şu anda yanıt vermiyor. Aynı anahtarla yeniden deneyin: iki kez ücret alınamaz.",
+        ["The generation does not wait in line: it was dispatched, has ended, or goes on with work that was begun. Nothing was changed."] =
+            "Üretim sırada beklemiyor: işe gönderildi, bitti ya da başlamış bir işi sürdürüyor. Hiçbir şey değişmedi.",
+        ["The generation is in the lane '{0}'. Move it there."] =
+            "Üretim '{0}' şeridinde. Onu orada taşıyın.",
         ["The header Idempotency-Key and the field clientKey differ. Send one of them."] =
             "Idempotency-Key başlığı ile clientKey alanı farklı. Yalnızca birini gönderin.",
         ["The picture could not be recorded now. Send it again."] =
@@ -82,6 +86,10 @@ public static class Refusals
             "Sesler şu anda okunamıyor.",
         ["The voices could not be read again; this is the last list that was."] =
             "Sesler yeniden okunamadı; bu, okunabilen son liste.",
+        ["There is no generation {0}."] =
+            "{0} kimlikli bir üretim yok.",
+        ["There is no lane '{0}'. GET /api/admin/queues lists them."] =
+            "'{0}' adlı bir şerit yok. GET /api/admin/queues şeritleri listeler.",
         ["There is no model '{0}'. GET /api/models lists them."] =
             "'{0}' adlı bir model yok. GET /api/models modelleri listeler.",
         ["There is no such callback address."] =
@@ -166,6 +174,8 @@ public static class Refusals
         ["is required, a header of 1 to {0} printable ASCII characters: with it a request that is sent twice is done once"] =
             "zorunludur; 1 ile {0} arasında yazdırılabilir ASCII karakterden oluşan bir başlıktır: onunla iki kez gönderilen "
                 + "istek bir kez yapılır",
+        ["is required: a number from {0} to {1}"] =
+            "zorunludur: {0} ile {1} arasında bir sayı",
         ["is required: a picture as a file of the form"] =
             "zorunludur: formun bir dosyası olarak bir resim",
         ["is required: a text of 1 to {0} characters"] =

@@ -90,9 +90,17 @@ public sealed class DescriptionTests
             var example = media["example"];
             Assert.True(example is not null, $"{method} {template} has no example");
             var json = example!.ToJsonString().Replace("\"demo\"", $"\"{user.UserId}\"", StringComparison.Ordinal);
+            if (template.EndsWith("/reprioritize", StringComparison.Ordinal)) // by the order of the paths its lane is paused now
+            {
+                json = json.Replace("01990000-0000-7000-8000-000000000000", $"{await user.AcceptedAsync()}", StringComparison.Ordinal);
+                Assert.NotNull((await SendAsync(admin, "GET", "/api/admin/queues")).Body["lanes"]![0]!["paused"]);
+                var line = await SendAsync(admin, "GET", "/api/admin/queues/{lane}/waiting", "/api/admin/queues/image/waiting?limit=1");
+                Assert.Single(line.Body["waiting"]!.AsArray());
+            }
+
             var who = template.StartsWith("/api/admin/", StringComparison.Ordinal) ? admin : user;
             var path = template.Replace("{user}", $"{user.UserId}", StringComparison.Ordinal)
-                .Replace("{tool}", "seedream4", StringComparison.Ordinal);
+                .Replace("{tool}", "seedream4", StringComparison.Ordinal).Replace("{lane}", "image", StringComparison.Ordinal);
             (await SendAsync(who, method, template, path, json, ("Idempotency-Key", $"example {template}"))).AssertStatus(
                 operation["responses"]!.AsObject().ContainsKey("202") ? HttpStatusCode.Accepted : HttpStatusCode.OK);
         }
@@ -145,6 +153,7 @@ public sealed class DescriptionTests
         await SendAsync(admin, "GET", "/api/admin/actions", "/api/admin/actions?limit=1");
         await SendAsync(admin, "POST", "/api/admin/mock-overrides");
         await SendAsync(admin, "GET", "/api/admin/dead-letters", "/api/admin/dead-letters?limit=1");
+        await SendAsync(admin, "GET", "/api/admin/users/{user}", $"/api/admin/users/{user.UserId}");
         await SendAsync(admin, "GET", "/api/admin/users/{user}/credits", $"/api/admin/users/{user.UserId}/credits");
         await SendAsync(admin, "GET", "/api/admin/users/{user}/transactions", $"/api/admin/users/{user.UserId}/transactions?limit=5");
         await SendAsync(user, "GET", "/api/admin/actions");
