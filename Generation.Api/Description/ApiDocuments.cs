@@ -4,6 +4,7 @@ using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 using Generation.Api.Errors;
 using Generation.Api.Events;
+using Generation.Api.Generations;
 using Generation.Core.Localization;
 using Generation.Core.Sessions;
 using Microsoft.AspNetCore.Authorization;
@@ -220,6 +221,7 @@ internal static class ApiDocuments
             schema.Required = context.JsonTypeInfo.Properties.Where(p => !IsOptional(p.AttributeProvider)).Select(p => p.Name)
                 .Where(name => schema.Properties?.ContainsKey(name) == true).ToHashSet(StringComparer.Ordinal);
         }
+        else if (context.JsonTypeInfo.Type == typeof(FlatSubmitBody)) schema.AdditionalProperties = new OpenApiSchema(); // the model's parameters
 
         return Task.CompletedTask;
     }
@@ -230,7 +232,11 @@ internal static class ApiDocuments
 
     private static void DescribeJson(OpenApiSchema schema, string field)
     {
-        if (field is "params" or "parameters" or "result") schema.Type = JsonSchemaType.Object;
+        if (field is "params" or "parameters" or "result")
+        {
+            schema.Type = JsonSchemaType.Object;
+            schema.AdditionalProperties = new OpenApiSchema(); // anything; without it, generators of types make an object that has no fields
+        }
         else if (field == "failedOutputs")
         {
             schema.Type = JsonSchemaType.Array | JsonSchemaType.Null;

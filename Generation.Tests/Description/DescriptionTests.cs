@@ -21,7 +21,7 @@ public sealed class DescriptionTests
         var system = await ApiSystem.Queued;
         using var anybody = new HttpClient { BaseAddress = system.Apis[0].Address };
         var document = DescribedApi.Indented(JsonNode.Parse(await anybody.GetStringAsync(new Uri($"/openapi/{name}.json", UriKind.Relative)))!);
-        var golden = Path.Combine(RepositoryRoot(), "Generation.Api", "Description", $"{name}.json");
+        var golden = Repository.PathOf("Generation.Api", "Description", $"{name}.json");
         if (Environment.GetEnvironmentVariable("UPDATE_OPENAPI") is not null) await File.WriteAllTextAsync(golden, document);
         Assert.True(
             File.Exists(golden) && document == await File.ReadAllTextAsync(golden),
@@ -226,17 +226,9 @@ public sealed class DescriptionTests
     [Fact]
     public void Every_problem_and_failure_code_stands_in_the_documentation()
     {
-        var page = File.ReadAllText(Path.Combine(RepositoryRoot(), "docs", "api.md"));
+        var page = File.ReadAllText(Repository.PathOf("docs", "api.md"));
         Assert.All(ProblemCodes.All, code => Assert.Contains($"`{code.Name}`", page, StringComparison.Ordinal));
         Assert.All(UserMessages.FailureCodes, code => Assert.Contains($"`{code}`", page, StringComparison.Ordinal));
-    }
-
-    private static string RepositoryRoot()
-    {
-        var folder = new DirectoryInfo(AppContext.BaseDirectory);
-        while (!File.Exists(Path.Combine(folder.FullName, "Generation.sln"))) folder = folder.Parent
-            ?? throw new InvalidOperationException("The tests run inside the repository.");
-        return folder.FullName;
     }
 
     private static async Task<byte[]> PngAsync(TestSystem system, Reply done) =>
