@@ -23,7 +23,10 @@ internal static class ApiDocuments
 {
     public const string Customers = "v1";
     public const string Operators = "admin";
-    private const string ApiKey = "apiKey";
+
+    /// <summary>Security schemes, a name a document, so that <c>/docs</c> can fill in another key for operators.</summary>
+    public const string ApiKey = "apiKey";
+    public const string AdminKey = "adminKey";
     private const string Problem = "Problem";
     private const string AdminPrefix = "api/admin/";
 
@@ -66,11 +69,12 @@ internal static class ApiDocuments
         document.Components ??= new OpenApiComponents();
         document.Components.SecuritySchemes = new Dictionary<string, IOpenApiSecurityScheme>(StringComparer.Ordinal)
         {
-            [ApiKey] = new OpenApiSecurityScheme
+            [name == Operators ? AdminKey : ApiKey] = new OpenApiSecurityScheme
             {
                 Type = SecuritySchemeType.Http,
                 Scheme = "bearer",
-                Description = "An API key: `Authorization: Bearer gk_…`"
+                Description = name == Operators ? "An API key with the role admin: `Authorization: Bearer gk_…`"
+                    : "An API key: `Authorization: Bearer gk_…`"
             },
         };
         document.AddComponent(Problem, ProblemSchema());
@@ -106,7 +110,8 @@ internal static class ApiDocuments
         operation.Responses ??= [];
         if (metadata.OfType<IAuthorizeData>().Any())
         {
-            operation.Security = [new OpenApiSecurityRequirement { [new OpenApiSecuritySchemeReference(ApiKey, context.Document)] = [] }];
+            var key = context.DocumentName == Operators ? AdminKey : ApiKey;
+            operation.Security = [new OpenApiSecurityRequirement { [new OpenApiSecuritySchemeReference(key, context.Document)] = [] }];
         }
 
         foreach (var parameter in (operation.Parameters ?? []).OfType<OpenApiParameter>().Where(parameter => parameter.In == ParameterLocation.Path))
@@ -122,6 +127,7 @@ internal static class ApiDocuments
                 In = ParameterLocation.Header,
                 Required = header.IsRequired,
                 Description = header.Description,
+                Example = header.IsRequired ? RequestExamples.OfHeader(operation.OperationId!) : null,
                 Schema = new OpenApiSchema { Type = JsonSchemaType.String },
             });
         }

@@ -48,6 +48,10 @@ public sealed class AppHostTests
             cancellation);
         Assert.True(picture.Length > 10_000);
 
+        var docs = await Http.GetStringAsync(new Uri(api.BaseAddress, "/docs/"), cancellation); // its requests can be sent as they stand
+        Assert.Contains("\"apiKey\":{\"token\":\"gk_dev_demo\"}", docs, StringComparison.Ordinal);
+        Assert.Contains("\"adminKey\":{\"token\":\"gk_dev_admin\"}", docs, StringComparison.Ordinal);
+
         await app.StopAsync(cancellation);
         Assert.False(Ports.IsTaken(port));
         Assert.Empty(Directory.GetFiles(Path.Combine(dataFolder, "run"))); // no server has its record any more
