@@ -171,8 +171,9 @@ internal sealed partial class LocalRun
 }
 
 /// <summary>
-/// Starts services again that crashed, after a growing pause; shows their warnings in the terminal; and stops everything in order: those
-/// whom users reach, those behind them, and the servers last, so that none loses its database while it finishes.
+/// Starts services again that crashed, after a growing pause, but not one that somebody stopped; shows their warnings in the terminal; and
+/// stops everything in order: those whom users reach, those behind them, and the servers last, so that none loses its database while it
+/// finishes.
 /// </summary>
 internal sealed class ServiceSupervisor(
     DistributedApplicationModel model, ResourceNotificationService notifications, ResourceLoggerService logs, ResourceCommandService commands,
@@ -205,7 +206,8 @@ internal sealed class ServiceSupervisor(
                 states[change.Resource.Name] = state;
                 if (change.Resource is IServiceResource service && hasChanged && state == KnownResourceStates.Finished && !stopping)
                 {
-                    _ = StartAgainAsync(service, change, stoppingToken);
+                    if (change.Snapshot.ExitCode == 0) Terminal.Progress(service.Name, "was stopped; the dashboard starts it again");
+                    else _ = StartAgainAsync(service, change, stoppingToken);
                 }
             }
         }

@@ -4,6 +4,7 @@ using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 using Generation.Api.Errors;
 using Generation.Api.Events;
+using Generation.Api.Generations;
 using Generation.Core.Localization;
 using Generation.Core.Sessions;
 using Microsoft.AspNetCore.Authorization;
@@ -22,7 +23,10 @@ internal static class ApiDocuments
 {
     public const string Customers = "v1";
     public const string Operators = "admin";
-    private const string ApiKey = "apiKey";
+
+    /// <summary>Security schemes, a name a document, so that <c>/docs</c> can fill in another key for operators.</summary>
+    public const string ApiKey = "apiKey";
+    public const string AdminKey = "adminKey";
     private const string Problem = "Problem";
     private const string AdminPrefix = "api/admin/";
 
@@ -65,11 +69,12 @@ internal static class ApiDocuments
         document.Components ??= new OpenApiComponents();
         document.Components.SecuritySchemes = new Dictionary<string, IOpenApiSecurityScheme>(StringComparer.Ordinal)
         {
-            [ApiKey] = new OpenApiSecurityScheme
+            [name == Operators ? AdminKey : ApiKey] = new OpenApiSecurityScheme
             {
                 Type = SecuritySchemeType.Http,
                 Scheme = "bearer",
-                Description = "An API key: `Authorization: Bearer gk_…`"
+                Description = name == Operators ? "An API key with the role admin: `Authorization: Bearer gk_…`"
+                    : "An API key: `Authorization: Bearer gk_…`"
             },
         };
         document.AddComponent(Problem, ProblemSchema());
@@ -105,7 +110,8 @@ internal static class ApiDocuments
         operation.Responses ??= [];
         if (metadata.OfType<IAuthorizeData>().Any())
         {
-            operation.Security = [new OpenApiSecurityRequirement { [new OpenApiSecuritySchemeReference(ApiKey, context.Document)] = [] }];
+            var key = context.DocumentName == Operators ? AdminKey : ApiKey;
+            operation.Security = [new OpenApiSecurityRequirement { [new OpenApiSecuritySchemeReference(key, context.Document)] = [] }];
         }
 
         foreach (var parameter in (operation.Parameters ?? []).OfType<OpenApiParameter>().Where(parameter => parameter.In == ParameterLocation.Path))
@@ -121,6 +127,7 @@ internal static class ApiDocuments
                 In = ParameterLocation.Header,
                 Required = header.IsRequired,
                 Description = header.Description,
+                Example = header.IsRequired ? RequestExamples.OfHeader(operation.OperationId!) : null,
                 Schema = new OpenApiSchema { Type = JsonSchemaType.String },
             });
         }
@@ -220,6 +227,7 @@ internal static class ApiDocuments
             schema.Required = context.JsonTypeInfo.Properties.Where(p => !IsOptional(p.AttributeProvider)).Select(p => p.Name)
                 .Where(name => schema.Properties?.ContainsKey(name) == true).ToHashSet(StringComparer.Ordinal);
         }
+        else if (context.JsonTypeInfo.Type == typeof(FlatSubmitBody)) schema.AdditionalProperties = new OpenApiSchema(); // the model's parameters
 
         return Task.CompletedTask;
     }
@@ -230,7 +238,11 @@ internal static class ApiDocuments
 
     private static void DescribeJson(OpenApiSchema schema, string field)
     {
-        if (field is "params" or "parameters" or "result") schema.Type = JsonSchemaType.Object;
+        if (field is "params" or "parameters" or "result")
+        {
+            schema.Type = JsonSchemaType.Object;
+            schema.AdditionalProperties = new OpenApiSchema(); // anything; without it, generators of types make an object that has no fields
+        }
         else if (field == "failedOutputs")
         {
             schema.Type = JsonSchemaType.Array | JsonSchemaType.Null;

@@ -1,4 +1,5 @@
 using System.Reflection;
+using Generation.Core.Identity;
 using Scalar.AspNetCore;
 
 namespace Generation.Api.Description;
@@ -27,8 +28,12 @@ internal static class DocumentationPages
             options.WithTitle("Generation API")
                 .AddDocument(ApiDocuments.Customers, "Customers", isDefault: true).AddDocument(ApiDocuments.Operators, "Operators")
                 .DisableDefaultFonts().DisableTelemetry().DisableAgent().HideDeveloperTools().HideModels()
-                .AddPreferredSecuritySchemes("apiKey");
-            if (app.Environment.IsDevelopment()) options.AddHttpAuthentication("apiKey", scheme => scheme.Token = "gk_dev_demo");
+                .HideClientButton() // a site of others
+                .WithDynamicBaseServerUrl().AddServer("/"); // so that the commands to copy have the host that the browser knows
+            if (!app.Environment.IsDevelopment()) return;
+
+            options.AddHttpAuthentication(ApiDocuments.ApiKey, scheme => scheme.Token = DevelopmentAccounts.DemoKey)
+                .AddHttpAuthentication(ApiDocuments.AdminKey, scheme => scheme.Token = DevelopmentAccounts.AdminKey);
         }).ExcludeFromDescription();
         app.MapGet("/", () => TypedResults.Ok(new ApiIndex("Generation", Version, "/docs", "/openapi/v1.json", "/readyz"))).AllowAnonymous()
             .ExcludeFromDescription();

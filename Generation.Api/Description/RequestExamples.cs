@@ -31,6 +31,9 @@ internal static class RequestExamples
         _ => null,
     };
 
+    /// <summary>The idempotency key of a first try, which is the one header that an operation requires.</summary>
+    public static JsonNode OfHeader(string operation) => $"{operation}-1";
+
     public static JsonNode? Of(string? operation) => operation is not null && Bodies.TryGetValue(operation, out var body) ? JsonNode.Parse(body)
         : null;
 }

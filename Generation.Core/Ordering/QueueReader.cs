@@ -14,7 +14,7 @@ public sealed record LanePause(DateTimeOffset At, string By);
 /// <param name="Lane"><c>image</c>, <c>video</c> or <c>gpu</c>.</param>
 /// <param name="Paused">Null while it is dispatched.</param>
 /// <param name="Waiting">Jobs in line for their dispatch.</param>
-/// <param name="Delayed">Retries and timers whose time has not come, or which could not be put in line since: the lane is paused.</param>
+/// <param name="Delayed">Retries and timers whose time has not come.</param>
 /// <param name="InQueue">Jobs that were dispatched and that no worker has claimed.</param>
 /// <param name="Running">Sessions that a worker has.</param>
 /// <param name="More">A count stopped before its end: there are more than 10,000.</param>

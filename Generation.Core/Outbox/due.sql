@@ -14,7 +14,7 @@ LEFT JOIN LATERAL (SELECT * FROM generation_sessions AS s WHERE s.session_id = o
 WHERE o.lane = current_setting('generation.lane')
   AND o.dispatched_at IS NULL
   AND o.set_aside_at IS NULL
-  AND o.rank IS NOT NULL
+  AND o.rank <= current_setting('generation.max_rank')::double precision
   AND o.available_at <= now() -- the release before put ranked rows off without taking their rank
 ORDER BY o.rank, o.outbox_id
 LIMIT $1

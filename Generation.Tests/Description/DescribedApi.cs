@@ -49,19 +49,17 @@ internal sealed class DescribedApi
         var result = JsonSchema.FromText(text).Evaluate(body, new EvaluationOptions { OutputFormat = OutputFormat.List });
         Assert.True(result.IsValid,
             $"{where}: {string.Join("; ", result.Details.Where(detail => detail.Errors is not null).SelectMany(detail => detail.Errors!.Select(error => $"{detail.InstanceLocation} {error.Value}")))}\n{body.ToJsonString()}");
-        Walk(document, schema, body, where, "");
+        Walk(document, schema, body, where, "", "");
     }
 
-    /// <summary>Fields of answers that no answer had; those of requests are not among them.</summary>
-    public IEnumerable<string> UnseenFields(params string[] exempt) =>
+    /// <summary>Fields of answers that no answer had, also those of objects in them; those of requests are not among them.</summary>
+    public IEnumerable<string> UnseenFields() =>
         from document in documents
         from schema in document["components"]!["schemas"]!.AsObject()
         where !schema.Key.EndsWith("Body", StringComparison.Ordinal) && !schema.Key.EndsWith("Filter", StringComparison.Ordinal)
-            && schema.Key != "Problem"
-        from field in schema.Value!["properties"]?.AsObject() ?? []
-        let name = $"{schema.Key}.{field.Key}"
-        where !seenFields.Contains(name) && !exempt.Contains(name, StringComparer.Ordinal)
-        select name;
+        from field in FieldsOf(schema.Key, schema.Value!)
+        where !seenFields.Contains(field)
+        select field;
 
     /// <summary>Operations with a JSON answer of success that was never checked.</summary>
     public IEnumerable<string> UnansweredOperations() =>
@@ -72,28 +70,41 @@ internal sealed class DescribedApi
         where !operation.Any(answered.Contains)
         select operation.Key;
 
-    private void Walk(JsonObject document, JsonNode schema, JsonNode? value, string where, string path)
+    private static IEnumerable<string> FieldsOf(string name, JsonNode schema)
+    {
+        foreach (var (field, content) in schema["properties"]?.AsObject() ?? [])
+        {
+            yield return $"{name}.{field}";
+            foreach (var its in FieldsOf($"{name}.{field}", content!)) yield return its;
+        }
+
+        if (schema["items"] is not { } item) yield break;
+        foreach (var its in FieldsOf($"{name}[]", item)) yield return its;
+    }
+
+    /// <param name="document">The one that has the schema.</param>
+    /// <param name="schema">A reference, or the schema itself.</param>
+    /// <param name="value">What it describes.</param>
+    /// <param name="where">Of the whole answer, for messages.</param>
+    /// <param name="path">In the answer, for messages.</param>
+    /// <param name="name">In the description: that of the component, and the fields down to here.</param>
+    private void Walk(JsonObject document, JsonNode schema, JsonNode? value, string where, string path, string name)
     {
         if (schema["$ref"] is { } reference)
         {
-            var name = ((string)reference!).Split('/')[^1];
-            Fields(document, document["components"]!["schemas"]![name]!, value, where, path, name);
+            var its = ((string)reference!).Split('/')[^1];
+            Walk(document, document["components"]!["schemas"]![its]!, value, where, path, its);
             return;
         }
 
         foreach (var choice in (schema["oneOf"] ?? schema["anyOf"] ?? schema["allOf"])?.AsArray() ?? [])
         {
-            if (choice!["$ref"] is not null && value is JsonObject && schema["allOf"] is null) Walk(document, choice, value, where, path);
+            if (choice!["$ref"] is not null && value is JsonObject) Walk(document, choice, value, where, path, "");
         }
 
-        Fields(document, schema, value, where, path, null);
-    }
-
-    private void Fields(JsonObject document, JsonNode schema, JsonNode? value, string where, string path, string? name)
-    {
         if (value is JsonArray items && schema["items"] is { } item)
         {
-            foreach (var one in items) Walk(document, item, one, where, path + "[]");
+            foreach (var one in items) Walk(document, item, one, where, path + "[]", name + "[]");
         }
 
         if (value is not JsonObject fields || schema["properties"] is not JsonObject described) return;
@@ -105,8 +116,8 @@ internal sealed class DescribedApi
                 continue;
             }
 
-            if (name is not null) seenFields.Add($"{name}.{field}");
-            Walk(document, its!, content, where, $"{path}.{field}");
+            seenFields.Add($"{name}.{field}");
+            Walk(document, its!, content, where, $"{path}.{field}", $"{name}.{field}");
         }
     }
 

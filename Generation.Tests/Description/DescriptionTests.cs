@@ -21,7 +21,7 @@ public sealed class DescriptionTests
         var system = await ApiSystem.Queued;
         using var anybody = new HttpClient { BaseAddress = system.Apis[0].Address };
         var document = DescribedApi.Indented(JsonNode.Parse(await anybody.GetStringAsync(new Uri($"/openapi/{name}.json", UriKind.Relative)))!);
-        var golden = Path.Combine(RepositoryRoot(), "Generation.Api", "Description", $"{name}.json");
+        var golden = Repository.PathOf("Generation.Api", "Description", $"{name}.json");
         if (Environment.GetEnvironmentVariable("UPDATE_OPENAPI") is not null) await File.WriteAllTextAsync(golden, document);
         Assert.True(
             File.Exists(golden) && document == await File.ReadAllTextAsync(golden),
@@ -101,7 +101,10 @@ public sealed class DescriptionTests
             var who = template.StartsWith("/api/admin/", StringComparison.Ordinal) ? admin : user;
             var path = template.Replace("{user}", $"{user.UserId}", StringComparison.Ordinal)
                 .Replace("{tool}", "seedream4", StringComparison.Ordinal).Replace("{lane}", "image", StringComparison.Ordinal);
-            (await SendAsync(who, method, template, path, json, ("Idempotency-Key", $"example {template}"))).AssertStatus(
+            var headers = (operation["parameters"]?.AsArray() ?? []).Where(parameter => (string?)parameter!["in"] == "header")
+                .Where(parameter => (bool?)parameter!["required"] == true)
+                .Select(parameter => ((string)parameter!["name"]!, (string)parameter["example"]!)).ToArray();
+            (await SendAsync(who, method, template, path, json, headers)).AssertStatus(
                 operation["responses"]!.AsObject().ContainsKey("202") ? HttpStatusCode.Accepted : HttpStatusCode.OK);
         }
 
@@ -206,7 +209,7 @@ public sealed class DescriptionTests
         var page = await anybody.GetStringAsync(new Uri("/docs/", UriKind.Relative));
         Assert.DoesNotContain("src=\"http", page, StringComparison.Ordinal);
         Assert.DoesNotContain("fonts.", page, StringComparison.Ordinal);
-        Assert.DoesNotContain("gk_dev_demo", page, StringComparison.Ordinal); // Production
+        Assert.DoesNotContain("gk_dev", page, StringComparison.Ordinal); // Production
     }
 
     [Fact]
@@ -235,17 +238,9 @@ public sealed class DescriptionTests
     [Fact]
     public void Every_problem_and_failure_code_stands_in_the_documentation()
     {
-        var page = File.ReadAllText(Path.Combine(RepositoryRoot(), "docs", "api.md"));
+        var page = File.ReadAllText(Repository.PathOf("docs", "api.md"));
         Assert.All(ProblemCodes.All, code => Assert.Contains($"`{code.Name}`", page, StringComparison.Ordinal));
         Assert.All(UserMessages.FailureCodes, code => Assert.Contains($"`{code}`", page, StringComparison.Ordinal));
-    }
-
-    private static string RepositoryRoot()
-    {
-        var folder = new DirectoryInfo(AppContext.BaseDirectory);
-        while (!File.Exists(Path.Combine(folder.FullName, "Generation.sln"))) folder = folder.Parent
-            ?? throw new InvalidOperationException("The tests run inside the repository.");
-        return folder.FullName;
     }
 
     private static async Task<byte[]> PngAsync(TestSystem system, Reply done) =>

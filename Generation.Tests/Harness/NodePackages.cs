@@ -12,9 +12,21 @@ internal static class NodePackages
     /// <summary>Starts one of the scripts; whoever starts it ends it.</summary>
     public static async Task<Process> StartAsync(params string[] arguments) => Start("node", await Installed.Value, arguments);
 
+    /// <summary>Runs one of the scripts to its end, which has to be one without an error, and returns what it printed.</summary>
+    public static async Task<string> RunAsync(params string[] arguments)
+    {
+        using var node = await StartAsync(arguments);
+        using var timeout = new CancellationTokenSource(StartTimeout);
+        var errors = node.StandardError.ReadToEndAsync(timeout.Token);
+        var output = await node.StandardOutput.ReadToEndAsync(timeout.Token);
+        await node.WaitForExitAsync(timeout.Token);
+        Assert.True(node.ExitCode == 0, $"node {string.Join(' ', arguments)} ended with {node.ExitCode}:\n{output}{await errors}");
+        return output;
+    }
+
     private static async Task<string> InstallAsync()
     {
-        var servers = Path.Combine(RepositoryRoot(), "Generation.Tests", "Servers");
+        var servers = Repository.PathOf("Generation.Tests", "Servers");
         // npm writes its own file last, so a folder that a killed run left half full, or that an older lock file filled, is filled again.
         var done = new FileInfo(Path.Combine(servers, "node_modules", ".package-lock.json"));
         if (!done.Exists || done.LastWriteTimeUtc < File.GetLastWriteTimeUtc(Path.Combine(servers, "package-lock.json")))
@@ -39,15 +51,4 @@ internal static class NodePackages
             RedirectStandardOutput = true,
             RedirectStandardError = true,
         })!;
-
-    private static string RepositoryRoot()
-    {
-        var folder = new DirectoryInfo(AppContext.BaseDirectory);
-        while (folder is not null && !File.Exists(Path.Combine(folder.FullName, "Generation.sln")))
-        {
-            folder = folder.Parent;
-        }
-
-        return folder?.FullName ?? throw new InvalidOperationException("The tests run outside the repository.");
-    }
 }

@@ -1,3 +1,4 @@
+using Generation.Core.Catalog;
 using Generation.Core.Database;
 using Generation.LocalServers;
 
@@ -32,6 +33,7 @@ public sealed class OwnPostgres : IAsyncDisposable
         await started.EnsureDatabaseAsync(Database, CancellationToken.None);
         var server = new OwnPostgres(started);
         await DatabaseMigrator.MigrateAsync(server.ConnectionString, CancellationToken.None);
+        await DefaultPrice.InsertMissingAsync(server.ConnectionString, ModelRegistry.BuiltIn, CancellationToken.None);
         await ServiceLogins.EnsureAsync(server.ConnectionString, TestPostgres.LoginPasswords, CancellationToken.None);
 
         // A throw-away server keeps commits in its own memory for a moment. Written, they are safe from its death, if not from the machine's.

@@ -1,3 +1,4 @@
+using Generation.Core.Catalog;
 using Generation.Core.Database;
 using Generation.LocalServers;
 using Npgsql;
@@ -72,6 +73,7 @@ public static class TestPostgres
         await ExecuteAsync($"CREATE DATABASE {TemplateName} TEMPLATE template0");
         var connectionString = (await ServerAsync()).ConnectionString(TemplateName) + ";Pooling=false";
         await Migrate(connectionString);
+        await DefaultPrice.InsertMissingAsync(connectionString, ModelRegistry.BuiltIn, CancellationToken.None); // as the migration step does
         await ServiceLogins.EnsureAsync(connectionString, LoginPasswords, CancellationToken.None);
         // A pooled connection that the migration left open would make every copy fail: "source database is being accessed".
         await ExecuteAsync($"ALTER DATABASE {TemplateName} ALLOW_CONNECTIONS false");

@@ -233,16 +233,23 @@ public sealed class FairOrderTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Nothing_of_a_paused_lane_is_dispatched_and_all_of_it_afterwards()
+    public async Task Of_a_paused_lane_only_what_was_begun_is_dispatched_and_all_of_it_afterwards()
     {
         var user = await writer.UserAsync();
-        await SubmitAsync(user, "waits");
+        foreach (var name in new[] { "waits", "retried", "at the provider" })
+        {
+            await SubmitAsync(user, name);
+        }
+
+        await AsTheyLeaveItAsync("retried", "status = 'queued', phase = 'retrying', attempt = 1, wake_at = now()", "now()");
+        await AsTheyLeaveItAsync("at the provider",
+            "status = 'processing', phase = 'awaiting_provider', started_at = now(), wake_at = now()", "now()");
         await writer.ExecuteAsync("UPDATE lanes SET paused_at = now(), paused_by = 'an operator' WHERE lane = 'image'");
         await DispatchAsync(rows: 10);
-        Assert.Empty(Order());
+        Assert.Equal(["at the provider"], Order());
         await writer.ExecuteAsync("UPDATE lanes SET paused_at = NULL, paused_by = NULL");
         await DispatchAsync(rows: 10);
-        Assert.Equal(["waits"], Order());
+        Assert.Equal(["at the provider", "waits", "retried"], Order());
     }
 
     private async Task SubmitAsync(Guid user, string name, Model? model = null, Priority priority = Priority.Interactive)

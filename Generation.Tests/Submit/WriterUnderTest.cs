@@ -123,13 +123,13 @@ internal sealed class WriterUnderTest : IAsyncDisposable
     }
 
     /// <summary>Holds a lock until disposed; the statement takes it.</summary>
-    public async Task<NpgsqlConnection> LockAsync(string statement)
+    public async Task<IAsyncDisposable> LockAsync(string statement)
     {
         var holder = new NpgsqlConnection(database.ConnectionString + ";Pooling=false");
         await holder.OpenAsync();
         await using var command = new NpgsqlCommand($"BEGIN; {statement}", holder);
         await command.ExecuteNonQueryAsync();
-        return holder;
+        return new HeldLock(holder);
     }
 
     /// <summary>The server turns every connection to this database away, and cuts those that are there.</summary>
@@ -174,5 +174,19 @@ internal sealed class WriterUnderTest : IAsyncDisposable
         await connection.OpenAsync();
         await using var command = new NpgsqlCommand(sql, connection);
         await command.ExecuteNonQueryAsync();
+    }
+
+    /// <summary>Released when the server says so: a connection that is only closed may hold its rows a little longer.</summary>
+    private sealed class HeldLock(NpgsqlConnection holder) : IAsyncDisposable
+    {
+        public async ValueTask DisposeAsync()
+        {
+            await using (var release = new NpgsqlCommand("ROLLBACK", holder))
+            {
+                await release.ExecuteNonQueryAsync();
+            }
+
+            await holder.DisposeAsync();
+        }
     }
 }
