@@ -20,8 +20,8 @@ public sealed class RelayOptions
     public int DispatchWindow { get; set; } = 1_000;
 
     /// <summary>
-    /// So many seconds of work are sent ahead of the workers, measured by what they have claimed lately; default 2. What is sent has its place: a user
-    /// who comes later waits for all of it. 0 always fills <see cref="DispatchWindow"/>.
+    /// So many seconds of work are sent ahead of the workers, measured by what they have claimed lately; default 2. What is sent has its place: a
+    /// user who comes later waits for all of it. 0 always fills <see cref="DispatchWindow"/>.
     /// </summary>
     public double WindowSeconds { get; set; } = 2;
 

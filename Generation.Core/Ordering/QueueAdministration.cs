@@ -13,8 +13,8 @@ namespace Generation.Core.Ordering;
 public sealed class QueueAdministration(NpgsqlDataSource database, ChangeNotifier notifier, TimeProvider time)
 {
     /// <summary>
-    /// Pauses a lane or resumes it. Paused, nothing new of it is dispatched; a dispatch that has begun, what is in the queue, what runs and what is at
-    /// a provider go on, and submits are accepted. A lane that is paused already keeps its time and its author.
+    /// Pauses a lane or resumes it. Paused, nothing new of it is dispatched; a dispatch that has begun, what is in the queue, what runs and what is
+    /// at a provider go on, and submits are accepted. A lane that is paused already keeps its time and its author.
     /// </summary>
     /// <param name="adminAction">The user is the actor: it is about nobody else.</param>
     /// <param name="lane">An existing one.</param>

@@ -12,7 +12,7 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Generation.Tests.Outbox;
 
-/// <summary>While nothing comes in, the order of dispatch is the order of the positions that were shown, whatever happens to relays.</summary>
+/// <summary>While nothing comes in, the order of dispatch is that of the positions that were shown, whatever happens to relays.</summary>
 [Trait("tier", "slow")]
 public sealed class FrozenOrderTests
 {
@@ -43,7 +43,8 @@ public sealed class FrozenOrderTests
         using var notifier = new ChangeNotifier(writer.Service, NullLogger<ChangeNotifier>.Instance);
         var canceled = posted.Where(_ => random.Next(20) == 0).ToList();
         var settlement = new Settlement(writer.Service, notifier, new CreditOptions(), TimeProvider.System, NullLogger<Settlement>.Instance);
-        await settlement.SettleAsync([.. canceled.Select(c => new Settle(c.Session, SettleGuard.Queued) { Canceled = true })], CancellationToken.None);
+        await settlement.SettleAsync(
+            [.. canceled.Select(c => new Settle(c.Session, SettleGuard.Queued) { Canceled = true })], CancellationToken.None);
         var left = posted.Except(canceled).ToList();
         var administration = new QueueAdministration(writer.Service, notifier, TimeProvider.System);
         foreach (var (session, user) in left.Where(_ => random.Next(50) == 0).ToList())

@@ -3,7 +3,7 @@ using Generation.Tests.Harness;
 namespace Generation.Tests.Resilience;
 
 /// <summary>No provider takes more than its share of a lane's slots while others wait (faults.md A8).</summary>
-[Trait("tier", "slow")]
+[Trait("tier", "process")]
 public sealed class BulkheadTests
 {
     /// <summary>Sixteen calls without an answer made another provider's picture wait for 117 s.</summary>
@@ -40,7 +40,8 @@ public sealed class BulkheadTests
         });
         var first = await Task.WhenAll(Enumerable.Range(0, 2).Select(i => system.SubmitAsync($"first {i} [gate=a]")));
         await system.UntilAsync("SELECT count(*) = 2 FROM generation_sessions WHERE status = 'processing'");
-        var others = await Task.WhenAll(Enumerable.Range(0, 3).Select(i => system.SubmitAsync("gpt-image-2", new { prompt = $"second {i} [gate=b]" })));
+        var others = await Task.WhenAll(
+            Enumerable.Range(0, 3).Select(i => system.SubmitAsync("gpt-image-2", new { prompt = $"second {i} [gate=b]" })));
         await system.Sim.WaitAtGateAsync("b");
         await Task.Delay(TimeSpan.FromSeconds(2.5), TimeProvider.System, CancellationToken.None); // two more looks
         Assert.Equal(3, await system.ScalarAsync<long>("SELECT count(*) FROM generation_sessions WHERE status = 'processing'"));

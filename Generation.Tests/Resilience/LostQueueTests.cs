@@ -27,8 +27,11 @@ public sealed class LostQueueTests
     [Fact]
     public async Task A_queue_that_is_wiped_under_running_jobs_gets_back_only_what_was_waiting_in_it()
     {
-        await using var system = await TestSystem.StartAsync(
-            o => (o.OwnRedis, o.Settings["Worker:Concurrency"], o.Settings["Worker:LeaseDuration"]) = (true, "3", Lease));
+        await using var system = await TestSystem.StartAsync(o =>
+        {
+            (o.OwnRedis, o.Settings["Worker:Concurrency"], o.Settings["Worker:LeaseDuration"]) = (true, "3", Lease);
+            o.Settings["Relay:WindowSeconds"] = "0"; // all of them in the queue
+        });
         var running = await Task.WhenAll(Enumerable.Range(0, 3).Select(i => system.SubmitAsync($"running {i} [gate=call]")));
         await system.UntilAsync("SELECT count(*) = 3 FROM provider_tasks");
         var waiting = await Task.WhenAll(Enumerable.Range(0, 12).Select(i => system.SubmitAsync($"waiting {i}")));

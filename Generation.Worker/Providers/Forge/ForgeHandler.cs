@@ -53,7 +53,12 @@ public sealed class ForgeHandler(
 
             if (gpus.BreakerAt(slot.Endpoint).OpenFor is null) // whoever had the slot before may have met the last failure
             {
-                var rules = new CallRules { CallTimeout = options.Value.CallTimeout, IsRepeatable = true, Breaker = ForgeGpus.BreakerName(slot.Endpoint) };
+                var rules = new CallRules
+                {
+                    CallTimeout = options.Value.CallTimeout,
+                    IsRepeatable = true,
+                    Breaker = ForgeGpus.BreakerName(slot.Endpoint),
+                };
                 var outcome = await new PerOutputCalls(
                     job, rules, (ordinal, token) => MakeAsync(job, slot.Endpoint, ordinal, token)).RunAsync(ct);
 

@@ -20,7 +20,7 @@ internal sealed class GpuSlot : IAsyncDisposable
     /// <summary>The endpoint of the GPU.</summary>
     public string Endpoint { get; }
 
-    /// <summary>The GPU that was reserved for the job, or the next that is free; null when none came free within <paramref name="maxWait"/>.</summary>
+    /// <summary>The GPU that was reserved for the job, or the next that is free; null when none was within <paramref name="maxWait"/>.</summary>
     /// <param name="slots">The slots of all workers.</param>
     /// <param name="job">Takes the GPU; it waits only where its own failed or its reservation ran out.</param>
     /// <param name="endpoints">The GPUs, in order of preference.</param>
