@@ -5,7 +5,8 @@ using StackExchange.Redis;
 namespace Generation.Worker.Hosting;
 
 /// <summary>Says every five seconds how this worker finds its providers.</summary>
-public sealed class HealthReporting(ProviderBreakers breakers, ProviderHealth health, TimeProvider time, ILogger<HealthReporting> log)
+public sealed class HealthReporting(ProviderBreakers breakers, ProviderHealth health, JobDurations durations, TimeProvider time,
+    ILogger<HealthReporting> log)
     : BackgroundService
 {
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
@@ -17,7 +18,10 @@ public sealed class HealthReporting(ProviderBreakers breakers, ProviderHealth he
             {
                 try
                 {
-                    await health.PublishAsync(new WorkerReport(LaneConsumer.WorkerName, time.GetUtcNow(), breakers.Report()));
+                    await health.PublishAsync(new WorkerReport(LaneConsumer.WorkerName, time.GetUtcNow(), breakers.Report())
+                    {
+                        Durations = durations.Report(),
+                    });
                 }
                 catch (Exception e) when (e is RedisException or TimeoutException or ObjectDisposedException)
                 {
