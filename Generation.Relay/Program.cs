@@ -19,6 +19,7 @@ services.AddSingleton(_ => new Random(RandomNumberGenerator.GetInt32(int.MaxValu
 services.AddHostedService<MigrationService>();
 services.AddPeriodicService<DispatchService>();
 services.AddPeriodicService<QueueMetricsService>();
+services.AddPeriodicService<PositionService>();
 services.AddPeriodicService<LedgerAuditService>();
 
 // The sweeps: each repairs one thing, on its own timer.
