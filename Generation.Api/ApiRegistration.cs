@@ -32,6 +32,7 @@ internal static class ApiRegistration
             .AddSingleton<DatabaseCircuit>().AddHostedService(s => s.GetRequiredService<DatabaseCircuit>())
             .AddSingleton<SubmitWriter>().AddHostedService(s => s.GetRequiredService<SubmitWriter>())
             .AddSingleton<SessionFeed>().AddHostedService(s => s.GetRequiredService<SessionFeed>())
+            .AddHostedService<QueueFeed>()
             .AddSingleton<RateLimits>().AddHostedService(s => s.GetRequiredService<RateLimits>())
             .AddSingleton<SubmitCommandReader>()
             .AddSingleton<Quotes>()

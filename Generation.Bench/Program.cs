@@ -12,8 +12,8 @@ using Spectre.Console;
 
 Benchmark[] benchmarks =
 [
-    SubmitBenchmark.Entry, GrowthBenchmark.Entry, LedgerBenchmark.Entry, AuditBenchmark.Entry, PipelineBenchmark.Entry, OverloadBenchmark.Entry,
-        PressureBenchmark.Entry, FairnessBenchmark.Entry, MediaBenchmark.Entry,
+    SubmitBenchmark.Entry, GrowthBenchmark.Entry, LedgerBenchmark.Entry, AuditBenchmark.Entry, PipelineBenchmark.Entry, PositionBenchmark.Entry,
+        OverloadBenchmark.Entry, PressureBenchmark.Entry, FairnessBenchmark.Entry, MediaBenchmark.Entry,
 ];
 
 if (args is ["chaos", .. var words] && ChaosOptions.Parse(words) is { } chaos)

@@ -20,6 +20,7 @@ services.AddHostedService<MigrationService>();
 services.AddSingleton<LaneWindows>();
 services.AddPeriodicService<DispatchService>();
 services.AddPeriodicService<QueueMetricsService>();
+services.AddPeriodicService<PositionService>();
 services.AddPeriodicService<LedgerAuditService>();
 
 // The sweeps: each repairs one thing, on its own timer.

@@ -40,6 +40,7 @@ builder.Services.AddSingleton<GpuSlots>();
 builder.Services.AddSingleton<JobDependencies>();
 builder.Services.AddSingleton<UploadResolver>();
 builder.Services.AddSingleton(_ => new Random(RandomNumberGenerator.GetInt32(int.MaxValue)));
+builder.Services.AddSingleton<JobDurations>();
 builder.Services.AddSingleton<JobRunner>();
 builder.Services.AddSingleton<LeaseRenewer>();
 builder.Services.AddSingleton<LaneActivity>();

@@ -5,6 +5,7 @@ using Generation.Api.Errors;
 using Generation.Api.Identity;
 using Generation.Api.Media;
 using Generation.Core.Media;
+using Generation.Core.Outbox;
 using Generation.Core.Realtime;
 using Generation.Core.Sessions;
 
@@ -42,21 +43,31 @@ public sealed record ProgressEvent(Guid SessionId, long Version, long LeaseToken
 /// <param name="Url">Signed.</param>
 public sealed record PreviewView(int Ordinal, string Url);
 
+/// <summary>Where it stands in its queue, while it waits. It has no id and may be missed.</summary>
+/// <param name="SessionId">The generation.</param>
+/// <param name="Version">Of the state that it belongs to.</param>
+/// <param name="QueuePosition">Jobs that will be taken first; null when it waits for its time.</param>
+/// <param name="EtaSeconds">Until its first output; null when that is not known.</param>
+/// <param name="Queue">The same, with more.</param>
+public sealed record QueueEvent(Guid SessionId, long Version, long? QueuePosition, int? EtaSeconds, QueueView Queue);
+
 /// <summary>Every event by its name, with what stands in its data.</summary>
 /// <param name="Snapshot">Where it stands: the first event.</param>
 /// <param name="Status">The state moved.</param>
 /// <param name="Media">An output was stored.</param>
 /// <param name="Progress">Between states.</param>
+/// <param name="Queue">Where it stands while it waits.</param>
 /// <param name="Done">It completed; the last event.</param>
 /// <param name="Failed">It failed; the last event.</param>
 /// <param name="Canceled">It was canceled; the last event.</param>
 public sealed record GenerationEvents(
-    SessionView Snapshot, StatusEvent Status, MediaEvent Media, ProgressEvent Progress, SessionView Done, SessionView Failed, SessionView Canceled);
+    SessionView Snapshot, StatusEvent Status, MediaEvent Media, ProgressEvent Progress, QueueEvent Queue, SessionView Done, SessionView Failed,
+    SessionView Canceled);
 
 /// <summary>
-/// One session as server-sent events (invariant 9). First a snapshot, then <c>status</c>, <c>media</c> and <c>progress</c> as they come, then
-/// one of <c>done</c>, <c>failed</c>, <c>canceled</c>, and the end. Ids are versions; an older one is never sent after a newer one.
-/// Progress has no id, never falls, and is dropped when it is older than what was shown.
+/// One session as server-sent events (invariant 9). First a snapshot, then <c>status</c>, <c>media</c> and <c>progress</c> as they come and
+/// <c>queue</c> while it waits, then one of <c>done</c>, <c>failed</c>, <c>canceled</c>, and the end. Ids are versions; an older one is never sent
+/// after a newer one. Progress has no id, never falls, and is dropped when it is older than what was shown.
 /// </summary>
 public static class EventStream
 {
@@ -93,6 +104,7 @@ public static class EventStream
             return;
         }
 
+        watcher.Begin(session);
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(ct, lifetime.ApplicationStopping);
         var stream = new Writer(context, links, session, seen);
         try
@@ -167,6 +179,13 @@ public static class EventStream
                 else
                 {
                     await ShowProgressAsync(progress, ct);
+                }
+            }
+            else if (item.Queue is { } news)
+            {
+                if (shown.Status == "queued" && news.View.AsOf > (shown.Queue?.AsOf ?? default))
+                {
+                    await WriteAsync("queue", null, new QueueEvent(shown.SessionId, shown.Version, news.View.Ahead, news.EtaSeconds, news.View), ct);
                 }
             }
             else if (item.State is { } state && state.Version > shown.Version)

@@ -1,14 +1,15 @@
 using System.Collections.Concurrent;
 using System.Threading.Channels;
 using Generation.Core;
+using Generation.Core.Outbox;
 using Generation.Core.Realtime;
 using Generation.Core.Sessions;
 using Generation.ServiceDefaults;
 
 namespace Generation.Api.Events;
 
-/// <summary>Something to show: a new state of the session, or how far it is.</summary>
-public readonly record struct FeedItem(SessionView? State, Progress? Progress);
+/// <summary>Something to show: a new state of the session, how far it is, or where it waits.</summary>
+public readonly record struct FeedItem(SessionView? State, Progress? Progress, QueueNews? Queue = null);
 
 /// <summary>
 /// What the watchers of this Api see. State: one connection listens, changes of watched sessions are read in one statement for all of
@@ -31,7 +32,7 @@ public sealed class SessionFeed(
     {
         while (true)
         {
-            var session = watched.GetOrAdd(sessionId, id => new Watched(id, progress, () => Touch([id])));
+            var session = watched.GetOrAdd(sessionId, id => new Watched(id, progress, time, () => Touch([id])));
             if (await session.AddAsync() is { } channel)
             {
                 return new Watcher(this, session, channel);
@@ -40,6 +41,13 @@ public sealed class SessionFeed(
             watched.TryRemove(KeyValuePair.Create(sessionId, session)); // its last watcher just left
         }
     }
+
+    /// <summary>The watched sessions that wait for a worker.</summary>
+    internal List<(Watched Session, OpenJob Job)> Waiting() =>
+    [
+        .. watched.Values.Select(session => (session, session.Waiting)).Where(one => one.Waiting is not null)
+            .Select(one => (one.session, one.Waiting!)),
+    ];
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
@@ -128,6 +136,9 @@ public sealed class SessionFeed(
         /// <summary>Completes when the Api stops, or when the reader was too slow.</summary>
         public ChannelReader<FeedItem> Reader => channel.Reader;
 
+        /// <summary>The state that the watcher begins with: where it waits is told from there on.</summary>
+        public void Begin(SessionView state) => session.Begin(state);
+
         public async ValueTask DisposeAsync()
         {
             Telemetry.OpenStreams.Add(-1);
@@ -139,7 +150,7 @@ public sealed class SessionFeed(
     }
 
     /// <summary>A session that somebody watches: its subscribers, and the one subscription to its progress.</summary>
-    internal sealed class Watched(Guid sessionId, ProgressChannel progress, Action onBehind)
+    internal sealed class Watched(Guid sessionId, ProgressChannel progress, TimeProvider time, Action onBehind)
     {
         private const int MaxBehind = 256;
         private readonly SemaphoreSlim gate = new(1, 1);
@@ -148,11 +159,69 @@ public sealed class SessionFeed(
         private IAsyncDisposable? subscription;
         private bool isOver;
         private long version;
+        private long waitsSince; // the version of what waits, under the subscribers' gate as are the next three
+        private OpenJob? waiting;
+        private QueueNews? told;
+        private long toldAt;
 
         public Guid SessionId => sessionId;
 
         /// <summary>The newest version that was shown to subscribers; a new subscriber makes it be read anew.</summary>
         public long Version => Volatile.Read(ref version);
+
+        /// <summary>What is waited for a worker with; null while it does not wait.</summary>
+        public OpenJob? Waiting
+        {
+            get
+            {
+                lock (subscribersGate)
+                {
+                    return waiting;
+                }
+            }
+        }
+
+        /// <summary>A subscriber was shown this state.</summary>
+        public void Begin(SessionView state)
+        {
+            lock (subscribersGate)
+            {
+                if (state.Version > waitsSince)
+                {
+                    (waitsSince, waiting, told) = (state.Version, state.OpenJob is { IsProcessing: false } job ? job : null, null);
+                }
+
+                if (state.Version == waitsSince && told is null && state.Queue is { } view)
+                {
+                    (told, toldAt) = (new QueueNews(view, state.EtaSeconds), time.GetTimestamp());
+                }
+            }
+        }
+
+        /// <summary>The place of what waits was read anew.</summary>
+        public void Replace(OpenJob before, OpenJob after)
+        {
+            lock (subscribersGate)
+            {
+                waiting = ReferenceEquals(waiting, before) ? after : waiting;
+            }
+        }
+
+        /// <summary>Tells subscribers where it stands, if they could see a difference.</summary>
+        public void ShowQueue(QueueView view, int? etaSeconds)
+        {
+            QueueNews? news;
+            lock (subscribersGate)
+            {
+                news = waiting is null ? null : QueueNewsRules.Next(told, time.GetElapsedTime(toldAt), view, etaSeconds);
+                (told, toldAt) = news is null ? (told, toldAt) : (news, time.GetTimestamp());
+            }
+
+            if (news is not null)
+            {
+                Publish(new FeedItem(null, null, news));
+            }
+        }
 
         public async Task<Channel<FeedItem>?> AddAsync()
         {
@@ -213,6 +282,7 @@ public sealed class SessionFeed(
             if (state.Version > Version)
             {
                 Volatile.Write(ref version, state.Version);
+                Begin(state);
                 Publish(new FeedItem(state, null));
             }
         }

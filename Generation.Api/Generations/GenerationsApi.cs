@@ -65,7 +65,7 @@ public static class GenerationsApi
     {
         var (command, refusal) = await reader.ReadFlatAsync(context, tool, ct);
         return refusal is null ? await AcceptAsync(context, command!, handler, responder, responder.PreferredWait(context) ?? responder.AliasWait,
-            ct) : refusal;
+            ct, isAlias: true) : refusal;
     }
 
     private static async Task<Results<Ok<GenerationResult>, Accepted<AcceptedGeneration>,
@@ -74,15 +74,15 @@ public static class GenerationsApi
     {
         var (command, refusal) = await reader.ReadFlatAsync(context, tool: null, ct);
         return refusal is null ? await AcceptAsync(context, command!, handler, responder, responder.PreferredWait(context) ?? responder.AliasWait,
-            ct) : refusal;
+            ct, isAlias: true) : refusal;
     }
 
     private static async Task<Results<Ok<GenerationResult>, Accepted<AcceptedGeneration>,
         ProblemHttpResult>> AcceptAsync(HttpContext context, SubmitCommand command, SubmitHandler handler, SubmitResponder responder, TimeSpan? wait,
-        CancellationToken ct)
+        CancellationToken ct, bool isAlias = false)
     {
         var (accepted, refusal) = await handler.SubmitAsync(context, command, ct);
-        return refusal is null ? await responder.AnswerAsync(context, accepted!, wait, ct) : refusal;
+        return refusal is null ? await responder.AnswerAsync(context, accepted!, wait, ct, isAlias) : refusal;
     }
 
     private static async Task<Results<Ok<SessionView>, ProblemHttpResult>> GetAsync(Guid sessionId, HttpContext context, SessionReader sessions,

@@ -1,5 +1,6 @@
 using System.ComponentModel.DataAnnotations;
 using System.Text.Json;
+using System.Text.Json.Serialization;
 using Generation.Core.Catalog;
 using Generation.Core.Sessions;
 
@@ -26,15 +27,20 @@ public sealed record FlatSubmitBody(string? Model = null, string? Prompt = null,
 /// <param name="Cancel">To be posted to.</param>
 public sealed record GenerationLinks(string Self, string Events, string Cancel);
 
-/// <summary>A request that was accepted; the same again for the same idempotency key.</summary>
+/// <summary>A request that was accepted; the same again for the same idempotency key, but for its place in the queue.</summary>
 /// <param name="SessionId">The generation.</param>
 /// <param name="ClientKey">Its idempotency key; made by the server when none was sent.</param>
 /// <param name="ReservationId">The hold.</param>
 /// <param name="Status"><c>queued</c>.</param>
 /// <param name="CreditsHeld">Credits set aside.</param>
 /// <param name="Links">Where it goes on.</param>
+/// <param name="QueuePosition">Generations that will be taken before this one; null when that is not known, such as in a replay.</param>
+/// <param name="EtaSeconds">Until its first output; null when that is not known.</param>
+/// <param name="PlaceInQueue">Counted from 1; only for older clients.</param>
 public sealed record AcceptedGeneration(
-    Guid SessionId, string ClientKey, Guid ReservationId, [property: AllowedValues("queued")] string Status, long CreditsHeld, GenerationLinks Links);
+    Guid SessionId, string ClientKey, Guid ReservationId, [property: AllowedValues("queued")] string Status, long CreditsHeld, GenerationLinks Links,
+    long? QueuePosition, int? EtaSeconds,
+    [property: JsonPropertyName("queue_position"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] long? PlaceInQueue = null);
 
 /// <summary>A generation that ended within <c>Prefer: wait</c>.</summary>
 /// <param name="SessionId">The generation.</param>

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using Generation.Api.Errors;
+using Generation.Core.Outbox;
 using Generation.Core.Submit;
 using Microsoft.AspNetCore.Http.HttpResults;
 
@@ -43,7 +44,11 @@ public sealed record SubmitCommand(string ClientKey, string Model, JsonElement P
 }
 
 /// <summary>An accepted request, new or replayed.</summary>
-public sealed record Accepted(Guid SessionId, string ClientKey, Guid ReservationId, long CreditsHeld, bool Replayed);
+public sealed record Accepted(Guid SessionId, string ClientKey, Guid ReservationId, long CreditsHeld, bool Replayed)
+{
+    /// <summary>What estimates are made from; null of a replay.</summary>
+    public OpenJob? Job { get; init; }
+}
 
 /// <summary>Endpoint metadata: the endpoint stores a session.</summary>
 public sealed class SubmitEndpoint;

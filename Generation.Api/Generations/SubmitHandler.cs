@@ -5,6 +5,8 @@ using Generation.Api.Identity;
 using Generation.Api.Overload;
 using Generation.Core;
 using Generation.Core.Credits;
+using Generation.Core.Outbox;
+using Generation.Core.Providers;
 using Generation.Core.Sessions;
 using Generation.Core.Settings;
 using Generation.Core.Submit;
@@ -58,7 +60,8 @@ public sealed class SubmitHandler(
         {
             SubmitOutcome.Accepted or SubmitOutcome.Replayed =>
                 (new Accepted(result.SessionId, command.ClientKey, result.ReservationId, result.HeldCredits,
-                    result.Outcome == SubmitOutcome.Replayed), null),
+                    result.Outcome == SubmitOutcome.Replayed)
+                { Job = JobOf(request!, result) }, null),
             SubmitOutcome.Conflict => (null, KeyReused()),
             SubmitOutcome.NotEnoughCredits => (null, await NotEnoughAsync(user, result, ct)),
             SubmitOutcome.NoAccount => (null, await NotEnoughAsync(user, result with { HeldCredits = request!.Price.Credits * request.Outputs }, ct)),
@@ -87,6 +90,7 @@ public sealed class SubmitHandler(
         }
 
         quoted!.Input["providerModel"] = quoted.Model.ProviderModel;
+        var isMock = mock ?? await settings.MockModeAsync(ct);
         return (new SubmitRequest
         {
             UserId = user,
@@ -95,7 +99,8 @@ public sealed class SubmitHandler(
             Model = quoted.Model,
             Params = command.Params.GetRawText(),
             InputSettings = quoted.Input.ToJsonString(),
-            Mock = mock ?? await settings.MockModeAsync(ct),
+            Mock = isMock,
+            Variant = JobVariant.NameOf(quoted.Input, quoted.Quote.Outputs, isMock),
             Outputs = quoted.Quote.Outputs,
             Price = quoted.Quote.PerOutput,
             Lifetime = options.SessionLifetime,
@@ -104,6 +109,17 @@ public sealed class SubmitHandler(
             TraceParent = Telemetry.CurrentTraceParent,
         }, null);
     }
+
+    private static OpenJob? JobOf(SubmitRequest request, SubmitResult result) => result.Place is null ? null : new OpenJob
+    {
+        Lane = request.Model.Lane,
+        Provider = request.Model.Provider,
+        Model = request.Model.Id,
+        Variant = request.Variant,
+        Work = request.Work,
+        Phase = "queued",
+        Place = result.Place,
+    };
 
     private static ProblemHttpResult TooFast(Allowance allowance) => allowance.Policy == "key"
         ? Problems.Of(ProblemCodes.RateLimited,

@@ -4,14 +4,15 @@ using Generation.Api.Identity;
 using Generation.Api.Media;
 using Generation.Core.Credits;
 using Generation.Core.Database;
+using Generation.Core.Outbox;
 using Generation.Core.Sessions;
 using Microsoft.AspNetCore.Http.HttpResults;
 
 namespace Generation.Api.Generations;
 
 /// <summary>Responds to an accepted request: immediately, or when the session has ended.</summary>
-public sealed class SubmitResponder(SessionFeed feed, SessionReader sessions, CreditReader credits, MediaLinks links, ApiOptions options,
-    TimeProvider time)
+public sealed class SubmitResponder(SessionFeed feed, SessionReader sessions, LanePositions positions, CreditReader credits, MediaLinks links,
+    ApiOptions options, TimeProvider time)
 {
     /// <summary>What the aliases do when the client does not say: wait, if ENABLE_ENQUEUE_FIRST is off.</summary>
     public TimeSpan? AliasWait => options.EnqueueFirst ? null : options.AliasWait;
@@ -33,7 +34,7 @@ public sealed class SubmitResponder(SessionFeed feed, SessionReader sessions, Cr
     }
 
     public async Task<Results<Ok<GenerationResult>, Accepted<AcceptedGeneration>,
-        ProblemHttpResult>> AnswerAsync(HttpContext context, Accepted accepted, TimeSpan? wait, CancellationToken ct)
+        ProblemHttpResult>> AnswerAsync(HttpContext context, Accepted accepted, TimeSpan? wait, CancellationToken ct, bool isAlias = false)
     {
         var self = $"/api/generations/{accepted.SessionId}";
         context.Response.Headers.Location = self;
@@ -51,9 +52,17 @@ public sealed class SubmitResponder(SessionFeed feed, SessionReader sessions, Cr
                 session.Receipt!.Captured, balance.Available, session.Receipt, session.Error, session.FailedOutputs, Links(self)));
         }
 
+        var (queue, eta) = await EstimateAsync(accepted.Job);
         return TypedResults.Accepted(self, new AcceptedGeneration(
-            accepted.SessionId, accepted.ClientKey, accepted.ReservationId, "queued", accepted.CreditsHeld, Links(self)));
+            accepted.SessionId, accepted.ClientKey, accepted.ReservationId, "queued", accepted.CreditsHeld, Links(self), queue?.Ahead, eta,
+            isAlias ? queue?.Ahead + 1 : null));
     }
+
+    /// <summary>From the position index, without a query.</summary>
+    private async Task<(QueueView? Queue, int? EtaSeconds)> EstimateAsync(OpenJob? job) =>
+        job?.Place is { Rank: { } rank } place && await positions.GetAsync(job.Lane) is { } index
+            ? QueueEstimate.Of(job, index.State, positions.Find(index, rank, place.OutboxId), time.GetUtcNow())
+            : (null, null);
 
     /// <summary>The session once it has ended; null when it has not within <paramref name="maxWait"/>.</summary>
     private async Task<SessionView?> WaitAsync(Guid sessionId, Guid userId, TimeSpan maxWait, CancellationToken ct)

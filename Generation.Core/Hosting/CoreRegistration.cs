@@ -57,6 +57,7 @@ public static class CoreRegistration
         services.AddHostedService(s => s.GetRequiredService<ChangeNotifier>());
 
         services.AddSingleton<OutboxDispatcher>();
+        services.AddSingleton<LanePositions>();
         services.AddSingleton<Settlement>();
         services.AddSingleton<Cancellation>();
         services.AddSingleton<Leases>();
@@ -72,6 +73,7 @@ public static class CoreRegistration
         .AddSingleton<SessionSweeps>()
         .AddSingleton<HoldSweeps>()
         .AddSingleton<OrphanedObjectCollector>()
+        .AddSingleton<PositionIndexer>()
         .AddSingleton<MaintenanceLease>();
 
     private static RedisJobQueue NewRedisQueue(IServiceProvider services)

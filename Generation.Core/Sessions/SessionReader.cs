@@ -2,10 +2,13 @@ using System.ComponentModel.DataAnnotations;
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 using Generation.Core.Database;
 using Generation.Core.Localization;
 using Generation.Core.Media;
+using Generation.Core.Outbox;
+using Generation.Core.Providers;
 using Npgsql;
 
 namespace Generation.Core.Sessions;
@@ -105,10 +108,18 @@ public sealed record SessionView
     /// <summary>Grows with every change; the id of events.</summary>
     public required long Version { get; init; }
 
-    /// <summary>Jobs of the same lane that will be taken first; null when it does not wait.</summary>
+    /// <summary>Jobs of the same lane that will be taken first; null when it does not wait, or that is not known.</summary>
     public long? QueuePosition { get; init; }
 
+    /// <summary>Until its first output; null when that is not known.</summary>
     public int? EtaSeconds { get; init; }
+
+    /// <summary>Where it stands in its queue, while it is open.</summary>
+    public QueueView? Queue { get; init; }
+
+    /// <summary>What estimates are made from; null when it has ended.</summary>
+    [JsonIgnore]
+    public OpenJob? OpenJob { get; init; }
 
     /// <summary>Failures so far.</summary>
     public required int Attempt { get; init; }
@@ -173,7 +184,7 @@ public sealed record SessionView
 /// What users read about their sessions. A user's read runs as <c>generation_reader</c> with <c>app.user_id</c> set for its transaction:
 /// row-level security is the second lock behind the WHERE.
 /// </summary>
-public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
+public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time, LanePositions? positions = null)
 {
     /// <summary>Keys a statement.</summary>
     private const int MaxKeys = 256;
@@ -195,6 +206,8 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
     private static readonly string ReadPage = Where(
         "s.user_id = $1 AND ($2::uuid IS NULL OR s.session_id < $2) AND ($3::text IS NULL OR s.status = $3) ORDER BY s.session_id DESC LIMIT $4");
 
+    private readonly QueuePlaces places = new(database, positions, time);
+
     private readonly GroupCommit<(Guid UserId, string ClientKey), bool> knownKeys = new(
         new GroupCommitOptions<(Guid UserId, string ClientKey)>(MaxKeys),
         async (asked, _) =>
@@ -207,21 +220,22 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
     /// <summary>One session of the user, or null: somebody else's is not there.</summary>
     public async Task<SessionView?> GetAsync(Guid userId, Guid sessionId, CancellationToken ct)
     {
+        var (session, position) = await ReadOneAsync(userId, sessionId, ct);
+        return session is null ? null : await places.ShowExactlyAsync(session, position, ct);
+    }
+
+    private async Task<(SessionView? Session, QueuePlaces.Position? Position)> ReadOneAsync(Guid userId, Guid sessionId, CancellationToken ct)
+    {
         await using var batch = database.CreateBatch();
-        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/position.sql")) { Parameters = { new() { Value = sessionId } } });
+        batch.BatchCommands.Add(PlannerSettings.Command());
+        batch.BatchCommands.Add(QueuePlaces.PositionCommand(sessionId));
         ActAs(batch, userId);
         batch.BatchCommands.Add(new NpgsqlBatchCommand(ReadOne) { Parameters = { new() { Value = sessionId } } });
-
         await using var reader = await batch.ExecuteReaderAsync(ct);
-        long? position = await reader.ReadAsync(ct) ? reader.GetInt64(0) : null;
+        await reader.SkipResultsAsync(1, ct);
+        var position = await QueuePlaces.ReadPositionAsync(reader, ct);
         await reader.SkipResultsAsync(2, ct);
-        if (!await reader.ReadAsync(ct))
-        {
-            return null;
-        }
-
-        var session = Map(reader);
-        return session with { QueuePosition = session.Status == SessionStatus.Queued.Name() ? position : null };
+        return await reader.ReadAsync(ct) ? (Map(reader), position) : default;
     }
 
     /// <summary>
@@ -283,7 +297,10 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
     }
 
     /// <summary>A page of the user's sessions, newest first; <paramref name="before"/> is the last id of the page before.</summary>
-    public async Task<IReadOnlyList<SessionView>> ListAsync(Guid userId, Guid? before, string? status, int limit, CancellationToken ct)
+    public async Task<IReadOnlyList<SessionView>> ListAsync(Guid userId, Guid? before, string? status, int limit, CancellationToken ct) =>
+        await places.ShowAsync(await ReadPageAsync(userId, before, status, limit, ct), ct);
+
+    private async Task<IReadOnlyList<SessionView>> ReadPageAsync(Guid userId, Guid? before, string? status, int limit, CancellationToken ct)
     {
         await using var batch = database.CreateBatch();
         ActAs(batch, userId);
@@ -323,20 +340,29 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
         {
             Parameters =
             { new() { Value = sessionIds.ToArray() }, new() { Value = versions.ToArray() } }
-        }, ct);
+        }, sessionIds, ct);
+
+    /// <summary>Where sessions of any users wait; those that do not are not in it.</summary>
+    public async Task<IReadOnlyDictionary<Guid, QueuePlace>> ReadPlacesAsync(IReadOnlyCollection<Guid> sessionIds, CancellationToken ct) =>
+        await places.ReadAsync(sessionIds, ct);
 
     /// <summary>Sessions of any users, for the feed of a process whose watchers have been checked one by one.</summary>
     public Task<IReadOnlyList<SessionView>> ReadAsync(IReadOnlyCollection<Guid> sessionIds, CancellationToken ct) =>
-        ReadListAsync(new NpgsqlBatchCommand(ReadMany) { Parameters = { new() { Value = sessionIds.ToArray() } } }, ct);
+        ReadListAsync(new NpgsqlBatchCommand(ReadMany) { Parameters = { new() { Value = sessionIds.ToArray() } } }, sessionIds, ct);
 
-    private async Task<IReadOnlyList<SessionView>> ReadListAsync(NpgsqlBatchCommand command, CancellationToken ct)
+    /// <summary>With their places, and without estimates, which a watcher gets every second.</summary>
+    private async Task<IReadOnlyList<SessionView>> ReadListAsync(NpgsqlBatchCommand command, IEnumerable<Guid> sessionIds, CancellationToken ct)
     {
         await using var batch = database.CreateBatch();
         batch.BatchCommands.Add(PlannerSettings.Command()); // every change of every session that is watched is read here
+        batch.BatchCommands.Add(QueuePlaces.PlacesCommand(sessionIds));
         batch.BatchCommands.Add(command);
         await using var reader = await batch.ExecuteReaderAsync(ct);
+        await reader.SkipResultsAsync(1, ct);
+        var waiting = await QueuePlaces.ReadPlacesAsync(reader, ct);
         await reader.NextResultAsync(ct);
-        return await MapAllAsync(reader, ct);
+        return (await MapAllAsync(reader, ct)).ConvertAll(session => session.OpenJob is { IsProcessing: false } job
+            ? session with { OpenJob = job with { Place = waiting.TryGetValue(session.SessionId, out var place) ? place : null } } : session);
     }
 
     private static string Where(string condition) => Sql.Register(ReadPath, string.Format(CultureInfo.InvariantCulture, Read, condition));
@@ -347,7 +373,7 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
             Parameters = { new() { Value = userId.ToString() } },
         });
 
-    private async Task<List<SessionView>> MapAllAsync(NpgsqlDataReader reader, CancellationToken ct)
+    private static async Task<List<SessionView>> MapAllAsync(NpgsqlDataReader reader, CancellationToken ct)
     {
         var sessions = new List<SessionView>();
         while (await reader.ReadAsync(ct))
@@ -358,7 +384,7 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
         return sessions;
     }
 
-    private SessionView Map(NpgsqlDataReader reader)
+    private static SessionView Map(NpgsqlDataReader reader)
     {
         var status = EnumNames.Parse<SessionStatus>(reader.Get<string>("status"));
         var progress = (int)reader.Get<short>("progress");
@@ -394,13 +420,26 @@ public sealed class SessionReader(NpgsqlDataSource database, TimeProvider time)
             FailedOutputs = failedOutputs,
             Placeholder = reader.Get<bool>("wants_placeholder") ? new PlaceholderView() : null,
             TraceParent = reader.GetText("traceparent"),
-            EtaSeconds = status == SessionStatus.Processing && startedAt is { } began && progress is >= 10 and < 100
-                ? (int)((time.GetUtcNow() - began).TotalSeconds * (100 - progress) / progress)
-                : null,
+            OpenJob = status is SessionStatus.Queued or SessionStatus.Processing ? OpenJobOf(reader, status, requested) : null,
             Receipt = ReceiptOf(
                 reader, media.Count, requested, SessionLocalization.Chosen(status.Name(), media.Count, failedOutputs, requested)),
         };
     }
+
+    private static OpenJob OpenJobOf(NpgsqlDataReader reader, SessionStatus status, int requested) => new()
+    {
+        Lane = reader.Get<string>("lane"),
+        Provider = reader.Get<string>("provider"),
+        Model = reader.Get<string>("model"),
+        Variant = JobVariant.NameOf(
+            reader.GetText("variant_settings") is { } settings ? JsonNode.Parse(settings) as JsonObject ?? [] : [], requested,
+            reader.Get<bool>("mock")),
+        Work = reader.GetNullable<double>("work") ?? requested, // a row of before work was measured
+        Phase = reader.Get<string>("phase"),
+        IsProcessing = status == SessionStatus.Processing,
+        StartedAt = reader.GetNullable<DateTimeOffset>("started_at"),
+        Progress = reader.Get<short>("progress"),
+    };
 
     private static ErrorView ErrorOf(NpgsqlDataReader reader)
     {

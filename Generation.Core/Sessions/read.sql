@@ -10,6 +10,7 @@ SELECT s.session_id, s.user_id, s.client_key, s.model, s.tool, s.kind, s.status,
         FROM media AS m
         WHERE m.session_id = s.session_id) AS media,
        s.status = 'failed' AND s.error_code = 'provider_unavailable' AND s.input_settings @> '{{"allow_placeholder": true}}' AS wants_placeholder,
-       s.traceparent
+       s.traceparent, s.lane, s.provider, s.work,
+       CASE WHEN s.completed_at IS NULL THEN (s.input_settings - '{{prompt,negative_prompt,images}}'::text[])::text END AS variant_settings
 FROM generation_sessions AS s
 WHERE {0}

@@ -1,6 +1,7 @@
 using System.Buffers;
 using System.Security.Cryptography;
 using System.Text.Json;
+using Generation.Core.Outbox;
 
 namespace Generation.Core.Submit;
 
@@ -34,6 +35,12 @@ public sealed record SubmitRequest
     public Guid? RetryOf { get; init; }
 
     public Priority Priority { get; init; }
+
+    /// <summary>What its duration depends on beside the model; see <see cref="Providers.JobVariant"/>.</summary>
+    public string Variant { get; init; } = "";
+
+    /// <summary>Slot-seconds that are expected.</summary>
+    public double Work => Model.TypicalSeconds * Outputs;
 
     /// <summary>W3C trace context of the request, which the session keeps.</summary>
     public string? TraceParent { get; init; }
@@ -89,7 +96,11 @@ public enum SubmitOutcome
 /// <param name="Available">Credits available after this request.</param>
 /// <param name="Reserved">Credits held by the user's open sessions after this request.</param>
 public readonly record struct SubmitResult(
-    SubmitOutcome Outcome, Guid SessionId = default, Guid ReservationId = default, long HeldCredits = 0, long Available = 0, long Reserved = 0);
+    SubmitOutcome Outcome, Guid SessionId = default, Guid ReservationId = default, long HeldCredits = 0, long Available = 0, long Reserved = 0)
+{
+    /// <summary>The outbox row of a session that was accepted now; null for any other outcome.</summary>
+    public QueuePlace? Place { get; init; }
+}
 
 public static class Fingerprint
 {

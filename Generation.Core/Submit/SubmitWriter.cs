@@ -2,6 +2,7 @@ using System.Data;
 using System.Diagnostics;
 using Generation.Core.Credits;
 using Generation.Core.Database;
+using Generation.Core.Outbox;
 using Generation.Core.Realtime;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
@@ -42,6 +43,7 @@ public sealed class SubmitWriter : IHostedService, IDisposable
     private readonly SubmitOptions options;
     private readonly TimeProvider time;
     private readonly ILogger<SubmitWriter> log;
+    private readonly LanePositions? positions;
     private readonly GroupCommit<Draft, SubmitResult> group;
     private readonly LoadShedder shedder;
     private readonly SampledLog written;
@@ -53,10 +55,11 @@ public sealed class SubmitWriter : IHostedService, IDisposable
     private long closedAt;
     private bool isClosed;
 
-    public SubmitWriter(NpgsqlDataSource database, ChangeNotifier notifier, SubmitOptions options, TimeProvider time, ILogger<SubmitWriter> log)
+    public SubmitWriter(NpgsqlDataSource database, ChangeNotifier notifier, SubmitOptions options, TimeProvider time, ILogger<SubmitWriter> log,
+        LanePositions? positions = null)
     {
         ArgumentNullException.ThrowIfNull(options);
-        (this.database, this.notifier, this.options, this.time, this.log) = (database, notifier, options, time, log);
+        (this.database, this.notifier, this.options, this.time, this.log, this.positions) = (database, notifier, options, time, log, positions);
         shedder = new LoadShedder(MaxBatch, options.StandingWait, time);
         written = new SampledLog(time);
         group = new GroupCommit<Draft, SubmitResult>(
@@ -186,6 +189,11 @@ public sealed class SubmitWriter : IHostedService, IDisposable
             case "accepted":
             case "replayed" when result.SessionId == draft.SessionId: // ours, from an attempt whose reply was lost
                 notifier.SessionCreated(result.SessionId, draft.Request.UserId, draft.Request.Model.Lane);
+                if (result.Place is { Rank: { } rank } place)
+                {
+                    positions?.Accepted(draft.Request.Model.Lane, rank, place.OutboxId, draft.Request.Work, place.AvailableAt);
+                }
+
                 Telemetry.Credits.Add(result.HeldCredits, new KeyValuePair<string, object?>("type", "reservation"));
                 return GroupCommit.Done(result);
             default:
@@ -241,7 +249,11 @@ public sealed class SubmitWriter : IHostedService, IDisposable
             while (await reader.ReadAsync())
             {
                 results.Add((reader.GetString(1), new SubmitResult(
-                    SubmitOutcome.Accepted, reader.GetGuid(2), reader.GetGuid(3), reader.GetInt64(4), reader.GetInt64(5), reader.GetInt64(6))));
+                    SubmitOutcome.Accepted, reader.GetGuid(2), reader.GetGuid(3), reader.GetInt64(4), reader.GetInt64(5), reader.GetInt64(6))
+                {
+                    Place = reader.IsDBNull(7) ? null
+                        : new QueuePlace(reader.GetInt64(7), reader.GetDouble(8), false, reader.GetFieldValue<DateTimeOffset>(9)),
+                }));
             }
 
             await reader.FinishAsync();
@@ -290,7 +302,7 @@ public sealed class SubmitWriter : IHostedService, IDisposable
             request.RetryOf,
             Traceparent = request.TraceParent,
             Priority = request.Priority.Name(),
-            Work = request.Model.TypicalSeconds * request.Outputs,
+            request.Work,
         };
     }
 

@@ -162,6 +162,7 @@ dispatch AS (
     FROM accepted AS c
     JOIN ranked AS r USING (n)
     ORDER BY c.n
+    RETURNING session_id, outbox_id, rank
 )
 
 -- ANSWER --------------------------------------------------------------------------------------------------------------------------------
@@ -181,10 +182,12 @@ SELECT r.n,
        coalesce(k.reservation_id, r.reservation_id) AS reservation_id,
        coalesce(k.held_credits, r.unit_price * r.outputs) AS held_credits,
        coalesce(a.available - coalesce(h.amount, 0), 0) AS available,
-       coalesce(a.reserved + coalesce(h.amount, 0), 0) AS reserved
+       coalesce(a.reserved + coalesce(h.amount, 0), 0) AS reserved,
+       d.outbox_id, d.rank, now() AS accepted_at
 FROM request AS r
 LEFT JOIN known AS k USING (n)
 LEFT JOIN account AS a ON a.user_id = r.user_id
 LEFT JOIN accepted AS c USING (n)
+LEFT JOIN dispatch AS d ON d.session_id = c.session_id
 LEFT JOIN held AS h ON h.user_id = r.user_id
 ORDER BY r.n

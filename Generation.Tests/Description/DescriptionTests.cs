@@ -132,6 +132,7 @@ public sealed class DescriptionTests
         await SendAsync(user, "POST", One + "/cancel", $"{Submit}/{done.SessionId}/cancel");
         var slow = await SendAsync(user, "POST", Submit, null, """{"model":"seedance-2","params":{"prompt":"[latency=20000] slow","duration":4}}""");
         await SendAsync(user, "POST", One + "/cancel", $"{Submit}/{slow.SessionId}/cancel");
+        await SendAsync(user, "POST", "/api/image/generate", null, """{"model":"seedream-4","prompt":"a hill","size":"1K"}""");
         await SendAsync(user, "GET", "/api/models");
         await SendAsync(user, "GET", "/api/voices");
         await SendAsync(user, "GET", "/api/credits");
@@ -172,10 +173,17 @@ public sealed class DescriptionTests
         var waiting = await SendAsync(user, "POST", Submit, null, """{"model":"seedream-4","params":{"prompt":"a hill [gate=seen]","size":"1K"}}""");
         await WatchAsync(waiting.SessionId, name => name switch
         {
-            "snapshot" => system.AddWorkerAsync(),
+            "snapshot" => system.ExecuteAsync("UPDATE lanes SET paused_at = now(), paused_by = 'an operator'"), // which is told
+            "queue" => GoOnAsync(),
             "status" => system.Sim.OpenGateAsync("seen"),
             _ => Task.CompletedTask,
         });
+
+        async Task GoOnAsync()
+        {
+            await system.ExecuteAsync("UPDATE lanes SET paused_at = NULL, paused_by = NULL");
+            if (system.Workers.Count < 2) await system.AddWorkerAsync(); // beside the one that was stopped
+        }
 
         async Task WatchAsync(Guid session, Func<string, Task> then)
         {

@@ -440,7 +440,7 @@ public sealed class TestSystem : IAsyncDisposable
     }
 }
 
-/// <param name="Name">snapshot, status, progress, media, done, failed or canceled.</param>
-/// <param name="Id">The version; null for progress.</param>
+/// <param name="Name">snapshot, status, progress, media, queue, done, failed or canceled.</param>
+/// <param name="Id">The version; null for progress and queue.</param>
 /// <param name="Data">What it carries.</param>
 public sealed record SseEvent(string Name, long? Id, JsonObject Data);

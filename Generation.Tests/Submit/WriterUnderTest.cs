@@ -95,7 +95,10 @@ internal sealed class WriterUnderTest : IAsyncDisposable
         await using var connection = await Db.OpenConnectionAsync();
         foreach (var session in sessions)
         {
-            await using var command = new NpgsqlCommand(Sql.Text("Sessions/position.sql"), connection) { Parameters = { new() { Value = session } } };
+            await using var command = new NpgsqlCommand(Sql.Text("Sessions/position.sql"), connection)
+            {
+                Parameters = { new() { Value = session }, new() { Value = 10_000L } },
+            };
             places.Add((session, (long)(await command.ExecuteScalarAsync())!));
         }
 

@@ -6,7 +6,8 @@ namespace Generation.Worker.Hosting;
 
 /// <summary>Says every second what this worker does, and every five how it finds its providers.</summary>
 public sealed class HealthReporting(
-    ProviderBreakers breakers, LaneActivity lanes, ProviderHealth health, TimeProvider time, ILogger<HealthReporting> log) : BackgroundService
+    ProviderBreakers breakers, LaneActivity lanes, JobDurations durations, ProviderHealth health, TimeProvider time,
+    ILogger<HealthReporting> log) : BackgroundService
 {
     /// <summary>Reports that repeat the same figures of providers, which are read from the calls of five minutes.</summary>
     private const int ReportsPerReading = 5;
@@ -22,7 +23,11 @@ public sealed class HealthReporting(
                 try
                 {
                     providers = n % ReportsPerReading == 0 ? breakers.Report() : providers;
-                    await health.PublishAsync(new WorkerReport(lanes.Worker, time.GetUtcNow(), providers) { Lanes = lanes.Report() });
+                    await health.PublishAsync(new WorkerReport(lanes.Worker, time.GetUtcNow(), providers)
+                    {
+                        Lanes = lanes.Report(),
+                        Durations = durations.Report(),
+                    });
                 }
                 catch (Exception e) when (e is RedisException or TimeoutException or ObjectDisposedException)
                 {

@@ -16,8 +16,8 @@ namespace Generation.Worker.Hosting;
 /// Every path ends in exactly one fenced statement, or in none when the lease is lost.
 /// </summary>
 public sealed class JobRunner(
-    HandlerRegistry handlers, MockHandler mock, JobDependencies parts, UploadResolver uploads, Settlement settlement, Random random,
-    ILogger<JobRunner> log)
+    HandlerRegistry handlers, MockHandler mock, JobDependencies parts, UploadResolver uploads, Settlement settlement, JobDurations durations,
+    Random random, ILogger<JobRunner> log)
 {
     private static readonly TimeSpan[] DefaultSlotRetries = [TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(2), TimeSpan.FromSeconds(4)];
 
@@ -158,6 +158,7 @@ public sealed class JobRunner(
 
             case StepOutcome.Completed completed:
                 Conclude("completed");
+                durations.Completed(session, time.GetElapsedTime(job.ClaimedAt));
                 LogAccountRefusal(session, completed.FailedOutputs.Select(f => f.Failure));
                 await SettleAsync(job, context, new Settle(session.SessionId, SettleGuard.Fenced)
                 {
