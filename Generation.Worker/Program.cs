@@ -1,7 +1,6 @@
 using System.Security.Cryptography;
 using Generation.Core.Catalog;
 using Generation.Core.Hosting;
-using Generation.Core.Outbox;
 using Generation.Core.Sessions;
 using Generation.Core.Settings;
 using Generation.ServiceDefaults;

@@ -11,8 +11,8 @@ public sealed record LaneWorkers(int Slots, int Running, bool HasWorkers, IReadO
 
 /// <summary>
 /// How much work a slot of a lane claims a second: an exponentially weighted mean over a minute of the differences between workers' reports, over
-/// times in which there was more work than slots. It begins at 1, as if every job took as long as was expected, and is kept a slot so that it
-/// holds when workers come and go. Not for concurrent use.
+/// times in which there was more work than slots. It begins at 1, as if every job took as long as was expected, which weighs as much as two seconds
+/// that were seen; and it is kept a slot, so that it holds when workers come and go. Not for concurrent use.
 /// </summary>
 public sealed class LaneRates
 {
@@ -22,7 +22,10 @@ public sealed class LaneRates
     private static readonly TimeSpan Window = TimeSpan.FromSeconds(60);
     private static readonly TimeSpan MaxGap = TimeSpan.FromSeconds(30);
 
-    private readonly Dictionary<string, double> speeds = new(StringComparer.Ordinal);
+    /// <summary>Seconds that a lane's first rate weighs.</summary>
+    private const double FirstWeight = 2;
+
+    private readonly Dictionary<string, (double Mean, double Weight)> speeds = new(StringComparer.Ordinal);
     private readonly Dictionary<string, bool> backlogs = new(StringComparer.Ordinal);
     private readonly Dictionary<(string Lane, string Worker), (DateTimeOffset At, Dictionary<string, double> Work)> last = [];
 
@@ -33,7 +36,7 @@ public sealed class LaneRates
     public void Adopt(string lane, double workRate, int slots)
     {
         var speed = workRate / slots;
-        speeds.TryAdd(lane, double.IsFinite(speed) && speed > 0 ? speed : 1);
+        speeds.TryAdd(lane, double.IsFinite(speed) && speed > 0 ? (speed, Window.TotalSeconds / 2) : (1, FirstWeight));
     }
 
     /// <summary>The lane's workers now.</summary>
@@ -42,11 +45,15 @@ public sealed class LaneRates
         ArgumentNullException.ThrowIfNull(reports);
         var old = reports.Count(report => report.Lanes is null);
         var own = reports.SelectMany(report => report.Lanes ?? []).Where(report => report.Lane == lane).ToList();
+        var gpus = own.Exists(report => report.Gpus is not null)
+            ? own.SelectMany(report => report.Gpus ?? []).Distinct(StringComparer.Ordinal).Count() : (int?)null;
         return new LaneWorkers(
-            (old * UnknownSlots) + own.Sum(report => Math.Max(0, report.Slots)), own.Sum(report => Math.Max(0, report.Running)),
+            (int)Math.Min(int.MaxValue, (old * UnknownSlots) + (gpus ?? own.Sum(report => Math.Max(0L, report.Slots)))),
+            (int)Math.Min(int.MaxValue, own.Sum(report => Math.Max(0L, report.Running))),
             old + own.Count > 0,
             own.SelectMany(report => report.Providers).GroupBy(report => report.Provider, StringComparer.Ordinal)
-                .ToDictionary(same => same.Key, same => same.Sum(report => Math.Max(0, report.Running)), StringComparer.Ordinal));
+                .ToDictionary(
+                    same => same.Key, same => (int)Math.Min(int.MaxValue, same.Sum(report => Math.Max(0L, report.Running))), StringComparer.Ordinal));
     }
 
     /// <summary>Slot-seconds a second that the lane's workers claim, after these reports.</summary>
@@ -88,14 +95,19 @@ public sealed class LaneRates
             last.Remove(gone);
         }
 
-        speeds.TryAdd(lane, 1);
+        speeds.TryAdd(lane, (1, FirstWeight));
+        var (mean, weight) = speeds[lane];
+        var slots = Sum(lane, reports).Slots;
         if (hasBacklog && backlogs.GetValueOrDefault(lane) && slotSeconds > 0)
         {
-            var share = 1 - Math.Exp(-gap / Window.TotalSeconds);
-            speeds[lane] += share * ((claimed / slotSeconds) - speeds[lane]);
+            var shared = own.Sum(worker => Math.Max(0d, worker.Lane.Slots)); // GPUs that several workers share are slots of each
+            var seen = claimed / slotSeconds * (shared > 0 && slots > 0 ? shared / slots : 1);
+            weight = (weight * Math.Exp(-gap / Window.TotalSeconds)) + gap;
+            mean += gap / weight * (seen - mean);
+            speeds[lane] = (mean, weight);
         }
 
         backlogs[lane] = hasBacklog;
-        return Math.Max(0, speeds[lane]) * Sum(lane, reports).Slots;
+        return Math.Max(0, mean) * slots;
     }
 }

@@ -37,7 +37,10 @@ public sealed class GpuSlots(NpgsqlDataSource database)
             [endpoint, worker, session.SessionId, session.LeaseToken], ct) == 1;
     }
 
-    /// <summary>The slot that a session has among <paramref name="endpoints"/>, or else the first free one; null when all are busy.</summary>
+    /// <summary>
+    /// The first of <paramref name="endpoints"/> that a session has already or that is free; another that it had is free then. Null when all are
+    /// busy.
+    /// </summary>
     public Task<string?> TakeAsync(ClaimedSession session, IReadOnlyList<string> endpoints, CancellationToken ct) =>
         TakeAsync(endpoints, new NpgsqlBatchCommand(Sql.Text("Sessions/take_gpu_slot.sql"))
         {

@@ -1,4 +1,6 @@
 using System.Collections.Concurrent;
+using Generation.Core;
+using Generation.Core.Outbox;
 using Generation.Core.Providers;
 using Generation.Core.Queue;
 using StackExchange.Redis;
@@ -88,11 +90,9 @@ public sealed class LaneWindows(ProviderHealth health, RelayOptions options, Tim
             var before = rates.GetValueOrDefault(lane);
             var rate = newest >= before ? newest : newest + ((before - newest) * Math.Exp(-since / Decay));
             rates[lane] = rate;
-            var isGpu = workers.Exists(worker => worker.Lane!.Gpus is not null);
-            var slots = isGpu ? workers.SelectMany(worker => worker.Lane!.Gpus ?? []).Distinct(StringComparer.Ordinal).Count()
-                : workers.Sum(worker => Math.Max(0L, worker.Lane!.Slots));
-            var free = Math.Max(0, slots - workers.Sum(worker => Math.Max(0L, worker.Lane!.Running)));
-            var wanted = isGpu ? free + GpusAhead : Math.Max(rate * options.WindowSeconds, free + Ahead);
+            var now = LaneRates.Sum(lane, reports);
+            var free = Math.Max(0d, (double)now.Slots - now.Running);
+            var wanted = lane == Lane.Gpu.Name() ? free + GpusAhead : Math.Max(rate * options.WindowSeconds, free + Ahead);
             windows[lane] = (int)Math.Clamp(wanted, 1d, options.DispatchWindow);
         }
 

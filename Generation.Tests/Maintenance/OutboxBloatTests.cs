@@ -66,7 +66,8 @@ public sealed class OutboxBloatTests
     private static async Task<long> BuffersOfADispatchAsync(NpgsqlDataSource db)
     {
         await using var connection = await db.OpenConnectionAsync();
-        await using (var lane = new NpgsqlCommand("SELECT set_config('generation.lane', 'image', false)", connection))
+        await using (var lane = new NpgsqlCommand(
+            "SELECT set_config('generation.lane', 'image', false), set_config('generation.max_rank', 'Infinity', false)", connection))
         {
             await lane.ExecuteScalarAsync();
         }

@@ -72,6 +72,37 @@ public sealed class LaneRatesTests
         Assert.Equal(0, rates.Update("video", [Report("a", 0, 8, 0)], hasBacklog: true)); // serves another lane
     }
 
+    [Fact]
+    public void What_was_seen_outweighs_the_expectation_in_seconds()
+    {
+        var rates = new LaneRates();
+        var rate = 0d;
+        for (var second = 0; second <= 12; second++)
+        {
+            rate = rates.Update("image", [Report("a", second, 1, second * 15)], hasBacklog: true);
+        }
+
+        Assert.InRange(rate, 12.5, 15);
+    }
+
+    [Fact]
+    public void A_GPU_that_two_workers_share_is_one_slot()
+    {
+        var rates = new LaneRates();
+        WorkerReport Gpu(string worker, int second, double work) => new(worker, Start.AddSeconds(second), [])
+        {
+            Lanes = [new LaneReport("gpu", 1, 1, [new LaneProviderReport("forge", 1, 5, work)]) { Gpus = ["http://gpu"] }],
+        };
+        Assert.Equal(1, rates.Update("gpu", [Gpu("a", 0, 0), Gpu("b", 0, 0)], hasBacklog: true));
+        var rate = 0d;
+        for (var second = 1; second <= 300; second++)
+        {
+            rate = rates.Update("gpu", [Gpu("a", second, second * 5), Gpu("b", second, second * 5)], hasBacklog: true);
+        }
+
+        Assert.InRange(rate, 9.9, 10.1);
+    }
+
     private static WorkerReport Report(string worker, int second, int slots, double work) => new(worker, Start.AddSeconds(second), [])
     {
         Lanes = [new LaneReport("image", slots, 1, [new LaneProviderReport("ark", 1, 5, work)])],

@@ -1,6 +1,5 @@
 using Generation.Core;
 using Generation.Core.Database;
-using Generation.Core.Outbox;
 using Generation.Core.Queue;
 using Generation.Core.Sessions;
 using Generation.Core.Settings;

@@ -20,6 +20,9 @@ public sealed class ForgeHandler(
     /// <summary>Leases before ours whose tasks may still run: each death takes two, the lease and its revocation.</summary>
     private const int MaxOrphanLeases = 4;
 
+    /// <summary>Between two attempts to take a GPU.</summary>
+    private static readonly TimeSpan GpuPause = TimeSpan.FromMilliseconds(500);
+
     /// <summary>How long a job that found no GPU leaves its place in the worker to others.</summary>
     private static readonly TimeSpan BusyPause = TimeSpan.FromSeconds(2);
 
@@ -45,27 +48,50 @@ public sealed class ForgeHandler(
                 });
             }
 
-            await using var slot = await GpuSlot.TakeAsync(slots, job, usable, options.Value.SlotWait, time, log, ct);
-            if (slot is null)
+            if (await TakeGpuAsync(job, usable, ct) is not { } endpoint)
             {
                 return Failed(job, Busy("No GPU came free."));
             }
 
-            if (gpus.BreakerAt(slot.Endpoint).OpenFor is null) // whoever had the slot before may have met the last failure
+            if (gpus.BreakerAt(endpoint).OpenFor is null) // whoever had the slot before may have met the last failure
             {
                 var rules = new CallRules
                 {
                     CallTimeout = options.Value.CallTimeout,
                     IsRepeatable = true,
-                    Breaker = ForgeGpus.BreakerName(slot.Endpoint),
+                    Breaker = ForgeGpus.BreakerName(endpoint),
                 };
                 var outcome = await new PerOutputCalls(
-                    job, rules, (ordinal, token) => MakeAsync(job, slot.Endpoint, ordinal, token)).RunAsync(ct);
+                    job, rules, (ordinal, token) => MakeAsync(job, endpoint, ordinal, token)).RunAsync(ct);
 
                 // Opened between two pictures: what to do then is decided by the next step, for there may be other machines.
                 return outcome is StepOutcome.Failed { Failure.ProviderCode: "breaker.open" }
-                    ? Failed(job, Busy($"{slot.Endpoint} failed too often.")) : outcome;
+                    ? Failed(job, Busy($"{endpoint} failed too often.")) : outcome;
             }
+        }
+    }
+
+    /// <summary>
+    /// The GPU that was reserved for the job, or another that is better or free. It waits only where its own failed or its reservation ran out; null
+    /// when none came free in time. The worker frees it when the job is over: tries that follow each other keep it.
+    /// </summary>
+    private async Task<string?> TakeGpuAsync(JobContext job, IReadOnlyList<string> usable, CancellationToken ct)
+    {
+        var since = time.GetTimestamp();
+        while (true)
+        {
+            if (await slots.TakeAsync(job.Session, usable, ct) is { } endpoint)
+            {
+                return endpoint;
+            }
+
+            if (time.GetElapsedTime(since) >= options.Value.SlotWait)
+            {
+                return null;
+            }
+
+            job.ReportProgress(0, "waiting_for_gpu");
+            await Task.Delay(GpuPause, time, ct);
         }
     }
 

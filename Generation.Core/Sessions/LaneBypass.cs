@@ -1,9 +1,8 @@
 using Generation.Core.Database;
 using Generation.Core.Queue;
-using Generation.Core.Sessions;
 using Npgsql;
 
-namespace Generation.Core.Outbox;
+namespace Generation.Core.Sessions;
 
 /// <summary>
 /// The way past a queue whose head cannot be run: messages are delivered in their order, so that a worker whose slots are held by one provider
@@ -17,7 +16,7 @@ public sealed class LaneBypass(NpgsqlDataSource database, LeaseConnections? leas
     {
         await using var batch = (leases?.Database ?? database).CreateBatch();
         batch.BatchCommands.Add(PlannerSettings.Command());
-        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Outbox/bypass.sql"))
+        batch.BatchCommands.Add(new NpgsqlBatchCommand(Sql.Text("Sessions/bypass.sql"))
         {
             Parameters = { new() { Value = lane }, new() { Value = providers.ToArray() }, new() { Value = max } },
         });
