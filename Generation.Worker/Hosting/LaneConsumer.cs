@@ -86,6 +86,7 @@ public sealed class LaneConsumer(
     {
         var running = new Dictionary<Task, ActiveJob>();
         var outage = new ThrottledLog(time);
+        var lookedAt = time.GetTimestamp(); // past the queue: once a second at most, for a full lane comes here at the end of every job
         while (!ct.IsCancellationRequested)
         {
             try
@@ -102,8 +103,9 @@ public sealed class LaneConsumer(
                 var (most, gpu) = room > 0 && lane == GpuLane ? await ReserveGpuAsync(room, ct) : (room, null);
                 if (most <= 0)
                 {
-                    var past = working.Count >= slots && lane != GpuLane ? await TakePastQueueAsync(lane, slots, working.ConvertAll(r => r.Value), ct)
-                        : [];
+                    var past = working.Count >= slots && lane != GpuLane && time.GetElapsedTime(lookedAt) >= ReceiveWait
+                        ? await TakePastQueueAsync(lane, slots, working.ConvertAll(r => r.Value), ct) : [];
+                    lookedAt = past.Count > 0 || time.GetElapsedTime(lookedAt) < ReceiveWait ? lookedAt : time.GetTimestamp();
                     past.ForEach(taken => running.Add(taken.Task, taken.Job));
                     if (past.Count == 0)
                     {
