@@ -10,8 +10,8 @@ namespace Generation.Relay.Maintenance;
 /// <summary>
 /// How many messages of each lane may be unclaimed in the queue. What is in the queue has its place for good, so the window follows the lane: what
 /// its workers take in <see cref="RelayOptions.WindowSeconds"/>, and at least their free slots and eight; in <c>gpu</c> the free GPUs and one.
-/// Never more than <see cref="RelayOptions.DispatchWindow"/>, which also counts while nothing is known of the workers: Redis is away, or one of
-/// them is of the release before.
+/// Never more than <see cref="RelayOptions.DispatchWindow"/>, which is also the window while the workers are not known: Redis is unavailable, or
+/// one of them is of the release before.
 /// </summary>
 public sealed class LaneWindows(ProviderHealth health, RelayOptions options, TimeProvider time, ILogger<LaneWindows> log)
 {
@@ -41,7 +41,8 @@ public sealed class LaneWindows(ProviderHealth health, RelayOptions options, Tim
             return options.DispatchWindow;
         }
 
-        if (IsOld && await reading.WaitAsync(TimeSpan.Zero, ct))
+        // All lanes ask at once. While there is a reading they go on with it; the first is waited for, or a relay that starts would fill them.
+        if (IsOld && await reading.WaitAsync(readAt is null ? ReadTimeout * 2 : TimeSpan.Zero, ct))
         {
             try
             {

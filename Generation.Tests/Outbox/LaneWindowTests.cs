@@ -1,9 +1,11 @@
 using Generation.Core.Providers;
+using Generation.Core.Queue;
 using Generation.Relay;
 using Generation.Relay.Maintenance;
 using Generation.Tests.Harness;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
+using StackExchange.Redis;
 
 namespace Generation.Tests.Outbox;
 
@@ -70,6 +72,17 @@ public sealed class LaneWindowTests
     [Fact]
     public async Task Zero_seconds_turn_it_off() => Assert.Equal(700, await new LaneWindows(
         null!, new RelayOptions { DispatchWindow = 700, WindowSeconds = 0 }, clock, NullLogger<LaneWindows>.Instance).OfAsync("image", default));
+
+    /// <summary>Lanes are dispatched side by side: all but the one that read the reports had the whole window at a relay's start.</summary>
+    [Fact]
+    public async Task A_relay_that_starts_knows_the_window_of_every_lane_before_its_first_dispatch()
+    {
+        await using var redis = await ConnectionMultiplexer.ConnectAsync((await TestRedis.Shared).ConnectionString);
+        var health = new ProviderHealth(redis, new QueueOptions { Prefix = $"windows-{Guid.NewGuid():N}" });
+        var starting = new LaneWindows(health, new RelayOptions(), TimeProvider.System, NullLogger<LaneWindows>.Instance);
+        var first = await Task.WhenAll(QueueOptions.Lanes.Select(lane => starting.OfAsync(lane, CancellationToken.None).AsTask()));
+        Assert.Equal([8, 8, 1], first); // image, video, gpu, without workers
+    }
 
     /// <summary>One user's 600 pictures made another's single picture wait for all of them.</summary>
     [Fact]
