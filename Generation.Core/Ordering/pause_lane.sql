@@ -1,4 +1,5 @@
--- A paused lane dispatches nothing (lock_lane.sql); what is in its queue or with a worker goes on. Whoever pauses it again changes nothing.
+-- Of a paused lane only work that was begun is dispatched (lock_lane.sql); what is in its queue or with a worker goes on. A second pause keeps the
+-- time and the author of the first.
 -- $1 action id · $2 key · $3 request hash · $4 actor · $5 user: the actor, too · $6 reason · $7 lane · $8 whether to pause. The lane is locked.
 WITH lane AS (
     UPDATE lanes

@@ -1,6 +1,6 @@
 -- Each lane as an operator sees it. Counts stop after $1, one more than is shown: they read an index only, and no more of it than that, however
--- many wait. The age is that of the oldest row among those counted, by its id as in lag.sql, or of a delayed one that is due: a retry in a
--- paused lane.
+-- many wait. The age is that of the oldest row among those counted, by its id as in lag.sql, or of a delayed one that is due and
+-- not in line yet.
 -- $1 rows to count at most
 WITH running AS MATERIALIZED (
     SELECT lane, count(*) AS sessions

@@ -53,7 +53,8 @@ public sealed class ReprioritizeTests : IAsyncLifetime
         await DoneAsync("b1", toFront: true);
         Assert.Equal(["a2", "a0", "b1", "b2", "b0", "a1"], await OrderAsync());
         Assert.Equal(0, await writer.ScalarAsync<long>(
-            $"SELECT count(*) FROM outbox JOIN generation_sessions AS s USING (session_id) WHERE outbox.rank <> s.rank AND session_id <> '{Id("b0")}'"));
+            "SELECT count(*) FROM outbox JOIN generation_sessions AS s USING (session_id) "
+            + $"WHERE outbox.rank <> s.rank AND session_id <> '{Id("b0")}'"));
         await DispatchAsync(rows: 10);
         Assert.Equal(["a2", "a0", "b1", "b2", "b0", "a1"], Dispatched());
     }

@@ -171,7 +171,7 @@ public sealed class LaneConsumer(
 
     /// <summary>
     /// How many jobs of the lane <c>gpu</c> may be received, and the GPU that is reserved for one. Without a GPU that anybody could use there is
-    /// nothing to wait for: jobs are received all the same, and end with a placeworker or a failure.
+    /// nothing to wait for: jobs are received all the same, and end with a placeholder or a failure.
     /// </summary>
     private async Task<(int Most, string? Endpoint)> ReserveGpuAsync(int room, CancellationToken ct)
     {

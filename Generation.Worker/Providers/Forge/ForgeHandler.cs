@@ -53,7 +53,7 @@ public sealed class ForgeHandler(
                 return Failed(job, Busy("No GPU came free."));
             }
 
-            if (gpus.BreakerAt(endpoint).OpenFor is null) // whoever had the slot before may have met the last failure
+            if (gpus.BreakerAt(endpoint).OpenFor is null) // its last job may have opened it since
             {
                 var rules = new CallRules
                 {
@@ -95,7 +95,7 @@ public sealed class ForgeHandler(
         }
     }
 
-    /// <summary>One picture, with somebody who watches it being made. Whoever stops waiting for it has it stopped.</summary>
+    /// <summary>One picture, with somebody who watches it being made. It is stopped when nobody waits for it any more.</summary>
     private async Task<ProviderReply> MakeAsync(JobContext job, string endpoint, int ordinal, CancellationToken ct)
     {
         var request = RequestFor(job, ordinal)!;
